@@ -1,0 +1,61 @@
+# The two commands a newcomer needs: make demo, make test. Both make the virtual environment first.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Pins for Python 3.11 to 3.13; on 3.10 leave them out: make CONSTRAINTS= test
+CONSTRAINTS ?= -c constraints.txt
+
+# One knob for all thread pools; more threads than cores make small networks slower. Overridable.
+OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+export OMP_NUM_THREADS
+
+.PHONY: help demo test lint types imports pytest format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+.venv: $(STAMP) ## make the virtual environment and install into it, once
+
+# torch first and alone: whichever build of it (CPU, CUDA) the index of this machine gives is then kept.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(0 if ok else f"Python {sys.version.split()[0]}; allowed: 3.10 to 3.13; do: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --disable-pip-version-check $(CONSTRAINTS) -e ".[test]"
+	@touch $@
+
+demo: $(STAMP) ## phantom data, a few minutes of training, demo/report.html
+	$(BIN)/python -m iscl_monai.evaluation.demo
+
+test: lint types imports pytest ## everything that must be green before a commit
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports
+
+pytest: $(STAMP) ## the tests, with the coverage floor
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+format: $(STAMP) ## rewrite files the way ruff wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was built, the virtual environment too; runs/ stays
+	rm -rf $(VENV) build dist htmlcov demo .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
+	  .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,231 @@
+"""What lies in a folder: the CT series that can be read, and everything else with the reason why not."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, SliceHeader, read_header
+from iscl_monai.errors import DicomRefusal
+
+ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """One series of axial CT images: files that claim to belong together. Nothing is proved yet.
+
+    Attributes:
+        uid: SeriesInstanceUID; ``""`` when a de-identifier blanked it (then one folder is one series).
+        description: SeriesDescription of the first file.
+        modality: always ``CT`` unless the element is missing.
+        image_type: ImageType of the first file.
+        rows: Rows of the first file, 0 when missing.
+        columns: Columns of the first file, 0 when missing.
+        files: the paths, sorted by name; slice order is found when the series is read.
+    """
+
+    uid: str
+    description: str
+    modality: str
+    image_type: tuple[str, ...]
+    rows: int
+    columns: int
+    files: tuple[Path, ...]
+    headers: tuple[SliceHeader, ...] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One file that is not part of any candidate series.
+
+    Attributes:
+        path: the file.
+        reason: why, in words.
+        series_uid: its SeriesInstanceUID, ``""`` when it has none.
+        damaged: the file cannot be opened, or claims to be DICOM with a broken header: maybe a lost slice.
+    """
+
+    path: Path
+    reason: str
+    series_uid: str = ""
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """Everything found under one path: every file is in exactly one of the two."""
+
+    series: tuple[SeriesFiles, ...]
+    skipped: tuple[Skipped, ...]
+
+    def reasons(self) -> str:
+        """The reasons for skipping with the number of files, most frequent first, in one line."""
+        counts = Counter(skipped.reason for skipped in self.skipped)
+        return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common()) or "no files at all"
+
+
+def find_series(root: Path | str) -> FoundSeries:
+    """Sort every file under a path into CT series and skipped files, reading headers only.
+
+    Args:
+        root: a file, or a folder with any mixture of sub-folders, series, scouts, reports and other files.
+
+    Returns:
+        Candidate series (grouped by SeriesInstanceUID, localizers split off) and skipped files.
+
+    Raises:
+        DicomRefusal: when the path does not exist.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise DicomRefusal(
+            root,
+            tag="path",
+            found="absent",
+            needed="a DICOM file or folder",
+            cure="check the spelling of the path",
+        )
+    groups: dict[tuple[str, str], list[SliceHeader]] = {}
+    skipped: list[Skipped] = []
+    for path in _files(root):
+        header = _examine(path)
+        if isinstance(header, Skipped):
+            skipped.append(header)
+        else:
+            # Without a UID nothing but the folder says what belongs together.
+            key = (header.series_uid, "" if header.series_uid else str(path.parent))
+            groups.setdefault(key, []).append(header)
+    return FoundSeries(tuple(_as_series(group) for group in groups.values()), tuple(skipped))
+
+
+def select_series(path: Path | str, series_uid: str | None = None) -> SeriesFiles:
+    """The one candidate series under a path, or the one asked for.
+
+    Args:
+        path: a file or folder, see :func:`find_series`.
+        series_uid: SeriesInstanceUID, needed when there are several candidates.
+
+    Returns:
+        The series; its pixels are not looked at.
+
+    Raises:
+        DicomRefusal: no candidate, several without a choice, no such UID, or damaged DICOM files nearby.
+    """
+    found = find_series(path)
+    for skipped in found.skipped:
+        if skipped.damaged:
+            raise DicomRefusal(
+                skipped.path,
+                tag="header",
+                found=skipped.reason,
+                needed="a DICOM file that can be read to its end",
+                cure="it may be a slice of the series: copy it again from the source, or remove it",
+            )
+    chosen = [one for one in found.series if series_uid is None or one.uid == series_uid]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not found.series:
+        raise DicomRefusal(
+            path,
+            tag="SeriesInstanceUID",
+            found=f"of no axial CT series (skipped: {found.reasons()})",
+            needed="one series of single-frame axial CT images",
+            cure="give the folder that holds the CT slices",
+        )
+    listed = "; ".join(f"{one.uid or one.files[0].parent} ({_title(one)})" for one in found.series)
+    raise DicomRefusal(
+        path,
+        tag="SeriesInstanceUID",
+        found=f"{series_uid or 'not chosen'} among {len(found.series)}: {listed}",
+        needed="exactly one of these series",
+        cure="give series_uid=<one of these UIDs>, or the folder or file of one series",
+    )
+
+
+def _title(series: SeriesFiles) -> str:
+    return f"{series.description or 'no description'}, {len(series.files)} files"
+
+
+def _files(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
+    # Sorted, so that the same folder gives the same answer on every file system.
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            yield Path(folder) / name
+
+
+def _as_series(headers: list[SliceHeader]) -> SeriesFiles:
+    first = headers[0]
+    return SeriesFiles(
+        uid=first.series_uid,
+        description=first.description,
+        modality=first.modality,
+        image_type=first.image_type,
+        rows=first.rows or 0,
+        columns=first.columns or 0,
+        files=tuple(header.path for header in headers),
+        headers=tuple(headers),
+    )
+
+
+def _examine(path: Path) -> SliceHeader | Skipped:
+    try:
+        header = read_header(path)
+    except InvalidDicomError:
+        return Skipped(path, "not a DICOM file")
+    except OSError as error:
+        return Skipped(path, f"cannot be opened ({error.strerror or error})", damaged=True)
+    except Exception as error:  # a damaged header makes pydicom raise nearly anything
+        if not _claims_dicom(path):
+            return Skipped(path, "not a DICOM file")
+        return Skipped(path, f"damaged header ({type(error).__name__})", damaged=True)
+    if _ends_early(header):
+        return Skipped(path, "damaged header (it ends early)", header.series_uid, damaged=True)
+    reason = _reason_to_skip(header)
+    return Skipped(path, reason, header.series_uid) if reason else header
+
+
+def _ends_early(header: SliceHeader) -> bool:
+    """A file cut short can parse: pydicom returns what is left, even half a value.
+
+    Such a slice would be skipped as something else, and be missing at the end of the scan unnoticed.
+    """
+    if header.sop_class == CT_IMAGE_STORAGE:
+        return header.rows is None  # Rows follow whatever decides about skipping
+    return not header.modality and UID(header.sop_class).name == header.sop_class
+
+
+def _claims_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _reason_to_skip(header: SliceHeader) -> str:
+    """Why a readable DICOM file is no slice of an axial CT series; ``""`` when it may be one."""
+    if header.sop_class == MEDIA_STORAGE_DIRECTORY:
+        return "DICOMDIR, an index of other files"
+    if header.sop_class == ENHANCED_CT_STORAGE or header.frames > 1:
+        return "Enhanced (multi-frame) CT is not supported yet: export it as single-frame CT"
+    if header.modality not in ("CT", "") or (not header.modality and header.sop_class != CT_IMAGE_STORAGE):
+        return f"Modality {header.modality or 'absent'} ({header.sop_class_name}), not CT"
+    if header.sop_class not in (CT_IMAGE_STORAGE, ""):
+        return f"{header.sop_class_name}, not CT Image Storage"
+    if header.flavour == "LOCALIZER":
+        return "localizer (scout)"
+    if header.flavour not in ("AXIAL", ""):
+        return f"ImageType value 3 is {header.flavour}, not AXIAL"
+    return ""

@@ -1,0 +1,186 @@
+"""One DICOM header, reduced to what reading a CT series needs, in typed and checked form."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.uid import UID
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+KEYWORDS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "Modality",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "MultienergyCTAcquisition",
+    "ConvolutionKernel",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "KVP",
+    "SeriesDescription",
+]
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """What one file says about its slice. ``None`` or ``""`` stands for absent, empty or unreadable.
+
+    Attributes named after a DICOM keyword hold that element; lengths are in mm, vectors in patient
+    coordinates (LPS, PS3.3 C.7.6.2.1.1).
+    """
+
+    path: Path
+    sop_class: str
+    sop_instance_uid: str
+    series_uid: str
+    study_uid: str
+    frame_of_reference_uid: str
+    patient_id: str
+    modality: str
+    image_type: tuple[str, ...]
+    rows: int | None
+    columns: int | None
+    frames: int
+    samples: int | None
+    photometric: str
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing: tuple[float, ...] | None
+    slice_thickness: float | None
+    slope: float | None
+    intercept: float | None
+    rescale_type: str
+    multienergy: bool
+    kernel: tuple[str, ...]
+    manufacturer: str
+    model: str
+    kvp: float | None
+    description: str
+
+    @property
+    def sop_class_name(self) -> str:
+        """The SOP class in words, for messages."""
+        return UID(self.sop_class).name if self.sop_class else "unknown object"
+
+    @property
+    def flavour(self) -> str:
+        """``ImageType`` value 3 (AXIAL, LOCALIZER, ...; PS3.3 C.8.2.1.1.1), ``""`` when absent."""
+        return self.image_type[2] if len(self.image_type) > 2 else ""
+
+
+def read_header(path: Path) -> SliceHeader:
+    """Read the header of one file; pixels are left on the disk.
+
+    Args:
+        path: a DICOM Part 10 file.
+
+    Returns:
+        The typed header; a malformed element counts as absent, so that the later check names it.
+
+    Raises:
+        pydicom.errors.InvalidDicomError: when the file is not DICOM at all.
+        Exception: whatever pydicom raises for a file that claims to be DICOM and is damaged.
+    """
+    with warnings.catch_warnings():
+        # pydicom warns about every over-long number or odd UID; what matters is checked and refused by us.
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+        return _header(path, dataset)
+
+
+def _header(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
+    meta: Any = getattr(dataset, "file_meta", {})
+    return SliceHeader(
+        path=path,
+        # Some de-identifiers blank the UIDs of the data set and leave those of the file meta group.
+        sop_class=_text(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID") or str(meta.get("MediaStorageSOPInstanceUID", "")),
+        series_uid=_text(dataset, "SeriesInstanceUID"),
+        study_uid=_text(dataset, "StudyInstanceUID"),
+        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
+        patient_id=_text(dataset, "PatientID"),
+        modality=_text(dataset, "Modality"),
+        image_type=_texts(dataset, "ImageType"),
+        rows=_integer(dataset, "Rows"),
+        columns=_integer(dataset, "Columns"),
+        frames=_integer(dataset, "NumberOfFrames") or 1,
+        samples=_integer(dataset, "SamplesPerPixel"),
+        photometric=_text(dataset, "PhotometricInterpretation"),
+        position=_numbers(dataset, "ImagePositionPatient", 3),
+        orientation=_numbers(dataset, "ImageOrientationPatient", 6),
+        pixel_spacing=_numbers(dataset, "PixelSpacing", 2),
+        slice_thickness=_number(dataset, "SliceThickness"),
+        slope=_number(dataset, "RescaleSlope"),
+        intercept=_number(dataset, "RescaleIntercept"),
+        rescale_type=_text(dataset, "RescaleType"),
+        multienergy=_text(dataset, "MultienergyCTAcquisition") == "YES",
+        kernel=_texts(dataset, "ConvolutionKernel"),
+        manufacturer=_text(dataset, "Manufacturer"),
+        model=_text(dataset, "ManufacturerModelName"),
+        kvp=_number(dataset, "KVP"),
+        description=_text(dataset, "SeriesDescription"),
+    )
+
+
+def _values(dataset: pydicom.Dataset, keyword: str) -> list[Any]:
+    try:
+        value = dataset.get(keyword)
+    except Exception:
+        return []  # pydicom converts on access, and a malformed element may raise nearly anything
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
+
+
+def _texts(dataset: pydicom.Dataset, keyword: str) -> tuple[str, ...]:
+    return tuple(str(value).strip(" \0") for value in _values(dataset, keyword))
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    return "\\".join(_texts(dataset, keyword))
+
+
+def _numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    try:
+        numbers = tuple(float(value) for value in _values(dataset, keyword))
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def _number(dataset: pydicom.Dataset, keyword: str) -> float | None:
+    numbers = _numbers(dataset, keyword, 1)
+    return numbers[0] if numbers else None
+
+
+def _integer(dataset: pydicom.Dataset, keyword: str) -> int | None:
+    number = _number(dataset, keyword)
+    return int(number) if number is not None else None

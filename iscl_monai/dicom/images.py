@@ -1,0 +1,230 @@
+"""CT volumes in other files than DICOM: NIfTI, MetaImage and NRRD, checked as far as they can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from iscl_monai.dicom.geometry import Floats, within
+from iscl_monai.errors import ImageRefusal
+
+NIFTI = (".nii", ".nii.gz")
+ITK = (".mha", ".mhd", ".nrrd")
+
+LOWEST_HU, HIGHEST_HU = -65536.0, 65535.0
+"""No CT goes beyond: 16 stored bits with any common intercept, padding included."""
+
+CURE_HU = "give a CT volume in Hounsfield units (air about -1000, water 0), before any windowing or scaling"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageVolume:
+    """A volume as its file holds it.
+
+    Attributes:
+        hu: float32 of three axes, the third across the slices. NIfTI keeps its file order; the others are
+            (row, column, slice).
+        affine_ras: 4x4, takes indices in that order to RAS mm.
+        positions_mm: of each slice along the third axis' normal; the patient's z for axial slices.
+    """
+
+    hu: npt.NDArray[np.float32]
+    affine_ras: Floats
+    positions_mm: tuple[float, ...]
+
+
+def is_image_file(path: Path) -> bool:
+    """True for the file names that :func:`read_image` knows."""
+    return path.name.lower().endswith(NIFTI + ITK)
+
+
+def read_image(path: Path, z_range_mm: tuple[float, float] | None = None) -> ImageVolume:
+    """Read a NIfTI, MetaImage or NRRD volume that may be CT in Hounsfield units.
+
+    These files do not say what their values are. Refused is only what can not be HU: colours, fewer or more
+    than three axes, NaN or infinity, values outside 16 bits, and values within [0, 1].
+
+    Args:
+        path: ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` or ``.nrrd``.
+        z_range_mm: keep the slices whose position lies within, both limits included.
+
+    Returns:
+        The volume.
+
+    Raises:
+        ImageRefusal: not such a volume, or its third axis does not run along the patient.
+        ConfigRefusal: nothing within ``z_range_mm``.
+    """
+    if not path.is_file():
+        raise ImageRefusal(f"{path}: no such file", allowed="an existing file", cure="check the spelling")
+    try:
+        volume = (
+            _read_nifti(path, z_range_mm)
+            if path.name.lower().endswith(NIFTI)
+            else _read_itk(path, z_range_mm)
+        )
+    except (OSError, EOFError, RuntimeError, ValueError) as error:
+        raise ImageRefusal(
+            f"{path}: not readable ({_one_line(error)})",
+            allowed="a whole NIfTI, MetaImage or NRRD file",
+            cure="copy the file again from its source",
+        ) from error
+    _check_values(path, volume.hu)
+    return volume
+
+
+def slice_positions(affine: Floats, count: int) -> Floats:
+    """Position of each slice of the third axis along its normal, mm.
+
+    The normal points toward positive coordinates as in :func:`iscl_monai.dicom.geometry.slice_normal`; for
+    (nearly) axial slices it is the patient's z, the same number in RAS and LPS.
+
+    Args:
+        affine: 4x4, third axis across slices.
+        count: number of slices.
+
+    Returns:
+        Shape (count,), ascending or descending as the file has it.
+    """
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    normal = normal / np.linalg.norm(normal)
+    normal = normal * np.sign(normal[np.abs(normal).argmax()])
+    positions: Floats = normal @ affine[:3, 3] + np.arange(count) * (normal @ affine[:3, 2])
+    return positions
+
+
+def _read_nifti(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolume:
+    image = _open_nifti(path)
+    _check_axes(path, image.shape, colour=image.get_data_dtype().fields is not None)
+    affine: Floats = np.array(image.affine, np.float64)
+    _check_third_axis(path, affine)
+    kept, affine, positions_mm = _part(affine, image.shape[2], z_range_mm, path)
+    # Slicing the proxy reads and scales only the wanted slices; a float64 file is cast at once.
+    hu = np.asarray(image.dataobj[:, :, kept], np.float32)
+    return ImageVolume(hu, affine, positions_mm)
+
+
+def _open_nifti(path: Path) -> Any:
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        return nibabel.load(path)
+    except ImageFileError as error:  # of no family that a caller would catch
+        raise ValueError(error) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:240]
+
+
+def _read_itk(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolume:
+    import SimpleITK
+
+    image: Any = SimpleITK.ReadImage(str(path))
+    colour = image.GetNumberOfComponentsPerPixel() != 1
+    _check_axes(path, image.GetSize(), colour=colour)
+    steps = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine = np.eye(4)
+    # ITK counts (x, y, z) in LPS; ours is (row, column, slice), and RAS turns the first two coordinates.
+    affine[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ steps[:, [1, 0, 2]]
+    affine[:3, 3] = np.array(image.GetOrigin()) * [-1.0, -1.0, 1.0]
+    _check_third_axis(path, affine)
+    kept, affine, positions_mm = _part(affine, image.GetSize()[2], z_range_mm, path)
+    hu = SimpleITK.GetArrayViewFromImage(image)[kept].astype(np.float32).transpose(1, 2, 0)
+    return ImageVolume(hu, affine, positions_mm)
+
+
+def _part(
+    affine: Floats, count: int, z_range_mm: tuple[float, float] | None, path: Path
+) -> tuple[slice, Floats, tuple[float, ...]]:
+    positions_mm = slice_positions(affine, count)
+    if z_range_mm is None:
+        return slice(0, count), affine, tuple(positions_mm.tolist())
+    inside = within(positions_mm, z_range_mm, path)
+    # Positions are even, so what lies within a range is contiguous.
+    kept = slice(int(inside[0]), int(inside[-1]) + 1)
+    moved = affine.copy()
+    moved[:3, 3] += kept.start * affine[:3, 2]
+    return kept, moved, tuple(positions_mm[kept].tolist())
+
+
+def _check_axes(path: Path, shape: tuple[int, ...], *, colour: bool) -> None:
+    if colour:
+        raise ImageRefusal(f"{path}: colour or vector pixels", allowed="one number per voxel", cure=CURE_HU)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ImageRefusal(
+            f"{path}: shape {tuple(shape)}",
+            allowed="three axes",
+            cure="save one CT volume (one phase, one channel) per file",
+        )
+
+
+def _check_third_axis(path: Path, affine: Floats) -> None:
+    steps = affine[:3, :3]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(steps)) < 1e-9:
+        raise ImageRefusal(
+            f"{path}: affine {steps.tolist()}", allowed="an invertible matrix", cure="write the file again"
+        )
+    cosines = np.abs(steps[2]) / np.linalg.norm(steps, axis=0)
+    if cosines.argmax() != 2:
+        raise ImageRefusal(
+            f"{path}: axis {int(cosines.argmax()) + 1} runs along the patient, not axis 3",
+            allowed="axial slices along the third axis",
+            cure="reorient it, e.g. nibabel.as_closest_canonical(image).to_filename(...)",
+        )
+
+
+def _check_values(path: Path, hu: npt.NDArray[np.float32]) -> None:
+    lowest, highest = float(hu.min()), float(hu.max())  # NaN wins in both
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise ImageRefusal(f"{path}: NaN or infinite values", allowed="finite Hounsfield units", cure=CURE_HU)
+    if lowest < LOWEST_HU or highest > HIGHEST_HU:
+        raise ImageRefusal(
+            f"{path}: values {lowest:g} to {highest:g}", allowed="values that fit 16 bits", cure=CURE_HU
+        )
+    if lowest >= 0 and highest <= 1:
+        raise ImageRefusal(
+            f"{path}: values {lowest:g} to {highest:g}, a mask or a picture scaled to [0, 1]",
+            allowed="Hounsfield units",
+            cure=CURE_HU,
+        )
+
+
+def estimate_shape(path: Path, z_range_mm: tuple[float, float] | None = None) -> tuple[int, int, int]:
+    """The shape of :func:`read_image`'s volume, without reading its voxels.
+
+    Args:
+        path: see :func:`read_image`.
+        z_range_mm: see :func:`read_image`; of formats other than NIfTI all slices are counted.
+
+    Raises:
+        ImageRefusal: if the header cannot be read.
+    """
+    try:
+        if path.name.lower().endswith(NIFTI):
+            image = _open_nifti(path)
+            shape = tuple(int(size) for size in image.shape[:3])
+            affine = np.array(image.affine, np.float64)
+        else:
+            import SimpleITK
+
+            itk: Any = SimpleITK
+            reader = itk.ImageFileReader()
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            columns, rows, *rest = reader.GetSize()  # ITK counts (x, y, z)
+            shape, z_range_mm, affine = (rows, columns, *rest[:1]), None, np.eye(4)
+    except (OSError, EOFError, RuntimeError, ValueError) as error:
+        raise ImageRefusal(
+            f"{path}: not readable ({_one_line(error)})", allowed="a whole image file", cure="copy it again"
+        ) from error
+    rows, columns, slices = (*shape, 1, 1, 1)[:3]
+    if z_range_mm is not None:
+        positions = slice_positions(affine, slices)
+        slices = int(((positions >= z_range_mm[0]) & (positions <= z_range_mm[1])).sum())
+    return rows, columns, slices

@@ -1,0 +1,1 @@
+"""Evaluation: what a denoiser does to images, told with pictures and numbers."""

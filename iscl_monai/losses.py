@@ -1,0 +1,87 @@
+"""One pure function per term of ISCL (Lee & Jeong, IEEE TMI 2021), and their weights.
+
+Every function takes images of shape (batch, 1, rows, columns) in [-1, 1] or discriminator logits of any shape and
+returns a scalar; all norms are mean absolute errors. Letters are the paper's: ``x`` noisy, ``y`` clean, ``n`` noise;
+hat = output of a network, bar = arithmetic with the partner network, tilde = after a round trip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, l1_loss, relu
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts. A weight of 0 switches its term off (the paper's ablations).
+
+    Args:
+        nested: lambda, on cycle plus bypass; 30 in the paper.
+        bypass: on the bypass loss, inside the nested loss.
+        boosting: on the discriminators' extra fakes.
+        noise_consistency: on the extractor's second term.
+        zero_mean: on :func:`zero_mean_loss`, which is ours; 0 in the paper.
+    """
+
+    nested: float = 30.0
+    bypass: float = 1.0
+    boosting: float = 1.0
+    noise_consistency: float = 1.0
+    zero_mean: float = 0.0
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge in the authors' form, fakes pushed below 0: ``relu(1 - D(real)) + relu(D(fake))``."""
+    return relu(1 - real).mean() + relu(fake).mean()
+
+
+def boosting_loss(x_bar_logits: Tensor, y_bar_logits: Tensor) -> Tensor:
+    """The extractor's arithmetic fakes: ``relu(D_X(y + n_hat)) + relu(D_Y(x - n_hat))``."""
+    return relu(x_bar_logits).mean() + relu(y_bar_logits).mean()
+
+
+def adversarial_loss(x_hat_logits: Tensor, y_hat_logits: Tensor) -> Tensor:
+    """What the generators want: ``-D_X(G(y)) - D_Y(F(x))``."""
+    return -x_hat_logits.mean() - y_hat_logits.mean()
+
+
+def cycle_loss(x: Tensor, x_tilde: Tensor, y: Tensor, y_tilde: Tensor) -> Tensor:
+    """``|x - G(F(x))| + |y - F(G(y))|``."""
+    return l1_loss(x_tilde, x) + l1_loss(y_tilde, y)
+
+
+def bypass_loss(y_hat: Tensor, y_bar: Tensor, y: Tensor, denoised_x_bar: Tensor) -> Tensor:
+    """``|F(x) - (x - H(x))| + |y - F(y + H(x))|``."""
+    return l1_loss(y_hat, y_bar) + l1_loss(denoised_x_bar, y)
+
+
+def pseudo_noise_loss(n_hat: Tensor, n_bar: Tensor) -> Tensor:
+    """``|H(x) - (x - F(x))|``."""
+    return l1_loss(n_hat, n_bar)
+
+
+def noise_consistency_loss(x_hat: Tensor, y: Tensor, n_tilde: Tensor) -> Tensor:
+    """``|(G(y) - y) - H(G(y))|``."""
+    return l1_loss(n_tilde, x_hat - y)
+
+
+def reconstruction_loss(image: Tensor, reproduced: Tensor) -> Tensor:
+    """``|image - network(image)|``: the warm-up's only wish of a generator, to reproduce its own domain."""
+    return l1_loss(reproduced, image)
+
+
+def zero_mean_loss(noise: Tensor, *, side: int = 16) -> Tensor:
+    """Mean magnitude of the local mean of what is called noise; ours, not the paper's.
+
+    All terms of the paper are blind to a shift that F takes away, G adds and H calls noise: F(x) - c, G(y) + c and
+    H(x) + c satisfy cycle, bypass and both consistencies as well as c = 0 does, so Hounsfield values drift. But the
+    noise of CT has next to no power at low frequencies (the ramp filter takes it), so its mean over a square of
+    ``side`` pixels is nearly 0, whatever the tissue.
+
+    Args:
+        noise: ``x - F(x)``, ``G(y) - y`` or ``H(x)``.
+        side: of the squares, in pixels.
+    """
+    return avg_pool2d(noise, side).abs().mean()

@@ -1,0 +1,41 @@
+"""The noise extractor H: what is noise in this image?"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.networks.blocks import NormedConv, initialise, leaky_relu
+
+
+class NoiseExtractor(nn.Module):
+    """A plain chain of 3x3 convolutions at full resolution with a linear end (0.17 M parameters at authors' sizes).
+
+    Args:
+        width: channels between the convolutions; 32 in the paper.
+        layers: number of convolutions; 20 in the paper.
+
+    Shape:
+        image (batch, 1, rows, columns) in [-1, 1] in; its noise, same shape, same units, out.
+    """
+
+    def __init__(self, *, width: int = 32, layers: int = 20) -> None:
+        super().__init__()
+        if width < 1 or layers < 2:
+            raise ConfigRefusal(
+                f"NoiseExtractor width={width}, layers={layers}",
+                allowed="width >= 1, layers >= 2",
+                cure="the authors use 32 and 20",
+            )
+        self.steps = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1),
+            leaky_relu(),
+            *(NormedConv(nn.Conv2d(width, width, 3, padding=1)) for _ in range(layers - 2)),
+            nn.Conv2d(width, 1, 3, padding=1),
+        )
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Estimate the noise of each image."""
+        noise: Tensor = self.steps(x)
+        return noise

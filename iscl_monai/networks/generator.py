@@ -1,0 +1,52 @@
+"""The generators F (noisy to clean) and G (clean to noisy): one architecture, two sets of weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.networks.blocks import NormedConv, ResidualBlock, SymmetricConv2d, initialise, symmetric_pad
+
+
+class Generator(nn.Module):
+    """Encoder, residual blocks, decoder, tanh (Lee & Jeong 2021; 1.15 M parameters at the authors' sizes).
+
+    A 7x7 convolution; ``downsamplings`` 4x4 stride-2 convolutions, each doubling the channels; residual blocks at the
+    narrowest place; as many 3x3 stride-2 transposed convolutions; a 7x7 convolution. There is no skip around the
+    bottleneck: what cannot pass it (noise) is what teaches the extractor.
+
+    Args:
+        width: channels of the first convolution.
+        downsamplings: how often the resolution is halved; 2 in the paper.
+        residual_blocks: at the lowest resolution; 3 in the paper.
+
+    Shape:
+        (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up, in and out.
+    """
+
+    def __init__(self, *, width: int = 32, downsamplings: int = 2, residual_blocks: int = 3) -> None:
+        super().__init__()
+        if width < 1 or downsamplings < 0 or residual_blocks < 0:
+            raise ConfigRefusal(
+                f"Generator width={width}, downsamplings={downsamplings}, residual_blocks={residual_blocks}",
+                allowed="width >= 1, downsamplings >= 0, residual_blocks >= 0",
+                cure="the authors use 32, 2 and 3",
+            )
+        self.stride = 2**downsamplings
+        widths = [width * 2**level for level in range(downsamplings + 1)]
+        steps: list[nn.Module] = [NormedConv(SymmetricConv2d(1, width, 7, pad=3))]
+        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+            steps.append(NormedConv(SymmetricConv2d(narrow, wide, 4, stride=2, pad=1)))
+        steps.extend(ResidualBlock(widths[-1]) for _ in range(residual_blocks))
+        for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True):
+            steps.append(NormedConv(nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1)))
+        steps.append(SymmetricConv2d(width, 1, 7, pad=3))
+        self.steps = nn.Sequential(*steps)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it."""
+        rows, columns = x.shape[-2], x.shape[-1]
+        padded = symmetric_pad(x, -rows % self.stride, -columns % self.stride)
+        return torch.tanh(self.steps(padded))[..., :rows, :columns]

@@ -1,0 +1,315 @@
+"""How near an image comes to its reference, on a named protocol.
+
+PSNR and SSIM of CT mean nothing without window, data range, region and SSIM kernel: between papers
+they differ by 20 dB on the same image. So a :class:`Protocol` holds all of it, every number carries
+its protocol, and numbers of two protocols are not compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.metrics.regression import compute_ssim_and_cs
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from iscl_monai.errors import ConfigRefusal, ImageRefusal, Refusal
+from iscl_monai.hu import HUWindow
+
+Image = NDArray[Any] | torch.Tensor
+"""HU as (slice, row, column), or one slice as (row, column); any real dtype, any device."""
+
+AIR_HU = -1024.0
+SKIN_HU = -500.0
+TABLE_HALF_THICKNESS_PX = 3
+SMALLEST_PART = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything a PSNR, SSIM or RMSE of a CT image depends on.
+
+    Args:
+        name: printed beside every number.
+        window: HU both images are clipped to before PSNR and SSIM; None: not clipped.
+        data_range_hu: the peak of PSNR and the range of SSIM, in HU.
+        region: ``body``: voxels of :func:`body_mask` of the reference; ``frame``: all of the slice.
+        ssim_kernel: ``uniform`` with sample covariance (scikit-image's default), or ``gaussian``
+            (sigma 1.5 px) with population covariance (Wang et al. 2004).
+        ssim_kernel_size: odd side of the SSIM window in pixels.
+        error_window: HU both are clipped to before RMSE and mean shift; None: not clipped.
+
+    Raises:
+        ConfigRefusal: if a range or a size is not usable.
+    """
+
+    name: str
+    window: HUWindow | None
+    data_range_hu: float
+    region: Literal["body", "frame"] = "body"
+    ssim_kernel: Literal["uniform", "gaussian"] = "uniform"
+    ssim_kernel_size: int = 7
+    error_window: HUWindow | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.data_range_hu < np.inf:
+            raise ConfigRefusal(
+                f"data_range_hu {self.data_range_hu} of protocol {self.name}",
+                allowed="a positive, finite number of HU",
+                cure="give the width of the HU range that counts, e.g. 2000",
+            )
+        if self.ssim_kernel_size < 3 or self.ssim_kernel_size % 2 == 0:
+            raise ConfigRefusal(
+                f"ssim_kernel_size {self.ssim_kernel_size} of protocol {self.name}",
+                allowed="an odd number of pixels, 3 or more",
+                cure="use 7 with the uniform kernel, 11 with the gaussian one",
+            )
+
+
+HU_BODY = Protocol(
+    name="HU_BODY",
+    window=HUWindow(-1024, 3071),
+    data_range_hu=2000,
+    error_window=HUWindow(-1024, 3071),
+)
+"""Ours: inside the skin, clipped only to the 12 bits of CT (padding and metal overflow), range 2000 HU."""
+
+HU_FRAME = Protocol(
+    name="HU_FRAME",
+    window=HUWindow(-1024, 3071),
+    data_range_hu=2000,
+    region="frame",
+    error_window=HUWindow(-1024, 3071),
+)
+"""As ``HU_BODY`` on the whole slice: for patches and pictures without a body."""
+
+
+def _ldct_bench(region: str, level: float, width: float) -> Protocol:
+    """LDCT-Bench (Med Phys 2024, 10.1002/mp.17379): window to [0, 1], whole frame, scikit-image defaults."""
+    return Protocol(
+        name=f"LDCT_BENCH_{region}",
+        window=HUWindow(level - width / 2, level + width / 2),
+        data_range_hu=width,
+        region="frame",
+        error_window=HUWindow(-1024, 1900),
+    )
+
+
+LDCT_BENCH_CHEST = _ldct_bench("CHEST", -600, 1500)
+LDCT_BENCH_ABDOMEN = _ldct_bench("ABDOMEN", 50, 400)
+LDCT_BENCH_NEURO = _ldct_bench("NEURO", 40, 80)
+
+
+@dataclass(frozen=True)
+class FidelityMean:
+    """Means over the slices that could be measured.
+
+    Args:
+        protocol: what the numbers were measured with.
+        slices: how many slices went into the means.
+        psnr_db: mean of the slices' PSNR (not the PSNR of the pooled error); inf if one slice is exact.
+        ssim: mean structural similarity, at most 1.
+        rmse_hu: mean of the slices' RMSE.
+        mean_shift_hu: mean of test minus reference.
+    """
+
+    protocol: Protocol
+    slices: int
+    psnr_db: float
+    ssim: float
+    rmse_hu: float
+    mean_shift_hu: float
+
+    def gain_over(self, baseline: FidelityMean) -> dict[str, float]:
+        """This minus ``baseline`` (such as the noisy input), by field name.
+
+        Raises:
+            Refusal: if the two were measured on different protocols or numbers of slices.
+        """
+        same_protocol(self, baseline)
+        if self.slices != baseline.slices:
+            raise Refusal(
+                f"means over {self.slices} and {baseline.slices} slices",
+                allowed="means over the same slices",
+                cure="measure both images on the same volume",
+            )
+        fields = ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu")
+        return {field: getattr(self, field) - getattr(baseline, field) for field in fields}
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Fidelity of each slice. Every array has shape (slice,), NaN where the protocol's region is empty."""
+
+    protocol: Protocol
+    psnr_db: NDArray[np.float64]
+    ssim: NDArray[np.float64]
+    rmse_hu: NDArray[np.float64]
+    mean_shift_hu: NDArray[np.float64]
+
+    def mean(self) -> FidelityMean:
+        """Means over the slices that show the region."""
+        measured = ~np.isnan(self.rmse_hu)
+        columns = (self.psnr_db, self.ssim, self.rmse_hu, self.mean_shift_hu)
+        return FidelityMean(
+            self.protocol, int(measured.sum()), *(float(column[measured].mean()) for column in columns)
+        )
+
+
+def same_protocol(*results: Fidelity | FidelityMean) -> Protocol:
+    """The one protocol behind all ``results``.
+
+    Raises:
+        Refusal: if there is more than one, or none.
+    """
+    protocols = list(dict.fromkeys(result.protocol for result in results))
+    if len(protocols) != 1:
+        # Protocols of one name can still differ: then only their contents tell them apart.
+        names = {protocol.name for protocol in protocols}
+        told = [protocol.name if len(names) == len(protocols) else str(protocol) for protocol in protocols]
+        raise Refusal(
+            f"numbers measured on {len(protocols)} protocols: {', '.join(told) or 'none'}",
+            allowed="one protocol, the same in every setting, for all numbers that are compared",
+            cure="measure all images again on one protocol, e.g. HU_BODY",
+        )
+    return protocols[0]
+
+
+def fidelity(test_hu: Image, reference_hu: Image, *, protocol: Protocol = HU_BODY) -> Fidelity:
+    """Measure each slice of ``test_hu`` against ``reference_hu``.
+
+    Args:
+        test_hu: HU (slice, row, column) or (row, column).
+        reference_hu: HU of the same shape; it alone decides where the body is.
+        protocol: what to measure.
+
+    Returns:
+        One number per slice; NaN where the slice shows no body and the protocol wants one.
+
+    Raises:
+        ImageRefusal: if shapes differ, values are not finite, slices are smaller than the SSIM kernel,
+            or no slice at all shows a body.
+    """
+    test, reference = as_volume(test_hu), as_volume(reference_hu)
+    if test.shape != reference.shape:
+        raise ImageRefusal(
+            f"test of shape {test.shape}, reference of shape {reference.shape}",
+            allowed="two images of one shape (slice, row, column)",
+            cure="measure against the reference of this very series, not resampled",
+        )
+    if min(test.shape[1:]) < protocol.ssim_kernel_size:
+        raise ImageRefusal(
+            f"slices of {test.shape[1]} x {test.shape[2]} pixels",
+            allowed=f"at least {protocol.ssim_kernel_size} pixels each way (SSIM kernel of {protocol.name})",
+            cure="measure whole slices",
+        )
+    mask = body_mask(reference) if protocol.region == "body" else np.ones(reference.shape, dtype=bool)
+    if not mask.any():
+        raise ImageRefusal(
+            f"no slice of the reference shows a body (largest value {reference.max():g} HU)",
+            allowed=f"tissue above {SKIN_HU:g} HU for protocol {protocol.name}",
+            cure="check that the image is in HU; for patches use protocol HU_FRAME",
+        )
+    rows = [_slice_fidelity(*images, protocol) for images in zip(test, reference, mask, strict=True)]
+    psnr_db, ssim, rmse_hu, mean_shift_hu = np.array(rows, dtype=np.float64).T
+    return Fidelity(protocol, psnr_db, ssim, rmse_hu, mean_shift_hu)
+
+
+def _slice_fidelity(
+    test: NDArray[np.float32], reference: NDArray[np.float32], mask: NDArray[np.bool_], protocol: Protocol
+) -> tuple[float, float, float, float]:
+    """PSNR, SSIM, RMSE and mean shift of one slice (row, column)."""
+    if not mask.any():
+        return (np.nan,) * 4
+    shown, truth = _clip(test, protocol.window), _clip(reference, protocol.window)
+    mse = np.mean((shown - truth)[mask].astype(np.float64) ** 2)
+    psnr_db = 10 * np.log10(protocol.data_range_hu**2 / mse) if mse > 0 else np.inf
+    error_hu = (_clip(test, protocol.error_window) - _clip(reference, protocol.error_window))[mask]
+    error_hu = error_hu.astype(np.float64)
+    rmse_hu = np.sqrt(np.mean(error_hu**2))
+    return float(psnr_db), _ssim(shown, truth, mask, protocol), float(rmse_hu), float(error_hu.mean())
+
+
+def _ssim(
+    test: NDArray[np.float32], reference: NDArray[np.float32], mask: NDArray[np.bool_], protocol: Protocol
+) -> float:
+    """Mean of the SSIM map where its window fits into the slice and its centre lies in ``mask``."""
+    size = protocol.ssim_kernel_size
+    # The luminance term wants values that count from black up, as grey levels do.
+    black = AIR_HU if protocol.window is None else protocol.window.lower
+    uniform = protocol.ssim_kernel == "uniform"
+    # MONAI has population (co)variances; scaling C2 by (n-1)/n gives exactly the map of sample ones.
+    sample = (size**2 - 1) / size**2 if uniform else 1.0
+    ssim, _ = compute_ssim_and_cs(
+        torch.from_numpy(test - black)[None, None],
+        torch.from_numpy(reference - black)[None, None],
+        spatial_dims=2,
+        kernel_size=(size, size),
+        kernel_sigma=(1.5, 1.5),
+        data_range=protocol.data_range_hu,
+        kernel_type=protocol.ssim_kernel,
+        k2=0.03 * float(np.sqrt(sample)),
+    )
+    edge = size // 2
+    inside = mask[edge:-edge, edge:-edge]
+    return float(ssim[0, 0].numpy()[inside].mean(dtype=np.float64)) if inside.any() else np.nan
+
+
+def body_mask(reference_hu: Image) -> NDArray[np.bool_]:
+    """Everything inside the skin: tissue, and the air in lungs and bowel; not the table.
+
+    Per slice: tissue above -500 HU, an opening of 3 px that drops the table top and tubes, the connected
+    parts of at least a tenth of the largest one (both legs, not a blanket), their holes filled.
+
+    Args:
+        reference_hu: HU (slice, row, column) or (row, column).
+
+    Returns:
+        bool (slice, row, column), also for one slice; all False in a slice without a body.
+    """
+    return np.stack([_body_of_slice(image) for image in as_volume(reference_hu)])
+
+
+def _body_of_slice(image_hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    reach = np.arange(-TABLE_HALF_THICKNESS_PX, TABLE_HALF_THICKNESS_PX + 1)
+    disc = np.hypot(reach[:, None], reach) <= TABLE_HALF_THICKNESS_PX + 0.25
+    # Continue the picture past its border, or the opening would round off a body cut by the field of view.
+    tissue = np.pad(image_hu > SKIN_HU, reach.size, mode="edge")
+    opened = ndimage.binary_opening(tissue, disc)[reach.size : -reach.size, reach.size : -reach.size]
+    parts, _ = ndimage.label(opened)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    kept = (sizes > 0) & (sizes >= SMALLEST_PART * sizes.max())
+    return np.asarray(ndimage.binary_fill_holes(kept[parts]), dtype=bool)
+
+
+def as_volume(image_hu: Image) -> NDArray[np.float32]:
+    """HU as a numpy volume (slice, row, column), float32, on the CPU; one slice gets a first axis.
+
+    Raises:
+        ImageRefusal: if there are not 2 or 3 axes, no voxels, or values that are not finite.
+    """
+    if isinstance(image_hu, torch.Tensor):
+        image_hu = image_hu.detach().to(device="cpu", dtype=torch.float32).numpy()
+    volume = np.asarray(image_hu, dtype=np.float32)
+    volume = volume[None] if volume.ndim == 2 else volume
+    if volume.ndim != 3 or volume.size == 0:
+        raise ImageRefusal(
+            f"an image of shape {np.shape(image_hu)}",
+            allowed="HU as (slice, row, column) or (row, column), not empty",
+            cure="drop the batch and channel axes",
+        )
+    if not np.isfinite(volume).all():
+        raise ImageRefusal(
+            f"an image with {int((~np.isfinite(volume)).sum())} voxels that are NaN or infinite",
+            allowed="finite HU",
+            cure="find out which step made them; nothing can be measured on such an image",
+        )
+    return volume
+
+
+def _clip(image: NDArray[np.float32], window: HUWindow | None) -> NDArray[np.float32]:
+    return image if window is None else image.clip(window.lower, window.upper)

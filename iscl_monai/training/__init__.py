@@ -1,0 +1,28 @@
+"""Training ISCL with MONAI and ignite: engine, optimisers, export, validation, checkpoints and guards."""
+
+from iscl_monai.training.checkpoint import RunCheckpoint
+from iscl_monai.training.export import Export, WeightAveraging, best_blend
+from iscl_monai.training.guard import CollapseGuard, GuardLimits
+from iscl_monai.training.handlers import LossBar, ModelWriter, TensorBoard
+from iscl_monai.training.optim import LinearDecay, LookaheadRAdam
+from iscl_monai.training.trainer import ISCLTrainer
+from iscl_monai.training.twin import SupervisedTwin
+from iscl_monai.training.validation import DenoisingEvaluator, Validation
+
+__all__ = [
+    "CollapseGuard",
+    "DenoisingEvaluator",
+    "Export",
+    "GuardLimits",
+    "ISCLTrainer",
+    "LinearDecay",
+    "LookaheadRAdam",
+    "LossBar",
+    "ModelWriter",
+    "RunCheckpoint",
+    "SupervisedTwin",
+    "TensorBoard",
+    "Validation",
+    "WeightAveraging",
+    "best_blend",
+]

@@ -1,0 +1,155 @@
+"""What a person sees of a running training: a progress bar, scalars and pictures; and the weights that stay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers.tqdm_logger import ProgressBar
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from iscl_monai.hu import HUWindow
+from iscl_monai.networks import Denoiser
+from iscl_monai.training.checkpoint import save_durably
+from iscl_monai.training.validation import KEY_METRIC, Validation
+
+
+def scalars(output: Mapping[str, Any]) -> dict[str, float]:
+    """The loss terms of an iteration's output, without its images."""
+    return {name: value for name, value in output.items() if isinstance(value, float)}
+
+
+class LossBar:
+    """A progress bar per epoch with the loss terms beside it.
+
+    Args:
+        enabled: False on all but the first process.
+    """
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
+
+    def attach(self, engine: Engine) -> None:
+        """Show the bar of this engine."""
+        if self.enabled:
+            bar = ProgressBar(desc="epoch", persist=True, mininterval=1.0)
+            bar.attach(engine, output_transform=lambda output: {k[:12]: v for k, v in scalars(output).items()})
+
+
+class TensorBoard:
+    """Loss terms per iteration, metrics and pictures per validation.
+
+    Args:
+        log_dir: folder of the event files.
+        hu_window: to turn pictures back into HU.
+        validation: whose metrics are written.
+        network: the exported denoiser, for the pictures.
+        slices: ``{"noisy"}`` (1, rows, columns) in [-1, 1]; the first few are shown.
+        pictures: how many.
+        every: iterations between two points of the loss curves.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_dir: Path | str,
+        hu_window: HUWindow,
+        validation: Validation,
+        network: Denoiser,
+        slices: Any,
+        pictures: int = 2,
+        every: int = 10,
+    ) -> None:
+        self.log_dir = str(log_dir)
+        self.hu_window = hu_window
+        self.validation = validation
+        self.network = network
+        self.slices = slices
+        self.pictures = pictures
+        self.every = every
+        self.writer: SummaryWriter | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Write while this trainer runs; attach after validation."""
+        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._losses)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
+
+    def _open(self, engine: Engine) -> None:
+        self.writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1)  # type: ignore[no-untyped-call]
+
+    def _close(self, engine: Engine, error: BaseException | None = None) -> None:
+        if self.writer is not None:
+            self.writer.close()  # type: ignore[no-untyped-call]
+        if error is not None:
+            raise error
+
+    def _losses(self, engine: Engine) -> None:
+        assert self.writer is not None
+        for name, value in scalars(engine.state.output).items():
+            self.writer.add_scalar(f"loss/{name}", value, engine.state.iteration)  # type: ignore[no-untyped-call]
+
+    def _epoch(self, engine: Engine) -> None:
+        assert self.writer is not None
+        history = self.validation.history
+        if not history or history[-1]["epoch"] != engine.state.epoch:
+            return
+        for name, value in history[-1].items():
+            self.writer.add_scalar(f"validation/{name}", value, engine.state.iteration)  # type: ignore[no-untyped-call]
+        for number in range(min(self.pictures, len(self.slices))):
+            panel = self.panel(self.slices[number]["noisy"])
+            self.writer.add_image(f"slice {number}", panel, engine.state.iteration)  # type: ignore[no-untyped-call]
+
+    @torch.inference_mode()
+    def panel(self, noisy: Tensor) -> Tensor:
+        """x, F(x), x - H(x) and the residual x - denoised side by side, as grey values.
+
+        Args:
+            noisy: (1, rows, columns) in [-1, 1].
+
+        Returns:
+            (1, rows, 4 * columns) in [0, 1]; images over the window, the residual over +-200 HU.
+        """
+        x = torch.as_tensor(noisy)[None].to(self.network.blend.device)
+        y_hat, y_bar = self.network.denoiser(x), x - self.network.noise_extractor(x)
+        residual = (x - self.network(x)) * self.hu_window.half_width / 200
+        return torch.cat([x, y_hat, y_bar, residual], dim=-1).clamp(-1, 1).add(1).div(2)[0].cpu()
+
+
+class ModelWriter:
+    """Keeps ``model.pt`` (best validation, or newest without pairs) and ``model_last.pt``: tensors only.
+
+    Args:
+        folder: the bundle's ``models`` folder.
+        network: the exported denoiser.
+        validation: whose key metric decides.
+        enabled: False on all but the first process.
+    """
+
+    def __init__(self, *, folder: Path | str, network: Denoiser, validation: Validation, enabled: bool = True) -> None:
+        self.folder = Path(folder)
+        self.network = network
+        self.validation = validation
+        self.enabled = enabled
+
+    def attach(self, engine: Engine) -> None:
+        """Write after validations; attach after :class:`Validation`."""
+        if self.enabled:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write what the validation that just ran calls for."""
+        history = self.validation.history
+        if not history or history[-1]["epoch"] != engine.state.epoch:
+            return
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        save_durably(weights, self.folder / "model_last.pt")
+        scores = [entry.get(KEY_METRIC, math.nan) for entry in history]
+        if math.isnan(scores[-1]) or scores[-1] >= max(score for score in scores if not math.isnan(score)):
+            save_durably(weights, self.folder / "model.pt")

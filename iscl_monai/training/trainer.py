@@ -1,0 +1,216 @@
+"""The method on one screen: discriminators, then both generators, then the extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from iscl_monai import losses
+from iscl_monai.losses import LossWeights
+from iscl_monai.networks import project_rho
+
+Batch = dict[str, Tensor]
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network itself, without the wrapper of distributed training."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Networks that pass gradients on to their input but collect none themselves."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
+def prepare_unpaired_batch(
+    batch: Batch, device: torch.device | str | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    """The two unpaired images of a batch, ``noisy`` and ``clean``, on the device; both (batch, 1, rows, columns)."""
+    x, y = (torch.as_tensor(batch[key]).to(device, non_blocking=non_blocking, **kwargs) for key in ("noisy", "clean"))
+    return x, y
+
+
+class ISCLTrainer(Trainer):
+    """Trains the five networks of ISCL (Lee & Jeong, IEEE TMI 2021) on unpaired patches.
+
+    ``F(x)``, ``G(y)`` and ``H(x)`` are computed once per iteration, with their graphs: no step before the extractor's
+    own changes what they depend on, so the discriminators are served detached copies. The result is that of the
+    literal order, which recomputes them (a test holds the two side by side).
+
+    Args:
+        device: where the networks live.
+        max_epochs: epochs of the whole run.
+        train_data_loader: yields batches ``{"noisy", "clean"}`` of (batch, 1, rows, columns) in [-1, 1].
+        denoiser: F, noisy to clean.
+        degrader: G, clean to noisy.
+        noise_extractor: H, noisy to noise.
+        noisy_discriminator: D_X.
+        clean_discriminator: D_Y.
+        generator_optimizer: over F and G.
+        discriminator_optimizer: over D_X and D_Y.
+        extractor_optimizer: over H.
+        weights: how much each loss term counts.
+        warm_up_steps: iterations in which F and G only learn to reproduce their own domain through their bottleneck,
+            and H what F leaves out; 0 is the paper's start.
+        epoch_length: iterations per epoch; the length of the loader by default.
+        non_blocking: of the copy to the device.
+        amp: run the networks in bfloat16 autocast (no gradient scaler is needed with it).
+        train_handlers: handlers with ``attach(engine)``.
+
+    ``state.output`` holds one float per loss term, plus ``x``, ``y_hat`` and ``n_hat`` for pictures and guards.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device | str,
+        max_epochs: int,
+        train_data_loader: Iterable[Batch],
+        denoiser: nn.Module,
+        degrader: nn.Module,
+        noise_extractor: nn.Module,
+        noisy_discriminator: nn.Module,
+        clean_discriminator: nn.Module,
+        generator_optimizer: Optimizer,
+        discriminator_optimizer: Optimizer,
+        extractor_optimizer: Optimizer,
+        weights: LossWeights | None = None,
+        warm_up_steps: int = 0,
+        epoch_length: int | None = None,
+        non_blocking: bool = False,
+        amp: bool = False,
+        prepare_batch: Callable[..., tuple[Tensor, Tensor]] = prepare_unpaired_batch,
+        train_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            device=torch.device(device),
+            max_epochs=max_epochs,
+            data_loader=train_data_loader,
+            epoch_length=epoch_length,
+            non_blocking=non_blocking,
+            prepare_batch=prepare_batch,
+            handlers=train_handlers,
+            decollate=False,
+        )
+        self.autocast = amp
+        self.denoiser = denoiser
+        self.degrader = degrader
+        self.noise_extractor = noise_extractor
+        self.noisy_discriminator = noisy_discriminator
+        self.clean_discriminator = clean_discriminator
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.extractor_optimizer = extractor_optimizer
+        self.weights = weights or LossWeights()
+        self.warm_up_steps = warm_up_steps
+
+    def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
+        x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
+        step = self._warm_up_step if self.state.iteration <= self.warm_up_steps else self._iscl_step
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            output = step(x, y)
+        project_rho(*map(unwrapped, self._networks()))
+        engine.state.output = {name: _plain(value) for name, value in output.items()}
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    def _networks(self) -> tuple[nn.Module, ...]:
+        return (
+            self.denoiser,
+            self.degrader,
+            self.noise_extractor,
+            self.noisy_discriminator,
+            self.clean_discriminator,
+        )
+
+    def _iscl_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        y_hat, x_hat, n_hat = self.denoiser(x), self.degrader(y), self.noise_extractor(x)
+        x_bar, y_bar = y + n_hat.detach(), x - n_hat.detach()
+        return {
+            **self._update_discriminators(x, y, x_hat.detach(), y_hat.detach(), x_bar, y_bar),
+            **self._update_generators(x, y, x_hat, y_hat, x_bar, y_bar),
+            **self._update_extractor(x, y, n_hat),
+            "x": x,
+            "y_hat": y_hat,
+            "n_hat": n_hat,
+        }
+
+    def _update_discriminators(
+        self, x: Tensor, y: Tensor, x_hat: Tensor, y_hat: Tensor, x_bar: Tensor, y_bar: Tensor
+    ) -> dict[str, Tensor]:
+        d_x, d_y = self.noisy_discriminator, self.clean_discriminator
+        noisy = losses.discriminator_loss(d_x(x), d_x(x_hat))
+        clean = losses.discriminator_loss(d_y(y), d_y(y_hat))
+        loss = noisy + clean
+        terms = {"noisy_discriminator": noisy, "clean_discriminator": clean}
+        if self.weights.boosting:
+            terms["boosting"] = losses.boosting_loss(d_x(x_bar), d_y(y_bar))
+            loss = loss + self.weights.boosting * terms["boosting"]
+        _descend(self.discriminator_optimizer, loss)
+        return terms
+
+    def _update_generators(
+        self, x: Tensor, y: Tensor, x_hat: Tensor, y_hat: Tensor, x_bar: Tensor, y_bar: Tensor
+    ) -> dict[str, Tensor]:
+        d_x, d_y = unwrapped(self.noisy_discriminator), unwrapped(self.clean_discriminator)
+        with frozen(d_x, d_y):
+            adversarial = losses.adversarial_loss(d_x(x_hat), d_y(y_hat))
+        cycle = losses.cycle_loss(x, self.degrader(y_hat), y, self.denoiser(x_hat))
+        nested, terms = cycle, {"adversarial": adversarial, "cycle": cycle}
+        if self.weights.bypass:
+            terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, self.denoiser(x_bar))
+            nested = nested + self.weights.bypass * terms["bypass"]
+        if self.weights.zero_mean:
+            terms["zero_mean"] = losses.zero_mean_loss(x - y_hat) + losses.zero_mean_loss(x_hat - y)
+            nested = nested + self.weights.zero_mean * terms["zero_mean"]
+        _descend(self.generator_optimizer, adversarial + self.weights.nested * nested)
+        return terms
+
+    def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():  # F and G as step 2 left them
+            n_bar = x - unwrapped(self.denoiser)(x)
+            x_hat = unwrapped(self.degrader)(y)
+        loss = pseudo_noise = losses.pseudo_noise_loss(n_hat, n_bar)
+        terms = {"pseudo_noise": pseudo_noise}
+        if self.weights.noise_consistency:
+            terms["noise_consistency"] = losses.noise_consistency_loss(x_hat, y, self.noise_extractor(x_hat))
+            loss = loss + self.weights.noise_consistency * terms["noise_consistency"]
+        if self.weights.zero_mean:
+            loss = loss + self.weights.zero_mean * losses.zero_mean_loss(n_hat)
+        _descend(self.extractor_optimizer, loss)
+        return terms
+
+    def _warm_up_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        y_hat, x_hat, n_hat = self.denoiser(x), self.degrader(y), self.noise_extractor(x)
+        reconstruction = losses.reconstruction_loss(x, y_hat) + losses.reconstruction_loss(y, x_hat)
+        _descend(self.generator_optimizer, reconstruction)
+        pseudo_noise = losses.pseudo_noise_loss(n_hat, x - y_hat.detach())
+        _descend(self.extractor_optimizer, pseudo_noise)
+        return {"reconstruction": reconstruction, "pseudo_noise": pseudo_noise, "x": x, "y_hat": y_hat, "n_hat": n_hat}
+
+
+def _descend(optimizer: Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _plain(value: Tensor) -> float | Tensor:
+    """Loss terms as floats; images detached."""
+    return value.item() if value.ndim == 0 else value.detach()

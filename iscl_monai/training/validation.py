@@ -1,0 +1,198 @@
+"""Validation of the exported denoiser in Hounsfield units: against pairs, or against nothing but the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+from monai.engines import Evaluator
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer, SimpleInferer
+from torch import Tensor
+
+from iscl_monai.hu import HUWindow
+from iscl_monai.networks import Denoiser
+from iscl_monai.networks.denoiser import MODES
+from iscl_monai.quality.fidelity import HU_BODY, Protocol, fidelity
+from iscl_monai.quality.noise import no_reference_panel
+
+KEY_METRIC = "psnr_db"
+
+
+class DenoisingEvaluator(Evaluator):
+    """Denoises slices or volumes and measures each of the denoiser's modes beside the noisy input.
+
+    Items with a clean reference are measured on a named protocol (``psnr_db``, ``ssim``, ``rmse_hu``,
+    ``mean_shift_hu``); all of them on the no-reference panel (``noise_hu``, ``shift_from_input_hu``,
+    ``residual_correlation``). Names: the plain one is the denoiser as deployed, ``input_...`` its noisy input,
+    ``generator_...`` F alone and ``extractor_...`` x - H(x) alone.
+
+    Args:
+        device: where the network lives.
+        val_data_loader: batches of one item ``{"noisy", "noisy_hu"[, "clean_hu"]}``: a slice (1, 1, row, column) or a
+            volume (1, 1, row, column, slice).
+        network: the exported denoiser.
+        hu_window: the window of the preprocessing.
+        inferer: how the network is moved over an item; SliceInferer for volumes.
+        protocol: what the numbers with a reference are measured on.
+        val_handlers: handlers with ``attach(engine)``.
+        keep_images: put ``noisy_hu``, ``denoised_hu`` and ``clean_hu`` into ``state.output`` (for pictures).
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device | str,
+        val_data_loader: Iterable[Mapping[str, Any]],
+        network: Denoiser,
+        hu_window: HUWindow,
+        inferer: Inferer | None = None,
+        protocol: Protocol = HU_BODY,
+        val_handlers: Sequence[Any] | None = None,
+        keep_images: bool = False,
+    ) -> None:
+        self.network = network
+        self.hu_window = hu_window
+        self.inferer = inferer or SimpleInferer()
+        self.protocol = protocol
+        self.keep_images = keep_images
+        super().__init__(
+            device=torch.device(device),
+            val_data_loader=val_data_loader,
+            key_val_metric={KEY_METRIC: MeanOfItems(KEY_METRIC)},
+            additional_metrics={"all": MeanOfItems(None)},
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+
+    def _iteration(self, engine: Engine, batch: Mapping[str, Any]) -> dict[str, Any]:
+        x = batch["noisy"].to(self.state.device)
+        noisy_hu = batch["noisy_hu"]
+        with torch.inference_mode():
+            y_hat = self._infer(x, self.network.denoiser).clamp(-1, 1)
+            y_bar = (x - self._infer(x, self.network.noise_extractor)).clamp(-1, 1)
+            blend = self.network.blend
+            predictions = {"generator": y_hat, "extractor": y_bar, "ensemble": blend * y_hat + (1 - blend) * y_bar}
+        images = {"input": noisy_hu} | {
+            mode: self.hu_window.apply_change(noisy_hu, predictions[mode].cpu()) for mode in MODES
+        }
+        volumes = {name: _slices_first(image) for name, image in images.items()}
+        reference = _slices_first(batch["clean_hu"]) if "clean_hu" in batch else None
+        output: dict[str, Any] = {"measured": self._measure(volumes, reference)}
+        if self.keep_images:
+            output |= {"noisy_hu": volumes["input"], "denoised_hu": volumes[self.network.mode], "clean_hu": reference}
+        engine.state.output = output
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return output
+
+    def _infer(self, x: Tensor, network: Callable[..., Tensor]) -> Tensor:
+        result = self.inferer(x, network)
+        assert isinstance(result, Tensor)
+        return result
+
+    def _measure(self, volumes: Mapping[str, Tensor], reference: Tensor | None) -> dict[str, float]:
+        measured: dict[str, float] = {}
+        for name, volume in volumes.items():
+            prefix = "" if name == self.network.mode else f"{name}_"
+            if reference is not None:
+                mean = fidelity(volume, reference, protocol=self.protocol).mean()
+                for quantity in ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu"):
+                    measured[prefix + quantity] = getattr(mean, quantity)
+            if name == self.network.mode:
+                panel = asdict(no_reference_panel(volumes["input"], volume))
+                measured["input_noise_hu"] = panel["noise_before_hu"]
+                measured["noise_hu"] = panel["noise_after_hu"]
+                measured["shift_from_input_hu"] = panel["mean_shift_hu"]
+                measured["residual_correlation"] = panel["residual"]["image"]
+        return measured
+
+
+def _slices_first(image: Tensor) -> Tensor:
+    """(1, 1, row, column[, slice]) to (slice, row, column)."""
+    plain = torch.as_tensor(image)[0, 0]
+    return plain[None] if plain.ndim == 2 else plain.permute(2, 0, 1)
+
+
+class MeanOfItems(Metric):  # type: ignore[misc]
+    """The mean over items of one measured quantity, or of all of them (then the result is a dictionary).
+
+    Args:
+        quantity: its name; None for all.
+    """
+
+    def __init__(self, quantity: str | None) -> None:
+        self.quantity = quantity
+        super().__init__(output_transform=lambda output: output["measured"])
+
+    def reset(self) -> None:
+        """Forget all items."""
+        self.values: dict[str, list[float]] = {}
+
+    def update(self, output: Mapping[str, float]) -> None:
+        """Take one item in; what could not be measured on it (NaN) does not count."""
+        for name, value in output.items():
+            if not math.isnan(value):
+                self.values.setdefault(name, []).append(value)
+
+    def compute(self) -> float | dict[str, float]:
+        """The mean, NaN when nothing was measured, or the means of all quantities."""
+        means = {name: sum(values) / len(values) for name, values in self.values.items()}
+        return means if self.quantity is None else means.get(self.quantity, float("nan"))
+
+
+class Validation:
+    """Runs the evaluator after every so many epochs of the trainer, on the last one too.
+
+    MONAI's ValidationHandler skips the last epoch unless the interval divides it; the denoiser of the last epoch is the
+    one that gets deployed.
+
+    Args:
+        evaluator: run with the trainer's epoch.
+        interval: epochs between two validations.
+        history: receives one entry ``{"epoch": ..., metric: value}`` per validation.
+    """
+
+    def __init__(self, evaluator: DenoisingEvaluator, *, interval: int = 1) -> None:
+        self.evaluator = evaluator
+        self.interval = interval
+        self.history: list[dict[str, float]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Validate at the end of epochs."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate, if it is time."""
+        epoch = engine.state.epoch
+        if epoch % self.interval == 0 or epoch == engine.state.max_epochs:
+            self.evaluator.run(epoch)
+            metrics = {k: v for k, v in self.evaluator.state.metrics.items() if isinstance(v, float)}
+            self.history.append({"epoch": float(epoch), **metrics})
+            engine.logger.info("epoch %d: %s", epoch, said(metrics))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All validations so far."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue an earlier history."""
+        self.history = list(state["history"])
+
+
+def said(metrics: Mapping[str, float]) -> str:
+    """The few numbers a person looks at, in words."""
+    parts = []
+    if not math.isnan(metrics.get("psnr_db", float("nan"))):
+        parts.append(f"PSNR {metrics['input_psnr_db']:.2f} -> {metrics['psnr_db']:.2f} dB ({HU_BODY.name})")
+        parts.append(f"F {metrics['generator_psnr_db']:.2f}, x - H {metrics['extractor_psnr_db']:.2f} dB")
+        parts.append(f"mean shift {metrics['mean_shift_hu']:+.1f} HU")
+    if "noise_hu" in metrics:
+        parts.append(f"noise {metrics['input_noise_hu']:.1f} -> {metrics['noise_hu']:.1f} HU")
+    if "residual_correlation" in metrics:
+        parts.append(f"residual correlation {metrics['residual_correlation']:.2f}")
+    return ", ".join(parts)

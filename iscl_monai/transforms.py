@@ -1,0 +1,196 @@
+"""The only transform chains: training, evaluation, inference and service all call these.
+
+Images are channel-first tensors (1, row, column, slice) from files and (1, row, column) as training patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import Compose, MapTransform, RandFlipd, RandRotate90d
+from monai.transforms.transform import RandomizableTransform, Transform
+from torch import Tensor
+
+from iscl_monai.dicom.monai_io import LoadCTd
+from iscl_monai.errors import ConfigRefusal, ImageRefusal
+from iscl_monai.hu import HUWindow
+from iscl_monai.quality.fidelity import body_mask
+
+Item = Mapping[Hashable, Any]
+BODY_GRID_PX = 8
+
+
+class HUWindowd(MapTransform):
+    """HU to the network's range; the HU themselves stay beside it as ``<key>_hu``.
+
+    Args:
+        keys: images in HU, any shape and real dtype.
+        hu_window: what maps to [-1, 1].
+    """
+
+    def __init__(self, keys: KeysCollection, hu_window: HUWindow) -> None:
+        super().__init__(keys)
+        self.hu_window = hu_window
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """Add the window's view of every key, float32 in [-1, 1], and keep the HU, float32."""
+        windowed = dict(data)
+        for key in self.key_iterator(windowed):
+            image_hu = windowed[key].float()
+            windowed[f"{key}_hu"] = image_hu
+            windowed[key] = self.hu_window.to_network(image_hu)
+        return windowed
+
+
+class ApplyChanged(MapTransform):
+    """The network's change applied to the original HU: the exact way back of :class:`HUWindowd`.
+
+    Args:
+        keys: predictions in [-1, 1]; replaced by HU.
+        hu_window: the window of the way there.
+        original_key: where the untouched HU are.
+    """
+
+    def __init__(self, keys: KeysCollection, hu_window: HUWindow, *, original_key: str) -> None:
+        super().__init__(keys)
+        self.hu_window = hu_window
+        self.original_key = original_key
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """Replace each prediction by HU; voxels outside the window come back bit for bit."""
+        restored = dict(data)
+        for key in self.key_iterator(restored):
+            restored[key] = self.hu_window.apply_change(restored[self.original_key], restored[key])
+        return restored
+
+
+class CompactHUd(MapTransform):
+    """HU as int16 where that loses nothing (it does not for almost all scanners): half the memory of float32."""
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """Replace float images by int16 ones if every value is a whole number that fits."""
+        compact = dict(data)
+        for key in self.key_iterator(compact):
+            image = compact[key]
+            stored = image.round().clamp(-32768, 32767).to(torch.int16)
+            if torch.equal(stored.to(image.dtype), image):
+                compact[key] = stored
+        return compact
+
+
+class BodyFractiond(MapTransform):
+    """Beside each image a coarse map of how much body there is, as ``<key>_body``.
+
+    One value in [0, 1] per square of 8x8 pixels and slice, (rows / 8, columns / 8, slices), float32.
+    """
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """Add the map of every key; images are HU (1, row, column, slice)."""
+        mapped = dict(data)
+        for key in self.key_iterator(mapped):
+            mapped[f"{key}_body"] = _coarse(body_mask(_slices_first(mapped[key])))
+        return mapped
+
+
+def _slices_first(image: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+    return plain[0].permute(2, 0, 1).float().numpy()
+
+
+def _coarse(body: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    slices, rows, columns = (size // grid for size, grid in zip(body.shape, (1, *2 * [BODY_GRID_PX]), strict=True))
+    squares = body[:, : rows * BODY_GRID_PX, : columns * BODY_GRID_PX]
+    squares = squares.reshape(slices, rows, BODY_GRID_PX, columns, BODY_GRID_PX)
+    return squares.mean(axis=(2, 4), dtype=np.float32).transpose(1, 2, 0)
+
+
+class RandBodyPatchd(RandomizableTransform, MapTransform):
+    """One square patch of one slice, from the body rather than from the air around it.
+
+    A place is drawn evenly over all slices and positions and taken with a chance that grows with its share of body, so
+    that skin and air keep their place but do not fill the batches.
+
+    Args:
+        keys: images (1, row, column, slice) with ``<key>_body`` beside them.
+        patch_size: side in pixels.
+        least_body: places with a smaller share of body are drawn again.
+        tries: after so many the best place seen is taken.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5, tries: int = 40
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self)
+        if patch_size < 16:
+            raise ConfigRefusal(f"patch_size={patch_size}", allowed="16 or more", cure="the authors use 64")
+        self.patch_size = patch_size
+        self.least_body = least_body
+        self.tries = tries
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """Cut the patch out of every key; (1, patch_size, patch_size), HU."""
+        cut = dict(data)
+        for key in self.key_iterator(cut):
+            image, size = cut[key], self.patch_size
+            row, column, slice_ = self._place(image.shape, cut.pop(f"{key}_body"), cut.get("image_path", key))
+            patch = image[:, row : row + size, column : column + size, slice_]
+            cut[key] = (patch.as_tensor() if isinstance(patch, MetaTensor) else patch).float()
+        return cut
+
+    def _place(self, shape: Sequence[int], body: Any, name: Any) -> tuple[int, int, int]:
+        rows, columns, slices = shape[1:]
+        if min(rows, columns) < self.patch_size:
+            raise ImageRefusal(
+                f"{name}: slices of {rows}x{columns} pixels",
+                allowed=f"at least the patch size, {self.patch_size}",
+                cure="train with a smaller patch_size or leave this scan out",
+            )
+        best, best_share = (0, 0, 0), -1.0
+        for _ in range(self.tries):
+            row = int(self.R.randint(rows - self.patch_size + 1))
+            column = int(self.R.randint(columns - self.patch_size + 1))
+            slice_ = int(self.R.randint(slices))
+            share = self._share(body, row, column, slice_)
+            if share > best_share:
+                best, best_share = (row, column, slice_), share
+            if share >= max(self.least_body, self.R.random_sample()):
+                break
+        return best
+
+    def _share(self, body: Any, row: int, column: int, slice_: int) -> float:
+        rows = slice(row // BODY_GRID_PX, -(-(row + self.patch_size) // BODY_GRID_PX))
+        columns = slice(column // BODY_GRID_PX, -(-(column + self.patch_size) // BODY_GRID_PX))
+        return float(body[rows, columns, slice_].mean())
+
+
+def loading(keys: KeysCollection, *, geometry: str = "slices") -> Compose:
+    """Files to cached HU volumes with their body maps: everything of training that is not random."""
+    keys = tuple(keys) if not isinstance(keys, str) else (keys,)
+    load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices")
+    return Compose([load, CompactHUd(keys), BodyFractiond(keys)])
+
+
+def augmentation(keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5) -> Compose:
+    """A random body patch in one of the eight orientations of the square."""
+    turns: list[Transform] = [
+        RandFlipd(keys, prob=0.5, spatial_axis=0),
+        RandRotate90d(keys, prob=0.75, max_k=3, spatial_axes=(0, 1)),
+    ]
+    return Compose([RandBodyPatchd(keys, patch_size=patch_size, least_body=least_body), *turns])
+
+
+def preprocessing(keys: KeysCollection, hu_window: HUWindow, *, geometry: str = "slices") -> Compose:
+    """Files to network range, HU kept beside it: the chain of evaluation, inference and service."""
+    load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices")
+    return Compose([load, HUWindowd(keys, hu_window)])
+
+
+def postprocessing(keys: KeysCollection, hu_window: HUWindow, *, original_key: str) -> Compose:
+    """Predictions back to HU, applied as a change to the original."""
+    return Compose([ApplyChanged(keys, hu_window, original_key=original_key)])

@@ -1,0 +1,135 @@
+"""Small CT series as DICOM files, made to be good or wrong in one chosen way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+
+Change = Callable[[FileDataset, int], None]
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """What to write; every slice holds its own noise, so that no two can be mistaken for one another.
+
+    ``step`` is the vector from one slice to the next, along the normal when None (an oblique one is a tilt).
+    ``slots`` are the multiples of it that exist: leave one out for a missing slice, repeat one for a copy.
+    ``change`` may alter the data set of the slice with the given index just before it is written.
+    """
+
+    slots: Sequence[int] = range(5)
+    rows: int = 6
+    columns: int = 4
+    orientation: Sequence[float] = AXIAL
+    origin: Sequence[float] = (-10.0, -20.0, 100.0)
+    step: Sequence[float] | None = None
+    spacing_mm: float = 2.0
+    pixel_spacing_mm: tuple[float, float] = (0.5, 0.75)
+    signed: bool = False
+    slopes: Sequence[float] | None = None
+    intercept: float = -1024.0
+    series_uid: str = field(default_factory=generate_uid)
+    study_uid: str = "1.2.826.0.1.3680043.8.498.1"
+    description: str = "synthetic"
+    rle: bool = False
+    order: Sequence[int] | None = None
+    prefix: str = "slice"
+    change: Change | None = None
+    seed: int = 0
+
+    def stored(self) -> npt.NDArray[np.integer]:
+        """Stored integers (slice, row, column), in the order of ``slots``."""
+        shape = (len(self.slots), self.rows, self.columns)
+        values = np.random.default_rng(self.seed).integers(0, 4096, shape)
+        return values.astype(np.int16 if self.signed else np.uint16)
+
+    def hu(self) -> npt.NDArray[np.float32]:
+        """What has to be read back when ``slots`` ascend along the normal."""
+        slopes = np.array(self.slopes or [1.0] * len(self.slots), np.float32)
+        return self.stored().astype(np.float32) * slopes[:, None, None] + np.float32(self.intercept)
+
+    def step_vector(self) -> npt.NDArray[np.float64]:
+        """From one slot to the next, LPS mm."""
+        if self.step is not None:
+            return np.array(self.step, float)
+        return np.cross(self.orientation[:3], self.orientation[3:]) * self.spacing_mm
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the files; names and InstanceNumber follow ``order``, not position. Returns slot order."""
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = list(self.order) if self.order is not None else list(range(len(self.slots)))
+        return [self._write_slice(folder, index, numbers[index]) for index in range(len(self.slots))]
+
+    def _write_slice(self, folder: Path, index: int, number: int) -> Path:
+        path = folder / f"{self.prefix}{number:03d}"
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
+        dataset = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+        dataset.SOPClassUID = meta.MediaStorageSOPClassUID
+        dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+        self._describe(dataset, index, number)
+        self._paint(dataset, index)
+        if self.change is not None:
+            self.change(dataset, index)
+        if self.rle:
+            dataset.compress(RLELossless, generate_instance_uid=False)
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    def _describe(self, dataset: FileDataset, index: int, number: int) -> None:
+        dataset.Modality = "CT"
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        dataset.SeriesInstanceUID = self.series_uid
+        dataset.StudyInstanceUID = self.study_uid
+        dataset.FrameOfReferenceUID = self.study_uid + ".1"
+        dataset.PatientID = "P1"
+        dataset.SeriesDescription = self.description
+        dataset.InstanceNumber = number + 1
+        dataset.Manufacturer = "Nobody"
+        dataset.ManufacturerModelName = "Model"
+        dataset.KVP = 120
+        dataset.ConvolutionKernel = ["Br38f", "3"]
+        dataset.SliceThickness = self.spacing_mm
+        position = np.array(self.origin) + self.slots[index] * self.step_vector()
+        dataset.ImagePositionPatient = [f"{value:.10g}" for value in position]
+        dataset.ImageOrientationPatient = [f"{value:.10g}" for value in self.orientation]
+        dataset.PixelSpacing = list(self.pixel_spacing_mm)
+
+    def _paint(self, dataset: FileDataset, index: int) -> None:
+        dataset.Rows, dataset.Columns = self.rows, self.columns
+        dataset.SamplesPerPixel = 1
+        dataset.PhotometricInterpretation = "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit = 15
+        dataset.PixelRepresentation = int(self.signed)
+        dataset.RescaleSlope = self.slopes[index] if self.slopes else 1
+        dataset.RescaleIntercept = self.intercept
+        dataset.RescaleType = "HU"
+        dataset.PixelData = self.stored()[index].tobytes()
+
+
+def setting(**elements: object) -> Change:
+    """A ``change`` that sets elements of every slice; the value None deletes the element."""
+
+    def change(dataset: FileDataset, index: int) -> None:
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
+
+    return change
+
+
+def only(chosen: int, change: Change) -> Change:
+    """The same change for one slice alone."""
+    return lambda dataset, index: change(dataset, index) if index == chosen else None
