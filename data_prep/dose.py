@@ -15,14 +15,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch.nn import functional as F  # noqa: N812
 
 from data_prep.projector import ParallelBeam, backproject_variance, filtered_backprojection, forward_project
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
+from iscl_monai.quality.noise import QUIETEST_PERCENT, SOFT_TISSUE_HU, noise_sigma_hu
 
 MU_WATER_PER_MM = 0.0192  # at about 70 keV, the effective energy of a 120 kV scan
-SOFT_TISSUE_HU = (-20.0, 120.0)
 OUTSIDE_HU = -1100.0  # no tissue and no air is below: padding outside of the reconstruction circle
 
 FloatArray = NDArray[np.float32]
@@ -52,14 +51,17 @@ def insert_noise(
     """Add the noise that separates a full-dose scan from one at a fraction of the dose.
 
     ``I_low = I + FBP(sqrt((1 - a) / a * e^p / N0) * e)`` with ``p`` the projections of the image, ``a`` the
-    fraction, ``e`` white Gaussian noise, and one ``N0`` for the series, such that the median soft-tissue
-    voxel gets ``full_dose_noise_hu * sqrt((1 - a) / a)``. So shoulders get more noise than lungs.
+    fraction, ``e`` white Gaussian noise, and one ``N0`` for the series, such that the 10th percentile of the
+    added standard deviation over soft tissue is ``full_dose_noise_hu * sqrt((1 - a) / a)``. So even tissue
+    whose noise :func:`scan_noise_hu` measures as ``s`` comes out with about ``s / sqrt(a)``, measured alike
+    (anatomy with more: the quietest voxels lie in windows with edges), and shoulders get more than lungs.
 
     Args:
         image_hu: full-dose HU (slice, row, column).
         spacing_mm: distance of pixels in a slice.
         fraction: simulated dose over the scan's dose, in (0, 1]; 1 adds nothing.
-        full_dose_noise_hu: standard deviation of the scan's own noise; None: that of :func:`scan_noise_hu`.
+        full_dose_noise_hu: standard deviation of the scan's own noise where soft tissue is quiet (10th
+            percentile); None: that of :func:`scan_noise_hu`.
         seed: together with a slice's identity decides its noise.
         slice_ids: one string per slice (e.g. SOP Instance UIDs), so that a slice's noise pattern does not
             depend on which other slices are given; None: the slices' indices.
@@ -112,6 +114,9 @@ def scanner(rows: int, columns: int, spacing_mm: float) -> ParallelBeam:
 def scan_noise_hu(image_hu: FloatArray) -> float:
     """Estimate a scan's noise: the 10th percentile of the local 9x9 standard deviation over soft tissue.
 
+    That is :func:`iscl_monai.quality.noise.noise_sigma_hu`, but with the voxels of all slices in one pool
+    (there: the median of the slices), because one ``N0`` has to explain them all.
+
     Args:
         image_hu: HU (slice, row, column).
 
@@ -119,18 +124,13 @@ def scan_noise_hu(image_hu: FloatArray) -> float:
         Standard deviation in HU. The low percentile skips windows that hold edges or texture of organs.
 
     Raises:
-        ImageRefusal: if no voxel is soft tissue.
+        ImageRefusal: if there is no soft tissue (fewer than 100 voxels).
     """
-    found = []
-    for plane in image_hu:
-        values = plane.astype(np.float64)
-        mean = ndimage.uniform_filter(values, 9)
-        variance = ndimage.uniform_filter(values**2, 9) - mean**2
-        found.append(np.sqrt(variance.clip(0))[soft_tissue(plane)])
-    deviations = np.concatenate(found)
-    if not deviations.size:
+    # The slices stacked into one tall picture; the few windows across a seam do not move a 10th percentile.
+    noise_hu = noise_sigma_hu(image_hu.reshape(-1, image_hu.shape[-1]))
+    if math.isnan(noise_hu):
         raise _no_soft_tissue()
-    return float(np.percentile(deviations, 10))
+    return noise_hu
 
 
 def soft_tissue(image_hu: FloatArray) -> BoolArray:
@@ -151,7 +151,8 @@ def calibrate_photons(
     Args:
         image_hu: full-dose HU (slice, row, column).
         geometry: the simulated scanner.
-        full_dose_noise_hu: noise of the median soft-tissue voxel, over a few slices throughout the series.
+        full_dose_noise_hu: the scan's noise as :func:`scan_noise_hu` measures it. The 10th percentile of the
+            standard deviation expected in soft tissue, over a few slices throughout the series, becomes this.
         device: where torch computes.
 
     Returns:
@@ -181,7 +182,7 @@ def calibrate_photons(
         variance = backproject_variance(ray_variance(planes, coarse, device=device), coarse) / more_views
         sigma_hu = variance.sqrt().cpu().numpy() * (1000 / MU_WATER_PER_MM)
         sigmas.append(sigma_hu[soft_tissue(planes)])
-    return float((np.median(np.concatenate(sigmas)) / full_dose_noise_hu) ** 2)
+    return float((np.percentile(np.concatenate(sigmas), QUIETEST_PERCENT) / full_dose_noise_hu) ** 2)
 
 
 def ray_variance(
@@ -263,7 +264,7 @@ def _checked(image_hu: FloatArray, fraction: float, slice_ids: Sequence[str] | N
 
 def _no_soft_tissue() -> ImageRefusal:
     return ImageRefusal(
-        "a volume without any voxel of soft tissue",
+        "a volume without soft tissue",
         allowed=f"a CT volume in HU with voxels between {SOFT_TISSUE_HU[0]:g} and {SOFT_TISSUE_HU[1]:g}",
         cure="check that the values are Hounsfield units",
     )

@@ -19,7 +19,7 @@ from data_prep.anatomy import draw_patient
 from data_prep.dose import insert_noise
 from iscl_monai.errors import ConfigRefusal
 
-RECIPE = 1  # raise whenever the same parameters give other bytes
+RECIPE = 2  # raise whenever the same parameters give other bytes
 MANIFEST = "manifest.json"
 DATALIST = "datalist.json"
 
@@ -45,7 +45,8 @@ class PhantomRecipe:
         validation: patients with a pair for validation.
         test: patients with a pair for the test.
         fraction: dose of the noisy images over that of the clean ones.
-        full_dose_noise_hu: noise of the clean images in soft tissue (median).
+        full_dose_noise_hu: noise of the clean images where soft tissue is quiet (10th percentile of the
+            standard deviation, as in :func:`data_prep.dose.insert_noise`).
 
     Raises:
         ConfigRefusal: if a number makes no sense.
@@ -60,8 +61,8 @@ class PhantomRecipe:
     clean: int = 6
     validation: int = 2
     test: int = 2
-    fraction: float = 0.25
-    full_dose_noise_hu: float = 9.0
+    fraction: float = 0.1
+    full_dose_noise_hu: float = 12.0
 
     def __post_init__(self) -> None:
         counts = (self.slices, self.noisy, self.clean, self.validation, self.test)
@@ -88,7 +89,8 @@ def make_dataset(directory: Path, *, seed: int = 0, size: int = 192, **others: A
         **others: further fields of :class:`PhantomRecipe`.
 
     Returns:
-        Path of the datalist: ``noisy`` and ``clean`` (lists of ``image``, ``patient``, ``dose``, ``kernel``),
+        Path of the datalist: ``noisy`` and ``clean`` (lists of ``image``, ``patient``, ``dose``, ``kernel``;
+        noisy ones also ``reference``, the same scan at full dose, for the supervised twin alone),
         ``validation`` and ``test`` (lists of ``noisy``, ``clean``, ``patient``), ``description``. Paths are
         relative to the datalist.
 
@@ -143,23 +145,22 @@ def _fill(folder: Path, recipe: PhantomRecipe) -> dict[str, Any]:
         patient = f"P{index + 1:02d}"
         # Within each pool chests and abdomens alternate, so that no pool is known by its anatomy.
         region = "chest" if len(datalist[role]) % 2 == 0 else "abdomen"
-        clean_hu, noisy_hu = _scan(patient, region, recipe)
         paths = {"clean": f"images/{patient}_clean.nii", "noisy": f"images/{patient}_noisy.nii"}
-        for kind, hu in (("clean", clean_hu), ("noisy", noisy_hu)):
-            if role not in ("clean", "noisy") or kind == role:
-                _save(folder / paths[kind], hu, recipe)
+        clean_hu = _full_dose(patient, region, recipe)
+        _save(folder / paths["clean"], clean_hu, recipe)
+        if role != "clean":
+            _save(folder / paths["noisy"], _low_dose(clean_hu, patient, recipe), recipe)
         if role in ("clean", "noisy"):
             dose = 1.0 if role == "clean" else recipe.fraction
-            datalist[role].append({"image": paths[role], "patient": patient, "dose": dose, "kernel": "Hann"})
+            entry = {"image": paths[role], "patient": patient, "dose": dose, "kernel": "Hann"}
+            datalist[role].append({**entry, "reference": paths["clean"]} if role == "noisy" else entry)
         else:
             datalist[role].append({**paths, "patient": patient})
     return datalist
 
 
-def _scan(
-    patient: str, region: str, recipe: PhantomRecipe
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One patient at full dose and at the fraction of it, HU (slice, row, column)."""
+def _full_dose(patient: str, region: str, recipe: PhantomRecipe) -> NDArray[np.float32]:
+    """One patient at full dose, HU (slice, row, column)."""
     truth_hu = draw_patient(
         _rng(recipe.seed, patient),
         region=region,
@@ -168,18 +169,26 @@ def _scan(
         spacing_mm=recipe.spacing_mm,
         slice_mm=recipe.slice_mm,
     )
-    shared: dict[str, Any] = {
-        "spacing_mm": recipe.spacing_mm,
-        "full_dose_noise_hu": recipe.full_dose_noise_hu,
-        "seed": recipe.seed,
-    }
-    names = [f"{patient}/{index}" for index in range(recipe.slices)]
     # At half the dose as much noise is added as the scan had: it makes the truth a full-dose scan.
-    clean_hu = insert_noise(truth_hu, fraction=0.5, slice_ids=[f"full/{name}" for name in names], **shared)
-    noisy_hu = insert_noise(
-        clean_hu, fraction=recipe.fraction, slice_ids=[f"low/{name}" for name in names], **shared
+    return _with_noise(truth_hu, 0.5, f"full/{patient}", recipe)
+
+
+def _low_dose(clean_hu: NDArray[np.float32], patient: str, recipe: PhantomRecipe) -> NDArray[np.float32]:
+    """The same scan at the recipe's fraction of the dose."""
+    return _with_noise(clean_hu, recipe.fraction, f"low/{patient}", recipe)
+
+
+def _with_noise(
+    hu: NDArray[np.float32], fraction: float, name: str, recipe: PhantomRecipe
+) -> NDArray[np.float32]:
+    return insert_noise(
+        hu,
+        spacing_mm=recipe.spacing_mm,
+        fraction=fraction,
+        full_dose_noise_hu=recipe.full_dose_noise_hu,
+        seed=recipe.seed,
+        slice_ids=[f"{name}/{index}" for index in range(recipe.slices)],
     )
-    return clean_hu, noisy_hu
 
 
 def _rng(seed: int, patient: str) -> np.random.Generator:

@@ -1,7 +1,7 @@
 """What may be set in the bundle's configs, and one-line refusals for what may not.
 
-MONAI takes an override that nobody reads without a word, and answers a wrong argument with pages of traceback. The
-configs therefore call :func:`check` first, and name their settings here.
+MONAI takes an override that nobody reads without a word, and answers a wrong argument with pages of
+traceback. The configs therefore call :func:`check` first, and name their settings here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+
+import torch
 
 from iscl_monai.errors import ConfigRefusal, Refusal, TrainingStopped
 
@@ -54,7 +56,6 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "warm_up_steps": (int,),
     "learning_rate": NUMBER,
     "final_learning_rate": NUMBER,
-    "lookahead": FLAG,
     "val_interval": (int,),
     "validation_slices": (int,),
     "checkpoint_interval": (int,),
@@ -115,18 +116,73 @@ def bundle_root() -> str:
 
 
 def dataset(dataset_dir: str | None, root: str) -> str:
-    """Where the datalist is: in the folder given, or in that of the phantom, which is made when it is absent."""
+    """Where the datalist is: in the folder given, or in that of the phantom, which is made when absent."""
     if dataset_dir is not None:
         return dataset_dir
     phantom = importlib.import_module("data_prep.phantom")  # by name: the package never depends on data_prep
-    return str(phantom.ensure_dataset(Path(root) / "data" / "phantom"))
+    folder = Path(root) / "data" / "phantom"
+    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if spread and os.environ.get("LOCAL_RANK", "0") != "0":
+        torch.distributed.barrier()  # the first process of this machine makes it; two would tear it apart
+    made = str(phantom.ensure_dataset(folder))
+    if spread and os.environ.get("LOCAL_RANK", "0") == "0":
+        torch.distributed.barrier()
+    return made
+
+
+def local_device() -> torch.device:
+    """The device of this process under torchrun: its own GPU, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def join() -> None:
+    """Join the process group that torchrun describes in the environment.
+
+    Raises:
+        ConfigRefusal: when not started by torchrun.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        raise ConfigRefusal(
+            "multi_gpu_train.json without torchrun",
+            allowed="torchrun --nproc_per_node=N -m monai.bundle run ...",
+            cure="start it with torchrun, or leave multi_gpu_train.json out",
+        )
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def spread(network: torch.nn.Module) -> torch.nn.Module:
+    """A network whose gradients are averaged over all processes."""
+    device = next(network.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+
+
+def images(path: str | Path) -> list[str]:
+    """The images to denoise: a volume file (NIfTI ...), a folder of such files, or one of one DICOM series.
+
+    Raises:
+        ConfigRefusal: if there is nothing at the path.
+    """
+    from iscl_monai.dicom.images import is_image_file  # needs pydicom, which training does not
+
+    path = Path(path)
+    if not path.exists():
+        raise ConfigRefusal(
+            f"--input {path} does not exist", allowed="a file or folder", cure="check the spelling"
+        )
+    volumes = sorted(str(file) for file in path.iterdir() if is_image_file(file)) if path.is_dir() else []
+    return volumes or [str(path)]
 
 
 def check(*needed: str) -> None:
     """Check the configuration that is being run, before anything expensive starts.
 
-    Called by the configs' ``initialize``. MONAI hands expressions no reference to the whole configuration, so it is
-    looked up where MONAI keeps it: in the parser further up the stack.
+    Called by the configs' ``initialize``. MONAI hands expressions no reference to the whole configuration, so
+    it is looked up where MONAI keeps it: in the parser further up the stack.
 
     Args:
         needed: settings that must not be null.
@@ -142,7 +198,7 @@ def check(*needed: str) -> None:
         if name in SETTINGS:
             _check_type(name, value)
     for name in needed:
-        if config.get(name) is None:
+        if _followed(config, name) is None:
             raise ConfigRefusal(f"--{name} is not given", allowed="a path", cure=f"add --{name} PATH")
     _check_folder("dataset_dir", config.get("dataset_dir"))
     for place, component in _components(config, ""):
@@ -156,10 +212,18 @@ def _running_config() -> Mapping[str, Any]:
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, ConfigParser):
-            config: Mapping[str, Any] = caller.config
-            return config
+            config = caller.config
+            return config if isinstance(config, Mapping) else {}
         frame = frame.f_back
     return {}
+
+
+def _followed(config: Mapping[str, Any], name: str) -> Any:
+    """The value of a setting, or of the one it refers to."""
+    value = config.get(name)
+    while isinstance(value, str) and value.startswith("@") and value[1:] in config:
+        value = config[value[1:]]
+    return value
 
 
 def _unknown(said: str, word: str, known: Sequence[str]) -> ConfigRefusal:
@@ -188,7 +252,9 @@ def _check_type(name: str, value: Any) -> None:
 def _check_folder(name: str, value: Any) -> None:
     if isinstance(value, str) and not value.startswith(("$", "@", "%")) and not Path(value).exists():
         raise ConfigRefusal(
-            f"--{name} {value} does not exist", allowed="an existing folder", cure=f"look for it in {Path.cwd()}"
+            f"--{name} {value} does not exist",
+            allowed="an existing folder",
+            cure=f"look for it in {Path.cwd()}",
         )
 
 
@@ -209,7 +275,9 @@ def _check_arguments(place: str, component: Mapping[str, Any]) -> None:
         return  # MONAI resolves its own short names, and tells of their arguments itself
     found = pydoc.locate(target)
     if found is None:
-        raise ConfigRefusal(f"{place}: {target} does not exist", allowed="a class or function", cure="check the name")
+        raise ConfigRefusal(
+            f"{place}: {target} does not exist", allowed="a class or function", cure="check the name"
+        )
     signature = inspect.signature(found)  # type: ignore[arg-type]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()):
         return
@@ -224,7 +292,7 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackT
     while cause is not None:
         if isinstance(cause, (Refusal, TrainingStopped)):
             print(f"{type(cause).__name__}: {cause}", file=sys.stderr, flush=True)
-            # The interpreter would end with 1 whatever the hook does; 2 is what a refusal ends with everywhere.
+            # The interpreter would end with 1 whatever the hook does; a refusal ends with 2 everywhere.
             sys.stdout.flush()
             os._exit(2 if isinstance(cause, Refusal) else 1)
         cause = cause.__cause__ or cause.__context__

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch.distributed
-from monai.data import CacheDataset
+from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -52,12 +52,12 @@ class PoolScan:
 
     def item(self) -> dict[str, Any]:
         """The scan as the transforms want it."""
-        return {
-            "image": self.image,
-            "image_path": str(self.image),
-            "z_range_mm": self.z_range_mm,
-            "series_uid": self.series_uid,
-        }
+        return _present(
+            image=str(self.image),
+            image_path=str(self.image),
+            z_range_mm=self.z_range_mm,
+            series_uid=self.series_uid,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,14 @@ class ScanPair:
 
     def item(self) -> dict[str, Any]:
         """The pair as the transforms want it."""
-        return {"noisy": self.noisy, "clean": self.clean, "patient": self.patient, "z_range_mm": self.z_range_mm}
+        return _present(
+            noisy=str(self.noisy), clean=str(self.clean), patient=self.patient, z_range_mm=self.z_range_mm
+        )
+
+
+def _present(**entries: Any) -> dict[str, Any]:
+    """Entries that are there: MONAI cannot put None into a batch."""
+    return {key: value for key, value in entries.items() if value is not None}
 
 
 Entry = PoolScan | ScanPair
@@ -94,7 +101,8 @@ SECTIONS: dict[str, type[PoolScan] | type[ScanPair]] = {
 class Datalist:
     """The scans of a training: two unpaired pools, and pairs to validate and test on (possibly none).
 
-    In the file, ``{"noisy": [...], "clean": [...], "validation": [...], "test": [...]}``, paths relative to it.
+    In the file, ``{"noisy": [...], "clean": [...], "validation": [...], "test": [...]}``, paths relative to
+    it.
     """
 
     noisy: tuple[PoolScan, ...]
@@ -115,7 +123,9 @@ class Datalist:
         """
         path = Path(path)
         path = path / "datalist.json" if path.is_dir() else path
-        sections = {name: _entries(path, name, rows) for name, rows in _read(path).items() if name in SECTIONS}
+        sections = {
+            name: _entries(path, name, rows) for name, rows in _read(path).items() if name in SECTIONS
+        }
         for needed in ("noisy", "clean"):
             if not sections.get(needed):
                 raise DatalistRefusal(
@@ -123,7 +133,7 @@ class Datalist:
                     allowed="at least one scan in each of 'noisy' and 'clean'",
                     cure="add scans of other patients than those of the other pool",
                 )
-        datalist = cls(**{name: tuple(rows) for name, rows in sections.items()})  # type: ignore[arg-type]
+        datalist = cls(**{name: tuple(rows) for name, rows in sections.items()})
         check_leaks(datalist)
         return datalist
 
@@ -138,13 +148,19 @@ def _read(path: Path) -> dict[str, Any]:
             cure="give --dataset_dir a folder with a datalist.json, or leave it out to train on the phantom",
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatalistRefusal(f"{path}: {error}", allowed="JSON", cure="mend the file at that place") from None
+        raise DatalistRefusal(
+            f"{path}: {error}", allowed="JSON", cure="mend the file at that place"
+        ) from None
     if not isinstance(content, dict):
-        raise DatalistRefusal(f"{path} holds a {type(content).__name__}", allowed="an object", cure="see docs")
+        raise DatalistRefusal(
+            f"{path} holds a {type(content).__name__}", allowed="an object", cure="see docs"
+        )
     known = [*SECTIONS, "description"]
     for key in content:
         if key not in known:
-            raise DatalistRefusal(f"{path}: section {key!r}", allowed=", ".join(known), cure=_nearest(key, known))
+            raise DatalistRefusal(
+                f"{path}: section {key!r}", allowed=", ".join(known), cure=_nearest(key, known)
+            )
     return content
 
 
@@ -155,7 +171,9 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _entries(path: Path, section: str, rows: Any) -> list[Any]:
     if not isinstance(rows, list):
-        raise DatalistRefusal(f"{path}: {section} is {rows!r}", allowed="a list of scans", cure="put it in brackets")
+        raise DatalistRefusal(
+            f"{path}: {section} is {rows!r}", allowed="a list of scans", cure="put it in brackets"
+        )
     return [_entry(path, f"{section}[{index}]", SECTIONS[section], row) for index, row in enumerate(rows)]
 
 
@@ -165,11 +183,15 @@ def _entry(path: Path, place: str, kind: type[PoolScan] | type[ScanPair], row: A
     row = row if isinstance(row, Mapping) else {}
     for key in row:
         if key not in known:
-            raise DatalistRefusal(f"{path}: {place} has {key!r}", allowed=", ".join(known), cure=_nearest(key, known))
+            raise DatalistRefusal(
+                f"{path}: {place} has {key!r}", allowed=", ".join(known), cure=_nearest(key, known)
+            )
     for key in needed:
         if not isinstance(row.get(key), str) or not row[key]:
             raise DatalistRefusal(
-                f"{path}: {place} has {key}={row.get(key)!r}", allowed="a non-empty string", cure=f"give its {key}"
+                f"{path}: {place} has {key}={row.get(key)!r}",
+                allowed="a non-empty string",
+                cure=f"give its {key}",
             )
     return kind(**{key: _value(path, place, key, value) for key, value in row.items() if value is not None})
 
@@ -188,7 +210,9 @@ def _value(path: Path, place: str, key: str, value: Any) -> Any:
         numbers = isinstance(value, list) and all(isinstance(v, (int, float)) for v in value)
         if not numbers or len(value) != 2 or not value[0] <= value[1]:
             raise DatalistRefusal(
-                f"{path}: {place} z_range_mm={value!r}", allowed="[lowest, highest] in mm", cure="order the two"
+                f"{path}: {place} z_range_mm={value!r}",
+                allowed="[lowest, highest] in mm",
+                cure="order the two",
             )
         return (float(value[0]), float(value[1]))
     return value
@@ -197,8 +221,8 @@ def _value(path: Path, place: str, key: str, value: Any) -> Any:
 def check_leaks(datalist: Datalist) -> None:
     """Refuse a datalist that shows the same anatomy on two sides.
 
-    Noisy pool, clean pool and validation may share a patient only in z-ranges at least 15 mm apart; test shares no
-    patient with anything.
+    Noisy pool, clean pool and validation may share a patient only in z-ranges at least 15 mm apart; test
+    shares no patient with anything.
 
     Raises:
         LeakRefusal: naming the patient and both places.
@@ -275,7 +299,12 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         scan = pool[int(rng.choice(len(pool), p=self.chances[name]))]
         self.augmentation.set_random_state(seed=int(rng.integers(2**32)))
         patch = self.windowing(self.augmentation(scan))["image"]
-        return torch.as_tensor(patch).contiguous()
+        return _plain(patch).contiguous()
+
+
+def _plain(image: Tensor) -> Tensor:
+    """Without MONAI's metadata, which would slow down every operation of a network fed with it."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
 def _by_slices(pool: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -309,7 +338,9 @@ class RunSampler(Sampler[int]):
         return (index * ranks + rank for index in range(self.done, self.samples))
 
 
-def cached(scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2, progress: bool = True) -> CacheDataset:
+def cached(
+    scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2, progress: bool = True
+) -> CacheDataset:
     """The volumes of a pool, read once and held in memory; the size is said before it is taken.
 
     Raises:
@@ -326,12 +357,16 @@ def check_memory(items: Sequence[Mapping[str, Any]]) -> None:
     from iscl_monai.dicom.monai_io import estimate_shape
 
     shapes = [
-        estimate_shape(item["image"], series_uid=item["series_uid"], z_range_mm=item["z_range_mm"]) for item in items
+        estimate_shape(item["image"], series_uid=item.get("series_uid"), z_range_mm=item.get("z_range_mm"))
+        for item in items
     ]
     needed = int(BYTES_PER_VOXEL * sum(int(np.prod(shape)) for shape in shapes))
     free = psutil.virtual_memory().available
     slices = sum(shape[-1] for shape in shapes)
-    print(f"caching {len(items)} scans, {slices} slices: {needed / 2**30:.2f} GiB of {free / 2**30:.1f} GiB free")
+    print(
+        f"caching {len(items)} scans, {slices} slices: {needed / 2**30:.2f} GiB "
+        f"of {free / 2**30:.1f} GiB free"
+    )
     if needed > MEMORY_SHARE * free:
         raise MemoryRefusal(
             f"{len(items)} scans need {needed / 2**30:.1f} GiB",
@@ -361,7 +396,7 @@ class PairedPatches(UnpairedPatches):
         seed: int = 0,
     ) -> None:
         pairs = [
-            {**a, "image": torch.cat([torch.as_tensor(a["image"]), torch.as_tensor(b["image"])])}
+            {**a, "image": torch.cat([_plain(a["image"]), _plain(b["image"])])}
             for a, b in zip(noisy, reference, strict=True)
         ]
         super().__init__(pairs, [], augmentation=augmentation, windowing=windowing, seed=seed)
@@ -397,17 +432,22 @@ class SliceDataset(Dataset[dict[str, Any]]):
         hu_window: the window of the preprocessing.
         slices_per_scan: how many of each scan.
 
-    Items: ``noisy`` and, of pairs, ``clean`` in [-1, 1]; ``noisy_hu``, ``clean_hu``; ``body``, True inside the skin;
-    all (1, rows, columns).
+    Items: ``noisy`` and, of pairs, ``clean`` in [-1, 1]; ``noisy_hu``, ``clean_hu``; ``body``, True inside
+    the skin; all (1, rows, columns).
     """
 
     def __init__(
-        self, pairs: Sequence[ScanPair], *, noisy: Sequence[PoolScan], hu_window: HUWindow, slices_per_scan: int = 4
+        self,
+        pairs: Sequence[ScanPair],
+        *,
+        noisy: Sequence[PoolScan],
+        hu_window: HUWindow,
+        slices_per_scan: int = 4,
     ) -> None:
         self.slices: list[dict[str, Any]] = []
         keys = ("noisy", "clean") if pairs else ("noisy",)
         load = preprocessing(keys, hu_window)
-        items = [p.item() for p in pairs] or [{**scan.item(), "noisy": scan.image} for scan in noisy[:4]]
+        items = [p.item() for p in pairs] or [{**scan.item(), "noisy": str(scan.image)} for scan in noisy[:4]]
         for item in items:
             volume = load(item)
             images = {key: volume[key] for name in keys for key in (name, f"{name}_hu")}
@@ -427,9 +467,31 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
 
 def _one_slice(images: Mapping[str, Tensor], index: int) -> dict[str, Any]:
-    cut = {key: torch.as_tensor(image)[..., index].clone() for key, image in images.items()}
+    cut = {key: _plain(image)[..., index].clone() for key, image in images.items()}
     body = body_mask(cut.get("clean_hu", cut["noisy_hu"])[0])
     return {**cut, "body": torch.from_numpy(body)}
+
+
+def pairs_of(datalist: Datalist, section: str) -> list[dict[str, Any]]:
+    """The items of a section of pairs, for a MONAI Dataset.
+
+    Args:
+        datalist: the scans.
+        section: ``validation`` or ``test``.
+
+    Raises:
+        ConfigRefusal: if there is no such section, or nothing in it.
+    """
+    pairs = {"validation": datalist.validation, "test": datalist.test}
+    if section not in pairs:
+        raise ConfigRefusal(f"--section {section}", allowed=" or ".join(pairs), cure="choose one of the two")
+    if not pairs[section]:
+        raise ConfigRefusal(
+            f"the datalist has no {section!r} pairs",
+            allowed="pairs {noisy, clean, patient}",
+            cure=f"add {section!r} pairs to the datalist; real scans get them from a simulated dose",
+        )
+    return [pair.item() for pair in pairs[section]]
 
 
 def check_same_shape(item: Mapping[str, Any], images: Mapping[str, Tensor]) -> None:
@@ -439,8 +501,9 @@ def check_same_shape(item: Mapping[str, Any], images: Mapping[str, Tensor]) -> N
         DatalistRefusal: naming both files and shapes.
     """
     if "clean" in images and images["clean"].shape != images["noisy"].shape:
+        noisy, clean = (f"{item[key]} is {tuple(images[key].shape[1:])}" for key in ("noisy", "clean"))
         raise DatalistRefusal(
-            f"{item['noisy']} is {tuple(images['noisy'].shape[1:])}, {item['clean']} {tuple(images['clean'].shape[1:])}",
+            f"{noisy}, {clean}",
             allowed="pairs of the same rows, columns and slices",
             cure="pair a scan with its own reference, with the same z_range_mm",
         )

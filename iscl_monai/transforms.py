@@ -14,6 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform, RandFlipd, RandRotate90d
 from monai.transforms.transform import RandomizableTransform, Transform
+from monai.utils.misc import ensure_tuple
 from torch import Tensor
 
 from iscl_monai.dicom.monai_io import LoadCTd
@@ -70,7 +71,7 @@ class ApplyChanged(MapTransform):
 
 
 class CompactHUd(MapTransform):
-    """HU as int16 where that loses nothing (it does not for almost all scanners): half the memory of float32."""
+    """HU as int16 where that loses nothing, as for almost all scanners: half the memory of float32."""
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """Replace float images by int16 ones if every value is a whole number that fits."""
@@ -103,17 +104,19 @@ def _slices_first(image: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _coarse(body: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    slices, rows, columns = (size // grid for size, grid in zip(body.shape, (1, *2 * [BODY_GRID_PX]), strict=True))
+    slices, rows, columns = (
+        size // grid for size, grid in zip(body.shape, (1, *2 * [BODY_GRID_PX]), strict=True)
+    )
     squares = body[:, : rows * BODY_GRID_PX, : columns * BODY_GRID_PX]
     squares = squares.reshape(slices, rows, BODY_GRID_PX, columns, BODY_GRID_PX)
-    return squares.mean(axis=(2, 4), dtype=np.float32).transpose(1, 2, 0)
+    return np.asarray(squares.mean(axis=(2, 4), dtype=np.float32).transpose(1, 2, 0))
 
 
 class RandBodyPatchd(RandomizableTransform, MapTransform):
     """One square patch of one slice, from the body rather than from the air around it.
 
-    A place is drawn evenly over all slices and positions and taken with a chance that grows with its share of body, so
-    that skin and air keep their place but do not fill the batches.
+    A place is drawn evenly over all slices and positions and taken with a chance that grows with its share of
+    body, so that skin and air keep their place but do not fill the batches.
 
     Args:
         keys: images (1, row, column, slice) with ``<key>_body`` beside them.
@@ -171,7 +174,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
 
 def loading(keys: KeysCollection, *, geometry: str = "slices") -> Compose:
     """Files to cached HU volumes with their body maps: everything of training that is not random."""
-    keys = tuple(keys) if not isinstance(keys, str) else (keys,)
+    keys = ensure_tuple(keys)
     load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices")
     return Compose([load, CompactHUd(keys), BodyFractiond(keys)])
 

@@ -67,7 +67,7 @@ class NormedConv(nn.Module):
     @torch.no_grad()
     def fold(self) -> None:
         """Write the frozen normalisation into the convolution, which then does both for the price of one."""
-        if not isinstance(self.norm, BatchInstanceNorm2d):
+        if not isinstance(self.norm, BatchInstanceNorm2d) or self.norm.statistics != "frozen":
             return
         scale, shift = self.norm.frozen_affine()
         transposed = isinstance(self.conv, nn.ConvTranspose2d)

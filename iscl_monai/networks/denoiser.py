@@ -50,9 +50,9 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Denoise images."""
         if self.mode == "generator":
-            return self.denoiser(x).clamp(-1.0, 1.0)
-        if self.mode == "extractor":
-            return (x - self.noise_extractor(x)).clamp(-1.0, 1.0)
-        y_hat = self.denoiser(x)
-        y_bar = x - self.noise_extractor(x)
-        return (self.blend * y_hat + (1 - self.blend) * y_bar).clamp(-1.0, 1.0)
+            denoised: Tensor = self.denoiser(x)
+        elif self.mode == "extractor":
+            denoised = x - self.noise_extractor(x)
+        else:
+            denoised = self.blend * self.denoiser(x) + (1 - self.blend) * (x - self.noise_extractor(x))
+        return denoised.clamp(-1.0, 1.0)

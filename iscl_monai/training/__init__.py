@@ -3,7 +3,7 @@
 from iscl_monai.training.checkpoint import RunCheckpoint
 from iscl_monai.training.export import Export, WeightAveraging, best_blend
 from iscl_monai.training.guard import CollapseGuard, GuardLimits
-from iscl_monai.training.handlers import LossBar, ModelWriter, TensorBoard
+from iscl_monai.training.handlers import InOrder, LossBar, MetricsWriter, ModelWriter, TensorBoard
 from iscl_monai.training.optim import LinearDecay, LookaheadRAdam
 from iscl_monai.training.trainer import ISCLTrainer
 from iscl_monai.training.twin import SupervisedTwin
@@ -15,9 +15,11 @@ __all__ = [
     "Export",
     "GuardLimits",
     "ISCLTrainer",
+    "InOrder",
     "LinearDecay",
     "LookaheadRAdam",
     "LossBar",
+    "MetricsWriter",
     "ModelWriter",
     "RunCheckpoint",
     "SupervisedTwin",

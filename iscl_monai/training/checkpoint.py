@@ -1,13 +1,11 @@
 """Checkpoints from which a run continues bit for bit, written so that a crash never costs a finished one.
 
-MONAI's CheckpointSaver writes in place and keeps only what it is given; a kill in the middle of its write leaves half
-a file. So files are written here to a temporary name, flushed to the disk and renamed.
+MONAI's CheckpointSaver writes in place and keeps only what it is given; a kill in the middle of its write
+leaves half a file. So files are written here to a temporary name, flushed to the disk and renamed.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
 import random
 import re
 from collections.abc import Mapping
@@ -22,38 +20,9 @@ from ignite.engine import Engine, Events
 from iscl_monai.data import RunSampler
 from iscl_monai.errors import CheckpointRefusal
 from iscl_monai.training.trainer import unwrapped
+from iscl_monai.weights import load_tensors, save_durably
 
 NAME = re.compile(r"checkpoint_epoch=(\d+)\.pt")
-
-
-def save_durably(content: Any, path: Path) -> None:
-    """Write with ``torch.save`` so that after any crash the path holds the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def load_tensors(path: Path, *, map_location: Any = "cpu") -> Any:
-    """Read a file of tensors and plain values only; nothing in it can run code.
-
-    Raises:
-        CheckpointRefusal: if it is absent, damaged or holds anything else.
-    """
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointRefusal(
-            f"{path}: {str(error).splitlines()[0]}", allowed="a whole file of tensors", cure="use another one"
-        ) from None
 
 
 class RunCheckpoint:
@@ -92,15 +61,19 @@ class RunCheckpoint:
         self.resume = resume
         self.every = every
         self.keep = keep
+        self._random: Mapping[str, Any] | None = None
 
     def attach(self, engine: Engine) -> None:
         """Load when the engine starts, save when an epoch ends."""
         engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._continue_random)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def finished(self) -> list[Path]:
         """All whole checkpoints, oldest first."""
-        found = [(int(match[1]), path) for path in self.folder.glob("*.pt") if (match := NAME.fullmatch(path.name))]
+        found = [
+            (int(match[1]), path) for path in self.folder.glob("*.pt") if (match := NAME.fullmatch(path.name))
+        ]
         return [path for _, path in sorted(found)]
 
     def save(self, engine: Engine) -> None:
@@ -140,11 +113,17 @@ class RunCheckpoint:
         self._check(newest, content)
         for name, part in self.parts.items():
             _load_part(newest, name, _inner(part), content["parts"])
-        _restore_random_state(content["random"])
+        self._random = content["random"]
         engine.state.epoch = content["epoch"]
         engine.state.iteration = content["iteration"]
         self.sampler.done = content["iteration"] * self.batch_size
         engine.logger.info("continuing after epoch %s of %s", content["epoch"], newest)
+
+    def _continue_random(self) -> None:
+        # Only now: making the loader's iterator, after STARTED, has drawn a random number of its own.
+        if self._random is not None:
+            _restore_random_state(self._random)
+            self._random = None
 
     def _check(self, path: Path, content: Mapping[str, Any]) -> None:
         for name, value in self.settings.items():
@@ -182,7 +161,12 @@ def _random_state() -> dict[str, Any]:
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": [version, list(internal), gauss],
-        "numpy": [torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
+        "numpy": [
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

@@ -1,4 +1,4 @@
-"""From networks in training to the denoiser that is deployed: averaged weights, fresh statistics, a chosen blend."""
+"""From networks in training to the denoiser deployed: averaged weights, fresh statistics, a chosen blend."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from iscl_monai.training.trainer import unwrapped
 class WeightAveraging:
     """Stochastic weight averaging (Izmailov et al., UAI 2018) of F, G and H over the end of the run.
 
-    The authors average F and G from 60 % of the steps on, and then predict with the raw weights; we predict with the
-    averaged ones.
+    The authors average F and G from 60 % of the steps on, and then predict with the raw weights; we predict
+    with the averaged ones.
 
     Args:
         denoiser: F.
@@ -120,12 +120,13 @@ class Export:
 
     def _batches(self) -> Sequence[Tensor]:
         if not self._noisy:
-            # Far beyond any run's own indices: the same distribution, other patches, the same ones every time.
+            # Far beyond any run's own indices: the same distribution, other patches, always the same.
             first = 2**40
             indices = range(first, first + self.batches * self.batch_size)
             samples = [self.patches[index]["noisy"] for index in indices]
             self._noisy = [
-                default_collate(samples[at : at + self.batch_size]) for at in range(0, len(samples), self.batch_size)
+                default_collate(samples[at : at + self.batch_size])
+                for at in range(0, len(samples), self.batch_size)
             ]
         device = self.network.blend.device
         return [batch.to(device) for batch in self._noisy]
@@ -136,8 +137,8 @@ def best_blend(network: Denoiser, pairs: Sequence[dict[str, Tensor]]) -> float |
 
     Args:
         network: the denoiser, in evaluation mode.
-        pairs: ``{"noisy", "clean", "body"}`` of (1, rows, columns), images in [-1, 1]; those without ``clean`` do not
-            count.
+        pairs: ``{"noisy", "clean", "body"}`` of (1, rows, columns), images in [-1, 1]; those without
+            ``clean`` do not count.
 
     Returns:
         A number in [0, 1]; None without pairs, or when F and H agree everywhere.

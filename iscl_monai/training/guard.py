@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -31,7 +32,7 @@ class GuardLimits:
         least_correlation: of F(x) with x over the batch; below it bright and dark are being swapped.
         least_spread: standard deviation of F(x) over that of x.
         greatest_drift_hu: mean of F(x) - x, in HU.
-        least_removed: noise that F removes, as a share of the noise that is there (fine detail of x and F(x)).
+        least_change: root mean square of x - F(x), over that of the fine detail of x (which is mostly noise).
         least_discriminator_loss: hinge loss of both discriminators; below it they tell everything apart.
     """
 
@@ -39,7 +40,7 @@ class GuardLimits:
     least_correlation: float = 0.2
     least_spread: float = 0.2
     greatest_drift_hu: float = 150.0
-    least_removed: float = 0.02
+    least_change: float = 0.05
     least_discriminator_loss: float = 1e-3
 
 
@@ -69,7 +70,8 @@ class CollapseGuard:
 
     def __call__(self, engine: Engine) -> None:
         """Look at the output of one iteration."""
-        output, iteration = engine.state.output, engine.state.iteration
+        output: Any = engine.state.output
+        iteration = engine.state.iteration
         for name, value in output.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise NonFiniteLoss(f"{name} is {value} at iteration {iteration}: try a lower learning rate")
@@ -94,8 +96,8 @@ class CollapseGuard:
             broken[OutputCollapsed] = f"F(x) varies {spread:.2f} times as much as x"
         if abs(drift_hu := float((y_hat - x).mean()) * self.hu_window.half_width) > limits.greatest_drift_hu:
             broken[HounsfieldDrift] = f"F shifts the mean by {drift_hu:.0f} HU"
-        if (removed := 1 - _detail(y_hat) / max(_detail(x), 1e-6)) < limits.least_removed:
-            broken[IdentityTrap] = f"F removes {removed:.1%} of the fine detail of x"
+        if (change := float((x - y_hat).square().mean().sqrt()) / max(_detail(x), 1e-6)) < limits.least_change:
+            broken[IdentityTrap] = f"F changes x by only {change:.1%} of its fine detail"
         hinges = [output[key] for key in ("noisy_discriminator", "clean_discriminator") if key in output]
         if hinges and all(float(hinge) < limits.least_discriminator_loss for hinge in hinges):
             broken[DiscriminatorStuck] = "both discriminators tell everything apart"

@@ -1,9 +1,11 @@
-"""What a person sees of a running training: a progress bar, scalars and pictures; and the weights that stay."""
+"""What a person sees of a running training: a bar, scalars and pictures; and the weights that stay."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import Denoiser
-from iscl_monai.training.checkpoint import save_durably
-from iscl_monai.training.validation import KEY_METRIC, Validation
+from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, said
+from iscl_monai.weights import save_durably
 
 
 def scalars(output: Mapping[str, Any]) -> dict[str, float]:
@@ -38,7 +40,9 @@ class LossBar:
         """Show the bar of this engine."""
         if self.enabled:
             bar = ProgressBar(desc="epoch", persist=True, mininterval=1.0)
-            bar.attach(engine, output_transform=lambda output: {k[:12]: v for k, v in scalars(output).items()})
+            bar.attach(
+                engine, output_transform=lambda output: {k[:12]: v for k, v in scalars(output).items()}
+            )
 
 
 class TensorBoard:
@@ -82,18 +86,19 @@ class TensorBoard:
         engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
 
     def _open(self, engine: Engine) -> None:
-        self.writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1)  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1)
 
     def _close(self, engine: Engine, error: BaseException | None = None) -> None:
         if self.writer is not None:
-            self.writer.close()  # type: ignore[no-untyped-call]
+            self.writer.close()
         if error is not None:
             raise error
 
     def _losses(self, engine: Engine) -> None:
         assert self.writer is not None
-        for name, value in scalars(engine.state.output).items():
-            self.writer.add_scalar(f"loss/{name}", value, engine.state.iteration)  # type: ignore[no-untyped-call]
+        output: Any = engine.state.output
+        for name, value in scalars(output).items():
+            self.writer.add_scalar(f"loss/{name}", value, engine.state.iteration)
 
     def _epoch(self, engine: Engine) -> None:
         assert self.writer is not None
@@ -101,10 +106,10 @@ class TensorBoard:
         if not history or history[-1]["epoch"] != engine.state.epoch:
             return
         for name, value in history[-1].items():
-            self.writer.add_scalar(f"validation/{name}", value, engine.state.iteration)  # type: ignore[no-untyped-call]
+            self.writer.add_scalar(f"validation/{name}", value, engine.state.iteration)
         for number in range(min(self.pictures, len(self.slices))):
             panel = self.panel(self.slices[number]["noisy"])
-            self.writer.add_image(f"slice {number}", panel, engine.state.iteration)  # type: ignore[no-untyped-call]
+            self.writer.add_image(f"slice {number}", panel, engine.state.iteration)
 
     @torch.inference_mode()
     def panel(self, noisy: Tensor) -> Tensor:
@@ -122,6 +127,25 @@ class TensorBoard:
         return torch.cat([x, y_hat, y_bar, residual], dim=-1).clamp(-1, 1).add(1).div(2)[0].cpu()
 
 
+class InOrder:
+    """Several handlers as one, attached in the order given.
+
+    MONAI's check of a bundle's properties, and its experiment tracking, want ``train#handlers`` to be a list
+    of objects with a ``_target_``, so references to components defined elsewhere cannot stand in that list.
+
+    Args:
+        handlers: with ``attach(engine)`` each.
+    """
+
+    def __init__(self, handlers: Sequence[Any]) -> None:
+        self.handlers = list(handlers)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach the first, then the second ..."""
+        for handler in self.handlers:
+            handler.attach(engine)
+
+
 class ModelWriter:
     """Keeps ``model.pt`` (best validation, or newest without pairs) and ``model_last.pt``: tensors only.
 
@@ -132,7 +156,9 @@ class ModelWriter:
         enabled: False on all but the first process.
     """
 
-    def __init__(self, *, folder: Path | str, network: Denoiser, validation: Validation, enabled: bool = True) -> None:
+    def __init__(
+        self, *, folder: Path | str, network: Denoiser, validation: Validation, enabled: bool = True
+    ) -> None:
         self.folder = Path(folder)
         self.network = network
         self.validation = validation
@@ -153,3 +179,28 @@ class ModelWriter:
         scores = [entry.get(KEY_METRIC, math.nan) for entry in history]
         if math.isnan(scores[-1]) or scores[-1] >= max(score for score in scores if not math.isnan(score)):
             save_durably(weights, self.folder / "model.pt")
+
+
+class MetricsWriter:
+    """Writes an evaluation's metrics as JSON, with the protocol of the measurement, and says the main ones.
+
+    Args:
+        path: the file to write.
+    """
+
+    def __init__(self, *, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def attach(self, engine: Engine) -> None:
+        """Write when the evaluation is complete."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: DenoisingEvaluator) -> None:
+        """Write the file, whole or not at all."""
+        metrics = {name: value for name, value in engine.state.metrics.items() if isinstance(value, float)}
+        content = {"protocol": engine.protocol.name, "items": engine.state.iteration, **metrics}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.path)
+        engine.logger.info("%s: %s", self.path, said(metrics))

@@ -47,10 +47,11 @@ class LookaheadRAdam(RAdam):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One RAdam step; at every ``sync_period``-th, pull the weights back."""
         # The first step must see where the slow weights start: before RAdam has moved anything.
-        before = {p: p.detach().clone() for p in self._untracked()}
+        before = {p: p.detach().clone() for p in self._untracked(will_have_gradients=closure is not None)}
         loss: float | None = super().step(closure) if closure is not None else super().step()
         for parameter, slow in before.items():
-            self.state[parameter]["slow"] = slow
+            if parameter.grad is not None:
+                self.state[parameter]["slow"] = slow
         for group in self.param_groups:
             for parameter in group["params"]:
                 state = self.state.get(parameter, {})
@@ -59,9 +60,10 @@ class LookaheadRAdam(RAdam):
                     parameter.copy_(state["slow"])
         return loss
 
-    def _untracked(self) -> list[Tensor]:
+    def _untracked(self, *, will_have_gradients: bool) -> list[Tensor]:
         parameters = (p for group in self.param_groups for p in group["params"])
-        return [p for p in parameters if p.grad is not None and "slow" not in self.state.get(p, {})]
+        moving = (p for p in parameters if will_have_gradients or p.grad is not None)
+        return [p for p in moving if "slow" not in self.state.get(p, {})]
 
 
 class LinearDecay:

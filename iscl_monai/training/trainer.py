@@ -28,14 +28,15 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Networks that pass gradients on to their input but collect none themselves."""
-    for network in networks:
-        network.requires_grad_(False)
+    """Networks that pass gradients on to their input but collect none themselves, for a while."""
+    learning = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for network in networks:
-            network.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def prepare_unpaired_batch(
@@ -126,9 +127,10 @@ class ISCLTrainer(Trainer):
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             output = step(x, y)
         project_rho(*map(unwrapped, self._networks()))
-        engine.state.output = {name: _plain(value) for name, value in output.items()}
+        plain = {name: _plain(value) for name, value in output.items()}
+        engine.state.output = plain  # type: ignore[assignment]  # ignite says int
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output
+        return plain
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return (

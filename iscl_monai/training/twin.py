@@ -61,6 +61,7 @@ class SupervisedTwin(Trainer):
         loss.backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
         project_rho(unwrapped(self.denoiser))
-        engine.state.output = {"supervised": loss.item(), "x": x, "y_hat": y_hat.detach()}
+        output = {"supervised": loss.item(), "x": x, "y_hat": y_hat.detach()}
+        engine.state.output = output  # type: ignore[assignment]  # ignite says int
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output
+        return output

@@ -1,4 +1,4 @@
-"""Validation of the exported denoiser in Hounsfield units: against pairs, or against nothing but the input."""
+"""Validation of the exported denoiser in Hounsfield units: against pairs, or against its input alone."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class DenoisingEvaluator(Evaluator):
 
     Items with a clean reference are measured on a named protocol (``psnr_db``, ``ssim``, ``rmse_hu``,
     ``mean_shift_hu``); all of them on the no-reference panel (``noise_hu``, ``shift_from_input_hu``,
-    ``residual_correlation``). Names: the plain one is the denoiser as deployed, ``input_...`` its noisy input,
-    ``generator_...`` F alone and ``extractor_...`` x - H(x) alone.
+    ``residual_correlation``). Names: the plain one is the denoiser as deployed, ``input_...`` its noisy
+    input, ``generator_...`` F alone and ``extractor_...`` x - H(x) alone.
 
     Args:
         device: where the network lives.
-        val_data_loader: batches of one item ``{"noisy", "noisy_hu"[, "clean_hu"]}``: a slice (1, 1, row, column) or a
-            volume (1, 1, row, column, slice).
+        val_data_loader: batches of one item ``{"noisy", "noisy_hu"[, "clean_hu"]}``: a slice (1, 1, row,
+            column) or a volume (1, 1, row, column, slice).
         network: the exported denoiser.
         hu_window: the window of the preprocessing.
         inferer: how the network is moved over an item; SliceInferer for volumes.
@@ -77,7 +77,11 @@ class DenoisingEvaluator(Evaluator):
             y_hat = self._infer(x, self.network.denoiser).clamp(-1, 1)
             y_bar = (x - self._infer(x, self.network.noise_extractor)).clamp(-1, 1)
             blend = self.network.blend
-            predictions = {"generator": y_hat, "extractor": y_bar, "ensemble": blend * y_hat + (1 - blend) * y_bar}
+            predictions = {
+                "generator": y_hat,
+                "extractor": y_bar,
+                "ensemble": blend * y_hat + (1 - blend) * y_bar,
+            }
         images = {"input": noisy_hu} | {
             mode: self.hu_window.apply_change(noisy_hu, predictions[mode].cpu()) for mode in MODES
         }
@@ -85,8 +89,12 @@ class DenoisingEvaluator(Evaluator):
         reference = _slices_first(batch["clean_hu"]) if "clean_hu" in batch else None
         output: dict[str, Any] = {"measured": self._measure(volumes, reference)}
         if self.keep_images:
-            output |= {"noisy_hu": volumes["input"], "denoised_hu": volumes[self.network.mode], "clean_hu": reference}
-        engine.state.output = output
+            output |= {
+                "noisy_hu": volumes["input"],
+                "denoised_hu": volumes[self.network.mode],
+                "clean_hu": reference,
+            }
+        engine.state.output = output  # type: ignore[assignment]  # ignite says int
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return output
 
@@ -118,7 +126,7 @@ def _slices_first(image: Tensor) -> Tensor:
     return plain[None] if plain.ndim == 2 else plain.permute(2, 0, 1)
 
 
-class MeanOfItems(Metric):  # type: ignore[misc]
+class MeanOfItems(Metric):
     """The mean over items of one measured quantity, or of all of them (then the result is a dictionary).
 
     Args:
@@ -127,15 +135,16 @@ class MeanOfItems(Metric):  # type: ignore[misc]
 
     def __init__(self, quantity: str | None) -> None:
         self.quantity = quantity
-        super().__init__(output_transform=lambda output: output["measured"])
+        # A tuple of one: ignite takes a bare mapping for its own {"y_pred", "y"}.
+        super().__init__(output_transform=lambda output: (output["measured"],))
 
     def reset(self) -> None:
         """Forget all items."""
         self.values: dict[str, list[float]] = {}
 
-    def update(self, output: Mapping[str, float]) -> None:
+    def update(self, output: tuple[Mapping[str, float]]) -> None:
         """Take one item in; what could not be measured on it (NaN) does not count."""
-        for name, value in output.items():
+        for name, value in output[0].items():
             if not math.isnan(value):
                 self.values.setdefault(name, []).append(value)
 
@@ -148,8 +157,8 @@ class MeanOfItems(Metric):  # type: ignore[misc]
 class Validation:
     """Runs the evaluator after every so many epochs of the trainer, on the last one too.
 
-    MONAI's ValidationHandler skips the last epoch unless the interval divides it; the denoiser of the last epoch is the
-    one that gets deployed.
+    MONAI's ValidationHandler skips the last epoch unless the interval divides it; the denoiser of the last
+    epoch is the one that gets deployed.
 
     Args:
         evaluator: run with the trainer's epoch.

@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from noise_level import noise_level_hu
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from data_prep.dose import insert_noise, ray_variance, scan_noise_hu, scanner, soft_tissue
 from data_prep.projector import ParallelBeam, forward_project
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
+from iscl_monai.quality.noise import noise_sigma_hu
 
 SIZE, SPACING_MM = 128, 2.0
 AXIS = (np.arange(SIZE) - (SIZE - 1) / 2) * SPACING_MM
@@ -64,16 +67,30 @@ def radial(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_sigma_is_as_asked(fraction: float, asked_hu: float) -> None:
     image_hu = water(105, 80, slices=32, hu=40.0)
     added_hu = inserted(image_hu, fraction=fraction, full_dose_noise_hu=8.0)
-    sigma_hu = np.sqrt((added_hu**2).mean(axis=0))[soft_tissue(image_hu)[0]]
-    assert np.median(sigma_hu) == pytest.approx(asked_hu, rel=0.05)
+    tissue = soft_tissue(image_hu)[0].astype(np.float64)
+    # The variance over equal slices still varies by chance from voxel to voxel, and is smooth in truth.
+    variance = (added_hu.astype(np.float64) ** 2).mean(axis=0)
+    smooth = ndimage.uniform_filter(variance * tissue, 7) / ndimage.uniform_filter(tissue, 7).clip(1e-6)
+    assert np.sqrt(np.percentile(smooth[tissue > 0], 10)) == pytest.approx(asked_hu, rel=0.05)
+    # What the other tests measure by, where there is one slice of a kind:
+    assert noise_level_hu(added_hu, image_hu, SPACING_MM) == pytest.approx(asked_hu, rel=0.02)
 
 
 def test_the_scans_own_noise_is_the_default() -> None:
     image_hu = water(105, 80, slices=12) + inserted(water(105, 80, slices=12), fraction=0.5)
     added_hu = insert_noise(image_hu, spacing_mm=SPACING_MM, fraction=0.5, seed=2) - image_hu
+    noise_hu = scan_noise_hu(image_hu)
+    assert noise_level_hu(added_hu, image_hu, SPACING_MM) == pytest.approx(noise_hu, rel=0.05)
     core = ellipse(80, 60)
-    assert added_hu[:, ellipse(105, 80)].std() == pytest.approx(scan_noise_hu(image_hu), rel=0.07)
-    assert added_hu[:, core].std() == pytest.approx(image_hu[:, core].std(), rel=0.25)
+    assert added_hu[:, core].std() == pytest.approx(image_hu[:, core].std(), rel=0.05)
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.1])
+def test_measured_noise_rises_as_dose_falls(fraction: float) -> None:
+    image_hu = water(105, 80, slices=12) + inserted(water(105, 80, slices=12), fraction=0.5)
+    low_hu = insert_noise(image_hu, spacing_mm=SPACING_MM, fraction=fraction, seed=2)
+    expected_hu = scan_noise_hu(image_hu) / math.sqrt(fraction)
+    assert scan_noise_hu(low_hu) == pytest.approx(expected_hu, rel=0.05)
 
 
 def test_mean_does_not_shift(noise: Volume) -> None:
@@ -192,6 +209,18 @@ def test_scan_noise_is_measured_in_flat_tissue_only() -> None:
     assert 0.8 * 12 < plain < 12
     image_hu[:, 60:64] += 400  # an edge must not count as noise
     assert scan_noise_hu(image_hu) == pytest.approx(plain, rel=0.05)
+
+
+def test_scan_noise_pools_the_slices() -> None:
+    rng = np.random.default_rng(0)
+    image_hu = water(100, 80, slices=4, hu=50)
+    image_hu += np.array([5, 20, 20, 20])[:, None, None] * rng.normal(size=image_hu.shape).astype(np.float32)
+    found = []
+    for plane in image_hu.astype(np.float64):
+        variance = ndimage.uniform_filter(plane**2, 9) - ndimage.uniform_filter(plane, 9) ** 2
+        found.append(np.sqrt(variance)[soft_tissue(plane)])
+    assert scan_noise_hu(image_hu) == pytest.approx(np.percentile(np.concatenate(found), 10), rel=1e-4)
+    assert scan_noise_hu(image_hu[:1]) == pytest.approx(noise_sigma_hu(image_hu[0]), rel=1e-6)
 
 
 @pytest.mark.parametrize(

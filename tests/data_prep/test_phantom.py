@@ -7,12 +7,15 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from noise_level import noise_level_hu
 from numpy.typing import NDArray
 
 from data_prep import phantom
 from data_prep.__main__ import main
 from data_prep.anatomy import draw_patient
 from data_prep.phantom import ensure_dataset, make_dataset
+from iscl_monai import data
+from iscl_monai.data import Datalist
 from iscl_monai.errors import ConfigRefusal
 
 SMALL: dict[str, Any] = {
@@ -62,17 +65,27 @@ def test_datalist_names_what_is_there(dataset: Path) -> None:
         "validation": 1,
         "test": 1,
     }
-    assert (
-        datalist["noisy"][0].keys() == datalist["clean"][0].keys() == {"image", "patient", "dose", "kernel"}
-    )
+    assert datalist["clean"][0].keys() == {"image", "patient", "dose", "kernel"}
+    assert datalist["noisy"][0].keys() == datalist["clean"][0].keys() | {"reference"}
     assert datalist["test"][0].keys() == {"noisy", "clean", "patient"}
-    assert {item["dose"] for item in datalist["noisy"]} == {0.25}
+    assert {item["dose"] for item in datalist["noisy"]} == {0.1}
     assert {item["dose"] for item in datalist["clean"]} == {1.0}
     entries = [item for role in ("noisy", "clean", "validation", "test") for item in datalist[role]]
     patients = [item["patient"] for item in entries]
     assert len(set(patients)) == len(patients)  # nobody stands on two sides
-    named = {item[key] for item in entries for key in ("image", "noisy", "clean") if key in item}
-    assert named == {f"images/{file.name}" for file in dataset.parent.rglob("*.nii")}
+    images = [
+        item[key] for item in entries for key in ("image", "reference", "noisy", "clean") if key in item
+    ]
+    assert len(set(images)) == len(images)
+    assert set(images) == {f"images/{file.name}" for file in dataset.parent.rglob("*.nii")}
+
+
+def test_training_takes_the_datalist(dataset: Path) -> None:
+    datalist = Datalist.load(dataset)
+    assert [scan.dose for scan in datalist.clean] == [1.0, 1.0]
+    references = {scan.image for scan in data.references(datalist.noisy)}
+    assert len(references) == 2
+    assert not references & {scan.image for scan in datalist.clean}
 
 
 def test_affine_says_where_left_back_and_head_are(dataset: Path) -> None:
@@ -85,22 +98,24 @@ def test_affine_says_where_left_back_and_head_are(dataset: Path) -> None:
 
 
 def test_pairs_differ_by_the_noise_that_was_asked_for(dataset: Path) -> None:
-    pair = json.loads(dataset.read_text())["test"][0]
-    noisy, clean = (hu(dataset.parent / pair[kind]) for kind in ("noisy", "clean"))
-    tissue = (clean > -20) & (clean < 120)
-    asked = 9.0 * np.sqrt(3)
-    assert np.median(np.abs((noisy - clean)[tissue])) / 0.6745 == pytest.approx(asked, rel=0.2)
-    assert abs((noisy - clean)[clean > -500].mean()) < 1.5
+    datalist = json.loads(dataset.read_text())
+    pairs = [(pair["noisy"], pair["clean"]) for pair in datalist["validation"] + datalist["test"]]
+    pairs += [(scan["image"], scan["reference"]) for scan in datalist["noisy"]]
+    assert len(pairs) == 4
+    for names in pairs:
+        noisy, clean = (hu(dataset.parent / name) for name in names)
+        assert noise_level_hu(noisy - clean, clean, 5.4) == pytest.approx(12 * np.sqrt(9), rel=0.07)
+        assert abs((noisy - clean)[clean > -500].mean()) < 3
 
 
-def test_clean_images_carry_full_dose_noise() -> None:
+@pytest.mark.parametrize("region", ["chest", "abdomen"])
+def test_clean_images_carry_full_dose_noise(region: str) -> None:
     recipe = phantom.PhantomRecipe(size=96, slices=2, spacing_mm=3.6)
-    one, _ = phantom._scan("P01", "abdomen", recipe)
+    clean = phantom._full_dose("P01", region, recipe)
     truth = draw_patient(
-        phantom._rng(0, "P01"), region="abdomen", slices=2, size=96, spacing_mm=3.6, slice_mm=5.0
+        phantom._rng(0, "P01"), region=region, slices=2, size=96, spacing_mm=3.6, slice_mm=5.0
     )
-    tissue = (truth > -20) & (truth < 120)
-    assert np.median(np.abs((one - truth)[tissue])) / 0.6745 == pytest.approx(9, rel=0.15)
+    assert noise_level_hu(clean - truth, truth, 3.6) == pytest.approx(12, rel=0.05)
 
 
 @pytest.mark.parametrize("region", ["chest", "abdomen"])
@@ -148,7 +163,7 @@ def test_a_stale_dataset_is_made_again(tmp_path: Path, monkeypatch: pytest.Monke
     parameters = dict(TINY)
     ensure_dataset(tmp_path / "set", **parameters)
     if stale == "parameters":
-        parameters["fraction"] = 0.1
+        parameters["fraction"] = 0.25
     elif stale == "recipe":
         monkeypatch.setattr(phantom, "RECIPE", -1)
     elif stale == "datalist":

@@ -1,0 +1,69 @@
+"""Files of tensors: written so that a crash never costs the old one, read so that no code in them can run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from iscl_monai.errors import CheckpointRefusal
+
+
+def save_durably(content: Any, path: Path) -> None:
+    """Write with ``torch.save`` so that after any crash the path holds the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # on a full disk the half file is what fills it
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # or the rename itself may be lost with the power
+    finally:
+        os.close(folder)
+
+
+def load_tensors(path: Path, *, map_location: Any = "cpu") -> Any:
+    """Read a file of tensors and plain values only.
+
+    Raises:
+        CheckpointRefusal: if it is absent, damaged or holds anything else.
+    """
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointRefusal(
+            f"{path}: {str(error).splitlines()[0]}", allowed="a whole file of tensors", cure="use another one"
+        ) from None
+
+
+def with_weights(network: nn.Module, path: Path | str) -> nn.Module:
+    """The network with the weights of a file, in evaluation mode.
+
+    Args:
+        network: built with the sizes the weights were trained with.
+        path: a ``state_dict`` of tensors, such as a bundle's ``models/model.pt``.
+
+    Raises:
+        CheckpointRefusal: if the file is not one, or is of a network of other sizes.
+    """
+    weights = load_tensors(Path(path))
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointRefusal(
+            f"{path}: {' '.join(str(error).split())[:240]}",
+            allowed="weights of a network of the same sizes",
+            cure="give the width, downsamplings ... it was trained with, e.g. the same override config",
+        ) from None
+    return network.eval()

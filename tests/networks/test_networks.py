@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch import Tensor, nn
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.networks import (
+    BatchInstanceNorm2d,
+    Denoiser,
+    Discriminator,
+    Generator,
+    NoiseExtractor,
+    fold_normalisation,
+    gather_statistics,
+    initialise,
+    project_rho,
+)
+from iscl_monai.networks.blocks import NormedConv, SymmetricConv2d, symmetric_pad
+from iscl_monai.networks.denoiser import MODES
+from iscl_monai.networks.normalization import normalisations
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def images(batch: int = 2, rows: int = 24, columns: int = 20, *, seed: int = 1) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, 1, rows, columns, generator=source) * 2 - 1
+
+
+def lived_in(network: Network) -> Network:
+    """Every rho, gamma and beta other than at the start, statistics gathered, ready for inference."""
+    for norm in normalisations(network):
+        nn.init.uniform_(norm.rho, 0.2, 0.8)
+        nn.init.uniform_(norm.gamma, 0.5, 1.5)
+        nn.init.uniform_(norm.beta, -0.3, 0.3)
+    gather_statistics(network, [images(seed=2), images(seed=3)])
+    return network.eval()
+
+
+def small_denoiser(**arguments: object) -> Denoiser:
+    torch.manual_seed(0)
+    denoiser = lived_in(Generator(width=4, residual_blocks=1))
+    noise_extractor = lived_in(NoiseExtractor(width=4, layers=4))
+    return Denoiser(denoiser=denoiser, noise_extractor=noise_extractor, **arguments).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters"),
+    [(Generator, 1_148_225), (NoiseExtractor, 168_801), (Discriminator, 2_790_177)],
+)
+def test_authors_sizes_are_the_defaults(network: type[nn.Module], parameters: int) -> None:
+    assert sum(p.numel() for p in network().parameters()) == parameters
+
+
+def test_only_inner_convolutions_are_normalised() -> None:
+    generator = [m for m in Generator(width=2).modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    assert len(generator) == 1 + 2 + 3 * 2 + 2 + 1
+    assert len(list(normalisations(Generator(width=2)))) == len(generator) - 1
+    assert len(list(normalisations(NoiseExtractor(width=2, layers=5)))) == 5 - 2
+    assert len(list(normalisations(Discriminator(width=2)))) == 6 - 2
+
+
+@pytest.mark.parametrize(
+    ("size", "logits"), [((64, 64), (1, 1)), ((96, 64), (3, 1)), ((128, 80), (5, 2)), ((71, 64), (1, 1))]
+)
+def test_a_patch_gives_one_logit_and_more_a_map(size: tuple[int, int], logits: tuple[int, int]) -> None:
+    assert Discriminator(width=2)(images(3, *size)).shape == (3, 1, *logits)
+
+
+def test_logits_are_unbounded() -> None:
+    network = Discriminator(width=2)
+    with torch.no_grad():
+        network.get_parameter("steps.6.weight").mul_(1000)
+    assert network(images(4, 64, 64)).abs().max() > 10
+
+
+@cache
+def shape_keepers() -> list[nn.Module]:
+    generators = [Generator(width=2, downsamplings=n, residual_blocks=1) for n in range(4)]
+    return [network.eval() for network in (*generators, NoiseExtractor(width=2, layers=3))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(16, 45),
+    columns=st.integers(16, 45),
+    batch=st.integers(1, 3),
+    which=st.integers(0, 4),
+)
+def test_any_size_from_16_pixels_up_is_kept(rows: int, columns: int, batch: int, which: int) -> None:
+    x = images(batch, rows, columns)
+    with torch.no_grad():
+        assert shape_keepers()[which](x).shape == x.shape
+
+
+def test_a_generator_stays_within_the_network_range_and_an_extractor_does_not() -> None:
+    x = images() * 50
+    assert Generator(width=4)(x).abs().max() <= 1
+    assert NoiseExtractor(width=4, layers=2)(x).abs().max() > 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), shape=arrays.array_shapes(min_dims=2, max_dims=4, max_side=7))
+def test_symmetric_padding_is_numpys(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    top, bottom = (data.draw(st.integers(0, shape[-2])) for _ in range(2))
+    left, right = (data.draw(st.integers(0, shape[-1])) for _ in range(2))
+    x = torch.rand(shape)
+    widths = [(0, 0)] * (len(shape) - 2) + [(top, bottom), (left, right)]
+    expected = np.pad(x.numpy(), widths, mode="symmetric")
+    np.testing.assert_array_equal(symmetric_pad(x, bottom, right, top, left), expected)
+
+
+@pytest.mark.parametrize("pad", [1, 3])
+def test_symmetric_convolutions_pad_symmetrically(pad: int) -> None:
+    conv = SymmetricConv2d(1, 2, 2 * pad + 1, pad=pad)
+    x = images()
+    padded = torch.from_numpy(np.pad(x.numpy(), [(0, 0), (0, 0), (pad, pad), (pad, pad)], mode="symmetric"))
+    torch.testing.assert_close(conv(x), nn.functional.conv2d(padded, conv.weight, conv.bias))
+
+
+def test_initial_weights_are_truncated_normal_and_biases_zero() -> None:
+    network = Generator(width=16)
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            assert module.weight.abs().max() <= 0.1
+            assert module.bias is not None
+            assert not module.bias.any()
+    # Standard deviation of a normal distribution cut at two sigma: 0.8796 sigma.
+    weights = [p.detach().flatten() for name, p in network.named_parameters() if "conv.weight" in name]
+    assert torch.cat(weights).std().item() == pytest.approx(0.8796 * 0.05, rel=0.01)
+
+
+def test_initialisation_repeats_with_its_own_source_of_randomness() -> None:
+    twins = [NoiseExtractor(width=3, layers=3) for _ in range(2)]
+    for twin in twins:
+        initialise(twin, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(twins[0].state_dict(), twins[1].state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: Generator(width=8, residual_blocks=2),
+        lambda: Generator(width=4, downsamplings=0),
+        lambda: NoiseExtractor(width=8, layers=6),
+        lambda: Discriminator(width=4),
+    ],
+    ids=["generator", "generator-without-downsampling", "extractor", "discriminator"],
+)
+@torch.no_grad()
+def test_folding_changes_frozen_output_by_rounding_only(network: object) -> None:
+    assert callable(network)
+    plain = network()
+    x = images(2, 64, 64)
+    for norm in normalisations(plain):
+        nn.init.uniform_(norm.rho, 0.2, 0.8)
+        nn.init.uniform_(norm.gamma, 0.5, 1.5)
+        nn.init.uniform_(norm.beta, -0.3, 0.3)
+    untouched = plain.eval()(x)
+    gather_statistics(plain, [images(4, 64, 64, seed=2), images(4, 64, 64, seed=3)])
+    expected = plain(x)
+    assert (expected - untouched).abs().max() > 1e-3
+
+    folded = fold_normalisation(copy.deepcopy(plain))
+
+    assert not list(normalisations(folded))
+    assert (folded(x) - expected).abs().max() < 1e-4
+    torch.testing.assert_close(fold_normalisation(folded)(x), folded(x), rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_what_is_not_frozen_is_not_folded() -> None:
+    network = small_denoiser(statistics="per_slice")
+    x = images()
+    expected = network(x)
+    assert torch.equal(fold_normalisation(network)(x), expected)
+    assert list(normalisations(network))
+
+
+def interior(image: Tensor, margin: int = 32) -> Tensor:
+    return image[0, 0, margin:-margin, margin:-margin]
+
+
+@pytest.mark.parametrize("level", [-0.9, 0.0, 0.4])
+@torch.no_grad()
+def test_without_transposed_convolutions_a_flat_image_comes_out_flat(level: float) -> None:
+    flat = torch.full((1, 1, 96, 96), level)
+    networks = (
+        Generator(width=4, downsamplings=0, residual_blocks=1),
+        NoiseExtractor(width=4, layers=6),
+    )
+    for network in networks:
+        assert interior(lived_in(network)(flat)).std() < 1e-6
+
+
+@pytest.mark.parametrize("downsamplings", [1, 2])
+@torch.no_grad()
+def test_a_flat_image_can_only_come_out_with_the_period_of_the_strides(downsamplings: int) -> None:
+    """The checkerboard of transposed convolutions, and nothing else.
+
+    It is *not* zero: an even position of the output is reached by fewer weights than an odd one, and only
+    training evens that out. What the architecture does promise: all power sits at multiples of 1/stride.
+    """
+    network = lived_in(Generator(width=4, downsamplings=downsamplings, residual_blocks=1))
+    stride = 2**downsamplings
+    out = interior(network(torch.full((1, 1, 128, 128), 0.3))).double()
+
+    power = torch.fft.fft2(out - out.mean()).abs().square()
+    harmonics = power[:: len(out) // stride, :: len(out) // stride]
+
+    assert out.std() > 1e-3
+    assert harmonics.sum() / power.sum() == pytest.approx(1, abs=1e-9)
+
+
+def test_modes_are_what_they_say() -> None:
+    network, x = small_denoiser(blend=0.3), images()
+    y_hat, y_bar = network.denoiser(x), x - network.noise_extractor(x)
+    assert y_bar.abs().max() > 1.1, "without it clipping is not tested"
+
+    expected = {"generator": y_hat, "extractor": y_bar, "ensemble": 0.3 * y_hat + 0.7 * y_bar}
+    for mode in MODES:
+        network.mode = mode
+        out = network(x)
+        torch.testing.assert_close(out, expected[mode].clip(-1, 1), rtol=0, atol=1e-6)
+        assert out.abs().max() <= 1
+    assert set(expected) == set(MODES)
+
+
+@pytest.mark.parametrize(("blend", "mode"), [(1.0, "generator"), (0.0, "extractor")])
+def test_the_ends_of_the_blend_are_the_modes(blend: float, mode: str) -> None:
+    x = images()
+    blended, alone = small_denoiser(blend=blend), small_denoiser(mode=mode)
+    torch.testing.assert_close(blended(x), alone(x), rtol=0, atol=1e-7)
+
+
+def test_the_blend_travels_with_the_weights() -> None:
+    other = small_denoiser(blend=0.125)
+    network = small_denoiser()
+    assert network.blend == 0.5
+    network.load_state_dict(other.state_dict())
+    assert network.blend == 0.125
+    torch.testing.assert_close(network(images()), other(images()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"blend": 1.5}, "blend=1.5; allowed: 0 to 1"),
+        ({"blend": -0.1}, "blend=-0.1"),
+        ({"blend": float("nan")}, "blend=nan"),
+        ({"mode": "both"}, "mode='both'; allowed: ensemble, generator, extractor"),
+        ({"statistics": "batch"}, "statistics='batch'; allowed: frozen or per_slice"),
+    ],
+)
+def test_denoisers_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigRefusal, match=message):
+        small_denoiser(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"width": 0}, {"downsamplings": -1}, {"residual_blocks": -1}])
+def test_generators_that_make_no_sense_are_refused(arguments: dict[str, int]) -> None:
+    with pytest.raises(ConfigRefusal, match="the authors use 32, 2 and 3"):
+        Generator(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"width": 0}, {"layers": 1}])
+def test_extractors_that_make_no_sense_are_refused(arguments: dict[str, int]) -> None:
+    with pytest.raises(ConfigRefusal, match="the authors use 32 and 20"):
+        NoiseExtractor(**arguments)
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "per_slice"])
+@torch.no_grad()
+def test_neighbours_in_the_batch_change_nothing_at_all(statistics: str) -> None:
+    network = small_denoiser(statistics=statistics)
+    x = images(3)
+    others = x.clone()
+    others[1:] = images(2, seed=9) * 100
+    assert torch.equal(network(others)[0], network(x)[0])
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "per_slice"])
+@torch.no_grad()
+def test_a_slice_alone_is_the_slice_in_a_batch(statistics: str) -> None:
+    """To rounding: oneDNN sums in another order for one image than for several."""
+    for dtype, atol in ((torch.float32, 5e-6), (torch.float64, 1e-12)):
+        network, x = small_denoiser(statistics=statistics).to(dtype), images(4).to(dtype)
+        alone = torch.cat([network(x[i : i + 1]) for i in range(4)])
+        torch.testing.assert_close(network(x), alone, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("statistics", ["frozen", "per_slice"])
+@torch.no_grad()
+def test_torchscript_gives_the_same(mode: str, statistics: str) -> None:
+    network = small_denoiser(mode=mode, statistics=statistics)
+    scripted = torch.jit.script(network)
+    for x in (images(), images(1, 17, 33)):
+        torch.testing.assert_close(scripted(x), network(x), rtol=0, atol=1e-6)
+
+
+def test_rho_is_projected_in_every_network_given() -> None:
+    networks = Generator(width=2), NoiseExtractor(width=2, layers=3)
+    for network in networks:
+        for norm in normalisations(network):
+            nn.init.constant_(norm.rho, 1.25)
+    project_rho(*networks)
+    assert all((norm.rho == 1).all() for network in networks for norm in normalisations(network))
+
+
+def test_the_activation_in_place_does_not_spoil_gradients() -> None:
+    block = NormedConv(nn.Conv2d(2, 2, 3)).double()
+    assert isinstance(block.norm, BatchInstanceNorm2d)
+    nn.init.constant_(block.norm.rho, 0.4)
+    x = torch.rand(2, 2, 5, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(block, (x,))

@@ -1,0 +1,397 @@
+"""The trainer, which computes F(x), G(y) and H(x) once, against the literal method, which recomputes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from torch import Tensor, nn
+from torch.optim import Optimizer, RAdam
+
+from iscl_monai.losses import LossWeights
+from iscl_monai.networks import Discriminator, Generator, NoiseExtractor
+from iscl_monai.networks.normalization import normalisations
+from iscl_monai.training import ISCLTrainer, LookaheadRAdam
+from iscl_monai.training.trainer import Batch, frozen, prepare_unpaired_batch
+
+NAMES = ("denoiser", "degrader", "noise_extractor", "noisy_discriminator", "clean_discriminator")
+Networks = dict[str, nn.Module]
+
+
+def networks(dtype: torch.dtype = torch.float64) -> Networks:
+    torch.manual_seed(7)
+    made = (
+        Generator(width=2, downsamplings=1, residual_blocks=1),
+        Generator(width=2, downsamplings=1, residual_blocks=1),
+        NoiseExtractor(width=2, layers=4),
+        Discriminator(width=2),
+        Discriminator(width=2),
+    )
+    for network in made:
+        for norm in normalisations(network):
+            nn.init.uniform_(norm.rho, 0.3, 1)
+    return {name: network.to(dtype) for name, network in zip(NAMES, made, strict=True)}
+
+
+def batches(count: int, dtype: torch.dtype = torch.float64) -> list[Batch]:
+    source = torch.Generator().manual_seed(11)
+    pictures = [torch.rand(2, 2, 1, 64, 64, generator=source, dtype=dtype) * 2 - 1 for _ in range(count)]
+    return [{"noisy": noisy, "clean": clean} for noisy, clean in pictures]
+
+
+def optimizers(
+    made: Networks, kind: Callable[..., Optimizer], lr: float
+) -> tuple[Optimizer, Optimizer, Optimizer]:
+    """Of F and G, of D_X and D_Y, of H."""
+    f, g, h, d_x, d_y = made.values()
+    return (
+        kind([*f.parameters(), *g.parameters()], lr=lr),
+        kind([*d_x.parameters(), *d_y.parameters()], lr=lr),
+        kind(h.parameters(), lr=lr),
+    )
+
+
+def trainer(
+    made: Networks,
+    data: list[Batch],
+    *,
+    kind: Callable[..., Optimizer] = torch.optim.SGD,
+    lr: float = 1e-2,
+    **arguments: Any,
+) -> ISCLTrainer:
+    generator_optimizer, discriminator_optimizer, extractor_optimizer = optimizers(made, kind, lr)
+    return ISCLTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=data,
+        generator_optimizer=generator_optimizer,
+        discriminator_optimizer=discriminator_optimizer,
+        extractor_optimizer=extractor_optimizer,
+        **made,  # type: ignore[arg-type]
+        **arguments,
+    )
+
+
+@dataclass
+class Literal:
+    """The method as the paper tells it: three updates one after the other, every forward pass anew."""
+
+    f: nn.Module
+    g: nn.Module
+    h: nn.Module
+    d_x: nn.Module
+    d_y: nn.Module
+    bypass: float = 1.0
+    boosting: float = 1.0
+    noise_consistency: float = 1.0
+    zero_mean: float = 0.0
+    nested: float = 30.0
+
+    def iterate(
+        self, x: Tensor, y: Tensor, of_generators: Any, of_discriminators: Any, of_extractor: Any
+    ) -> None:
+        self.update(of_discriminators, self.discriminators(x, y))
+        self.update(of_generators, self.generators(x, y))
+        self.update(of_extractor, self.extractor(x, y))
+
+    def update(self, optimizer: Optimizer, loss: Any) -> None:
+        for network in (self.f, self.g, self.h, self.d_x, self.d_y):
+            network.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for network in (self.f, self.g, self.h, self.d_x, self.d_y):
+            for name, parameter in network.named_parameters():
+                if name.endswith(".rho"):
+                    parameter.data = parameter.data.clip(0, 1)
+
+    def discriminators(self, x: Tensor, y: Tensor) -> Any:
+        y_hat, x_hat, n_hat = self.f(x), self.g(y), self.h(x)
+        zero = torch.zeros((), dtype=x.dtype)
+        loss = torch.maximum(1 - self.d_x(x), zero).mean() + torch.maximum(self.d_x(x_hat), zero).mean()
+        loss = (
+            loss + torch.maximum(1 - self.d_y(y), zero).mean() + torch.maximum(self.d_y(y_hat), zero).mean()
+        )
+        boosting = torch.maximum(self.d_x(y + n_hat), zero).mean()
+        boosting = boosting + torch.maximum(self.d_y(x - n_hat), zero).mean()
+        return loss + self.boosting * boosting
+
+    def generators(self, x: Tensor, y: Tensor) -> Any:
+        y_hat, x_hat = self.f(x), self.g(y)
+        n_hat = self.h(x).detach()
+        adversarial = -(self.d_x(x_hat).mean() + self.d_y(y_hat).mean())
+        cycle = (x - self.g(self.f(x))).abs().mean() + (y - self.f(self.g(y))).abs().mean()
+        bypass = (self.f(x) - (x - n_hat)).abs().mean() + (y - self.f(y + n_hat)).abs().mean()
+        zero_mean = squares(x - y_hat) + squares(x_hat - y)
+        return adversarial + self.nested * (cycle + self.bypass * bypass + self.zero_mean * zero_mean)
+
+    def extractor(self, x: Tensor, y: Tensor) -> Any:
+        n_bar = (x - self.f(x)).detach()
+        x_hat = self.g(y).detach()
+        loss = (self.h(x) - n_bar).abs().mean() + self.zero_mean * squares(self.h(x))
+        return loss + self.noise_consistency * (x_hat - y - self.h(x_hat)).abs().mean()
+
+
+def squares(noise: Tensor) -> Tensor:
+    return noise.unfold(2, 16, 16).unfold(3, 16, 16).mean(dim=(-1, -2)).abs().mean()
+
+
+def literally(
+    made: Networks, data: list[Batch], *, kind: Callable[..., Optimizer], lr: float, **weights: float
+) -> Networks:
+    f, g, h, d_x, d_y = made.values()
+    method = Literal(f, g, h, d_x, d_y, **weights)
+    three = optimizers(made, kind, lr)
+    for batch in data:
+        method.iterate(batch["noisy"], batch["clean"], *three)
+    return made
+
+
+def parameters(made: Networks) -> dict[str, Tensor]:
+    return {
+        f"{owner}.{name}": p.detach() for owner, net in made.items() for name, p in net.named_parameters()
+    }
+
+
+def largest_difference(ours: Networks, theirs: Networks) -> float:
+    a, b = parameters(ours), parameters(theirs)
+    assert a.keys() == b.keys()
+    return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+ABLATIONS: list[dict[str, float]] = [
+    {},
+    {"bypass": 0.0},
+    {"boosting": 0.0},
+    {"noise_consistency": 0.0},
+    {"bypass": 0.0, "boosting": 0.0, "noise_consistency": 0.0},
+    {"zero_mean": 2.0},
+    {"nested": 7.0, "bypass": 0.5, "boosting": 0.25, "noise_consistency": 3.0},
+]
+
+
+def weights_and_steps() -> list[Any]:
+    runs = [(1, ABLATIONS[0]), (3, ABLATIONS[0]), *((2, weights) for weights in ABLATIONS[1:])]
+    names = [
+        ",".join(f"{term}={weight:g}" for term, weight in weights.items()) or "paper" for _, weights in runs
+    ]
+    return [pytest.param(*run, id=f"{run[0]}-{name}") for run, name in zip(runs, names, strict=True)]
+
+
+@pytest.mark.parametrize(("steps", "weights"), weights_and_steps())
+def test_the_result_is_that_of_the_literal_order(steps: int, weights: dict[str, float]) -> None:
+    data = batches(steps)
+    ours, start = networks(), networks()
+    trainer(ours, data, weights=LossWeights(**weights)).run()
+    theirs = literally(networks(), data, kind=torch.optim.SGD, lr=1e-2, **weights)
+
+    assert largest_difference(ours, theirs) < 1e-9
+    for name in NAMES:
+        assert largest_difference({name: ours[name]}, {name: start[name]}) > 1e-4, f"{name} did not learn"
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 2e-5)])
+def test_with_the_optimisers_of_the_authors_it_is_the_same(dtype: torch.dtype, atol: float) -> None:
+    def lookahead(params: Any, lr: float) -> Optimizer:
+        return LookaheadRAdam(params, lr=lr, sync_period=2)
+
+    data = batches(3, dtype)
+    ours = networks(dtype)
+    trainer(ours, data, kind=lookahead, lr=1e-3).run()
+    theirs = literally(networks(dtype), data, kind=lookahead, lr=1e-3)
+    assert largest_difference(ours, theirs) < atol
+
+
+@pytest.mark.parametrize("weights", ABLATIONS[1:4])
+def test_each_ablation_matters(weights: dict[str, float]) -> None:
+    """Else the comparison with the literal order would hold for a trainer that ignores its weights."""
+    data = batches(1)
+    whole, ablated = networks(), networks()
+    trainer(whole, data).run()
+    trainer(ablated, data, weights=LossWeights(**weights)).run()
+    assert largest_difference(whole, ablated) > 1e-5
+
+
+def test_an_iteration_tells_every_term_and_the_pictures_without_graphs() -> None:
+    data, made = batches(1), networks()
+    expected = copy.deepcopy(made)
+    engine = trainer(made, data, weights=LossWeights(zero_mean=1.0))
+    engine.run()
+    output: Any = engine.state.output
+
+    x, y = data[0]["noisy"], data[0]["clean"]
+    y_hat, n_hat = expected["denoiser"](x), expected["noise_extractor"](x)
+    assert torch.equal(output["x"], x)
+    torch.testing.assert_close(output["y_hat"], y_hat.detach(), rtol=0, atol=0)
+    torch.testing.assert_close(output["n_hat"], n_hat.detach(), rtol=0, atol=0)
+    x_tilde, y_tilde = expected["degrader"](y_hat), expected["denoiser"](expected["degrader"](y))
+    assert output["cycle"] == pytest.approx(
+        ((x - x_tilde).abs().mean() + (y - y_tilde).abs().mean()).item(), abs=1e-12
+    )
+    terms = {name for name, value in output.items() if isinstance(value, float)}
+    assert terms == {
+        "noisy_discriminator",
+        "clean_discriminator",
+        "boosting",
+        "adversarial",
+        "cycle",
+        "bypass",
+        "zero_mean",
+        "pseudo_noise",
+        "noise_consistency",
+    }
+    assert set(output) - terms == {"x", "y_hat", "n_hat"}
+
+
+def test_terms_that_are_switched_off_are_not_told() -> None:
+    engine = trainer(networks(), batches(1), weights=LossWeights(bypass=0, boosting=0, noise_consistency=0))
+    engine.run()
+    output: Any = engine.state.output
+    assert not {"bypass", "boosting", "noise_consistency", "zero_mean"} & set(output)
+
+
+def test_the_warm_up_is_two_autoencoders_and_a_residual() -> None:
+    data, ours, theirs = batches(2), networks(), networks()
+    trainer(ours, data, warm_up_steps=2).run()
+
+    f, g, h = (theirs[name] for name in NAMES[:3])
+    of_generators, _, of_extractor = optimizers(theirs, torch.optim.SGD, 1e-2)
+    for batch in data:
+        x, y = batch["noisy"], batch["clean"]
+        left_out = (x - f(x)).detach()
+        for optimizer, loss in (
+            (of_generators, (f(x) - x).abs().mean() + (g(y) - y).abs().mean()),
+            (of_extractor, (h(x) - left_out).abs().mean()),
+        ):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        for network in (f, g, h):
+            for norm in normalisations(network):
+                norm.rho.data = norm.rho.data.clip(0, 1)
+
+    assert largest_difference(ours, theirs) < 1e-9
+
+
+def test_the_warm_up_leaves_discriminators_alone_and_then_ends() -> None:
+    made, start = networks(), networks()
+    engine = trainer(made, batches(3), warm_up_steps=2)
+    moved: list[dict[str, float]] = []
+    told: list[set[str]] = []
+
+    def look() -> None:
+        output: Any = engine.state.output
+        told.append({name for name, value in output.items() if isinstance(value, float)})
+        moved.append({name: largest_difference({name: made[name]}, {name: start[name]}) for name in NAMES})
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED, look)
+    engine.run()
+
+    assert told[0] == told[1] == {"reconstruction", "pseudo_noise"}
+    assert "adversarial" in told[2]
+    for name in NAMES:
+        assert moved[0][name] > 0 or "discriminator" in name
+        assert moved[2][name] > 0
+    assert moved[1]["noisy_discriminator"] == moved[1]["clean_discriminator"] == 0
+
+
+def outside(network: nn.Module) -> bool:
+    rho = torch.cat([norm.rho.detach() for norm in normalisations(network)])
+    return bool(((rho < 0) | (rho > 1)).any())
+
+
+@pytest.mark.parametrize("warm_up_steps", [0, 1])
+def test_rho_of_all_five_stays_between_zero_and_one(
+    warm_up_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: dict[bool, set[str]] = {}
+    for projected in (True, False):
+        made = networks()
+        for network in made.values():
+            for norm in normalisations(network):
+                norm.rho.data = norm.rho.data.round()  # each at one border or the other
+        if not projected:
+            monkeypatch.setattr("iscl_monai.training.trainer.project_rho", lambda *networks: None)
+        trainer(made, batches(1), warm_up_steps=warm_up_steps).run()
+        left[projected] = {name for name, network in made.items() if outside(network)}
+    assert left[True] == set()
+    assert left[False] == set(NAMES[: 3 if warm_up_steps else 5]), (
+        "nothing to project: the test shows nothing"
+    )
+
+
+def test_frozen_networks_pass_gradients_on_and_collect_none() -> None:
+    network, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    image = torch.rand(3, 2, requires_grad=True)
+    with frozen(network, other):
+        loss = (network(image) + other(image)).sum()
+    loss.backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+    assert all(p.grad is None for p in [*network.parameters(), *other.parameters()])
+
+
+def test_freezing_ends_as_it_began_even_after_an_error() -> None:
+    network = nn.Linear(2, 1)
+    network.bias.requires_grad_(False)
+
+    def fail() -> None:
+        with frozen(network):
+            assert not any(p.requires_grad for p in network.parameters())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert network.weight.requires_grad
+    assert not network.bias.requires_grad
+
+
+def test_after_an_iteration_every_network_may_learn_again() -> None:
+    made = networks()
+    trainer(made, batches(1)).run()
+    assert all(p.requires_grad for network in made.values() for p in network.parameters())
+
+
+@pytest.mark.parametrize("warm_up_steps", [0, 2])
+def test_bfloat16_runs_and_keeps_float32_weights(warm_up_steps: int) -> None:
+    data, made = batches(2, torch.float32), networks(torch.float32)
+    start = networks(torch.float32)
+    seen: list[torch.dtype] = []
+    conv = next(m for m in made["denoiser"].modules() if isinstance(m, nn.Conv2d))
+    conv.register_forward_hook(lambda module, image, out: seen.append(out.dtype))
+
+    engine = trainer(made, data, kind=RAdam, amp=True, warm_up_steps=warm_up_steps)
+    engine.run()
+
+    assert set(seen) == {torch.bfloat16}
+    for parameter in parameters(made).values():
+        assert parameter.dtype == torch.float32
+        assert parameter.isfinite().all()
+    assert largest_difference(made, start) > 0
+    output: Any = engine.state.output
+    assert all(torch.as_tensor(value).isfinite().all() for value in output.values())
+
+
+def test_without_amp_nothing_is_rounded_to_bfloat16() -> None:
+    made = networks(torch.float32)
+    conv = next(m for m in made["denoiser"].modules() if isinstance(m, nn.Conv2d))
+    seen: list[torch.dtype] = []
+    conv.register_forward_hook(lambda module, image, out: seen.append(out.dtype))
+    trainer(made, batches(1, torch.float32)).run()
+    assert set(seen) == {torch.float32}
+
+
+def test_an_unpaired_batch_is_noisy_then_clean() -> None:
+    noisy, clean = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
+    batch = {"clean": clean, "patient": torch.zeros(2), "noisy": noisy}
+    x, y = prepare_unpaired_batch(batch, "cpu", False)
+    assert torch.equal(x, noisy)
+    assert torch.equal(y, clean)
+    x, y = prepare_unpaired_batch(batch, torch.device("cpu"), dtype=torch.float64)
+    assert x.dtype == y.dtype == torch.float64
+    with pytest.raises(KeyError, match="clean"):
+        prepare_unpaired_batch({"noisy": noisy})
