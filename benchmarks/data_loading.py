@@ -47,7 +47,9 @@ def main() -> None:
         if step:
             fetching, training = fetching + fetched - start, training + time.perf_counter() - fetched
     print(f"width {options.width}, batch {options.batch}, 64x64 patches, no workers, {torch.get_num_threads()} threads")
-    print(f"fetching {1e3 * fetching / options.steps:.1f} ms, training {1e3 * training / options.steps:.1f} ms per step")
+    print(
+        f"fetching {1e3 * fetching / options.steps:.1f} ms, training {1e3 * training / options.steps:.1f} ms per step"
+    )
     print(f"trainer busy {training / (fetching + training):.1%} of the time")
 
 

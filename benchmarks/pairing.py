@@ -23,7 +23,7 @@ def in_turns(ways: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: 
 
 
 def table(seconds: Mapping[str, list[float]], baseline: str) -> str:
-    """Median CPU seconds, and how many times as fast as the baseline (median of the rounds' own ratios, and their range)."""
+    """Median CPU seconds, and how many times as fast as the baseline (median and range of the rounds' ratios)."""
     lines = []
     for name, values in seconds.items():
         ratios = [base / value for base, value in zip(seconds[baseline], values, strict=True)]

@@ -56,9 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     dose.add_argument("source", type=Path, metavar="SOURCE", help="folder with one CT series")
     dose.add_argument("destination", type=Path, metavar="DESTINATION", help="folder to make")
-    dose.add_argument(
-        "--fraction", type=float, required=True, help="dose over the scan's, e.g. 0.25; 1: no noise"
-    )
+    dose.add_argument("--fraction", type=float, required=True, help="dose over the scan's, e.g. 0.25; 1: no noise")
     dose.add_argument(
         "--z-range", type=float, nargs=2, metavar=("LO", "HI"), help="keep slices at these positions (mm)"
     )
@@ -66,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     dose.add_argument("--seed", type=int, default=0, help="another seed gives another noise (default: 0)")
     dose.add_argument("--series-uid", help="which series, when SOURCE holds several")
     dose.set_defaults(run=_run_dose)
-    phantom = verbs.add_parser(
-        "phantom", help="make a synthetic dataset", description=_PHANTOM, formatter_class=raw
-    )
+    phantom = verbs.add_parser("phantom", help="make a synthetic dataset", description=_PHANTOM, formatter_class=raw)
     phantom.add_argument("directory", type=Path, metavar="DIR", help="folder to make")
     phantom.add_argument("--seed", type=int, default=0, help="another seed gives other patients (default: 0)")
     phantom.set_defaults(run=_run_phantom)

@@ -48,9 +48,7 @@ class SimulationRecipe:
 
 def _uids(dataset: Dataset) -> tuple[str, str]:
     """SOP Class and Instance UID; anonymisers may have left them in the file's preface only."""
-    sop_class = (
-        dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or CTImageStorage
-    )
+    sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or CTImageStorage
     return str(sop_class), str(dataset.get("SOPInstanceUID") or dataset.file_meta.MediaStorageSOPInstanceUID)
 
 
@@ -85,9 +83,7 @@ def derived_header(series: CTSeries, group: slice, recipe: SimulationRecipe) -> 
     name = series.series_uid or slice_identity(series, 0)
     dataset.StudyInstanceUID = series.study_uid or generate_uid(entropy_srcs=[RECIPE, "study", name])
     dataset.SeriesInstanceUID = generate_uid(entropy_srcs=recipe.entropy(name))
-    dataset.SOPInstanceUID = generate_uid(
-        entropy_srcs=recipe.entropy(slice_identity(series, middle_slice(group)))
-    )
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=recipe.entropy(slice_identity(series, middle_slice(group))))
     dataset.SOPClassUID = _uids(sources[0])[0]
     # A derived image must say that its values are Hounsfield units (DICOM PS3.3 C.8.2.1).
     dataset.RescaleType = "HU"

@@ -185,9 +185,7 @@ def calibrate_photons(
     return float((np.percentile(np.concatenate(sigmas), QUIETEST_PERCENT) / full_dose_noise_hu) ** 2)
 
 
-def ray_variance(
-    image_hu: FloatArray, geometry: ParallelBeam, *, device: str | torch.device = "cpu"
-) -> torch.Tensor:
+def ray_variance(image_hu: FloatArray, geometry: ParallelBeam, *, device: str | torch.device = "cpu") -> torch.Tensor:
     """Compute ``e^p``: the variance of each line integral when one photon per ray starts (Poisson's law).
 
     Args:
@@ -225,9 +223,7 @@ class _Square(ParallelBeam):
         return self.columns
 
 
-def _noise_images(
-    variance: torch.Tensor, geometry: ParallelBeam, generators: list[np.random.Generator]
-) -> FloatArray:
+def _noise_images(variance: torch.Tensor, geometry: ParallelBeam, generators: list[np.random.Generator]) -> FloatArray:
     """Reconstruct white noise of a given variance, in HU."""
     shape = tuple(variance.shape[1:])
     white = np.stack([generator.standard_normal(shape, dtype=np.float32) for generator in generators])

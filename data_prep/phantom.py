@@ -178,9 +178,7 @@ def _low_dose(clean_hu: NDArray[np.float32], patient: str, recipe: PhantomRecipe
     return _with_noise(clean_hu, recipe.fraction, f"low/{patient}", recipe)
 
 
-def _with_noise(
-    hu: NDArray[np.float32], fraction: float, name: str, recipe: PhantomRecipe
-) -> NDArray[np.float32]:
+def _with_noise(hu: NDArray[np.float32], fraction: float, name: str, recipe: PhantomRecipe) -> NDArray[np.float32]:
     return insert_noise(
         hu,
         spacing_mm=recipe.spacing_mm,

@@ -74,9 +74,7 @@ def simulate_series(
         padding=padding,
         progress=progress,
     )
-    recipe = SimulationRecipe(
-        fraction=fraction, average=average, seed=seed, z_range_mm=z_range_mm, noise_hu=noise_hu
-    )
+    recipe = SimulationRecipe(fraction=fraction, average=average, seed=seed, z_range_mm=z_range_mm, noise_hu=noise_hu)
     return _write(series, groups, low_hu, padding, recipe, destination)
 
 
@@ -89,9 +87,7 @@ def _check_request(destination: Path, fraction: float, average: int) -> None:
             cure="give e.g. fraction=0.25 and average=1",
         )
     if destination.exists():
-        raise ConfigRefusal(
-            f"{destination} exists", allowed="a new folder", cure="remove it or give another name"
-        )
+        raise ConfigRefusal(f"{destination} exists", allowed="a new folder", cure="remove it or give another name")
 
 
 def _check_geometry(series: CTSeries, average: int) -> None:

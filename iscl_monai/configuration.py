@@ -39,6 +39,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "width": (int,),
     "downsamplings": (int,),
     "residual_blocks": (int,),
+    "skip": TEXT,
     "extractor_width": (int,),
     "extractor_layers": (int,),
     "discriminator_width": (int,),
@@ -56,6 +57,12 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "warm_up_steps": (int,),
     "learning_rate": NUMBER,
     "final_learning_rate": NUMBER,
+    "nested_weight": NUMBER,
+    "bypass_weight": NUMBER,
+    "boosting_weight": NUMBER,
+    "pseudo_noise_weight": NUMBER,
+    "noise_consistency_weight": NUMBER,
+    "zero_mean_weight": NUMBER,
     "val_interval": (int,),
     "validation_slices": (int,),
     "checkpoint_interval": (int,),
@@ -86,14 +93,11 @@ STRUCTURE = (
     "preprocessing",
     "postprocessing",
     "hu_window",
-    "weights",
     "scans",
-    "supported_apps",
     "dataset",
     "dataloader",
     "evaluator",
     "handlers",
-    "save",
     "parallel",
     "_meta_",
 )
@@ -171,9 +175,7 @@ def images(path: str | Path) -> list[str]:
 
     path = Path(path)
     if not path.exists():
-        raise ConfigRefusal(
-            f"--input {path} does not exist", allowed="a file or folder", cure="check the spelling"
-        )
+        raise ConfigRefusal(f"--input {path} does not exist", allowed="a file or folder", cure="check the spelling")
     volumes = sorted(str(file) for file in path.iterdir() if is_image_file(file)) if path.is_dir() else []
     return volumes or [str(path)]
 
@@ -275,9 +277,7 @@ def _check_arguments(place: str, component: Mapping[str, Any]) -> None:
         return  # MONAI resolves its own short names, and tells of their arguments itself
     found = pydoc.locate(target)
     if found is None:
-        raise ConfigRefusal(
-            f"{place}: {target} does not exist", allowed="a class or function", cure="check the name"
-        )
+        raise ConfigRefusal(f"{place}: {target} does not exist", allowed="a class or function", cure="check the name")
     signature = inspect.signature(found)  # type: ignore[arg-type]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset, Sampler
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, LeakRefusal, MemoryRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.fidelity import body_mask
+from iscl_monai.quality.noise import noise_sigma_hu
 from iscl_monai.transforms import preprocessing
 
 MINIMUM_GAP_MM = 15.0
@@ -78,9 +80,7 @@ class ScanPair:
 
     def item(self) -> dict[str, Any]:
         """The pair as the transforms want it."""
-        return _present(
-            noisy=str(self.noisy), clean=str(self.clean), patient=self.patient, z_range_mm=self.z_range_mm
-        )
+        return _present(noisy=str(self.noisy), clean=str(self.clean), patient=self.patient, z_range_mm=self.z_range_mm)
 
 
 def _present(**entries: Any) -> dict[str, Any]:
@@ -123,9 +123,7 @@ class Datalist:
         """
         path = Path(path)
         path = path / "datalist.json" if path.is_dir() else path
-        sections = {
-            name: _entries(path, name, rows) for name, rows in _read(path).items() if name in SECTIONS
-        }
+        sections = {name: _entries(path, name, rows) for name, rows in _read(path).items() if name in SECTIONS}
         for needed in ("noisy", "clean"):
             if not sections.get(needed):
                 raise DatalistRefusal(
@@ -136,6 +134,11 @@ class Datalist:
         datalist = cls(**{name: tuple(rows) for name, rows in sections.items()})
         check_leaks(datalist)
         return datalist
+
+    def digest(self) -> str:
+        """Tells one datalist from another: over scans, patients and z-ranges of the two pools."""
+        pools = repr([(scan.image.name, scan.patient, scan.z_range_mm) for scan in (*self.noisy, *self.clean)])
+        return hashlib.sha256(pools.encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -148,19 +151,13 @@ def _read(path: Path) -> dict[str, Any]:
             cure="give --dataset_dir a folder with a datalist.json, or leave it out to train on the phantom",
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatalistRefusal(
-            f"{path}: {error}", allowed="JSON", cure="mend the file at that place"
-        ) from None
+        raise DatalistRefusal(f"{path}: {error}", allowed="JSON", cure="mend the file at that place") from None
     if not isinstance(content, dict):
-        raise DatalistRefusal(
-            f"{path} holds a {type(content).__name__}", allowed="an object", cure="see docs"
-        )
+        raise DatalistRefusal(f"{path} holds a {type(content).__name__}", allowed="an object", cure="see docs")
     known = [*SECTIONS, "description"]
     for key in content:
         if key not in known:
-            raise DatalistRefusal(
-                f"{path}: section {key!r}", allowed=", ".join(known), cure=_nearest(key, known)
-            )
+            raise DatalistRefusal(f"{path}: section {key!r}", allowed=", ".join(known), cure=_nearest(key, known))
     return content
 
 
@@ -171,9 +168,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _entries(path: Path, section: str, rows: Any) -> list[Any]:
     if not isinstance(rows, list):
-        raise DatalistRefusal(
-            f"{path}: {section} is {rows!r}", allowed="a list of scans", cure="put it in brackets"
-        )
+        raise DatalistRefusal(f"{path}: {section} is {rows!r}", allowed="a list of scans", cure="put it in brackets")
     return [_entry(path, f"{section}[{index}]", SECTIONS[section], row) for index, row in enumerate(rows)]
 
 
@@ -183,9 +178,7 @@ def _entry(path: Path, place: str, kind: type[PoolScan] | type[ScanPair], row: A
     row = row if isinstance(row, Mapping) else {}
     for key in row:
         if key not in known:
-            raise DatalistRefusal(
-                f"{path}: {place} has {key!r}", allowed=", ".join(known), cure=_nearest(key, known)
-            )
+            raise DatalistRefusal(f"{path}: {place} has {key!r}", allowed=", ".join(known), cure=_nearest(key, known))
     for key in needed:
         if not isinstance(row.get(key), str) or not row[key]:
             raise DatalistRefusal(
@@ -338,9 +331,7 @@ class RunSampler(Sampler[int]):
         return (index * ranks + rank for index in range(self.done, self.samples))
 
 
-def cached(
-    scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2, progress: bool = True
-) -> CacheDataset:
+def cached(scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2, progress: bool = True) -> CacheDataset:
     """The volumes of a pool, read once and held in memory; the size is said before it is taken.
 
     Raises:
@@ -363,16 +354,19 @@ def check_memory(items: Sequence[Mapping[str, Any]]) -> None:
     needed = int(BYTES_PER_VOXEL * sum(int(np.prod(shape)) for shape in shapes))
     free = psutil.virtual_memory().available
     slices = sum(shape[-1] for shape in shapes)
-    print(
-        f"caching {len(items)} scans, {slices} slices: {needed / 2**30:.2f} GiB "
-        f"of {free / 2**30:.1f} GiB free"
-    )
+    print(f"caching {len(items)} scans, {slices} slices: {needed / 2**30:.2f} GiB of {free / 2**30:.1f} GiB free")
     if needed > MEMORY_SHARE * free:
         raise MemoryRefusal(
             f"{len(items)} scans need {needed / 2**30:.1f} GiB",
             allowed=f"{MEMORY_SHARE:.0%} of the {free / 2**30:.1f} GiB that are free",
             cure="train on fewer scans, give z_range_mm, or use a machine with more memory",
         )
+
+
+def pool_noise_hu(pool: Sequence[Mapping[str, Any]]) -> float:
+    """Noise of a cached pool in HU: the median over its scans of the noise in soft tissue."""
+    scans = (torch.as_tensor(scan["image"])[0].permute(2, 0, 1) for scan in pool)
+    return float(np.nanmedian([noise_sigma_hu(scan) for scan in scans]))
 
 
 class PairedPatches(UnpairedPatches):

@@ -29,7 +29,7 @@ class IsclError(Exception):
     """Root of every error raised on purpose by this package."""
 
 
-class Refusal(IsclError):
+class Refusal(IsclError):  # noqa: N818 - what it is called everywhere: a refusal is no fault
     """Input we will not work with, told in one line.
 
     Args:
@@ -89,7 +89,7 @@ class CheckpointRefusal(Refusal):
     """A checkpoint or weights file that does not fit the networks or the run."""
 
 
-class TrainingStopped(IsclError):
+class TrainingStopped(IsclError):  # noqa: N818 - names what happened
     """Training went wrong and was stopped; the last good weights are kept."""
 
 

@@ -21,6 +21,7 @@ class LossWeights:
         nested: lambda, on cycle plus bypass; 30 in the paper.
         bypass: on the bypass loss, inside the nested loss.
         boosting: on the discriminators' extra fakes.
+        pseudo_noise: on the extractor's first term.
         noise_consistency: on the extractor's second term.
         zero_mean: on :func:`zero_mean_loss`, which is ours; 0 in the paper.
     """
@@ -28,8 +29,14 @@ class LossWeights:
     nested: float = 30.0
     bypass: float = 1.0
     boosting: float = 1.0
+    pseudo_noise: float = 1.0
     noise_consistency: float = 1.0
     zero_mean: float = 0.0
+
+    @property
+    def use_extractor(self) -> bool:
+        """Whether any term needs H; without it ISCL is CycleGAN."""
+        return any((self.bypass, self.boosting, self.pseudo_noise, self.noise_consistency))
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:

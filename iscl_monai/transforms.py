@@ -104,9 +104,7 @@ def _slices_first(image: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _coarse(body: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    slices, rows, columns = (
-        size // grid for size, grid in zip(body.shape, (1, *2 * [BODY_GRID_PX]), strict=True)
-    )
+    slices, rows, columns = (size // grid for size, grid in zip(body.shape, (1, *2 * [BODY_GRID_PX]), strict=True))
     squares = body[:, : rows * BODY_GRID_PX, : columns * BODY_GRID_PX]
     squares = squares.reshape(slices, rows, BODY_GRID_PX, columns, BODY_GRID_PX)
     return np.asarray(squares.mean(axis=(2, 4), dtype=np.float32).transpose(1, 2, 0))
@@ -125,9 +123,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         tries: after so many the best place seen is taken.
     """
 
-    def __init__(
-        self, keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5, tries: int = 40
-    ) -> None:
+    def __init__(self, keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5, tries: int = 40) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self)
         if patch_size < 16:

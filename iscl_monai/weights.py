@@ -57,7 +57,14 @@ def with_weights(network: nn.Module, path: Path | str) -> nn.Module:
     Raises:
         CheckpointRefusal: if the file is not one, or is of a network of other sizes.
     """
+    if not Path(path).is_file():
+        raise CheckpointRefusal(
+            f"{path} does not exist",
+            allowed="the model.pt of a training (no weights are released yet)",
+            cure="train first, or give --ckpt_dir the folder that holds it",
+        )
     weights = load_tensors(Path(path))
+    _check_window(network, weights, path)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -67,3 +74,14 @@ def with_weights(network: nn.Module, path: Path | str) -> nn.Module:
             cure="give the width, downsamplings ... it was trained with, e.g. the same override config",
         ) from None
     return network.eval()
+
+
+def _check_window(network: nn.Module, weights: Any, path: Path | str) -> None:
+    """A network sees another image through another window, and nothing in its answer would tell."""
+    mine, theirs = getattr(network, "window_hu", None), weights.get("window_hu") if isinstance(weights, dict) else None
+    if mine is not None and theirs is not None and not torch.equal(mine.cpu(), theirs.cpu()):
+        raise CheckpointRefusal(
+            f"{path} was trained with HU window {theirs.tolist()}, now it is {mine.tolist()}",
+            allowed=f"{theirs.tolist()}",
+            cure="give --hu_lower {:g} --hu_upper {:g}".format(*theirs.tolist()),
+        )

@@ -30,9 +30,7 @@ def drawn() -> dict[str, str | None]:
 
 def real() -> dict[str, str | None]:
     classes = {
-        name: kind
-        for name, kind in inspect.getmembers(errors, inspect.isclass)
-        if kind.__module__ == errors.__name__
+        name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
     }
     return {
         name: None if kind is IsclError else ", ".join(base.__name__ for base in kind.__bases__)

@@ -31,9 +31,7 @@ def tolerance_hu(window: HUWindow) -> float:
 @KINDS
 @settings(max_examples=40, deadline=None)
 @given(window=windows(), share=arrays.arrays(np.float32, 8, elements=st.floats(0, 1, width=32)))
-def test_inside_the_window_the_round_trip_is_exact_to_rounding(
-    kind: Any, window: HUWindow, share: np.ndarray
-) -> None:
+def test_inside_the_window_the_round_trip_is_exact_to_rounding(kind: Any, window: HUWindow, share: np.ndarray) -> None:
     image_hu = kind((window.lower + share * 2 * window.half_width).astype(np.float32))
     back = window.to_hu(window.to_network(image_hu))
     assert type(back) is type(image_hu)
@@ -86,9 +84,7 @@ def test_a_change_leaves_what_lies_outside_bit_for_bit(
 @KINDS
 @settings(max_examples=40, deadline=None)
 @given(window=windows(), image_hu=IMAGES)
-def test_a_network_that_changes_nothing_gives_the_image_back(
-    kind: Any, window: HUWindow, image_hu: np.ndarray
-) -> None:
+def test_a_network_that_changes_nothing_gives_the_image_back(kind: Any, window: HUWindow, image_hu: np.ndarray) -> None:
     original_hu = kind(image_hu)
     out_hu = window.apply_change(original_hu, window.to_network(original_hu))
     assert np.asarray(out_hu).tobytes() == image_hu.tobytes()

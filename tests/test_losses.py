@@ -145,6 +145,4 @@ def test_a_shift_shared_by_f_g_and_h_is_seen_by_our_term_alone() -> None:
 
 
 def test_default_weights_are_the_papers() -> None:
-    assert LossWeights() == LossWeights(
-        nested=30.0, bypass=1.0, boosting=1.0, noise_consistency=1.0, zero_mean=0.0
-    )
+    assert LossWeights() == LossWeights(nested=30.0, bypass=1.0, boosting=1.0, noise_consistency=1.0, zero_mean=0.0)

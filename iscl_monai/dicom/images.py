@@ -62,11 +62,7 @@ def read_image(path: Path, z_range_mm: tuple[float, float] | None = None) -> Ima
     if not path.is_file():
         raise ImageRefusal(f"{path}: no such file", allowed="an existing file", cure="check the spelling")
     try:
-        volume = (
-            _read_nifti(path, z_range_mm)
-            if path.name.lower().endswith(NIFTI)
-            else _read_itk(path, z_range_mm)
-        )
+        volume = _read_nifti(path, z_range_mm) if path.name.lower().endswith(NIFTI) else _read_itk(path, z_range_mm)
     except (OSError, EOFError, RuntimeError, ValueError) as error:
         raise ImageRefusal(
             f"{path}: not readable ({_one_line(error)})",
@@ -184,9 +180,7 @@ def _check_values(path: Path, hu: npt.NDArray[np.float32]) -> None:
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ImageRefusal(f"{path}: NaN or infinite values", allowed="finite Hounsfield units", cure=CURE_HU)
     if lowest < LOWEST_HU or highest > HIGHEST_HU:
-        raise ImageRefusal(
-            f"{path}: values {lowest:g} to {highest:g}", allowed="values that fit 16 bits", cure=CURE_HU
-        )
+        raise ImageRefusal(f"{path}: values {lowest:g} to {highest:g}", allowed="values that fit 16 bits", cure=CURE_HU)
     if lowest >= 0 and highest <= 1:
         raise ImageRefusal(
             f"{path}: values {lowest:g} to {highest:g}, a mask or a picture scaled to [0, 1]",

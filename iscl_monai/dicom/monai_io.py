@@ -148,9 +148,7 @@ class CTReader(ImageReader):
                 allowed="one scan at a time",
                 cure="give the folder of the series instead of its files",
             )
-        image, meta = load_ct(
-            paths[0], series_uid=self.series_uid, geometry=self.geometry, z_range_mm=self.z_range_mm
-        )
+        image, meta = load_ct(paths[0], series_uid=self.series_uid, geometry=self.geometry, z_range_mm=self.z_range_mm)
         return image, monai_meta(meta, image.shape)
 
 

@@ -98,9 +98,7 @@ def _check_pixels(header: SliceHeader) -> None:
         )
     for tag, value in (("Rows", header.rows), ("Columns", header.columns)):
         if not value or value < 0:
-            raise DicomRefusal(
-                header.path, tag=tag, found=_shown(value), needed="a positive number", cure=EXPORT_AGAIN
-            )
+            raise DicomRefusal(header.path, tag=tag, found=_shown(value), needed="a positive number", cure=EXPORT_AGAIN)
 
 
 def _check_rescale(header: SliceHeader) -> None:
@@ -192,9 +190,7 @@ def _close(
         raise _differs(headers[worst], tag, value(headers[worst]), headers[0], value(headers[0]))
 
 
-def _differs(
-    header: SliceHeader, tag: str, found: object, first: SliceHeader, needed: object
-) -> DicomRefusal:
+def _differs(header: SliceHeader, tag: str, found: object, first: SliceHeader, needed: object) -> DicomRefusal:
     return DicomRefusal(
         header.path,
         tag=tag,

@@ -32,12 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when the denoised scans are at least 1 dB (PSNR over the body) better than the noisy ones, else 1.
     """
     parser = argparse.ArgumentParser(prog="python -m iscl_monai.evaluation.demo", description=__doc__)
-    parser.add_argument(
-        "--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)"
-    )
-    parser.add_argument(
-        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="bundle settings, e.g. epochs=1"
-    )
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="bundle settings, e.g. epochs=1")
     options = parser.parse_args(arguments)
     settings = dict(pair.split("=", 1) for pair in options.set)
     started = time.monotonic()
@@ -51,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         summary=SUMMARY,
     )
     minutes = (time.monotonic() - started) / 60
-    print(
-        f"PSNR over the body (HU_BODY): {gain_db:+.2f} dB over the noisy input, after {minutes:.1f} minutes"
-    )
+    print(f"PSNR over the body (HU_BODY): {gain_db:+.2f} dB over the noisy input, after {minutes:.1f} minutes")
     print(f"open {report}")
     return 0 if gain_db >= 1 else 1
 

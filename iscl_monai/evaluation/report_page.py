@@ -182,12 +182,9 @@ def _table(rows: Sequence[MetricRow]) -> str:
     lines = []
     for row in rows:
         before, after = _number(row.noisy, row.digits), _number(row.denoised, row.digits)
-        words = "".join(
-            f'<td class="word">{escape(word)}</td>' for word in (row.unit, row.better, row.protocol)
-        )
+        words = "".join(f'<td class="word">{escape(word)}</td>' for word in (row.unit, row.better, row.protocol))
         lines.append(
-            f'<tr><th scope="row">{escape(row.name)}</th>'
-            f"<td>{before}</td><td><strong>{after}</strong></td>{words}</tr>"
+            f'<tr><th scope="row">{escape(row.name)}</th><td>{before}</td><td><strong>{after}</strong></td>{words}</tr>'
         )
     return (
         '<div class="wide"><table><thead><tr><th>Quantity</th><th>Noisy input</th><th>Denoised</th>'

@@ -36,7 +36,7 @@ class SymmetricConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride=stride)
         self.pad = pad
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the method it overrides
         """Pad, then convolve; (batch, channels, rows, columns)."""
         if self.pad == 1:  # mirroring one pixel is repeating it, which torch does in one kernel
             padded = nn.functional.pad(input, [1, 1, 1, 1], mode="replicate")

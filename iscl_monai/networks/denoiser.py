@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.hu import HUWindow
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
 from iscl_monai.networks.normalization import set_statistics
@@ -17,6 +18,7 @@ class Denoiser(nn.Module):
     Args:
         denoiser: the generator F.
         noise_extractor: the extractor H.
+        hu_window: what [-1, 1] means in HU; kept with the weights, so that they are never used with another window.
         blend: weight of F; 0.5 in the paper. Kept with the weights, so that a validation may choose it.
         mode: ``ensemble`` blends both; ``generator`` is F alone; ``extractor`` is x - H(x) alone.
         statistics: what normalisations use at inference, ``frozen`` or ``per_slice``.
@@ -26,12 +28,14 @@ class Denoiser(nn.Module):
     """
 
     blend: Tensor
+    window_hu: Tensor
 
     def __init__(
         self,
         *,
         denoiser: Generator,
         noise_extractor: NoiseExtractor,
+        hu_window: HUWindow,
         blend: float = 0.5,
         mode: str = "ensemble",
         statistics: str = "frozen",
@@ -44,6 +48,7 @@ class Denoiser(nn.Module):
         self.denoiser = denoiser
         self.noise_extractor = noise_extractor
         self.mode = mode
+        self.register_buffer("window_hu", torch.tensor([hu_window.lower, hu_window.upper], dtype=torch.float64))
         self.register_buffer("blend", torch.tensor(float(blend)))
         set_statistics(self, statistics)
 

@@ -1,12 +1,15 @@
 """The generators F (noisy to clean) and G (clean to noisy): one architecture, two sets of weights."""
 
-from __future__ import annotations
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.networks.blocks import NormedConv, ResidualBlock, SymmetricConv2d, initialise, symmetric_pad
+from iscl_monai.networks.skip import EdgeSkip
+
+SKIPS = ("none", "edges", "identity")
 
 
 class Generator(nn.Module):
@@ -20,12 +23,24 @@ class Generator(nn.Module):
         width: channels of the first convolution.
         downsamplings: how often the resolution is halved; 2 in the paper.
         residual_blocks: at the lowest resolution; 3 in the paper.
+        skip: ``none`` as in the paper: tanh of what passed the bottleneck. ``edges``: that is added to
+            :class:`~iscl_monai.networks.skip.EdgeSkip` of the input (for F on scans with fine detail and mild noise);
+            ``identity``: to the input itself (for G, beside such an F). Both start as their skip.
+        edge_threshold: of ``edges``, in network units: about three times the noise.
 
     Shape:
         (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up, in and out.
     """
 
-    def __init__(self, *, width: int = 32, downsamplings: int = 2, residual_blocks: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        downsamplings: int = 2,
+        residual_blocks: int = 3,
+        skip: str = "none",
+        edge_threshold: float = 0.0,
+    ) -> None:
         super().__init__()
         if width < 1 or downsamplings < 0 or residual_blocks < 0:
             raise ConfigRefusal(
@@ -33,20 +48,31 @@ class Generator(nn.Module):
                 allowed="width >= 1, downsamplings >= 0, residual_blocks >= 0",
                 cure="the authors use 32, 2 and 3",
             )
+        if skip not in SKIPS:
+            raise ConfigRefusal(f"skip={skip!r}", allowed=", ".join(SKIPS), cure="choose one of these words")
         self.stride = 2**downsamplings
         widths = [width * 2**level for level in range(downsamplings + 1)]
         steps: list[nn.Module] = [NormedConv(SymmetricConv2d(1, width, 7, pad=3))]
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in pairwise(widths):
             steps.append(NormedConv(SymmetricConv2d(narrow, wide, 4, stride=2, pad=1)))
         steps.extend(ResidualBlock(widths[-1]) for _ in range(residual_blocks))
-        for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True):
+        for wide, narrow in pairwise(reversed(widths)):
             steps.append(NormedConv(nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1)))
-        steps.append(SymmetricConv2d(width, 1, 7, pad=3))
+        last = SymmetricConv2d(width, 1, 7, pad=3)
+        steps.append(last)
         self.steps = nn.Sequential(*steps)
         initialise(self)
+        self.through_tanh = skip == "none"
+        self.skip: nn.Module = EdgeSkip(threshold=edge_threshold) if skip == "edges" else nn.Identity()
+        if not self.through_tanh:
+            nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it."""
         rows, columns = x.shape[-2], x.shape[-1]
         padded = symmetric_pad(x, -rows % self.stride, -columns % self.stride)
-        return torch.tanh(self.steps(padded))[..., :rows, :columns]
+        translated: Tensor = self.steps(padded)[..., :rows, :columns]
+        if self.through_tanh:
+            return torch.tanh(translated)
+        skipped: Tensor = self.skip(x)
+        return skipped + translated

@@ -154,9 +154,7 @@ class Fidelity:
         """Means over the slices that show the region."""
         measured = ~np.isnan(self.rmse_hu)
         columns = (self.psnr_db, self.ssim, self.rmse_hu, self.mean_shift_hu)
-        return FidelityMean(
-            self.protocol, int(measured.sum()), *(float(column[measured].mean()) for column in columns)
-        )
+        return FidelityMean(self.protocol, int(measured.sum()), *(float(column[measured].mean()) for column in columns))
 
 
 def same_protocol(*results: Fidelity | FidelityMean) -> Protocol:

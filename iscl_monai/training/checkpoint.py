@@ -71,9 +71,7 @@ class RunCheckpoint:
 
     def finished(self) -> list[Path]:
         """All whole checkpoints, oldest first."""
-        found = [
-            (int(match[1]), path) for path in self.folder.glob("*.pt") if (match := NAME.fullmatch(path.name))
-        ]
+        found = [(int(match[1]), path) for path in self.folder.glob("*.pt") if (match := NAME.fullmatch(path.name))]
         return [path for _, path in sorted(found)]
 
     def save(self, engine: Engine) -> None:

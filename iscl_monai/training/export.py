@@ -125,8 +125,7 @@ class Export:
             indices = range(first, first + self.batches * self.batch_size)
             samples = [self.patches[index]["noisy"] for index in indices]
             self._noisy = [
-                default_collate(samples[at : at + self.batch_size])
-                for at in range(0, len(samples), self.batch_size)
+                default_collate(samples[at : at + self.batch_size]) for at in range(0, len(samples), self.batch_size)
             ]
         device = self.network.blend.device
         return [batch.to(device) for batch in self._noisy]

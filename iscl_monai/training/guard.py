@@ -56,9 +56,7 @@ class CollapseGuard:
         TrainingStopped: one of its named kinds; checkpoints of earlier epochs are left as they are.
     """
 
-    def __init__(
-        self, *, hu_window: HUWindow, limits: GuardLimits | None = None, first_iteration: int = 0
-    ) -> None:
+    def __init__(self, *, hu_window: HUWindow, limits: GuardLimits | None = None, first_iteration: int = 0) -> None:
         self.hu_window = hu_window
         self.limits = limits or GuardLimits()
         self.first_iteration = first_iteration
@@ -87,7 +85,8 @@ class CollapseGuard:
 
     def _broken(self, output: dict[str, float | Tensor]) -> dict[type[TrainingStopped], str]:
         x, y_hat = output["x"], output["y_hat"]
-        assert isinstance(x, Tensor) and isinstance(y_hat, Tensor)
+        assert isinstance(x, Tensor)
+        assert isinstance(y_hat, Tensor)
         limits, broken = self.limits, dict[type[TrainingStopped], str]()
         x, y_hat = x.float(), y_hat.float()
         if (correlation := _correlation(x, y_hat)) < limits.least_correlation:

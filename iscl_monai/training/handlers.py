@@ -40,9 +40,7 @@ class LossBar:
         """Show the bar of this engine."""
         if self.enabled:
             bar = ProgressBar(desc="epoch", persist=True, mininterval=1.0)
-            bar.attach(
-                engine, output_transform=lambda output: {k[:12]: v for k, v in scalars(output).items()}
-            )
+            bar.attach(engine, output_transform=lambda output: {k[:12]: v for k, v in scalars(output).items()})
 
 
 class TensorBoard:
@@ -156,9 +154,7 @@ class ModelWriter:
         enabled: False on all but the first process.
     """
 
-    def __init__(
-        self, *, folder: Path | str, network: Denoiser, validation: Validation, enabled: bool = True
-    ) -> None:
+    def __init__(self, *, folder: Path | str, network: Denoiser, validation: Validation, enabled: bool = True) -> None:
         self.folder = Path(folder)
         self.network = network
         self.validation = validation
@@ -198,7 +194,9 @@ class MetricsWriter:
     def __call__(self, engine: DenoisingEvaluator) -> None:
         """Write the file, whole or not at all."""
         metrics = {name: value for name, value in engine.state.metrics.items() if isinstance(value, float)}
-        content = {"protocol": engine.protocol.name, "items": engine.state.iteration, **metrics}
+        # JSON has no NaN and no infinity (the PSNR of two equal images).
+        numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        content = {"protocol": engine.protocol.name, "items": engine.state.iteration, **numbers}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

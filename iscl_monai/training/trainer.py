@@ -69,6 +69,7 @@ class ISCLTrainer(Trainer):
         weights: how much each loss term counts.
         warm_up_steps: iterations in which F and G only learn to reproduce their own domain through their bottleneck,
             and H what F leaves out; 0 is the paper's start.
+        warm_up_generators: False leaves F and G as they are during the warm-up (they start as their skips).
         epoch_length: iterations per epoch; the length of the loader by default.
         non_blocking: of the copy to the device.
         amp: run the networks in bfloat16 autocast (no gradient scaler is needed with it).
@@ -93,6 +94,7 @@ class ISCLTrainer(Trainer):
         extractor_optimizer: Optimizer,
         weights: LossWeights | None = None,
         warm_up_steps: int = 0,
+        warm_up_generators: bool = True,
         epoch_length: int | None = None,
         non_blocking: bool = False,
         amp: bool = False,
@@ -120,6 +122,7 @@ class ISCLTrainer(Trainer):
         self.extractor_optimizer = extractor_optimizer
         self.weights = weights or LossWeights()
         self.warm_up_steps = warm_up_steps
+        self.warm_up_generators = warm_up_generators
 
     def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
         x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
@@ -142,7 +145,8 @@ class ISCLTrainer(Trainer):
         )
 
     def _iscl_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        y_hat, x_hat, n_hat = self.denoiser(x), self.degrader(y), self.noise_extractor(x)
+        y_hat, x_hat = self.denoiser(x), self.degrader(y)
+        n_hat = self.noise_extractor(x) if self.weights.use_extractor else torch.zeros_like(x)
         x_bar, y_bar = y + n_hat.detach(), x - n_hat.detach()
         return {
             **self._update_discriminators(x, y, x_hat.detach(), y_hat.detach(), x_bar, y_bar),
@@ -185,11 +189,13 @@ class ISCLTrainer(Trainer):
         return terms
 
     def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor) -> dict[str, Tensor]:
+        if not self.weights.use_extractor:
+            return {}
         with torch.no_grad():  # F and G as step 2 left them
             n_bar = x - unwrapped(self.denoiser)(x)
             x_hat = unwrapped(self.degrader)(y)
-        loss = pseudo_noise = losses.pseudo_noise_loss(n_hat, n_bar)
-        terms = {"pseudo_noise": pseudo_noise}
+        terms = {"pseudo_noise": losses.pseudo_noise_loss(n_hat, n_bar)}
+        loss = self.weights.pseudo_noise * terms["pseudo_noise"]
         if self.weights.noise_consistency:
             terms["noise_consistency"] = losses.noise_consistency_loss(x_hat, y, self.noise_extractor(x_hat))
             loss = loss + self.weights.noise_consistency * terms["noise_consistency"]
@@ -199,12 +205,19 @@ class ISCLTrainer(Trainer):
         return terms
 
     def _warm_up_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        y_hat, x_hat, n_hat = self.denoiser(x), self.degrader(y), self.noise_extractor(x)
-        reconstruction = losses.reconstruction_loss(x, y_hat) + losses.reconstruction_loss(y, x_hat)
-        _descend(self.generator_optimizer, reconstruction)
-        pseudo_noise = losses.pseudo_noise_loss(n_hat, x - y_hat.detach())
-        _descend(self.extractor_optimizer, pseudo_noise)
-        return {"reconstruction": reconstruction, "pseudo_noise": pseudo_noise, "x": x, "y_hat": y_hat, "n_hat": n_hat}
+        terms: dict[str, Tensor] = {}
+        with torch.set_grad_enabled(self.warm_up_generators):
+            y_hat = self.denoiser(x)
+        if self.warm_up_generators:
+            own = losses.reconstruction_loss(x, y_hat) + losses.reconstruction_loss(y, self.degrader(y))
+            terms["reconstruction"] = own
+            _descend(self.generator_optimizer, own)
+        n_hat = torch.zeros_like(x)
+        if self.weights.use_extractor:
+            n_hat = self.noise_extractor(x)
+            terms["pseudo_noise"] = losses.pseudo_noise_loss(n_hat, x - y_hat.detach())
+            _descend(self.extractor_optimizer, terms["pseudo_noise"])
+        return {**terms, "x": x, "y_hat": y_hat, "n_hat": n_hat}
 
 
 def _descend(optimizer: Optimizer, loss: Tensor) -> None:

@@ -198,7 +198,9 @@ def said(metrics: Mapping[str, float]) -> str:
     parts = []
     if not math.isnan(metrics.get("psnr_db", float("nan"))):
         parts.append(f"PSNR {metrics['input_psnr_db']:.2f} -> {metrics['psnr_db']:.2f} dB ({HU_BODY.name})")
-        parts.append(f"F {metrics['generator_psnr_db']:.2f}, x - H {metrics['extractor_psnr_db']:.2f} dB")
+        alone = {"F": "generator_psnr_db", "x - H": "extractor_psnr_db"}  # or one is deployed
+        said_alone = [f"{letter} {metrics[name]:.2f}" for letter, name in alone.items() if name in metrics]
+        parts.append(", ".join(said_alone) + " dB")
         parts.append(f"mean shift {metrics['mean_shift_hu']:+.1f} HU")
     if "noise_hu" in metrics:
         parts.append(f"noise {metrics['input_noise_hu']:.1f} -> {metrics['noise_hu']:.1f} HU")

@@ -22,7 +22,8 @@ def witness(folder: Path) -> Path:
     """A config that has every rank leave what it ended with."""
     names = ("denoiser", "degrader", "noise_extractor", "noisy_discriminator", "clean_discriminator")
     networks = ", ".join(f"'{name}': @parallel#{name}.module.state_dict()" for name in names)
-    left = f"{{'networks': {{{networks}}}, 'x': @train#trainer.state.output['x'], 'indices': list(@train#sampler)}}"
+    seen = "'x': @train#trainer.state.output['x'], 'indices': list(@train#sampler)"
+    left = f"{{'networks': {{{networks}}}, {seen}}}"
     file = "os.path.join(@output_dir, 'rank' + os.environ['RANK'] + '.pt')"
     path = folder / "witness.json"
     path.write_text(json.dumps({"training": ["$@train#trainer.run()", f"$torch.save({left}, {file})"]}))
@@ -35,9 +36,7 @@ def test_two_processes_train_one_model_on_different_patches(
     small = {"epochs": 1, "steps_per_epoch": 3, "warm_up_steps": 1}
     words = training_words(tmp_path, MULTI_GPU, witness(tmp_path), **small)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-    done = subprocess.run(
-        [*torchrun, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*torchrun, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     ranks: list[dict[str, Any]] = [
         torch.load(tmp_path / "out" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)
@@ -55,9 +54,7 @@ def test_two_processes_train_one_model_on_different_patches(
         assert saved["parts"][name].keys() == weights.keys()
 
 
-def test_without_torchrun_it_is_refused(
-    workflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_torchrun_it_is_refused(workflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     with pytest.raises(RuntimeError) as caught:
         workflow("train", "multi_gpu_train")

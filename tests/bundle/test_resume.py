@@ -41,9 +41,7 @@ def alike(one: Any, other: Any) -> bool:
 
 def kill_in_epoch_two(command: list[str], environment: dict[str, str], first: Path) -> None:
     """Start the command; kill -9 once the first epoch is saved and the bar shows a step of the second."""
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     seen = b""
     with process:

@@ -50,9 +50,7 @@ def power(noise_hu: Volume, half: int = 16) -> NDArray[np.float64]:
     """Noise power spectrum of the middle, HU^2 mm^2, zero frequency first: (row, column) frequencies."""
     middle = slice(SIZE // 2 - half, SIZE // 2 + half)
     patch = noise_hu[:, middle, middle].astype(np.float64)
-    spectrum: NDArray[np.float64] = (
-        (np.abs(np.fft.fft2(patch)) ** 2).mean(axis=0) * SPACING_MM**2 / patch[0].size
-    )
+    spectrum: NDArray[np.float64] = (np.abs(np.fft.fft2(patch)) ** 2).mean(axis=0) * SPACING_MM**2 / patch[0].size
     return spectrum
 
 
@@ -236,9 +234,7 @@ def test_scan_noise_pools_the_slices() -> None:
         ({"slice_ids": ["a"]}, ConfigRefusal, "slice_id"),
     ],
 )
-def test_arguments_without_sense_are_refused(
-    change: dict[str, Any], refusal: type[Exception], word: str
-) -> None:
+def test_arguments_without_sense_are_refused(change: dict[str, Any], refusal: type[Exception], word: str) -> None:
     flat = np.zeros((2, 64, 64), np.float32)
     with pytest.raises(refusal, match=word):
         inserted(flat, **change)

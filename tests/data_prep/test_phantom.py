@@ -73,9 +73,7 @@ def test_datalist_names_what_is_there(dataset: Path) -> None:
     entries = [item for role in ("noisy", "clean", "validation", "test") for item in datalist[role]]
     patients = [item["patient"] for item in entries]
     assert len(set(patients)) == len(patients)  # nobody stands on two sides
-    images = [
-        item[key] for item in entries for key in ("image", "reference", "noisy", "clean") if key in item
-    ]
+    images = [item[key] for item in entries for key in ("image", "reference", "noisy", "clean") if key in item]
     assert len(set(images)) == len(images)
     assert set(images) == {f"images/{file.name}" for file in dataset.parent.rglob("*.nii")}
 
@@ -112,18 +110,14 @@ def test_pairs_differ_by_the_noise_that_was_asked_for(dataset: Path) -> None:
 def test_clean_images_carry_full_dose_noise(region: str) -> None:
     recipe = phantom.PhantomRecipe(size=96, slices=2, spacing_mm=3.6)
     clean = phantom._full_dose("P01", region, recipe)
-    truth = draw_patient(
-        phantom._rng(0, "P01"), region=region, slices=2, size=96, spacing_mm=3.6, slice_mm=5.0
-    )
+    truth = draw_patient(phantom._rng(0, "P01"), region=region, slices=2, size=96, spacing_mm=3.6, slice_mm=5.0)
     assert noise_level_hu(clean - truth, truth, 3.6) == pytest.approx(12, rel=0.05)
 
 
 @pytest.mark.parametrize("region", ["chest", "abdomen"])
 def test_patients_hold_what_a_denoiser_meets(region: str) -> None:
     size, spacing = 96, 3.6
-    patient = draw_patient(
-        np.random.default_rng(3), region=region, slices=3, size=size, spacing_mm=spacing, slice_mm=5
-    )
+    patient = draw_patient(np.random.default_rng(3), region=region, slices=3, size=size, spacing_mm=spacing, slice_mm=5)
     assert patient.shape == (3, size, size)
     assert patient[:, :8].max() == -1000  # air above
     share = {
@@ -138,9 +132,7 @@ def test_patients_hold_what_a_denoiser_meets(region: str) -> None:
     assert (share["lung"] > 0.08) == (region == "chest")
     spine = patient[:, size // 2 :, size // 2 - 8 : size // 2 + 8]
     assert (spine > 300).mean() > (patient > 300).mean()  # the spine lies at the back
-    other = draw_patient(
-        np.random.default_rng(4), region=region, slices=3, size=size, spacing_mm=spacing, slice_mm=5
-    )
+    other = draw_patient(np.random.default_rng(4), region=region, slices=3, size=size, spacing_mm=spacing, slice_mm=5)
     assert np.abs(other - patient).mean() > 10
 
 
@@ -200,9 +192,7 @@ def test_parameters_without_sense_are_refused(tmp_path: Path, wrong: dict[str, A
         make_dataset(tmp_path / "set", **wrong)
 
 
-def test_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(phantom, "_fill", lambda folder, recipe: {"seed": recipe.seed})
     assert main(["phantom", str(tmp_path / "set"), "--seed", "7"]) == 0
     assert json.loads((tmp_path / "set" / "datalist.json").read_text()) == {"seed": 7}

@@ -73,9 +73,7 @@ def test_variance_is_that_of_reconstructed_noise() -> None:
     measured = filtered_backprojection(noise, geometry).var(dim=0)
     predicted = backproject_variance(variance, geometry)[0]
     for part in (slice(2, 12), slice(26, 38)):
-        assert predicted[part, part].mean().item() == pytest.approx(
-            measured[part, part].mean().item(), rel=0.04
-        )
+        assert predicted[part, part].mean().item() == pytest.approx(measured[part, part].mean().item(), rel=0.04)
 
 
 def test_noise_of_pure_white_rays_is_the_same_all_over() -> None:

@@ -190,9 +190,7 @@ def test_a_pixel_padded_in_one_neighbour_is_padding_in_the_average(tmp_path: Pat
             dataset.PixelData = stored.tobytes()
 
     source(tmp_path / "scan", slices=3, change=change)
-    stored = headers(simulate_series(tmp_path / "scan", tmp_path / "low", fraction=0.5, average=3))[
-        0
-    ].pixel_array
+    stored = headers(simulate_series(tmp_path / "scan", tmp_path / "low", fraction=0.5, average=3))[0].pixel_array
     assert (stored[30:34, 30:34] == -2000).all()
     assert stored[34, 34] > -1000
 
@@ -200,9 +198,7 @@ def test_a_pixel_padded_in_one_neighbour_is_padding_in_the_average(tmp_path: Pat
 def test_z_range_keeps_slices_inside_it(tmp_path: Path) -> None:
     scan = read(source(tmp_path / "scan"))
     low_mm, high_mm = scan.positions_mm[1], scan.positions_mm[3]
-    low = read(
-        simulate_series(tmp_path / "scan", tmp_path / "low", fraction=0.5, z_range_mm=(low_mm, high_mm))
-    )
+    low = read(simulate_series(tmp_path / "scan", tmp_path / "low", fraction=0.5, z_range_mm=(low_mm, high_mm)))
     assert low.positions_mm == scan.positions_mm[1:4]
 
 
@@ -307,8 +303,6 @@ def test_real_tilted_head(tmp_path: Path) -> None:
 def test_real_series_without_uids(tmp_path: Path) -> None:
     scan = read(real("test/totalsegmentator_abdomen"))
     limits = (scan.positions_mm[4], scan.positions_mm[5])
-    folder = simulate_series(
-        real("test/totalsegmentator_abdomen"), tmp_path / "low", fraction=0.25, z_range_mm=limits
-    )
+    folder = simulate_series(real("test/totalsegmentator_abdomen"), tmp_path / "low", fraction=0.25, z_range_mm=limits)
     assert len({dataset.SOPInstanceUID for dataset in headers(folder)}) == 2
     assert read(folder).positions_mm == scan.positions_mm[4:6]

@@ -41,9 +41,7 @@ def test_dicom_in_index_order_with_its_ras_affine(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image, made.hu().transpose(1, 2, 0))
     assert image.dtype == np.float32
     # LPS (-10, -20, 100) is RAS (10, 20, 100); a row down goes to posterior, a column on to the left.
-    np.testing.assert_allclose(
-        meta["affine"], [[0, -0.75, 0, 10], [-0.5, 0, 0, 20], [0, 0, 2, 100], [0, 0, 0, 1]]
-    )
+    np.testing.assert_allclose(meta["affine"], [[0, -0.75, 0, 10], [-0.5, 0, 0, 20], [0, 0, 2, 100], [0, 0, 0, 1]])
     assert meta["spacing"] == pytest.approx((0.5, 0.75, 2))
     assert meta["positions_mm"] == pytest.approx((100, 102, 104, 106, 108))
     assert meta["series_uid"] == made.series_uid
@@ -119,9 +117,7 @@ def test_itk_files_in_row_column_slice_order(tmp_path: Path, suffix: str) -> Non
     SimpleITK.WriteImage(image, str(tmp_path / f"ct{suffix}"))
     loaded, meta = load_ct(tmp_path / f"ct{suffix}", z_range_mm=(102, 108))
     np.testing.assert_array_equal(loaded, volume()[..., 1:])
-    np.testing.assert_allclose(
-        meta["affine"], [[0, -0.75, 0, 10], [-0.5, 0, 0, 20], [0, 0, 2, 102], [0, 0, 0, 1]]
-    )
+    np.testing.assert_allclose(meta["affine"], [[0, -0.75, 0, 10], [-0.5, 0, 0, 20], [0, 0, 2, 102], [0, 0, 0, 1]])
 
 
 def test_the_raw_fda_phantom() -> None:

@@ -14,9 +14,7 @@ from real_data import real
 from iscl_monai.dicom.series import CTSeries, estimate_voxels, find_series, read_series
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
 
-SEVERAL = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SEVERAL = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -299,9 +297,7 @@ WRONG: list[tuple[str, dict[str, object], str]] = [
 
 @pytest.mark.parametrize(("tag", "elements", "found"), WRONG)
 @pytest.mark.parametrize("where", ["all", "third"])
-def test_wrong_elements(
-    tmp_path: Path, tag: str, elements: dict[str, object], found: str, where: str
-) -> None:
+def test_wrong_elements(tmp_path: Path, tag: str, elements: dict[str, object], found: str, where: str) -> None:
     change = setting(**elements)
     files = Series(change=change if where == "all" else only(2, change)).write(tmp_path)
     error = refusal(tmp_path)
@@ -367,17 +363,13 @@ def test_scouts_reports_and_junk_are_skipped_with_a_reason(tmp_path: Path) -> No
     (tmp_path / "README.txt").write_text("not an image")
     (tmp_path / "empty").touch()
     found = find_series(tmp_path)
-    assert [(one.uid, len(one.files), one.rows, one.columns) for one in found.series] == [
-        (made.series_uid, 5, 6, 4)
-    ]
+    assert [(one.uid, len(one.files), one.rows, one.columns) for one in found.series] == [(made.series_uid, 5, 6, 4)]
     assert found.series[0].modality == "CT"
     assert found.series[0].image_type == ("ORIGINAL", "PRIMARY", "AXIAL")
     reasons = found.reasons()
     for words in ("localizer", "Secondary Capture", "Modality MR", "MPR", "multi-frame", "2 x not a DICOM"):
         assert words in reasons
-    assert {skipped.series_uid for skipped in found.skipped if "localizer" in skipped.reason} == {
-        made.series_uid
-    }
+    assert {skipped.series_uid for skipped in found.skipped if "localizer" in skipped.reason} == {made.series_uid}
     np.testing.assert_array_equal(read_series(tmp_path).hu, made.hu())
 
 
@@ -461,15 +453,9 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("name", "options", "verdict", "words"), VERDICTS)
-def test_real_folders(
-    name: str, options: dict[str, str], verdict: tuple[int, int, int] | str, words: str
-) -> None:
+def test_real_folders(name: str, options: dict[str, str], verdict: tuple[int, int, int] | str, words: str) -> None:
     # The archives hold one folder each; a single file or sub-folder lies in a plain folder.
-    path = (
-        real(name)
-        if name.count("/") == 1
-        else real("/".join(name.split("/")[:2])).joinpath(*name.split("/")[2:])
-    )
+    path = real(name) if name.count("/") == 1 else real("/".join(name.split("/")[:2])).joinpath(*name.split("/")[2:])
     if isinstance(verdict, str):
         error = refusal(path, **options)
         assert error.tag == verdict

@@ -60,9 +60,7 @@ class Page(HTMLParser):
 
 
 def written(folder: Path, *cases: ReportCase, **more: str) -> Page:
-    path = write_report(
-        folder / "new" / "report.html", title="A & B", cases=cases, made_with={"seed": "7"}, **more
-    )
+    path = write_report(folder / "new" / "report.html", title="A & B", cases=cases, made_with={"seed": "7"}, **more)
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
     return Page(path.read_text(encoding="utf-8"))
 
@@ -133,9 +131,7 @@ def test_numbers_stand_beside_the_noisy_input_with_their_protocol(tmp_path: Path
 
 def test_overview_lists_every_case_once_there_are_two(tmp_path: Path) -> None:
     assert "All cases" not in written(tmp_path / "1", case()).text
-    overview = written(tmp_path / "2", case("first"), case("se<cond", reference=False)).text.split(
-        "<section>"
-    )[0]
+    overview = written(tmp_path / "2", case("first"), case("se<cond", reference=False)).text.split("<section>")[0]
     assert "first" in overview
     assert "se&lt;cond" in overview
     assert "&ndash;" in overview
@@ -179,9 +175,7 @@ def test_a_score_without_its_input_is_refused() -> None:
 def test_two_protocols_in_one_case_are_refused() -> None:
     frame = fidelity(NOISY, CLEAN, protocol=HU_FRAME).mean()
     with pytest.raises(Refusal, match="2 protocols"):
-        metric_rows(
-            no_reference_panel(NOISY, DENOISED), noisy=frame, denoised=fidelity(DENOISED, CLEAN).mean()
-        )
+        metric_rows(no_reference_panel(NOISY, DENOISED), noisy=frame, denoised=fidelity(DENOISED, CLEAN).mean())
 
 
 def test_two_protocols_in_two_cases_are_refused(tmp_path: Path) -> None:

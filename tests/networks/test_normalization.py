@@ -42,9 +42,7 @@ def textbook(layer: BatchInstanceNorm2d, x: Tensor) -> Tensor:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 4), edge=st.sampled_from([0.0, 1.0, None]))
-def test_training_is_the_textbook_form_in_values_and_gradients(
-    seed: int, batch: int, edge: float | None
-) -> None:
+def test_training_is_the_textbook_form_in_values_and_gradients(seed: int, batch: int, edge: float | None) -> None:
     torch.manual_seed(seed)
     layer = norm(seed)
     if edge is not None:

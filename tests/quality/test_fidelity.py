@@ -53,9 +53,7 @@ def test_whole_frame_equals_scikit_image_with_its_defaults(protocol: Protocol) -
     reference, test = chest(), noisy(chest())
     window = protocol.window
     assert window is not None
-    shown = [
-        (image.clip(window.lower, window.upper) - window.lower).astype(float) for image in (reference, test)
-    ]
+    shown = [(image.clip(window.lower, window.upper) - window.lower).astype(float) for image in (reference, test)]
 
     measured = fidelity(test, reference, protocol=protocol)
 
@@ -211,9 +209,7 @@ def test_a_phantom_of_noise_in_air_has_no_body() -> None:
         (chest()[:5], chest()[:5], "at least 7 pixels"),
     ],
 )
-def test_images_that_cannot_be_measured_are_refused(
-    test: np.ndarray, reference: np.ndarray, told: str
-) -> None:
+def test_images_that_cannot_be_measured_are_refused(test: np.ndarray, reference: np.ndarray, told: str) -> None:
     with pytest.raises(ImageRefusal, match=told):
         fidelity(test, reference)
 

@@ -140,9 +140,7 @@ def test_drift_is_told_in_hu_of_the_window_and_in_both_directions() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("first_iteration", [0, 100])
-def test_a_loss_that_is_no_number_stops_at_once_even_in_the_warm_up(
-    value: float, first_iteration: int
-) -> None:
+def test_a_loss_that_is_no_number_stops_at_once_even_in_the_warm_up(value: float, first_iteration: int) -> None:
     with pytest.raises(NonFiniteLoss, match=r"cycle is -?(nan|inf) at iteration 3"):
         watch([healthy()] * 2 + [healthy() | {"cycle": value}], first_iteration=first_iteration)
 
@@ -174,7 +172,5 @@ def test_flat_input_does_not_divide_by_zero() -> None:
 
 
 def test_half_precision_images_are_fine() -> None:
-    output = {
-        name: value.bfloat16() if isinstance(value, Tensor) else value for name, value in healthy().items()
-    }
+    output = {name: value.bfloat16() if isinstance(value, Tensor) else value for name, value in healthy().items()}
     assert watch([output] * PATIENCE) == PATIENCE

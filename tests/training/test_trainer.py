@@ -44,9 +44,7 @@ def batches(count: int, dtype: torch.dtype = torch.float64) -> list[Batch]:
     return [{"noisy": noisy, "clean": clean} for noisy, clean in pictures]
 
 
-def optimizers(
-    made: Networks, kind: Callable[..., Optimizer], lr: float
-) -> tuple[Optimizer, Optimizer, Optimizer]:
+def optimizers(made: Networks, kind: Callable[..., Optimizer], lr: float) -> tuple[Optimizer, Optimizer, Optimizer]:
     """Of F and G, of D_X and D_Y, of H."""
     f, g, h, d_x, d_y = made.values()
     return (
@@ -92,9 +90,7 @@ class Literal:
     zero_mean: float = 0.0
     nested: float = 30.0
 
-    def iterate(
-        self, x: Tensor, y: Tensor, of_generators: Any, of_discriminators: Any, of_extractor: Any
-    ) -> None:
+    def iterate(self, x: Tensor, y: Tensor, of_generators: Any, of_discriminators: Any, of_extractor: Any) -> None:
         self.update(of_discriminators, self.discriminators(x, y))
         self.update(of_generators, self.generators(x, y))
         self.update(of_extractor, self.extractor(x, y))
@@ -113,9 +109,7 @@ class Literal:
         y_hat, x_hat, n_hat = self.f(x), self.g(y), self.h(x)
         zero = torch.zeros((), dtype=x.dtype)
         loss = torch.maximum(1 - self.d_x(x), zero).mean() + torch.maximum(self.d_x(x_hat), zero).mean()
-        loss = (
-            loss + torch.maximum(1 - self.d_y(y), zero).mean() + torch.maximum(self.d_y(y_hat), zero).mean()
-        )
+        loss = loss + torch.maximum(1 - self.d_y(y), zero).mean() + torch.maximum(self.d_y(y_hat), zero).mean()
         boosting = torch.maximum(self.d_x(y + n_hat), zero).mean()
         boosting = boosting + torch.maximum(self.d_y(x - n_hat), zero).mean()
         return loss + self.boosting * boosting
@@ -152,9 +146,7 @@ def literally(
 
 
 def parameters(made: Networks) -> dict[str, Tensor]:
-    return {
-        f"{owner}.{name}": p.detach() for owner, net in made.items() for name, p in net.named_parameters()
-    }
+    return {f"{owner}.{name}": p.detach() for owner, net in made.items() for name, p in net.named_parameters()}
 
 
 def largest_difference(ours: Networks, theirs: Networks) -> float:
@@ -176,9 +168,7 @@ ABLATIONS: list[dict[str, float]] = [
 
 def weights_and_steps() -> list[Any]:
     runs = [(1, ABLATIONS[0]), (3, ABLATIONS[0]), *((2, weights) for weights in ABLATIONS[1:])]
-    names = [
-        ",".join(f"{term}={weight:g}" for term, weight in weights.items()) or "paper" for _, weights in runs
-    ]
+    names = [",".join(f"{term}={weight:g}" for term, weight in weights.items()) or "paper" for _, weights in runs]
     return [pytest.param(*run, id=f"{run[0]}-{name}") for run, name in zip(runs, names, strict=True)]
 
 
@@ -229,9 +219,7 @@ def test_an_iteration_tells_every_term_and_the_pictures_without_graphs() -> None
     torch.testing.assert_close(output["y_hat"], y_hat.detach(), rtol=0, atol=0)
     torch.testing.assert_close(output["n_hat"], n_hat.detach(), rtol=0, atol=0)
     x_tilde, y_tilde = expected["degrader"](y_hat), expected["denoiser"](expected["degrader"](y))
-    assert output["cycle"] == pytest.approx(
-        ((x - x_tilde).abs().mean() + (y - y_tilde).abs().mean()).item(), abs=1e-12
-    )
+    assert output["cycle"] == pytest.approx(((x - x_tilde).abs().mean() + (y - y_tilde).abs().mean()).item(), abs=1e-12)
     terms = {name for name, value in output.items() if isinstance(value, float)}
     assert terms == {
         "noisy_discriminator",
@@ -305,9 +293,7 @@ def outside(network: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("warm_up_steps", [0, 1])
-def test_rho_of_all_five_stays_between_zero_and_one(
-    warm_up_steps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rho_of_all_five_stays_between_zero_and_one(warm_up_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left: dict[bool, set[str]] = {}
     for projected in (True, False):
         made = networks()
@@ -319,9 +305,7 @@ def test_rho_of_all_five_stays_between_zero_and_one(
         trainer(made, batches(1), warm_up_steps=warm_up_steps).run()
         left[projected] = {name for name, network in made.items() if outside(network)}
     assert left[True] == set()
-    assert left[False] == set(NAMES[: 3 if warm_up_steps else 5]), (
-        "nothing to project: the test shows nothing"
-    )
+    assert left[False] == set(NAMES[: 3 if warm_up_steps else 5]), "nothing to project: the test shows nothing"
 
 
 def test_frozen_networks_pass_gradients_on_and_collect_none() -> None:

@@ -16,9 +16,7 @@ def pair() -> dict[str, Tensor]:
     return {"noisy": clean + 0.1 * torch.randn_like(clean), "clean": clean}
 
 
-def twin(
-    denoiser: Generator, batch: dict[str, Tensor], *, steps: int, lr: float
-) -> tuple[SupervisedTwin, list[float]]:
+def twin(denoiser: Generator, batch: dict[str, Tensor], *, steps: int, lr: float) -> tuple[SupervisedTwin, list[float]]:
     trainer = SupervisedTwin(
         device="cpu",
         max_epochs=1,
