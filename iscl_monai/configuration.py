@@ -46,6 +46,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "blend": NUMBER,
     "choose_blend": FLAG,
     "mode": TEXT,
+    "keep_mean_px": (int,),
     "statistics": TEXT,
     "averaged": FLAG,
     "averaging_start": NUMBER,
@@ -73,6 +74,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "overlap": NUMBER,
     "sw_batch_size": (int,),
     "input": MAYBE_TEXT,
+    "series_uid": MAYBE_TEXT,
     "output_ext": TEXT,
 }
 
@@ -178,6 +180,11 @@ def images(path: str | Path) -> list[str]:
         raise ConfigRefusal(f"--input {path} does not exist", allowed="a file or folder", cure="check the spelling")
     volumes = sorted(str(file) for file in path.iterdir() if is_image_file(file)) if path.is_dir() else []
     return volumes or [str(path)]
+
+
+def image_item(path: str, series_uid: str | None) -> dict[str, str]:
+    """One image for the transforms, and which DICOM series of its folder if that has been said."""
+    return {"image": path} if series_uid is None else {"image": path, "series_uid": series_uid}
 
 
 def check(*needed: str) -> None:

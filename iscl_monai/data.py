@@ -71,16 +71,27 @@ class ScanPair:
         clean: likewise.
         patient: who it is.
         z_range_mm: only slices at these positions, of both.
+        noisy_series_uid: which DICOM series, when the folder of ``noisy`` holds several.
+        clean_series_uid: likewise for ``clean``.
     """
 
     noisy: Path
     clean: Path
     patient: str
     z_range_mm: RANGE | None = None
+    noisy_series_uid: str | None = None
+    clean_series_uid: str | None = None
 
     def item(self) -> dict[str, Any]:
         """The pair as the transforms want it."""
-        return _present(noisy=str(self.noisy), clean=str(self.clean), patient=self.patient, z_range_mm=self.z_range_mm)
+        return _present(
+            noisy=str(self.noisy),
+            clean=str(self.clean),
+            patient=self.patient,
+            z_range_mm=self.z_range_mm,
+            noisy_series_uid=self.noisy_series_uid,
+            clean_series_uid=self.clean_series_uid,
+        )
 
 
 def _present(**entries: Any) -> dict[str, Any]:
@@ -414,7 +425,7 @@ def references(scans: Sequence[PoolScan]) -> list[PoolScan]:
                 allowed="noisy scans with 'reference' in the datalist",
                 cure="only a simulated dose has one; train without the supervised twin",
             )
-    return [replace(scan, image=scan.reference, reference=None) for scan in scans if scan.reference]
+    return [replace(scan, image=scan.reference, reference=None, series_uid=None) for scan in scans if scan.reference]
 
 
 class SliceDataset(Dataset[dict[str, Any]]):

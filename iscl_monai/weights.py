@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,11 @@ def load_tensors(path: Path, *, map_location: Any = "cpu") -> Any:
     """
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file makes torch raise nearly anything: KeyError, UnicodeDecodeError ...
         raise CheckpointRefusal(
-            f"{path}: {str(error).splitlines()[0]}", allowed="a whole file of tensors", cure="use another one"
+            f"{path}: {(str(error) or type(error).__name__).splitlines()[0]}",
+            allowed="a whole file of tensors",
+            cure="use another one",
         ) from None
 
 

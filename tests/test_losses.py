@@ -145,4 +145,13 @@ def test_a_shift_shared_by_f_g_and_h_is_seen_by_our_term_alone() -> None:
 
 
 def test_default_weights_are_the_papers() -> None:
-    assert LossWeights() == LossWeights(nested=30.0, bypass=1.0, boosting=1.0, noise_consistency=1.0, zero_mean=0.0)
+    assert LossWeights() == LossWeights(
+        nested=30.0, bypass=1.0, boosting=1.0, pseudo_noise=1.0, noise_consistency=1.0, zero_mean=0.0
+    )
+
+
+def test_without_all_of_its_terms_the_extractor_is_not_used() -> None:
+    nothing = {"bypass": 0.0, "boosting": 0.0, "pseudo_noise": 0.0, "noise_consistency": 0.0}
+    assert not LossWeights(**nothing, zero_mean=1.0).use_extractor
+    for term in nothing:
+        assert LossWeights(**{**nothing, term: 0.5}).use_extractor

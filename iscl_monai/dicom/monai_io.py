@@ -162,7 +162,7 @@ class LoadCTd(MapTransform):
     Args:
         keys: of the paths.
         geometry: see :func:`load_ct`.
-        series_uid_key: where the item may name its series.
+        series_uid_key: where the item may name its series; ``<key>_<series_uid_key>`` goes before it.
         z_range_key: where the item may name its range of slices.
         allow_missing_keys: ignore an absent key.
 
@@ -195,7 +195,7 @@ class LoadCTd(MapTransform):
         for key in self.key_iterator(loaded):
             image, meta = load_ct(
                 loaded[key],
-                series_uid=data.get(self.series_uid_key),
+                series_uid=data.get(f"{key}_{self.series_uid_key}", data.get(self.series_uid_key)),
                 geometry=self.geometry,
                 z_range_mm=data.get(self.z_range_key),
             )

@@ -25,12 +25,15 @@ class Generator(nn.Module):
         residual_blocks: at the lowest resolution; 3 in the paper.
         skip: ``none`` as in the paper: tanh of what passed the bottleneck. ``edges``: that is added to
             :class:`~iscl_monai.networks.skip.EdgeSkip` of the input (for F on scans with fine detail and mild noise);
-            ``identity``: to the input itself (for G, beside such an F). Both start as their skip.
-        edge_threshold: of ``edges``, in network units: about three times the noise.
+            ``identity``: to the input itself (for G, beside such an F). Both start as their skip, and change it by no
+            more than ``edge_threshold``: without that bound the first adversarial steps blew both up.
+        edge_threshold: in network units, about three times the noise.
 
     Shape:
         (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up, in and out.
     """
+
+    reach: Tensor
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Generator(nn.Module):
         self.steps = nn.Sequential(*steps)
         initialise(self)
         self.through_tanh = skip == "none"
+        self.register_buffer("reach", torch.tensor(1.0 if self.through_tanh else float(edge_threshold)))
         self.skip: nn.Module = EdgeSkip(threshold=edge_threshold) if skip == "edges" else nn.Identity()
         if not self.through_tanh:
             nn.init.zeros_(last.weight)
@@ -71,8 +75,8 @@ class Generator(nn.Module):
         """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it."""
         rows, columns = x.shape[-2], x.shape[-1]
         padded = symmetric_pad(x, -rows % self.stride, -columns % self.stride)
-        translated: Tensor = self.steps(padded)[..., :rows, :columns]
+        translated = torch.tanh(self.steps(padded))[..., :rows, :columns]
         if self.through_tanh:
-            return torch.tanh(translated)
+            return translated
         skipped: Tensor = self.skip(x)
-        return skipped + translated
+        return skipped + self.reach * translated

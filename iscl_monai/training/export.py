@@ -147,8 +147,8 @@ def best_blend(network: Denoiser, pairs: Sequence[dict[str, Tensor]]) -> float |
     with torch.inference_mode():
         for pair in (pair for pair in pairs if "clean" in pair):
             x, y, body = (pair[key].to(device)[None] for key in ("noisy", "clean", "body"))
-            y_bar = (x - network.noise_extractor(x)).clamp(-1, 1)
-            difference = (network.denoiser(x) - y_bar) * body
+            y_hat, y_bar, _ = network.modes(x)
+            difference = (y_hat - y_bar) * body
             along += float((difference * (y - y_bar)).sum(dtype=torch.float64))
             length += float(difference.square().sum(dtype=torch.float64))
     return min(1.0, max(0.0, along / length)) if length > 0 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -74,14 +74,8 @@ class DenoisingEvaluator(Evaluator):
         x = batch["noisy"].to(self.state.device)
         noisy_hu = batch["noisy_hu"]
         with torch.inference_mode():
-            y_hat = self._infer(x, self.network.denoiser).clamp(-1, 1)
-            y_bar = (x - self._infer(x, self.network.noise_extractor)).clamp(-1, 1)
-            blend = self.network.blend
-            predictions = {
-                "generator": y_hat,
-                "extractor": y_bar,
-                "ensemble": blend * y_hat + (1 - blend) * y_bar,
-            }
+            answers = self.inferer(x, self.network.modes)
+        predictions = dict(zip(("generator", "extractor", "ensemble"), answers, strict=True))
         images = {"input": noisy_hu} | {
             mode: self.hu_window.apply_change(noisy_hu, predictions[mode].cpu()) for mode in MODES
         }
@@ -97,11 +91,6 @@ class DenoisingEvaluator(Evaluator):
         engine.state.output = output  # type: ignore[assignment]  # ignite says int
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return output
-
-    def _infer(self, x: Tensor, network: Callable[..., Tensor]) -> Tensor:
-        result = self.inferer(x, network)
-        assert isinstance(result, Tensor)
-        return result
 
     def _measure(self, volumes: Mapping[str, Tensor], reference: Tensor | None) -> dict[str, float]:
         measured: dict[str, float] = {}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.hu import HUWindow
 from iscl_monai.networks import (
     BatchInstanceNorm2d,
     Denoiser,
@@ -27,6 +28,7 @@ from iscl_monai.networks import (
 from iscl_monai.networks.blocks import NormedConv, SymmetricConv2d, symmetric_pad
 from iscl_monai.networks.denoiser import MODES
 from iscl_monai.networks.normalization import normalisations
+from iscl_monai.networks.skip import EdgeSkip
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -50,7 +52,8 @@ def small_denoiser(**arguments: object) -> Denoiser:
     torch.manual_seed(0)
     denoiser = lived_in(Generator(width=4, residual_blocks=1))
     noise_extractor = lived_in(NoiseExtractor(width=4, layers=4))
-    return Denoiser(denoiser=denoiser, noise_extractor=noise_extractor, **arguments).eval()  # type: ignore[arg-type]
+    given: Any = {"hu_window": HUWindow(-1000, 400), **arguments}
+    return Denoiser(denoiser=denoiser, noise_extractor=noise_extractor, **given).eval()
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,7 @@ def test_logits_are_unbounded() -> None:
 @cache
 def shape_keepers() -> list[nn.Module]:
     generators = [Generator(width=2, downsamplings=n, residual_blocks=1) for n in range(4)]
+    generators.append(Generator(width=2, residual_blocks=1, skip="edges", edge_threshold=0.1))
     return [network.eval() for network in (*generators, NoiseExtractor(width=2, layers=3))]
 
 
@@ -94,7 +98,7 @@ def shape_keepers() -> list[nn.Module]:
     rows=st.integers(16, 45),
     columns=st.integers(16, 45),
     batch=st.integers(1, 3),
-    which=st.integers(0, 4),
+    which=st.integers(0, 5),
 )
 def test_any_size_from_16_pixels_up_is_kept(rows: int, columns: int, batch: int, which: int) -> None:
     x = images(batch, rows, columns)
@@ -151,10 +155,11 @@ def test_initialisation_repeats_with_its_own_source_of_randomness() -> None:
     [
         lambda: Generator(width=8, residual_blocks=2),
         lambda: Generator(width=4, downsamplings=0),
+        lambda: Generator(width=4, skip="edges", edge_threshold=0.2),
         lambda: NoiseExtractor(width=8, layers=6),
         lambda: Discriminator(width=4),
     ],
-    ids=["generator", "generator-without-downsampling", "extractor", "discriminator"],
+    ids=["generator", "generator-without-downsampling", "generator-with-skip", "extractor", "discriminator"],
 )
 @torch.no_grad()
 def test_folding_changes_frozen_output_by_rounding_only(network: object) -> None:
@@ -165,6 +170,7 @@ def test_folding_changes_frozen_output_by_rounding_only(network: object) -> None
         nn.init.uniform_(norm.rho, 0.2, 0.8)
         nn.init.uniform_(norm.gamma, 0.5, 1.5)
         nn.init.uniform_(norm.beta, -0.3, 0.3)
+    initialise(plain)  # a generator with a skip has no last weights at the start
     untouched = plain.eval()(x)
     gather_statistics(plain, [images(4, 64, 64, seed=2), images(4, 64, 64, seed=3)])
     expected = plain(x)
@@ -184,6 +190,55 @@ def test_what_is_not_frozen_is_not_folded() -> None:
     expected = network(x)
     assert torch.equal(fold_normalisation(network)(x), expected)
     assert list(normalisations(network))
+
+
+@torch.no_grad()
+def test_generators_with_a_skip_start_as_their_skip() -> None:
+    x = images()
+    assert torch.equal(Generator(width=2, skip="identity", edge_threshold=0.3)(x), x)
+    edges = Generator(width=2, skip="edges", edge_threshold=0.3)(x)
+    assert torch.equal(edges, EdgeSkip(threshold=0.3)(x))
+    assert (edges - x).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("skip", ["edges", "identity"])
+def test_a_generator_with_a_skip_learns(skip: str) -> None:
+    """Its last weights start at 0, and with them all gradients but theirs; after one step all have some."""
+    network = Generator(width=2, residual_blocks=1, skip=skip, edge_threshold=0.3)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (network(images()) - images(seed=5)).abs().mean().backward()
+        optimizer.step()
+    # A bias before a normalisation is taken away by it, so it never has a gradient to speak of.
+    learnt = [p for name, p in network.named_parameters() if "conv.bias" not in name and "rho" not in name]
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in learnt)
+
+
+def test_skips_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ConfigRefusal, match="skip='unet'; allowed: none, edges, identity"):
+        Generator(width=2, skip="unet")
+
+
+def test_the_edge_skip_is_the_sigma_filter() -> None:
+    source = images(1, 6, 7)
+    padded = np.pad(source[0, 0].numpy().astype(np.float64), 2, mode="reflect")
+    expected = np.empty((6, 7))
+    for row in range(6):
+        for column in range(7):
+            square = padded[row : row + 5, column : column + 5]
+            expected[row, column] = square[np.abs(square - square[2, 2]) < 0.5].mean()
+    np.testing.assert_allclose(EdgeSkip(threshold=0.5)(source)[0, 0], expected, atol=1e-6)
+
+
+def test_the_edge_skip_averages_noise_and_keeps_edges() -> None:
+    step = torch.zeros(1, 1, 32, 32)
+    step[..., 16:] = 1
+    noisy = step + 0.02 * torch.randn(step.shape)
+    out = EdgeSkip(threshold=0.08)(noisy)
+    assert (out - step).abs().max() < 0.05
+    assert (out - step).std() < 0.3 * (noisy - step).std()
+    assert torch.equal(EdgeSkip(threshold=0.08)(step), step)
 
 
 def interior(image: Tensor, margin: int = 32) -> Tensor:
@@ -242,12 +297,13 @@ def test_the_ends_of_the_blend_are_the_modes(blend: float, mode: str) -> None:
     torch.testing.assert_close(blended(x), alone(x), rtol=0, atol=1e-7)
 
 
-def test_the_blend_travels_with_the_weights() -> None:
-    other = small_denoiser(blend=0.125)
+def test_blend_and_window_travel_with_the_weights() -> None:
+    other = small_denoiser(blend=0.125, hu_window=HUWindow(-160, 240))
     network = small_denoiser()
     assert network.blend == 0.5
     network.load_state_dict(other.state_dict())
     assert network.blend == 0.125
+    assert network.window_hu.tolist() == [-160, 240]
     torch.testing.assert_close(network(images()), other(images()), rtol=0, atol=0)
 
 
@@ -267,7 +323,7 @@ def test_denoisers_that_make_no_sense_are_refused(arguments: dict[str, object], 
 
 
 @pytest.mark.parametrize("arguments", [{"width": 0}, {"downsamplings": -1}, {"residual_blocks": -1}])
-def test_generators_that_make_no_sense_are_refused(arguments: dict[str, int]) -> None:
+def test_generators_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigRefusal, match="the authors use 32, 2 and 3"):
         Generator(**arguments)
 
