@@ -26,7 +26,7 @@ from iscl_monai.networks import (
     project_rho,
 )
 from iscl_monai.networks.blocks import NormedConv, SymmetricConv2d, symmetric_pad
-from iscl_monai.networks.denoiser import MODES
+from iscl_monai.networks.denoiser import MODES, local_mean
 from iscl_monai.networks.normalization import normalisations
 from iscl_monai.networks.skip import EdgeSkip
 
@@ -201,6 +201,14 @@ def test_generators_with_a_skip_start_as_their_skip() -> None:
     assert (edges - x).abs().max() > 0.01
 
 
+@torch.no_grad()
+def test_a_generator_adds_no_more_than_its_reach_to_its_skip() -> None:
+    x, network = images(), Generator(width=2, skip="identity", edge_threshold=0.25)
+    initialise(network, std=5)
+    added = (network(x) - x).abs().max().item()
+    assert added == pytest.approx(0.25, abs=0.01)
+
+
 @pytest.mark.parametrize("skip", ["edges", "identity"])
 def test_a_generator_with_a_skip_learns(skip: str) -> None:
     """Its last weights start at 0, and with them all gradients but theirs; after one step all have some."""
@@ -276,18 +284,46 @@ def test_a_flat_image_can_only_come_out_with_the_period_of_the_strides(downsampl
     assert harmonics.sum() / power.sum() == pytest.approx(1, abs=1e-9)
 
 
-def test_modes_are_what_they_say() -> None:
-    network, x = small_denoiser(blend=0.3), images()
+@pytest.mark.parametrize("keep_mean_px", [0, 5])
+@torch.no_grad()
+def test_modes_are_what_they_say(keep_mean_px: int) -> None:
+    network, x = small_denoiser(blend=0.3, keep_mean_px=keep_mean_px), images()
     y_hat, y_bar = network.denoiser(x), x - network.noise_extractor(x)
-    assert y_bar.abs().max() > 1.1, "without it clipping is not tested"
 
     expected = {"generator": y_hat, "extractor": y_bar, "ensemble": 0.3 * y_hat + 0.7 * y_bar}
+    if keep_mean_px:
+        expected = {mode: image - local_mean(image - x, keep_mean_px) for mode, image in expected.items()}
+    assert expected["extractor"].abs().max() > 1.1, "without it clipping is not tested"
+    at_once = dict(zip(("generator", "extractor", "ensemble"), network.modes(x), strict=True))
     for mode in MODES:
         network.mode = mode
         out = network(x)
         torch.testing.assert_close(out, expected[mode].clip(-1, 1), rtol=0, atol=1e-6)
-        assert out.abs().max() <= 1
+        assert torch.equal(at_once[mode], out)
     assert set(expected) == set(MODES)
+
+
+@pytest.mark.parametrize("size", [(14, 11), (6, 3)])
+def test_the_local_mean_is_twice_the_mean_of_the_neighbours_there_are(size: tuple[int, int]) -> None:
+    image = images(1, *size)
+    expected = image[0, 0].double().numpy()
+    for _ in range(2):
+        counted = [
+            [expected[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3].mean() for column in range(size[1])]
+            for row in range(size[0])
+        ]
+        expected = np.array(counted)
+    np.testing.assert_allclose(local_mean(image, 5)[0, 0], expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_shift_is_given_back_up_to_the_border_and_removed_noise_is_not() -> None:
+    network, x = small_denoiser(keep_mean_px=9), 0.5 * images(1, 64, 64)
+    torch.testing.assert_close(network.finish(x, x + 0.3), x, rtol=0, atol=1e-6)
+    noise = 0.02 * torch.randn(x.shape)
+    taken = x + noise - network.finish(x + noise, x)
+    assert (taken - noise).std() < 0.15 * noise.std()
+    assert small_denoiser(keep_mean_px=0).finish(x, x + 0.3).mean() - x.mean() > 0.29
 
 
 @pytest.mark.parametrize(("blend", "mode"), [(1.0, "generator"), (0.0, "extractor")])
@@ -314,6 +350,8 @@ def test_blend_and_window_travel_with_the_weights() -> None:
         ({"blend": -0.1}, "blend=-0.1"),
         ({"blend": float("nan")}, "blend=nan"),
         ({"mode": "both"}, "mode='both'; allowed: ensemble, generator, extractor"),
+        ({"keep_mean_px": 8}, "keep_mean_px=8; allowed: 0 or an odd number"),
+        ({"keep_mean_px": -1}, "keep_mean_px=-1"),
         ({"statistics": "batch"}, "statistics='batch'; allowed: frozen or per_slice"),
     ],
 )

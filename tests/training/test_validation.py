@@ -277,7 +277,7 @@ def test_event_files_hold_losses_metrics_and_pictures(tmp_path: Path) -> None:
 
 
 def test_a_panel_shows_input_both_answers_and_the_residual() -> None:
-    network = simple(0.5, 0.1)
+    network = simple(0.5, 0.1, keep_mean_px=0)
     x = torch.full((1, 8, 6), 0.4)
     x[0, 0, 0] = -1
     panel = board(Path("unused"), validation(), network).panel(x)
