@@ -24,6 +24,8 @@ A refusal is one line: what came, what is allowed, what to do.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class IsclError(Exception):
     """Root of every error raised on purpose by this package."""
@@ -45,6 +47,16 @@ class Refusal(IsclError):  # noqa: N818 - what it is called everywhere: a refusa
         self.allowed = allowed
         self.cure = cure
         super().__init__(" ".join(f"{came}; allowed: {allowed}; do: {cure}".split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by what it holds: the default asks for the arguments again, and hangs process pools."""
+        return _rebuilt, (type(self), self.__dict__, self.args)
+
+
+def _rebuilt(kind: type[Refusal], state: dict[str, Any], args: tuple[Any, ...]) -> Refusal:
+    refusal = kind.__new__(kind, *args)
+    refusal.__dict__.update(state)
+    return refusal
 
 
 class DicomRefusal(Refusal):

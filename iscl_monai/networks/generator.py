@@ -1,5 +1,6 @@
 """The generators F (noisy to clean) and G (clean to noisy): one architecture, two sets of weights."""
 
+import math
 from itertools import pairwise
 
 import torch
@@ -27,7 +28,8 @@ class Generator(nn.Module):
             :class:`~iscl_monai.networks.skip.EdgeSkip` of the input (for F on scans with fine detail and mild noise);
             ``identity``: to the input itself (for G, beside such an F). Both start as their skip, and change it by no
             more than ``edge_threshold``: without that bound the first adversarial steps blew both up.
-        edge_threshold: in network units, about three times the noise.
+        edge_threshold: in network units, about three times the noise; left out only where weights are loaded, which
+            bring their own (until then every answer is NaN).
 
     Shape:
         (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up, in and out.
@@ -42,7 +44,7 @@ class Generator(nn.Module):
         downsamplings: int = 2,
         residual_blocks: int = 3,
         skip: str = "none",
-        edge_threshold: float = 0.0,
+        edge_threshold: float = math.nan,
     ) -> None:
         super().__init__()
         if width < 1 or downsamplings < 0 or residual_blocks < 0:
@@ -53,6 +55,12 @@ class Generator(nn.Module):
             )
         if skip not in SKIPS:
             raise ConfigRefusal(f"skip={skip!r}", allowed=", ".join(SKIPS), cure="choose one of these words")
+        if skip != "none" and edge_threshold <= 0:
+            raise ConfigRefusal(
+                f"edge_threshold={edge_threshold} with skip={skip!r}",
+                allowed="above 0",
+                cure="give three times the noise",
+            )
         self.stride = 2**downsamplings
         widths = [width * 2**level for level in range(downsamplings + 1)]
         steps: list[nn.Module] = [NormedConv(SymmetricConv2d(1, width, 7, pad=3))]
