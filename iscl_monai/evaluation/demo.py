@@ -6,6 +6,7 @@ Everything goes through the same commands and configs that a user runs; nothing 
 from __future__ import annotations
 
 import argparse
+import ast
 import subprocess
 import sys
 import time
@@ -35,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="bundle settings, e.g. epochs=1")
     options = parser.parse_args(arguments)
-    settings = dict(pair.split("=", 1) for pair in options.set)
+    settings = {name: _literal(value) for name, value in (pair.split("=", 1) for pair in options.set)}
     started = time.monotonic()
     train(options.folder, settings)
-    cases, gain_db = evaluate(options.folder)
+    cases, gain_db = evaluate(options.folder, settings)
     report = write_report(
         options.folder / "report.html",
         title="ISCL demo: low-dose CT before and after",
@@ -52,24 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if gain_db >= 1 else 1
 
 
-def train(folder: Path, settings: dict[str, str]) -> None:
+def _literal(value: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def train(folder: Path, settings: dict[str, Any]) -> None:
     """Run the bundle's training with the small and the demo settings, as a user would, or continue it."""
     configs = [str(CONFIGS / name) for name in ("train.json", "small.json", "demo.json")]
     overrides = {"output_dir": str(folder), "ckpt_dir": str(folder / "models"), **settings}
-    words = [word for name, value in overrides.items() for word in (f"--{name}", value)]
+    words = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(configs), *words]
     subprocess.run(command, check=True)
 
 
-def evaluate(folder: Path) -> tuple[list[ReportCase], float]:
+def evaluate(folder: Path, settings: dict[str, Any]) -> tuple[list[ReportCase], float]:
     """Denoise the test pairs of the phantom with the bundle's evaluation.
 
     Returns:
         One case per test patient (its middle slice), and the mean gain in PSNR.
     """
+    from ignite.engine import Events
     from monai.bundle import ConfigWorkflow
 
-    overrides: dict[str, Any] = {"evaluator#keep_images": True}
+    overrides: dict[str, Any] = {"evaluator#keep_images": True, **settings}
     workflow = ConfigWorkflow(
         config_file=[str(CONFIGS / name) for name in ("evaluate.json", "small.json", "demo.json")],
         workflow_type=None,
@@ -81,7 +90,7 @@ def evaluate(folder: Path) -> tuple[list[ReportCase], float]:
     workflow.initialize()
     evaluator = workflow.parser.get_parsed_content("evaluator")
     outputs: list[dict[str, Any]] = []
-    evaluator.add_event_handler("iteration_completed", lambda engine: outputs.append(engine.state.output))
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output))
     evaluator.run()
     pairs = workflow.parser.get_parsed_content("scans").test
     results = [_case(pair.patient, output) for pair, output in zip(pairs, outputs, strict=True)]
