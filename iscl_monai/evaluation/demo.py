@@ -102,12 +102,13 @@ def _case(patient: str, output: dict[str, Any]) -> tuple[ReportCase, float]:
     before: FidelityMean = fidelity(noisy, clean).mean()
     after: FidelityMean = fidelity(denoised, clean).mean()
     rows = metric_rows(no_reference_panel(noisy, denoised), noisy=before, denoised=after)
-    middle = len(noisy) // 2
+    # The phantom's NIfTI files count columns first; a picture wants rows first, the patient's front at the top.
+    before_hu, after_hu, truth_hu = (volume[len(volume) // 2].T for volume in (noisy, denoised, clean))
     case = ReportCase(
         f"Patient {patient}",
-        noisy[middle],
-        denoised[middle],
-        clean[middle],
+        before_hu,
+        after_hu,
+        truth_hu,
         rows,
         note="synthetic phantom, test pair",
     )
