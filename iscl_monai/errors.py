@@ -10,6 +10,7 @@
     │   │   └── LeakRefusal     one patient (or z-range) on two sides that must be disjoint
     │   ├── ConfigRefusal       a misspelt, missing or ill-typed configuration value
     │   ├── MemoryRefusal       more memory asked for than this machine can give
+    │   ├── OutputRefusal       a place for results that is taken or cannot be written
     │   └── CheckpointRefusal   a checkpoint or weights file that does not fit
     └── TrainingStopped         training went wrong and was stopped; the last good weights are kept
         ├── NonFiniteLoss       a loss became NaN or infinite
@@ -95,6 +96,10 @@ class ConfigRefusal(Refusal):
 
 class MemoryRefusal(Refusal):
     """More memory asked for than this machine can give."""
+
+
+class OutputRefusal(Refusal):
+    """A place for results that is taken or cannot be written."""
 
 
 class CheckpointRefusal(Refusal):

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from iscl_monai.durable import whole_file
 from iscl_monai.errors import CheckpointRefusal
 
 
 def save_durably(content: Any, path: Path) -> None:
     """Write with ``torch.save`` so that after any crash the path holds the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk the half file is what fills it
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # or the rename itself may be lost with the power
-    finally:
-        os.close(folder)
+    with whole_file(path) as file:
+        torch.save(content, file)
 
 
 def load_tensors(path: Path, *, map_location: Any = "cpu") -> Any:

@@ -1,8 +1,11 @@
-"""From one file to one slice in Hounsfield units."""
+"""From one file to one slice: stored integers, Hounsfield units, and changed integers back."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,73 @@ from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import DicomRefusal
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StoredSlice:
+    """One slice as its file holds it.
+
+    Attributes:
+        stored: integers (row, column) as the pixel data has them.
+        padded: bool (row, column), True where a pixel is padding (PixelPaddingValue to PixelPaddingRangeLimit,
+            PS3.3 C.7.5.1.1.2); None when there is none.
+        padding_range: lowest and highest stored value that means padding; None when the header names none.
+        stored_range: lowest and highest value that BitsStored and PixelRepresentation can hold.
+        slope: HU per stored unit, not 0.
+        intercept: HU of the stored value 0.
+    """
+
+    stored: npt.NDArray[np.integer]
+    padded: npt.NDArray[np.bool_] | None
+    padding_range: tuple[int, int] | None
+    stored_range: tuple[int, int]
+    slope: float
+    intercept: float
+
+    def hu(self, out_hu: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+        """``stored * RescaleSlope + RescaleIntercept`` (PS3.3 C.11.1.1.2), float32, padding too.
+
+        Args:
+            out_hu: receives the values; a new array when None.
+        """
+        out_hu = np.empty(self.stored.shape, np.float32) if out_hu is None else out_hu
+        np.multiply(self.stored, np.float32(self.slope), out=out_hu, casting="unsafe", dtype=np.float32)
+        out_hu += np.float32(self.intercept)
+        return out_hu
+
+    def changed(self, change_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.integer]:
+        """The stored integers after a change in HU, rounded to the nearest; no change gives them back bit for bit.
+
+        Padding stays what it is, and no other pixel becomes padding: it stops beside those values, on the side it
+        came from. Values stop at ``stored_range``.
+
+        Args:
+            change_hu: (row, column), finite; what to add.
+
+        Returns:
+            Integers of the same shape and type.
+        """
+        before = self.stored.astype(np.int64)
+        after = before + np.rint(change_hu.astype(np.float64) / self.slope).astype(np.int64)
+        after = after.clip(*self.stored_range)
+        if self.padding_range is not None:
+            lowest, highest = self.padding_range
+            clash = (after >= lowest) & (after <= highest)
+            after[clash] = np.where(before[clash] < lowest, lowest - 1, highest + 1)
+        if self.padded is not None:
+            after[self.padded] = before[self.padded]
+        return after.astype(self.stored.dtype)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence pydicom, which warns about odd but harmless elements; what matters is checked and refused by us.
+
+    Warning filters belong to the whole process, so this is for outermost functions, never for worker threads.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def read_slice(header: SliceHeader, out_hu: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_] | None:
     """Decode one file and rescale it with its own slope and intercept (PS3.3 C.11.1.1.2).
 
@@ -21,22 +91,56 @@ def read_slice(header: SliceHeader, out_hu: npt.NDArray[np.float32]) -> npt.NDAr
         out_hu: receives ``stored * RescaleSlope + RescaleIntercept``, shape (row, column), HU.
 
     Returns:
-        True where a pixel is padding (PixelPaddingValue to PixelPaddingRangeLimit, PS3.3 C.7.5.1.1.2),
-        same shape; None when there is none. Padding keeps its HU.
+        True where a pixel is padding, same shape; None when there is none. Padding keeps its HU.
 
     Raises:
         DicomRefusal: pixels that cannot be decoded, are cut short, or lie outside BitsStored.
     """
-    with warnings.catch_warnings():
-        # pydicom warns about odd but harmless elements; a short or long pixel element is checked below.
-        warnings.simplefilter("ignore")
+    with without_warnings():
+        slice_, _ = load_slice(header)
+    slice_.hu(out_hu)
+    return slice_.padded
+
+
+def load_slice(header: SliceHeader) -> tuple[StoredSlice, pydicom.FileDataset]:
+    """Decode one file.
+
+    Args:
+        header: the file's header, checked by :mod:`iscl_monai.dicom.rules`.
+
+    Returns:
+        The slice, and the whole data set as read, for whoever derives another object from it.
+
+    Raises:
+        DicomRefusal: a file that cannot be read any more, and as :func:`read_slice`.
+    """
+    try:
         dataset = pydicom.dcmread(header.path)
-        stored = _within_bits(header, dataset, _decode(header, dataset))
-        padded = _padding(dataset, stored)
-    slope, intercept = header.slope or 1.0, header.intercept or 0.0
-    np.multiply(stored, np.float32(slope), out=out_hu, casting="unsafe", dtype=np.float32)
-    out_hu += np.float32(intercept)
-    return padded
+    except Exception as error:  # gone since the header was read, or broken behind what was read of it
+        raise DicomRefusal(
+            header.path,
+            tag="file",
+            found=f"not readable ({_one_line(error)})",
+            needed="the file that was there when the folder was searched",
+            cure="copy it again",
+        ) from error
+    return _slice_of(header, dataset, _decode(header, dataset)), dataset
+
+
+def _slice_of(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]) -> StoredSlice:
+    stored, stored_range = _within_bits(header, dataset, stored)
+    padding_range = _padding_range(dataset, stored.dtype)
+    padded: npt.NDArray[np.bool_] | None = None
+    if padding_range is not None:
+        padded = (stored >= padding_range[0]) & (stored <= padding_range[1])
+    return StoredSlice(
+        stored=stored,
+        padded=padded if padded is not None and padded.any() else None,
+        padding_range=padding_range,
+        stored_range=stored_range,
+        slope=header.slope or 1.0,
+        intercept=header.intercept or 0.0,
+    )
 
 
 def _decode(header: SliceHeader, dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
@@ -65,8 +169,8 @@ def _decode(header: SliceHeader, dataset: pydicom.Dataset) -> npt.NDArray[np.int
 
 def _within_bits(
     header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]
-) -> npt.NDArray[np.integer]:
-    """The pixels as BitsStored says (PS3.5 8.1.1), or a refusal when that would change what was meant.
+) -> tuple[npt.NDArray[np.integer], tuple[int, int]]:
+    """The pixels as BitsStored says (PS3.5 8.1.1) and its range, or a refusal when that would change what was meant.
 
     The bits above may repeat the sign or be zero. Anything else there is an overlay, or padding wider than
     BitsStored: cutting it off, as pydicom does by itself, turns padding of -2000 into tissue.
@@ -76,10 +180,10 @@ def _within_bits(
     found_lowest, found_highest = int(stored.min()), int(stored.max())
     high_bit = int(dataset.get("HighBit", bits - 1))
     if high_bit == bits - 1 and lowest <= found_lowest and found_highest <= highest:
-        return stored
+        return stored, (lowest, highest)
     if high_bit == bits - 1 and signed and found_lowest >= 0 and found_highest < 1 << bits:
         spare = 8 * stored.dtype.itemsize - bits
-        return (stored << spare) >> spare  # zeros above: extend the sign
+        return (stored << spare) >> spare, (lowest, highest)  # zeros above: extend the sign
     raise DicomRefusal(
         header.path,
         tag="BitsStored",
@@ -89,14 +193,13 @@ def _within_bits(
     )
 
 
-def _padding(dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_] | None:
-    first = _stored_value(dataset, "PixelPaddingValue", stored.dtype)
+def _padding_range(dataset: pydicom.Dataset, dtype: np.dtype[np.integer]) -> tuple[int, int] | None:
+    first = _stored_value(dataset, "PixelPaddingValue", dtype)
     if first is None:
         return None
-    last = _stored_value(dataset, "PixelPaddingRangeLimit", stored.dtype)
-    low, high = sorted((first, first if last is None else last))
-    padded: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
-    return padded if padded.any() else None
+    last = _stored_value(dataset, "PixelPaddingRangeLimit", dtype)
+    last = first if last is None else last
+    return min(first, last), max(first, last)
 
 
 def _stored_value(dataset: pydicom.Dataset, keyword: str, dtype: np.dtype[np.integer]) -> int | None:

@@ -35,7 +35,7 @@ class MetricRow:
     noisy: float | None
     denoised: float | None
     protocol: str
-    better: Literal["higher", "lower", "near 0", ""] = ""
+    better: Literal["higher", "lower", "near 0", "unchanged", ""] = ""
     digits: int = 1
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,7 @@ section { border-top: 1px solid var(--line); padding-top: 1.25rem; margin-top: 1
 .columns3 { grid-template-columns: repeat(3, minmax(0, 1fr)); max-width: 1440px; }
 .columns4 { grid-template-columns: repeat(4, minmax(0, 1fr)); }
 figure { margin: 0; }
+.first { grid-column-start: 1; }
 img { display: block; width: 100%; height: auto; background: #000; border-radius: 3px; }
 .detail img { image-rendering: pixelated; }
 figcaption { font-size: .875rem; color: var(--quiet); padding-top: .25rem; }
@@ -53,6 +56,7 @@ th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align
   white-space: nowrap; }
 thead th { background: var(--card); vertical-align: bottom; white-space: normal; }
 th:first-child, .word { text-align: left; }
+.long { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
 tbody th { font-weight: 500; }
 th small { display: block; font-weight: 400; color: var(--quiet); }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem 1rem; }
@@ -76,6 +80,36 @@ LUNG = View("lung -600/1500", HUWindow(-1350, 150))
 REMOVED = View("before minus after, ±100 HU", HUWindow(-100, 100))
 REMOVED_CLOSE = View("before minus after, ±50 HU", HUWindow(-50, 50))
 ERROR_LEFT = View("after minus reference, ±100 HU", HUWindow(-100, 100))
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """One row of a case's pictures.
+
+    Args:
+        view: window of before, after and reference.
+        difference: window of the last picture.
+        detail: a magnified square round the middle of the body instead of the whole slice.
+    """
+
+    view: View
+    difference: View
+    detail: bool = False
+
+
+DETAIL = PictureRow(View(f"{SOFT_TISSUE.name}, detail", SOFT_TISSUE.window), REMOVED, detail=True)
+WITHOUT_REFERENCE = (PictureRow(SOFT_TISSUE, REMOVED), DETAIL, PictureRow(LUNG, REMOVED_CLOSE))
+WITH_REFERENCE = (PictureRow(SOFT_TISSUE, REMOVED), DETAIL, PictureRow(LUNG, ERROR_LEFT))
+
+
+def write_page(path: Path, title: str, body: str) -> Path:
+    """Write :func:`page_html` to a file, whole or not at all; missing folders are made. Returns ``path``."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished.write_text(page_html(title, body), encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
 
 
 def page_html(title: str, body: str) -> str:
@@ -116,42 +150,42 @@ def _change(row: MetricRow | None) -> str:
     return after if row.noisy is None else f"{_number(row.noisy, row.digits)} → <strong>{after}</strong>"
 
 
-def case_html(case: ReportCase) -> str:
-    """One case: heading, pictures, table."""
+def case_html(case: ReportCase, rows: Sequence[PictureRow] = ()) -> str:
+    """One case: heading, pictures, table.
+
+    Args:
+        case: what to show.
+        rows: which pictures; default: whole slice, detail, lung window.
+    """
     note = f"<p>{escape(case.note)}</p>" if case.note else ""
-    parts = (f"<h2>{escape(case.name)}</h2>", note, _pictures(case), _table(case.rows))
+    parts = (f"<h2>{escape(case.name)}</h2>", note, _pictures(case, rows), _table(case.rows))
     return "\n".join(("<section>", *filter(None, parts), "</section>"))
 
 
-def _pictures(case: ReportCase) -> str:
-    """Rows of before | after | reference | difference: whole slice, detail, lung window."""
-    whole = (slice(None), slice(None))
-    enlarged = View(f"{SOFT_TISSUE.name}, detail", SOFT_TISSUE.window)
-    last = REMOVED_CLOSE if case.reference_hu is None else ERROR_LEFT
-    rows = [
-        _picture_row(case, SOFT_TISSUE, REMOVED, whole),
-        _picture_row(case, enlarged, REMOVED, _detail(case.noisy_hu)),
-        _picture_row(case, LUNG, last, whole),
-    ]
+def _pictures(case: ReportCase, rows: Sequence[PictureRow]) -> str:
+    """Rows of before | after | reference | difference."""
+    rows = rows or (WITHOUT_REFERENCE if case.reference_hu is None else WITH_REFERENCE)
     columns = 3 if case.reference_hu is None else 4
-    return f'<div class="pictures columns{columns}">\n{"".join(rows)}</div>'
+    return f'<div class="pictures columns{columns}">\n{"".join(_picture_row(case, row) for row in rows)}</div>'
 
 
-def _picture_row(case: ReportCase, view: View, difference: View, part: tuple[slice, slice]) -> str:
+def _picture_row(case: ReportCase, row: PictureRow) -> str:
+    part = _detail(case.noisy_hu) if row.detail else (slice(None), slice(None))
     noisy, denoised = (np.asarray(hu, dtype=np.float32)[part] for hu in (case.noisy_hu, case.denoised_hu))
-    shown = [("Before", view, noisy), ("After", view, denoised)]
-    removed = ("Removed", difference, noisy - denoised)
+    shown = [("Before", row.view, noisy), ("After", row.view, denoised)]
+    removed = ("Removed", row.difference, noisy - denoised)
     if case.reference_hu is not None:
         reference = np.asarray(case.reference_hu, dtype=np.float32)[part]
-        shown.append(("Reference", view, reference))
-        if difference is ERROR_LEFT:
-            removed = ("Error left", difference, denoised - reference)
+        shown.append(("Reference", row.view, reference))
+        if row.difference is ERROR_LEFT:
+            removed = ("Error left", row.difference, denoised - reference)
     # A detail is magnified: show its pixels, do not smooth what is to be judged.
-    kind = "" if part[0].start is None else ' class="detail"'
+    kind = "detail" if row.detail else "whole"
     return "".join(
-        f'<figure{kind}><img src="{_png(picture, window)}" alt="{escape(f"{case.name}: {label}")}">'
+        f'<figure class="{kind if place else f"{kind} first"}">'
+        f'<img src="{_png(picture, window)}" alt="{escape(f"{case.name}: {label}")}">'
         f"<figcaption><b>{label}</b> {escape(window.name)}</figcaption></figure>\n"
-        for label, window, picture in (*shown, removed)
+        for place, (label, window, picture) in enumerate((*shown, removed))
     )
 
 

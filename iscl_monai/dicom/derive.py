@@ -1,0 +1,333 @@
+"""The rules by which a CT image becomes a derived one: identity, story, credit (docs/conformance.md)."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from iscl_monai import __version__
+from iscl_monai.dicom.headers import SliceHeader
+from iscl_monai.errors import ConfigRefusal, DicomRefusal
+
+DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
+OUR_CODES = "99ISCL"
+NAMESPACE = uuid.UUID("5d0c1a3e-7f0b-4b53-9c1e-2a8f6f1c7d10")
+IMPLEMENTATION_CLASS_UID = f"2.25.{NAMESPACE.int}"
+LONGEST_LO = 64
+LARGEST_IS = 2**31 - 1
+
+DESCRIBES_OLD_PIXELS = (
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "IconImageSequence",
+    "ReferencedImageSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "DataSetTrailingPadding",
+)
+LOSSY_SYNTAXES = {  # transfer syntaxes that lose, or may lose, and their LossyImageCompressionMethod (C.7.6.1.1.5.1)
+    "1.2.840.10008.1.2.4.50": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.51": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.53": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.55": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.81": "ISO_14495_1",
+    "1.2.840.10008.1.2.4.91": "ISO_15444_1",
+    "1.2.840.10008.1.2.4.93": "ISO_15444_1",
+    "1.2.840.10008.1.2.4.203": "ISO_15444_15",
+}
+EITHER_WAY = ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.93", "1.2.840.10008.1.2.4.203")
+"""Syntaxes that may also be lossless: there the source's word counts, if it says one."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept (PS3.3 section 8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+    def item(self) -> Dataset:
+        """An item of a code sequence."""
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = self.value, self.scheme, self.meaning
+        return item
+
+
+# CID 7203 "Image Derivation" is extensible and has no code for noise reduction, so this one is ours.
+NOISE_REDUCTION = Code("NOISERED", OUR_CODES, "Noise reduction by neural network")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derivation:
+    """What was done to a series, by what and when: all that a derived object tells about itself.
+
+    Model, version, digest, parameters and kind make the new UIDs, so the same work gives the same object again,
+    and other weights or settings another one. The moment does not.
+
+    Args:
+        model: name of the model.
+        version: of the model.
+        weights_digest: SHA-256 of the weights, hexadecimal.
+        parameters: settings that change pixels, in words.
+        kind: ImageType value 4, a DICOM code string.
+        title: appended to SeriesDescription.
+        series_offset: SeriesNumber becomes 100 times the source's plus this.
+        operation: what was done, as a code.
+        moment: one date and time for the whole job; with a time zone.
+        keep_private: private creators whose elements are kept; all others are dropped, as they describe the source.
+
+    Raises:
+        ConfigRefusal: a kind that is no code string, or a moment without a time zone.
+    """
+
+    model: str
+    version: str
+    weights_digest: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "DENOISED"
+    title: str = "AI DENOISED ISCL"
+    series_offset: int = 77
+    operation: Code = NOISE_REDUCTION
+    moment: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    keep_private: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Z0-9 _]{1,16}", self.kind) or len(self.title) > LONGEST_LO // 2:
+            raise ConfigRefusal(
+                f"kind={self.kind!r}, title={self.title!r}",
+                allowed="a kind of up to 16 of A-Z, 0-9, _ and blank; a title of up to 32 characters",
+                cure="shorten them",
+            )
+        if self.moment.tzinfo is None:
+            raise ConfigRefusal(
+                f"moment={self.moment} without a time zone",
+                allowed="an aware datetime",
+                cure="give datetime.now().astimezone()",
+            )
+
+    def uid(self, role: str, source: str) -> str:
+        """A UID that is the same whenever the same source is processed in the same way (PS3.5 B.2, ``2.25.``)."""
+        settings = [f"{name}={value}" for name, value in sorted(self.parameters.items())]
+        named = [role, source, self.kind, self.model, self.version, self.weights_digest, *settings]
+        return f"2.25.{uuid.uuid5(NAMESPACE, repr(named)).int}"
+
+    def story(self) -> str:
+        """The DerivationDescription; ASCII, so that every character set can hold it."""
+        settings = "".join(f", {name} {value}" for name, value in self.parameters.items())
+        told = (
+            f"{DISCLAIMER}. {self.operation.meaning}: {self.model} {self.version}, "
+            f"weights sha256 {self.weights_digest}{settings} (iscl_monai {__version__})"
+        )
+        return told.encode("ascii", "replace").decode("ascii").replace("\\", "/")
+
+
+def derive_header(dataset: Dataset, header: SliceHeader, derivation: Derivation, *, series_identity: str) -> Dataset:
+    """Turn the data set of a source slice into that of the slice derived from it; its pixels are left to the caller.
+
+    Args:
+        dataset: as read, with file meta; changed in place.
+        header: the same file's checked header.
+        derivation: what is done to it.
+        series_identity: names the source series, its SeriesInstanceUID if it has one.
+
+    Returns:
+        The same data set with a new file meta.
+
+    Raises:
+        DicomRefusal: an element that pydicom cannot read, so that it can neither be copied nor be left out unseen.
+    """
+    _check_elements(dataset, header)
+    _carry_lossy_history(dataset)
+    _forget_old_pixels(dataset)
+    _drop_private(dataset, frozenset(derivation.keep_private))
+    _point_to_source(dataset, header)
+    _identify(dataset, header, derivation, series_identity)
+    _date(dataset, derivation.moment)
+    _tell(dataset, header, derivation)
+    _credit(dataset, derivation)
+    dataset.file_meta = file_meta(dataset)
+    return dataset
+
+
+def file_meta(dataset: Dataset) -> FileMetaDataset:
+    """Who wrote the file and how (PS3.10 7.1); nothing of it is inherited."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = f"ISCL_{__version__}"[:16]
+    return meta
+
+
+def slice_identity(header: SliceHeader) -> str:
+    """What names a slice. The position goes along: de-identifiers have given one UID to all slices."""
+    return f"{header.sop_instance_uid}|{header.position}"
+
+
+def _check_elements(dataset: Dataset, header: SliceHeader) -> None:
+    """Convert every element now: what cannot be converted would else fail while the file is being written."""
+    for tag in sorted(dataset.keys()):
+        for item in _items(dataset, tag, header):
+            _check_elements(item, header)
+
+
+def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Dataset]:
+    try:
+        element = dataset[tag]
+        return list(element.value) if element.VR == "SQ" else []
+    except Exception as error:  # pydicom converts on access, and a malformed element may raise nearly anything
+        raise DicomRefusal(
+            header.path,
+            tag=f"element {tag}",
+            found=f"not readable ({' '.join(str(error).split())[:120]})",
+            needed="a value of its own kind",
+            cure="export the series again, or remove that element",
+        ) from error
+
+
+def _carry_lossy_history(dataset: Dataset) -> None:
+    """What was once lossy stays so (PS3.3 C.7.6.1.1.5): 01 is never taken back."""
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    said = str(dataset.get("LossyImageCompression", ""))
+    lossy = syntax in LOSSY_SYNTAXES and not (syntax in EITHER_WAY and said == "00")
+    if not lossy or said == "01":
+        return
+    dataset.LossyImageCompression = "01"
+    dataset.LossyImageCompressionMethod = LOSSY_SYNTAXES[syntax]
+    raw = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    dataset.LossyImageCompressionRatio = f"{raw / max(1, len(dataset.PixelData)):.4g}"
+
+
+def _forget_old_pixels(dataset: Dataset) -> None:
+    for keyword in DESCRIBES_OLD_PIXELS:
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    for tag in sorted(dataset.keys()):
+        curve_or_overlay = tag.group in range(0x5000, 0x5100) or tag.group in range(0x6000, 0x6100)
+        if curve_or_overlay or tag.element == 0:  # group lengths went out of use, and would be wrong
+            del dataset[tag]
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        if keyword in dataset and isinstance(dataset[keyword].value, int):
+            # Writers mix up US and SS; the bits are right, so only the representation is mended.
+            vr, value = ("SS", (dataset[keyword].value + 0x8000) % 0x10000 - 0x8000)
+            if dataset.PixelRepresentation == 0:
+                vr, value = ("US", dataset[keyword].value % 0x10000)
+            dataset[keyword] = DataElement(dataset[keyword].tag, vr, value)
+
+
+def _drop_private(dataset: Dataset, kept: frozenset[str]) -> None:
+    for tag in sorted(dataset.keys()):
+        if tag.is_private and _creator(dataset, tag) not in kept:
+            del dataset[tag]
+    for element in dataset:
+        for item in element.value if element.VR == "SQ" else ():
+            _drop_private(item, kept)
+
+
+def _creator(dataset: Dataset, tag: object) -> str:
+    """The private creator that reserves the element's block (PS3.5 7.8.1), or that is the element."""
+    group, element = divmod(int(tag), 0x10000)  # type: ignore[call-overload]
+    reserving = (group, element if element < 0x100 else element >> 8)
+    return str(dataset[reserving].value).strip() if reserving in dataset else ""
+
+
+def _point_to_source(dataset: Dataset, header: SliceHeader) -> None:
+    """One source per slice, of the same place (PS3.3 C.7.6.1, C.12.2); before the UIDs change."""
+    source = Dataset()
+    source.ReferencedSOPClassUID = header.sop_class
+    source.ReferencedSOPInstanceUID = header.sop_instance_uid
+    source.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE.item()]
+    source.SpatialLocationsPreserved = "YES"
+    dataset.SourceImageSequence = [source]
+    if "ReferencedSeriesSequence" in dataset:
+        del dataset.ReferencedSeriesSequence
+    if header.series_uid:
+        instance, series = Dataset(), Dataset()
+        instance.ReferencedSOPClassUID = header.sop_class
+        instance.ReferencedSOPInstanceUID = header.sop_instance_uid
+        series.SeriesInstanceUID = header.series_uid
+        series.ReferencedInstanceSequence = [instance]
+        dataset.ReferencedSeriesSequence = [series]
+
+
+def _identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, series_identity: str) -> None:
+    """New series and instance in the same study, patient and frame of reference."""
+    dataset.SOPClassUID = header.sop_class
+    dataset.SOPInstanceUID = derivation.uid("instance", slice_identity(header))
+    dataset.SeriesInstanceUID = derivation.uid("series", series_identity)
+    if not header.study_uid:  # blanked by a de-identifier: no file could be stored without one
+        dataset.StudyInstanceUID = derivation.uid("study", series_identity)
+    try:
+        number = int(dataset.get("SeriesNumber")) * 100 + derivation.series_offset
+    except (TypeError, ValueError):
+        number = derivation.series_offset
+    dataset.SeriesNumber = number if abs(number) <= LARGEST_IS else derivation.series_offset
+    room = LONGEST_LO - len(derivation.title) - 3
+    described = str(dataset.get("SeriesDescription") or "CT").split("\\")[0][:room].rstrip()
+    dataset.SeriesDescription = f"{described} | {derivation.title}"
+
+
+def _date(dataset: Dataset, moment: datetime) -> None:
+    """One date and time for the job, in the time zone the source says its times are in."""
+    offset = re.fullmatch(r"([+-])(\d\d)(\d\d)", str(dataset.get("TimezoneOffsetFromUTC", "")).strip())
+    if offset:
+        minutes = int(offset[2]) * 60 + int(offset[3])
+        moment = moment.astimezone(timezone(timedelta(minutes=-minutes if offset[1] == "-" else minutes)))
+    for name in ("Series", "Content", "InstanceCreation"):
+        setattr(dataset, f"{name}Date", moment.strftime("%Y%m%d"))
+        setattr(dataset, f"{name}Time", moment.strftime("%H%M%S"))
+
+
+def _tell(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None:
+    """Say derived, by what, and not for primary diagnosis, wherever a viewer may look."""
+    dataset.ImageType = ["DERIVED", "SECONDARY", header.flavour or "AXIAL", derivation.kind]
+    before = str(dataset.get("DerivationDescription") or "")
+    dataset.DerivationDescription = f"{before}; {derivation.story()}"[-1024:] if before else derivation.story()[:1024]
+    # Several items mean steps one after the other; earlier ones are kept.
+    dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), derivation.operation.item()]
+    _declare_scheme(dataset, derivation.operation)
+    comments = str(dataset.get("ImageComments") or "")
+    dataset.ImageComments = f"{DISCLAIMER}\r\n{comments}"[:10240] if comments else DISCLAIMER
+    dataset.BurnedInAnnotation = dataset.get("BurnedInAnnotation") or "NO"
+    # A derived image must say that its values are Hounsfield units (PS3.3 C.8.2.1).
+    dataset.RescaleType = "HU"
+
+
+def _declare_scheme(dataset: Dataset, code: Code) -> None:
+    """Say whose a private coding scheme is (PS3.3 C.12.1, Coding Scheme Identification)."""
+    known = list(dataset.get("CodingSchemeIdentificationSequence") or [])
+    if code.scheme != OUR_CODES or any(item.get("CodingSchemeDesignator") == OUR_CODES for item in known):
+        return
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = OUR_CODES
+    scheme.CodingSchemeName = "Codes of iscl_monai"
+    scheme.CodingSchemeResponsibleOrganization = "iscl_monai contributors"
+    dataset.CodingSchemeIdentificationSequence = [*known, scheme]
+
+
+def _credit(dataset: Dataset, derivation: Derivation) -> None:
+    """Append ourselves to the contributing equipment (PS3.3 C.12.1); the scanner stays the manufacturer."""
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [PROCESSING_EQUIPMENT.item()]
+    equipment.Manufacturer = "iscl_monai contributors"
+    equipment.ManufacturerModelName = f"iscl_monai {derivation.model}"[:LONGEST_LO]
+    equipment.SoftwareVersions = [__version__, f"{derivation.model} {derivation.version}"[:LONGEST_LO]]
+    equipment.SoftwareVersions += [f"weights sha256 {derivation.weights_digest[:40]}"]
+    # Other weights are another device: quality assurance groups images by it.
+    equipment.DeviceUID = f"2.25.{uuid.uuid5(NAMESPACE, repr(['device', __version__, derivation.weights_digest])).int}"
+    equipment.ContributionDateTime = derivation.moment.strftime("%Y%m%d%H%M%S%z")
+    equipment.ContributionDescription = f"{derivation.operation.meaning}. {DISCLAIMER}"
+    earlier = list(dataset.get("ContributingEquipmentSequence") or [])
+    dataset.ContributingEquipmentSequence = [*earlier, equipment]

@@ -1,0 +1,176 @@
+"""Write derived slices, and read each again before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileDataset
+
+from iscl_monai.dicom.derive import Derivation, derive_header, slice_identity
+from iscl_monai.dicom.headers import SliceHeader, read_header
+from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
+from iscl_monai.dicom.series import CTSeries
+from iscl_monai.durable import whole_folder, write_file
+from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal
+
+
+class SeriesWriter:
+    """Writes the slices of one derived series, in any order and from any thread.
+
+    Args:
+        headers: of the source slices in slice order, checked.
+        derivation: what is done to them.
+        folder: where the files go; exists.
+    """
+
+    def __init__(self, headers: Sequence[SliceHeader], derivation: Derivation, folder: Path) -> None:
+        self.headers = headers
+        self.derivation = derivation
+        self.folder = folder
+        self.series_identity = headers[0].series_uid or min(map(slice_identity, headers))
+
+    def write(self, index: int, dataset: FileDataset, stored: npt.NDArray[np.integer]) -> Path:
+        """Write one slice durably, and read it back.
+
+        Args:
+            index: of the slice in ``headers``.
+            dataset: of the source slice, whole; changed in place.
+            stored: new stored integers (row, column), of the source's type.
+
+        Returns:
+            The file, named after its place in the series.
+
+        Raises:
+            DicomRefusal: a source that cannot be copied.
+            OutputRefusal: a file that cannot be written, or does not hold what was written.
+        """
+        derived = derive_header(dataset, self.headers[index], self.derivation, series_identity=self.series_identity)
+        set_pixels(derived, stored)
+        path = self.folder / f"{index + 1:05d}.dcm"
+        write_and_verify(derived, path, source=self.headers[index].path)
+        return path
+
+
+def set_pixels(dataset: Dataset, stored: npt.NDArray[np.integer]) -> None:
+    """Put native little-endian pixels into a data set, whatever encoding it came in."""
+    little = np.ascontiguousarray(stored, stored.dtype.newbyteorder("<"))
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    pixels = little.tobytes()
+    dataset["PixelData"] = DataElement("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
+    dataset["PixelData"].is_undefined_length = False
+
+
+def write_and_verify(dataset: Dataset, path: Path, *, source: object) -> None:
+    """Write one file in Explicit VR Little Endian, flush it to the disk, read it again and compare every element.
+
+    Raises:
+        DicomRefusal: an element that cannot be encoded.
+        OutputRefusal: the disk did not take it, or gives something else back.
+    """
+    try:
+        write_file(
+            path,
+            lambda file: pydicom.dcmwrite(
+                file, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True, overwrite=True
+            ),
+        )
+    except OSError as error:
+        raise OutputRefusal(
+            f"{path} cannot be written ({error.strerror or error})",
+            allowed="a folder with write permission and space left",
+            cure="make room or give another place",
+        ) from error
+    except Exception as error:  # pydicom's writers raise whatever the value makes them raise
+        raise DicomRefusal(
+            source,
+            tag="an element",
+            found=f"not writable ({' '.join(str(error).split())[:160]})",
+            needed="values that DICOM can hold",
+            cure="export the series again, or remove that element",
+        ) from error
+    if (difference := first_difference(dataset, pydicom.dcmread(path))) is not None:
+        raise OutputRefusal(
+            f"{path} reads back with another {difference} (derived from {source})",
+            allowed="what was written",
+            cure="check the disk; if it is sound, report this as a fault with the header of the source",
+        )
+
+
+def first_difference(written: Dataset, read: Dataset) -> str | None:
+    """The first element in which two data sets differ, None when none does; VRs count, encodings do not."""
+    if any(read.file_meta.get(element.tag) != element for element in written.file_meta):  # pydicom adds a length
+        return "file meta information"
+    tags = sorted({*written.keys(), *read.keys()})
+    for tag in tags:
+        if tag not in written or tag not in read or not _same(written[tag], read[tag]):
+            return f"{tag} {pydicom.datadict.keyword_for_tag(tag)}".strip()
+    return None
+
+
+def _same(one: Any, other: Any) -> bool:
+    # DataElement's == compares values only after both are converted, sequences item by item.
+    return bool(one == other) or (one.VR == other.VR and one.is_empty and other.is_empty)
+
+
+def write_derived_series(
+    series: CTSeries, hu: npt.NDArray[Any], destination: Path | str, *, derivation: Derivation
+) -> tuple[Path, ...]:
+    """Write an array as a DICOM series that belongs to the study of the series it was derived from.
+
+    Headers come from the source files by the rules of :mod:`iscl_monai.dicom.derive`; values are rounded into the
+    source's stored type, slope and intercept; padding stays padding. The folder appears only when every file has
+    been written, flushed and read back.
+
+    Args:
+        series: the source, from :func:`iscl_monai.dicom.series.read_series`; its files are read again.
+        hu: Hounsfield units, shape of ``series.hu``.
+        destination: folder to make.
+        derivation: what was done to it.
+
+    Returns:
+        The files, in slice order.
+
+    Raises:
+        ImageRefusal: another shape, values that are not finite, or that the source's stored type cannot hold.
+        OutputRefusal: the destination exists or cannot be written.
+        DicomRefusal: the sources have changed or cannot be copied.
+    """
+    destination = Path(destination)
+    _check_array(series, hu)
+    with without_warnings(), whole_folder(destination) as folder:
+        headers = [read_header(file) for file in series.files]
+        writer = SeriesWriter(headers, derivation, folder)
+        for index, header in enumerate(headers):
+            source, dataset = load_slice(header)
+            change_hu = np.asarray(hu[index], np.float64) - source.hu()
+            _check_fits(header, source, np.asarray(hu[index]))
+            writer.write(index, dataset, source.changed(change_hu))
+    return tuple(destination / f"{index + 1:05d}.dcm" for index in range(len(headers)))
+
+
+def _check_array(series: CTSeries, hu: npt.NDArray[Any]) -> None:
+    if np.shape(hu) != series.hu.shape or not np.isfinite(hu).all():
+        raise ImageRefusal(
+            f"an array of shape {np.shape(hu)}, finite: {bool(np.isfinite(hu).all())}",
+            allowed=f"finite Hounsfield units of shape {series.hu.shape} (slice, row, column)",
+            cure="give the whole series, in the order read_series gave it",
+        )
+
+
+def _check_fits(header: SliceHeader, source: StoredSlice, hu: npt.NDArray[Any]) -> None:
+    ends = sorted(value * source.slope + source.intercept for value in source.stored_range)
+    seen = hu if source.padded is None else hu[~source.padded]
+    if seen.size and (seen.min() < ends[0] - abs(source.slope) or seen.max() > ends[1] + abs(source.slope)):
+        raise ImageRefusal(
+            f"{seen.min():g} to {seen.max():g} HU for a slice derived from {header.path}",
+            allowed=f"{ends[0]:g} to {ends[1]:g} HU, what its stored type can hold",
+            cure="limit the values first",
+        )

@@ -1,0 +1,174 @@
+"""Files and folders that appear whole or not at all, and stay after the power has failed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from iscl_monai.errors import OutputRefusal
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def whole_folder(destination: Path) -> Iterator[Path]:
+    """A folder to write into that takes the destination's name when the block ends well, and else is removed.
+
+    What a killed run left beside the destination is removed by the next one.
+
+    Args:
+        destination: absent, or an empty folder.
+
+    Yields:
+        A hidden folder beside the destination, on the same file system.
+
+    Raises:
+        OutputRefusal: when there is something at the destination, before or after.
+    """
+    check_free(destination)
+    with _told_in_one_line(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(destination)
+        partial = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}.", suffix=PARTIAL))
+    lock = _lock(partial)
+    try:
+        yield partial
+        with _told_in_one_line(destination):
+            partial.chmod(0o777 & ~_umask())  # mkdtemp makes it for its owner alone
+            for folder, _, _ in os.walk(partial):
+                sync_folder(Path(folder))
+            partial.rename(destination)
+            sync_folder(destination.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def whole_file(destination: Path) -> Iterator[IO[bytes]]:
+    """A file to write that replaces the destination when the block ends well, and else leaves it as it was.
+
+    Yields:
+        The open file, under a hidden name beside the destination.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(destination)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # on a full disk the half file is what fills it
+        raise
+    sync_folder(destination.parent)
+
+
+def check_free(destination: Path) -> None:
+    """Refuse a destination that holds anything: nothing is ever overwritten.
+
+    Raises:
+        OutputRefusal: unless it is absent or an empty folder.
+    """
+    if destination.is_symlink() or (destination.exists() and not _is_empty_folder(destination)):
+        raise OutputRefusal(
+            f"{destination} exists",
+            allowed="a name that is free, or an empty folder",
+            cure="give another name, or remove it",
+        )
+    if os.path.ismount(destination):
+        raise OutputRefusal(
+            f"{destination} is a mount point, which cannot appear as a whole",
+            allowed="a folder inside of it",
+            cure=f"give e.g. {destination / 'denoised'}",
+        )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: without it a rename may be lost with the power."""
+    if sys.platform == "win32":
+        return  # folders cannot be opened there
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+@contextmanager
+def _told_in_one_line(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputRefusal(
+            f"{destination} cannot be written ({error.strerror or error})",
+            allowed="a place that can be written, with space left, and is still free at the end",
+            cure="make room or give another place",
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _lock(folder: Path) -> int:
+    """Hold a lock for as long as this process lives: what is not locked is a leftover."""
+    if sys.platform == "win32":
+        return os.open(os.devnull, os.O_RDONLY)
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _remove_leftovers(destination: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
+        if not leftover.is_dir():
+            continue
+        handle = os.open(leftover, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover, ignore_errors=True)
+        except BlockingIOError:
+            pass  # another run is writing it
+        finally:
+            os.close(handle)
+
+
+def _literal(name: str) -> str:
+    import glob
+
+    return glob.escape(name)
+
+
+def write_file(path: Path, write: Any) -> None:
+    """Write a new file by ``write(file)`` and make its content durable; for files inside a :func:`whole_folder`.
+
+    Args:
+        path: the file; its folder exists.
+        write: called with the open file.
+    """
+    with path.open("xb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
