@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,8 +20,6 @@ PARTIAL = ".partial"
 def whole_folder(destination: Path) -> Iterator[Path]:
     """A folder to write into that takes the destination's name when the block ends well, and else is removed.
 
-    What a killed run left beside the destination is removed by the next one.
-
     Args:
         destination: absent, or an empty folder.
 
@@ -31,6 +29,25 @@ def whole_folder(destination: Path) -> Iterator[Path]:
     Raises:
         OutputRefusal: when there is something at the destination, before or after.
     """
+    with workshop(destination) as partial:
+        yield partial
+        with _told_in_one_line(destination):
+            partial.chmod(0o777 & ~_umask())  # it was made for its owner alone
+            for folder, _, _ in os.walk(partial):
+                sync_folder(Path(folder))
+            partial.rename(destination)
+            sync_folder(destination.parent)
+
+
+@contextmanager
+def workshop(destination: Path) -> Iterator[Path]:
+    """A hidden folder beside a free destination, for as long as the block runs.
+
+    What a killed run left there is removed by the next one.
+
+    Raises:
+        OutputRefusal: when there is something at the destination, or no folder can be made beside it.
+    """
     check_free(destination)
     with _told_in_one_line(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -39,17 +56,32 @@ def whole_folder(destination: Path) -> Iterator[Path]:
     lock = _lock(partial)
     try:
         yield partial
-        with _told_in_one_line(destination):
-            partial.chmod(0o777 & ~_umask())  # mkdtemp makes it for its owner alone
-            for folder, _, _ in os.walk(partial):
-                sync_folder(Path(folder))
-            partial.rename(destination)
-            sync_folder(destination.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     finally:
+        shutil.rmtree(partial, ignore_errors=True)  # gone already if it has become the destination
         os.close(lock)
+
+
+def move_into_place(files: Mapping[Path, Path]) -> None:
+    """Give finished files their names, the last one last; none of the names may be taken.
+
+    Args:
+        files: where each file is, and where it shall be; on one file system.
+
+    Raises:
+        OutputRefusal: a name is taken or cannot be made; files moved before are then removed again.
+    """
+    moved: list[Path] = []
+    try:
+        for source, destination in files.items():
+            with _told_in_one_line(destination):
+                check_free(destination)
+                source.rename(destination)
+                moved.append(destination)
+                sync_folder(destination.parent)
+    except BaseException:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -61,17 +61,19 @@ class HUWindow:
         """True where a voxel lies inside the window (borders included), so that nothing was clipped."""
         return (image_hu >= self.lower) & (image_hu <= self.upper)
 
-    def apply_change(self, original_hu: Image, prediction: Image) -> Image:
-        """Apply what the network changed to the original HU, so that nothing outside the window is lost.
-
-        ``out = in + (prediction - window(in)) * half_width`` inside the window, ``in`` elsewhere.
+    def change_hu(self, original_hu: Image, prediction: Image) -> Image:
+        """What the network changed, in HU: ``(prediction - window(in)) * half_width`` inside the window, else 0.
 
         Args:
             original_hu: HU, any shape, floating point.
             prediction: the network's answer to ``to_network(original_hu)``, same shape, in [-1, 1].
 
         Returns:
-            HU of the same shape; voxels outside the window are those of ``original_hu``, bit for bit.
+            HU of the same shape, to be added to the original: nothing that the window cut off is lost.
         """
-        change_hu = (prediction - self.to_network(original_hu)) * self.half_width
-        return original_hu + change_hu * self.contains(original_hu)
+        change = (prediction - self.to_network(original_hu)) * self.half_width
+        return change * self.contains(original_hu)
+
+    def apply_change(self, original_hu: Image, prediction: Image) -> Image:
+        """The original HU plus :meth:`change_hu`; voxels outside the window come back bit for bit."""
+        return original_hu + self.change_hu(original_hu, prediction)

@@ -52,6 +52,7 @@ def with_weights(network: nn.Module, path: Path | str) -> nn.Module:
         )
     weights = load_tensors(Path(path))
     _check_window(network, weights, path)
+    _check_sizes(network, weights, path)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -71,4 +72,20 @@ def _check_window(network: nn.Module, weights: Any, path: Path | str) -> None:
             f"{path} was trained with HU window {theirs.tolist()}, now it is {mine.tolist()}",
             allowed=f"{theirs.tolist()}",
             cure="give --hu_lower {:g} --hu_upper {:g}".format(*theirs.tolist()),
+        )
+
+
+def _check_sizes(network: nn.Module, weights: Any, path: Path | str) -> None:
+    """Name the settings that differ, before torch lists every tensor that does."""
+    mine = getattr(network, "sizes", None)
+    theirs = weights.get("sizes") if isinstance(weights, dict) else None
+    if mine is None or theirs is None:
+        return
+    own, told = network.settings_of(mine), network.settings_of(theirs)  # type: ignore[operator]
+    differ = {name: value for name, value in told.items() if own[name] != value}
+    if differ:
+        raise CheckpointRefusal(
+            f"{path} was trained with {', '.join(f'{name} {value}' for name, value in differ.items())}",
+            allowed="a network of the same sizes",
+            cure=f"give {' '.join(f'--{name} {value}' for name, value in differ.items())}",
         )

@@ -27,6 +27,7 @@ class NoiseExtractor(nn.Module):
                 allowed="width >= 1, layers >= 2",
                 cure="the authors use 32 and 20",
             )
+        self.sizes = (width, layers)
         self.steps = nn.Sequential(
             nn.Conv2d(1, width, 3, padding=1),
             leaky_relu(),
@@ -34,6 +35,11 @@ class NoiseExtractor(nn.Module):
             nn.Conv2d(width, 1, 3, padding=1),
         )
         initialise(self)
+
+    @property
+    def reach_px(self) -> int:
+        """How far away a pixel of the input can change one of the output (half the receptive field)."""
+        return self.sizes[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the noise of each image."""

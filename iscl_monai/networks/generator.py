@@ -62,6 +62,7 @@ class Generator(nn.Module):
                 cure="give three times the noise",
             )
         self.stride = 2**downsamplings
+        self.sizes = (width, downsamplings, residual_blocks, SKIPS.index(skip))
         widths = [width * 2**level for level in range(downsamplings + 1)]
         steps: list[nn.Module] = [NormedConv(SymmetricConv2d(1, width, 7, pad=3))]
         for narrow, wide in pairwise(widths):
@@ -78,6 +79,14 @@ class Generator(nn.Module):
         self.skip: nn.Module = EdgeSkip(threshold=edge_threshold) if skip == "edges" else nn.Identity()
         if not self.through_tanh:
             nn.init.zeros_(last.weight)
+
+    @property
+    def reach_px(self) -> int:
+        """How far away a pixel of the input can change one of the output (half the receptive field)."""
+        _, downsamplings, residual_blocks, _ = self.sizes
+        levels = [2**level for level in range(downsamplings)]
+        down, up = sum(2 * step for step in levels), sum(2 * step for step in levels)
+        return int(3 + down + 2 * residual_blocks * self.stride + up + 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it."""

@@ -1,0 +1,65 @@
+"""Slices side by side: reading, network and writing overlap, memory stays that of a few slices."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import psutil
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+GPU_WORKERS = 4
+"""One feeds the GPU while the others read and write."""
+
+BYTES_PER_PIXEL = 4 * 32 * 12
+"""What the network holds at a time for a pixel, about: twelve maps of 32 channels."""
+
+
+def in_order(items: Iterable[Item], work: Callable[[Item], Result], *, workers: int) -> Iterator[Result]:
+    """Work on items in threads, each on one CPU core, and give the results in the order of the items.
+
+    torch splits sums over the threads it may use, so each worker uses one: their number cannot change a result. At
+    most ``2 * workers`` items are in the making. After an error, or when the caller stops, nothing new is begun.
+
+    Args:
+        items: taken one by one in the calling thread.
+        work: called in the worker threads.
+        workers: number of threads, 1 or more.
+
+    Yields:
+        ``work(item)`` for each item.
+    """
+    threads = torch.get_num_threads()
+    making: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="slice", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for item in items:
+            making.append(pool.submit(work, item))
+            if len(making) >= 2 * workers:
+                yield making.popleft().result()
+        while making:
+            yield making.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)  # MKL keeps one number for the whole process
+
+
+def useful_workers(device: str, count: int, shape: Sequence[int]) -> int:
+    """How many slices to work on at the same time.
+
+    Args:
+        device: torch's name for the kind of device.
+        count: number of slices.
+        shape: (rows, columns) of one.
+    """
+    if device != "cpu":
+        return GPU_WORKERS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    room = psutil.virtual_memory().available // 2 // max(1, shape[0] * shape[1] * BYTES_PER_PIXEL)
+    return int(max(1, min(cores, count, room)))

@@ -1,0 +1,164 @@
+"""What of a folder is denoised, what is skipped and why: decided from headers, before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from iscl_monai.dicom import geometry, rules
+from iscl_monai.dicom.find import FoundSeries, SeriesFiles, Skipped, find_series
+from iscl_monai.dicom.headers import SliceHeader
+from iscl_monai.errors import DicomRefusal
+from iscl_monai.inference.denoiser import LARGEST_PX, SMALLEST_PX
+
+OUR_KINDS = ("DENOISED", "RESIDUAL")
+
+
+@dataclass(frozen=True)
+class ClassicSeries:
+    """A series of single-frame CT images whose headers have been checked.
+
+    Attributes:
+        headers: in slice order (position along the normal, ascending).
+    """
+
+    headers: tuple[SliceHeader, ...]
+
+    @property
+    def title(self) -> str:
+        """SeriesDescription, for people."""
+        return self.headers[0].description or "no description"
+
+    @property
+    def count(self) -> int:
+        """Number of slices."""
+        return len(self.headers)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything found, sorted: each file is in a series, skipped with a reason, or belongs to a refused series."""
+
+    series: tuple[ClassicSeries, ...]
+    skipped: tuple[Skipped, ...]
+    refused: tuple[DicomRefusal, ...] = ()
+
+
+def plan(source: Path, *, series_uid: str | None = None, skip_refused: bool = False) -> Plan:
+    """Decide what to denoise: every original axial CT series.
+
+    Args:
+        source: a DICOM file or folder.
+        series_uid: only this SeriesInstanceUID, which then may be derived (but not by us).
+        skip_refused: set series aside that would be refused, instead of refusing everything.
+
+    Raises:
+        DicomRefusal: a series that cannot be denoised without guessing, damaged files that may be lost slices, or
+            nothing to denoise.
+    """
+    found = find_series(source)
+    skipped = list(found.skipped)
+    refused = [_damaged(one) for one in found.skipped if one.damaged]
+    accepted = []
+    for files in found.series:
+        reason = _reason_to_skip(files, series_uid)
+        if reason:
+            skipped += [Skipped(header.path, reason, files.uid) for header in files.headers]
+            continue
+        try:
+            accepted.append(_checked(files))
+        except DicomRefusal as refusal:
+            refused.append(refusal)
+    if refused and not skip_refused:
+        raise refused[0]
+    if not accepted:
+        raise refused[0] if refused else _nothing(source, series_uid, FoundSeries((), tuple(skipped)))
+    return Plan(tuple(accepted), tuple(skipped), tuple(refused))
+
+
+def _reason_to_skip(files: SeriesFiles, series_uid: str | None) -> str:
+    if series_uid is not None and files.uid != series_uid:
+        return "another series than the one asked for"
+    if any(header.image_type[3:4] and header.image_type[3] in OUR_KINDS for header in files.headers):
+        return "already processed by iscl_monai"
+    derived = [header.image_type[:1] == ("DERIVED",) for header in files.headers]
+    if all(derived) and series_uid is None:
+        return "DERIVED, not an original series (name its UID with --series to denoise it all the same)"
+    return ""
+
+
+def _checked(files: SeriesFiles) -> ClassicSeries:
+    for header in files.headers:
+        rules.check_slice(header)
+        _check_size(header)
+        _check_identity(header)
+    rules.check_together(files.headers)
+    kinds = {header.image_type[:1] for header in files.headers}
+    if len(kinds) > 1:
+        raise DicomRefusal(
+            files.files[0],
+            tag="ImageType",
+            found=f"{' and '.join(sorted('/'.join(kind) or 'absent' for kind in kinds))} within one series",
+            needed="one kind of image per series",
+            cure="take the derived images out of the folder",
+        )
+    ordered, positions_mm = geometry.sort_slices(files.headers)
+    geometry.check_no_duplicates(ordered, positions_mm)
+    return ClassicSeries(tuple(ordered))
+
+
+def _check_size(header: SliceHeader) -> None:
+    for tag, pixels in (("Rows", header.rows or 0), ("Columns", header.columns or 0)):
+        if not SMALLEST_PX <= pixels <= LARGEST_PX:
+            raise DicomRefusal(
+                header.path,
+                tag=tag,
+                found=pixels,
+                needed=f"{SMALLEST_PX} to {LARGEST_PX}",
+                cure="give the original images",
+            )
+
+
+def _check_identity(header: SliceHeader) -> None:
+    if not header.sop_instance_uid:
+        raise DicomRefusal(
+            header.path,
+            tag="SOPInstanceUID",
+            found="absent, in the file meta information too",
+            needed="a UID that the derived image can name as its source",
+            cure="export the series again",
+        )
+
+
+def _damaged(skipped: Skipped) -> DicomRefusal:
+    return DicomRefusal(
+        skipped.path,
+        tag="header",
+        found=skipped.reason,
+        needed="a DICOM file that can be read to its end",
+        cure="it may be a slice of a series: copy it again from the source, remove it, or give --skip-refused",
+    )
+
+
+def _nothing(source: Path, series_uid: str | None, found: FoundSeries) -> DicomRefusal:
+    return DicomRefusal(
+        source,
+        tag="SeriesInstanceUID",
+        found=f"{series_uid or 'of no original axial CT series'} (skipped: {found.reasons()})",
+        needed="at least one original axial CT series in Hounsfield units",
+        cure="give the folder that holds the CT slices" if series_uid is None else "check the UID",
+    )
+
+
+def folder_names(series: Sequence[ClassicSeries]) -> tuple[str, ...]:
+    """Where each series goes within the output: the output itself for one, a folder of its own for each of several."""
+    if len(series) == 1:
+        return ("",)
+    width = len(str(len(series)))
+    return tuple(f"{index + 1:0{width}d}_{_plain(one.title)}" for index, one in enumerate(series))
+
+
+def _plain(text: str) -> str:
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text)
+    return "_".join(part for part in kept.split("_") if part)[:40] or "series"
