@@ -75,7 +75,9 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "sw_batch_size": (int,),
     "input": MAYBE_TEXT,
     "series_uid": MAYBE_TEXT,
-    "output_ext": TEXT,
+    "strength": NUMBER,
+    "tile": (int, type(None)),
+    "save_residual": FLAG,
 }
 
 STRUCTURE = (
@@ -92,6 +94,8 @@ STRUCTURE = (
     "network",
     "networks",
     "inferer",
+    "identity",
+    "denoiser",
     "preprocessing",
     "postprocessing",
     "hu_window",

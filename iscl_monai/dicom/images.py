@@ -93,11 +93,22 @@ def slice_positions(affine: Floats, count: int) -> Floats:
     return positions
 
 
-def _read_nifti(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolume:
+def open_nifti(path: Path) -> Any:
+    """A nibabel image whose header may be that of a CT volume; no voxel is read.
+
+    Raises:
+        ImageRefusal: colours, other than three axes, or a third axis that does not run along the patient.
+        ValueError, OSError, EOFError: nibabel's, when it is no NIfTI file.
+    """
     image = _open_nifti(path)
     _check_axes(path, image.shape, colour=image.get_data_dtype().fields is not None)
+    _check_third_axis(path, np.array(image.affine, np.float64))
+    return image
+
+
+def _read_nifti(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolume:
+    image = open_nifti(path)
     affine: Floats = np.array(image.affine, np.float64)
-    _check_third_axis(path, affine)
     kept, affine, positions_mm = _part(affine, image.shape[2], z_range_mm, path)
     # Slicing the proxy reads and scales only the wanted slices; a float64 file is cast at once.
     hu = np.asarray(image.dataobj[:, :, kept], np.float32)
@@ -176,7 +187,15 @@ def _check_third_axis(path: Path, affine: Floats) -> None:
 
 
 def _check_values(path: Path, hu: npt.NDArray[np.float32]) -> None:
-    lowest, highest = float(hu.min()), float(hu.max())  # NaN wins in both
+    check_range(path, float(hu.min()), float(hu.max()))  # NaN wins in both
+
+
+def check_range(path: Path, lowest: float, highest: float) -> None:
+    """Refuse values that cannot be Hounsfield units.
+
+    Raises:
+        ImageRefusal: NaN or infinity, values outside 16 bits, or nothing outside [0, 1].
+    """
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ImageRefusal(f"{path}: NaN or infinite values", allowed="finite Hounsfield units", cure=CURE_HU)
     if lowest < LOWEST_HU or highest > HIGHEST_HU:

@@ -1,0 +1,253 @@
+"""``iscl-monai``: argument parsing, progress bars and exit codes; everything else is the package's.
+
+Exit codes: 0 done; 2 refused, one line says what came, what is allowed and what to do; 1 a fault of ours, whose
+traceback is in a log; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from iscl_monai import __version__
+from iscl_monai.errors import Refusal
+
+if TYPE_CHECKING:
+    from iscl_monai.inference.plan import Plan
+    from iscl_monai.inference.series import DenoisedSlice, Outcome
+
+DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
+
+app = typer.Typer(
+    name="iscl-monai",
+    help=f"Low-dose CT denoising, trained on your own unpaired scans. Results are {DISCLAIMER}.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"iscl-monai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everything(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
+@app.command()
+def denoise(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A DICOM folder with any mixture, a DICOM or NIfTI file.")
+    ],
+    destination: Annotated[
+        Path, typer.Argument(metavar="OUT", help="What to make: a folder for a folder, a file for a file.")
+    ],
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the change to apply; 0 gives the input back.")
+    ] = 1.0,
+    mode: Annotated[
+        str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
+    ] = "ensemble",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ISCL_MONAI_BUNDLE",
+            help="Folder of the trained bundle.  [default: bundles/iscl]",
+            show_default=False,
+        ),
+    ] = None,
+    series: Annotated[str | None, typer.Option(metavar="UID", help="Only this SeriesInstanceUID.")] = None,
+    save_residual: Annotated[bool, typer.Option("--save-residual", help="Also write what was removed.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write report.html: pictures, noise and mean HU per region.")
+    ] = False,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="Set refused series aside and do the others.")
+    ] = False,
+    keep_private: Annotated[
+        list[str] | None, typer.Option(metavar="CREATOR", help="Keep the private elements of this creator; repeatable.")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="Work in seamless tiles, for slices that do not fit the memory."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slices worked on at the same time.  [default: the CPU cores]", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be denoised, skipped and refused; write nothing.")
+    ] = False,
+) -> None:
+    """Denoise every original axial CT series of IN into OUT.
+
+    Each slice becomes a derived DICOM image of the same study, patient and place, in a new series, labelled as
+    AI-processed; scouts, reports and other files are listed and left alone. What would have to be guessed is refused.
+    OUT appears only when every file in it has been written, flushed and read back.
+
+    Examples:
+        iscl-monai denoise scans/ denoised/
+
+        iscl-monai denoise scans/ denoised/ --report --save-residual --strength 0.7
+
+        iscl-monai denoise chest.nii.gz chest_denoised.nii.gz --bundle /models/chest
+    """
+    with _exit_codes():
+        if dry_run:
+            _show_plan(source, series, skip_refused=skip_refused)
+            return
+        from iscl_monai.inference.anything import denoise as run
+
+        denoiser = _denoiser(bundle, device=device, mode=mode, strength=strength, tile_px=tile)
+        with _Watching(denoiser if report else None) as watcher:
+            outcome = run(
+                source,
+                destination,
+                denoiser=denoiser,
+                series_uid=series,
+                save_residual=save_residual,
+                skip_refused=skip_refused,
+                keep_private=keep_private or (),
+                workers=workers,
+                watcher=watcher,
+            )
+        _tell(outcome)
+
+
+def _denoiser(bundle: Path | None, **options: Any) -> Any:
+    from iscl_monai.inference import Denoiser
+
+    if bundle is None:
+        from iscl_monai.configuration import bundle_root
+
+        bundle = Path(bundle_root())
+    return Denoiser.from_bundle(bundle, **options)
+
+
+class _Watching:
+    """Progress on the terminal, and the report if there is to be one."""
+
+    def __init__(self, reported: Any) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("slices"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.report: Any = None
+        if reported is not None:
+            from iscl_monai.evaluation.series_report import DenoisingReport
+
+            self.report = DenoisingReport(reported)
+        self.task: Any = None
+
+    def __enter__(self) -> _Watching:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def begins(self, title: str, count: int) -> None:
+        """A series begins."""
+        self.task = self.bar.add_task(title[:40], total=count)
+        if self.report is not None:
+            self.report.begins(title, count)
+
+    def saw(self, seen: DenoisedSlice) -> None:
+        """A slice has been written."""
+        self.bar.advance(self.task)
+        if self.report is not None:
+            self.report.saw(seen)
+
+    def ends(self, folder: Path, done: Plan) -> None:
+        """Everything has been written."""
+        if self.report is not None:
+            self.report.ends(folder, done)
+
+
+def _show_plan(source: Path, series_uid: str | None, *, skip_refused: bool) -> None:
+    from iscl_monai.dicom.pixels import without_warnings
+    from iscl_monai.inference.plan import plan
+
+    with without_warnings():
+        decided = plan(source, series_uid=series_uid, skip_refused=True)
+    for one in decided.series:
+        typer.echo(f"would denoise: {one.title}, {one.count} slices")
+    _tell_rest(decided.skipped, decided.refused)
+    if decided.refused and not skip_refused:
+        raise decided.refused[0]
+
+
+def _tell(outcome: Outcome) -> None:
+    for title, count in outcome.series:
+        typer.echo(f"denoised: {title}, {count} slices")
+    _tell_rest(outcome.skipped, outcome.refused)
+    typer.echo(f"written: {outcome.destination} ({DISCLAIMER})")
+
+
+def _tell_rest(skipped: Any, refused: Any) -> None:
+    for one in skipped:
+        typer.echo(f"skipped: {one.path}: {one.reason}")
+    for refusal in refused:
+        typer.echo(f"refused: {refusal}")
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn whatever happens into one line and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)  # so that what is half written is removed
+    try:
+        yield
+    except Refusal as refusal:
+        _end(f"{type(refusal).__name__}: {refusal}", refusal.exit_code)
+    except KeyboardInterrupt:
+        _end("interrupted; nothing was written", 130)
+    except OSError as error:
+        _end(f"OutputRefusal: {error}; allowed: files that can be read and written; do: check space and rights", 2)
+    except Exception as error:
+        log = Path(tempfile.gettempdir()) / f"iscl-monai-{os.getpid()}.log"
+        log.write_text(f"iscl-monai {__version__}, {sys.argv[1:]}\n{traceback.format_exc()}", encoding="utf-8")
+        _end(f"a fault of ours: {type(error).__name__}; nothing was written; please report {log}", 1)
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _end(line: str, code: int) -> None:
+    typer.echo(line, err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The entry point of ``iscl-monai``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""NIfTI volumes as a stream of slices, and back with every byte of the header but the description."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from iscl_monai.dicom.images import CURE_HU, check_range, open_nifti
+from iscl_monai.dicom.pixels import StoredSlice
+from iscl_monai.errors import ImageRefusal, OutputRefusal
+
+DESCRIPTION = {348: slice(148, 228), 540: slice(240, 320)}
+"""Where the free text is, by the size of the header: NIfTI-1 and NIfTI-2 (nifti1.h, nifti2.h)."""
+
+COMPRESSION = 4
+"""Of .nii.gz: noise hardly compresses, and higher levels cost much time for little."""
+
+
+class NiftiVolume:
+    """One NIfTI file, read slice by slice along its third axis, which is how the file lies on the disk.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        check: look at all voxels once, whether they can be HU.
+
+    Raises:
+        ImageRefusal: no whole CT volume in Hounsfield units.
+    """
+
+    def __init__(self, path: Path, *, check: bool = True) -> None:
+        self.path = path
+        try:
+            image = open_nifti(path)
+            self.dtype = image.header.get_data_dtype()  # with the file's byte order
+            self.columns, self.rows, self.count = (int(size) for size in image.shape)
+            self.slope, self.intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+            with _open(path, "rb") as file:
+                self.header = file.read(int(image.dataobj.offset))
+            if self.dtype.kind not in "iuf" or not np.isfinite([self.slope, self.intercept]).all() or self.slope == 0:
+                raise ImageRefusal(
+                    f"{path}: {self.dtype} with slope {self.slope:g}", allowed="real numbers", cure=CURE_HU
+                )
+            ends = [(hu.min(), hu.max()) for hu in map(self.hu, self.slices())] if check else []
+        except ImageRefusal:
+            raise
+        except Exception as error:  # nibabel and zlib raise nearly anything for damaged files
+            raise ImageRefusal(
+                f"{path}: not readable ({' '.join(str(error).split())[:200]})",
+                allowed="a whole NIfTI file",
+                cure="copy the file again from its source",
+            ) from error
+        if check:
+            check_range(path, *self._range(ends))
+
+    @staticmethod
+    def _range(ends: Sequence[tuple[np.float32, np.float32]]) -> tuple[float, float]:
+        lowest, highest = np.array(ends, np.float64).T  # NaN wins in both
+        return float(lowest.min()), float(highest.max())
+
+    def slices(self) -> Iterator[npt.NDArray[Any]]:
+        """Stored values (row, column) = (second axis, first axis) of each slice, in file order.
+
+        Raises:
+            EOFError: when the file ends early.
+        """
+        size = self.rows * self.columns * self.dtype.itemsize
+        with _open(self.path, "rb") as file:
+            file.seek(len(self.header))
+            for index in range(self.count):
+                block = file.read(size)
+                if len(block) != size:
+                    raise EOFError(f"the file ends in slice {index + 1} of {self.count}")
+                yield np.frombuffer(block, self.dtype).reshape(self.rows, self.columns)
+
+    def hu(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Hounsfield units of stored values (``scl_slope``, ``scl_inter``)."""
+        values: npt.NDArray[np.float64] = stored * np.float64(self.slope) + self.intercept
+        return values.astype(np.float32)
+
+    def changed(self, stored: npt.NDArray[Any], change_hu: npt.NDArray[np.floating]) -> npt.NDArray[Any]:
+        """Stored values after a change in HU: rounded if they are integers, and the same bits where nothing changed."""
+        if self.dtype.kind == "f":
+            after = stored.astype(np.float64) + change_hu.astype(np.float64) / self.slope
+            return np.where(change_hu == 0, stored, after).astype(self.dtype)
+        limits = np.iinfo(self.dtype)
+        slice_ = StoredSlice(
+            stored=stored,
+            padded=None,
+            padding_range=None,
+            stored_range=(int(limits.min), int(limits.max)),
+            slope=self.slope,
+            intercept=self.intercept,
+        )
+        return slice_.changed(change_hu)
+
+
+def described(header: bytes, description: str) -> bytes:
+    """A header with another free text.
+
+    Args:
+        header: the file's bytes before its voxels.
+        description: at most 79 ASCII characters.
+    """
+    small = header[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # 348, in either byte order
+    place = DESCRIPTION[348 if small else 540]
+    text = description.encode("ascii", "replace")[:79].ljust(80, b"\0")
+    return header[: place.start] + text + header[place.stop :]
+
+
+def residual_header(volume: NiftiVolume) -> tuple[bytes, np.dtype[Any]]:
+    """Header and type of a float32 volume of the same geometry, for differences in HU."""
+    header = open_nifti(volume.path).header.copy()
+    header.set_data_dtype(np.float32)
+    header.set_slope_inter(1, 0)
+    header.set_data_offset(0)  # the smallest that the format allows
+    start = 352 if header.sizeof_hdr == 348 else 544
+    header["vox_offset"] = start
+    return header.binaryblock.ljust(start, b"\0"), header.get_data_dtype()
+
+
+class NiftiWriter:
+    """Writes a volume slice by slice.
+
+    Args:
+        path: a new ``.nii`` or ``.nii.gz``.
+        header: the bytes before the voxels.
+        dtype: of the voxels, with the header's byte order.
+    """
+
+    def __init__(self, path: Path, header: bytes, dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.raw = path.open("xb")
+        # No time and no name inside, so that a repeat gives the same bytes.
+        zipped = gzip.GzipFile("", "wb", COMPRESSION, self.raw, mtime=0) if path.name.lower().endswith(".gz") else None
+        self.file: IO[bytes] = zipped or self.raw  # type: ignore[assignment]
+        self.file.write(header)
+        self.digests: list[bytes] = []
+
+    def write(self, stored: npt.NDArray[Any]) -> None:
+        """Append the next slice, (row, column)."""
+        block = np.ascontiguousarray(stored, self.dtype)
+        self.file.write(block.tobytes())
+        self.digests.append(_digest(block))
+
+    def finish(self) -> None:
+        """Flush everything to the disk, read it again and compare.
+
+        Raises:
+            OutputRefusal: when the file does not hold what was written.
+        """
+        if self.file is not self.raw:
+            self.file.close()
+        self.raw.flush()
+        os.fsync(self.raw.fileno())
+        self.raw.close()
+        try:
+            same = [_digest(stored) for stored in NiftiVolume(self.path, check=False).slices()] == self.digests
+        except (ImageRefusal, EOFError, OSError):
+            same = False
+        if not same:
+            raise OutputRefusal(
+                f"{self.path} reads back differently", allowed="what was written", cure="check the disk"
+            )
+
+    def close(self) -> None:
+        """Give the file up; nothing happens after :meth:`finish`."""
+        self.file.close()
+        self.raw.close()
+
+
+def _digest(stored: npt.NDArray[Any]) -> bytes:
+    return hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
+
+
+def _open(path: Path, mode: str) -> IO[bytes]:
+    return gzip.open(path, mode) if path.name.lower().endswith(".gz") else path.open(mode)  # type: ignore[return-value]

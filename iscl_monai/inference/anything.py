@@ -1,0 +1,67 @@
+"""One door for every kind of input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from iscl_monai.dicom.images import is_image_file
+from iscl_monai.errors import ConfigRefusal, ImageRefusal, Refusal
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.image import denoise_image, is_nifti
+from iscl_monai.inference.series import Outcome, Watcher, denoise_series
+
+
+def denoise(
+    source: Path | str,
+    destination: Path | str,
+    *,
+    denoiser: Denoiser,
+    series_uid: str | None = None,
+    save_residual: bool = False,
+    skip_refused: bool = False,
+    keep_private: Sequence[str] = (),
+    workers: int | None = None,
+    watcher: Watcher | None = None,
+) -> Outcome:
+    """Denoise a DICOM folder, a DICOM file or a NIfTI volume into the same kind of thing.
+
+    See :func:`~iscl_monai.inference.series.denoise_series` and :func:`~iscl_monai.inference.image.denoise_image`.
+
+    Raises:
+        Refusal: whatever would have to be guessed, or cannot be written; then there is no destination.
+    """
+    source, destination = Path(source), Path(destination)
+    if not source.exists():
+        raise Refusal(f"{source} does not exist", allowed="a DICOM folder or file, or a NIfTI file", cure="check it")
+    if is_image_file(source) and source.is_file():
+        _check_nifti(source, series_uid, skip_refused=skip_refused, keep_private=keep_private)
+        return denoise_image(
+            source, destination, denoiser=denoiser, save_residual=save_residual, workers=workers, watcher=watcher
+        )
+    return denoise_series(
+        source,
+        destination,
+        denoiser=denoiser,
+        series_uid=series_uid,
+        save_residual=save_residual,
+        skip_refused=skip_refused,
+        keep_private=keep_private,
+        workers=workers,
+        watcher=watcher,
+    )
+
+
+def _check_nifti(source: Path, series_uid: str | None, *, skip_refused: bool, keep_private: Sequence[str]) -> None:
+    if not is_nifti(source):
+        raise ImageRefusal(
+            f"{source}",
+            allowed="DICOM, .nii or .nii.gz",
+            cure="convert it, e.g. SimpleITK.WriteImage(SimpleITK.ReadImage(...), 'scan.nii.gz')",
+        )
+    if series_uid is not None or skip_refused or keep_private:
+        raise ConfigRefusal(
+            f"options for DICOM with the NIfTI file {source}",
+            allowed="--series, --skip-refused and --keep-private with DICOM only",
+            cure="leave them out",
+        )
