@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iscl_monai import __version__
 from iscl_monai.errors import Refusal
+from iscl_monai.version import __version__
 
 if TYPE_CHECKING:
     from iscl_monai.inference.plan import Plan

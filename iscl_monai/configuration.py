@@ -97,7 +97,6 @@ STRUCTURE = (
     "identity",
     "denoiser",
     "preprocessing",
-    "postprocessing",
     "hu_window",
     "scans",
     "dataset",

@@ -13,7 +13,6 @@ from html import escape
 from importlib import metadata
 from pathlib import Path
 
-from iscl_monai import __version__
 from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.report_case import MetricRow, ReportCase, metric_rows
 from iscl_monai.evaluation.report_page import (
@@ -23,6 +22,7 @@ from iscl_monai.evaluation.report_page import (
     page_html,
     provenance_html,
 )
+from iscl_monai.version import __version__
 
 __all__ = ["DISCLAIMER", "MetricRow", "ReportCase", "metric_rows", "provenance", "write_report"]
 

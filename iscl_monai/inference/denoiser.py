@@ -93,6 +93,7 @@ class Denoiser:
         self.strength = float(strength)
         self.hu_window = network.hu_window
         self.mode = network.mode
+        self.kept = {"keep_mean_px": str(network.keep_mean_px), "statistics": network.statistics}
         self.inferer = inferer or SeamlessInferer()
         folded = fold_normalisation(copy.deepcopy(network).eval()).requires_grad_(False)
         # Channels last: up to twice as fast on CPUs here, and what tensor cores want.
@@ -139,7 +140,7 @@ class Denoiser:
     def parameters(self) -> dict[str, str]:
         """Every setting that can change a stored pixel, in words."""
         tile_px = getattr(self.inferer, "tile_px", None)
-        told = {"mode": self.mode, "strength": f"{self.strength:g}", "device": self.device.type}
+        told = {"mode": self.mode, "strength": f"{self.strength:g}", "device": self.device.type} | self.kept
         return told if tile_px is None else {**told, "tile": str(tile_px)}
 
     def change_hu(self, slice_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

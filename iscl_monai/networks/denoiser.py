@@ -74,6 +74,7 @@ class Denoiser(nn.Module):
         self.mode = mode
         self.register_buffer("window_hu", torch.tensor([hu_window.lower, hu_window.upper], dtype=torch.float64))
         self.register_buffer("blend", torch.tensor(float(blend)))
+        self.statistics = statistics
         set_statistics(self, statistics)
         settings = (keep_mean_px, STATISTICS.index(statistics))
         sizes = [SIZES_FORMAT, *denoiser.sizes, *noise_extractor.sizes, *settings]

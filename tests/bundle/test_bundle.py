@@ -11,9 +11,14 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
+from dicom.synthetic import Series
 from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
+from typer.testing import CliRunner
+
+from iscl_monai.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path("bundles/iscl/configs")
@@ -31,7 +36,7 @@ def content(name: str) -> dict[str, Any]:
 # --- configs agree -----------------------------------------------------------------------------------
 
 
-OWN = {"imports", "dataset", "evaluator", "preprocessing", "initialize", "run", "network"}
+OWN = {"imports", "dataset", "evaluator", "preprocessing", "initialize", "run", "network", "inferer", "denoiser"}
 """What each config has its own way of; every other name means the same in all of them."""
 
 
@@ -42,16 +47,12 @@ def test_configs_that_share_a_name_agree_on_it() -> None:
         for name in (one.keys() & other.keys()) - OWN:
             assert one[name] == other[name], name
             compared.add(name)
-    assert {"hu_window", "network_def", "inferer", "blend", "mode", "statistics", "hu_lower"} <= compared
+    assert {"hu_window", "network_def", "blend", "mode", "statistics", "hu_lower"} <= compared
     assert evaluate["network"] == inference["network"]
     window = "@hu_window"
     users = (train["train"]["windowing"], train["validate"]["dataset"], train["validate"]["evaluator"])
-    users += (
-        evaluate["preprocessing"],
-        inference["preprocessing"],
-        inference["postprocessing"]["transforms"][0],
-    )
-    assert [user["hu_window"] for user in users] == [window] * 6
+    users += (evaluate["preprocessing"], inference["network_def"])  # the deployed denoiser asks its network
+    assert [user["hu_window"] for user in users] == [window] * 5
 
 
 def test_the_networks_in_training_are_those_of_the_deployed_denoiser() -> None:
@@ -134,7 +135,7 @@ def test_the_training_left_its_files(trained: Any) -> None:
     assert len(list((trained.output_dir / "tensorboard").iterdir())) == 1
     for name in ("model.pt", "model_last.pt"):
         weights = torch.load(trained.ckpt_dir / name, weights_only=True)
-        assert {key.split(".")[0] for key in weights} == {"denoiser", "noise_extractor", "blend", "window_hu"}
+        assert {key.split(".")[0] for key in weights} == {"denoiser", "noise_extractor", "blend", "window_hu", "sizes"}
 
 
 def test_evaluation(workflow: Workflow, trained: Any, sizes: dict[str, Any], phantom: Path, tmp_path: Path) -> None:
@@ -173,11 +174,33 @@ def test_inference_keeps_affine_and_what_the_window_cannot_show(
     for path in (tmp_path / "out").iterdir():
         after = nibabel.load(path)
         assert np.array_equal(after.affine, before.affine)
-        assert after.get_data_dtype() == np.float32
+        assert after.get_data_dtype() == np.int16
+        assert "not for primary diagnosis" in str(after.header["descrip"])
         denoised = after.get_fdata()
         outside = np.abs(values) > 1000
         assert np.array_equal(denoised[outside], values[outside])
         assert np.abs(denoised - values)[~outside].mean() > 1
+
+
+def test_the_bundle_and_the_command_line_give_the_same_dicom(
+    workflow: Workflow, trained: Any, sizes: dict[str, Any], tmp_path: Path
+) -> None:
+    Series(rows=40, columns=36).write(tmp_path / "scan")
+    places = {"output_dir": tmp_path / "out", "ckpt_dir": trained.ckpt_dir, "dataset_dir": tmp_path / "scan"}
+    workflow("inference", **places, **sizes, save_residual=True, strength=0.5).run()
+    (tmp_path / "bundle" / "configs").mkdir(parents=True)
+    shutil.copy(META, tmp_path / "bundle" / "configs")
+    shutil.copytree(trained.ckpt_dir, tmp_path / "bundle" / "models")
+    options = ["--bundle", str(tmp_path / "bundle"), "--strength", "0.5", "--save-residual", "--device", "cpu"]
+    done = CliRunner().invoke(app, ["denoise", str(tmp_path / "scan"), str(tmp_path / "cli"), *options])
+    assert done.exit_code == 0, done.output
+    names = sorted(path.relative_to(tmp_path / "cli") for path in (tmp_path / "cli").rglob("*.dcm"))
+    assert len(names) == 10
+    for name in names:
+        one, other = (pydicom.dcmread(folder / name) for folder in (tmp_path / "cli", tmp_path / "out/scan_denoised"))
+        assert one.PixelData == other.PixelData
+        assert one.SOPInstanceUID == other.SOPInstanceUID
+        assert one.DerivationDescription == other.DerivationDescription
 
 
 # --- every override config trains --------------------------------------------------------------------
