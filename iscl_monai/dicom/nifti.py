@@ -40,6 +40,8 @@ class NiftiVolume:
             image = open_nifti(path)
             self.dtype = image.header.get_data_dtype()  # with the file's byte order
             self.columns, self.rows, self.count = (int(size) for size in image.shape)
+            # Front and patient's right, as a report shows them: RAS counts toward the right, the front, the head.
+            self.upright = tuple(-1 if step > 0 else 1 for step in (image.affine[1, 1], image.affine[0, 0]))
             self.slope, self.intercept = float(image.dataobj.slope), float(image.dataobj.inter)
             with _open(path, "rb") as file:
                 self.header = file.read(int(image.dataobj.offset))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,16 +98,6 @@ class PictureRow:
 DETAIL = PictureRow(View(f"{SOFT_TISSUE.name}, detail", SOFT_TISSUE.window), REMOVED, detail=True)
 WITHOUT_REFERENCE = (PictureRow(SOFT_TISSUE, REMOVED), DETAIL, PictureRow(LUNG, REMOVED_CLOSE))
 WITH_REFERENCE = (PictureRow(SOFT_TISSUE, REMOVED), DETAIL, PictureRow(LUNG, ERROR_LEFT))
-
-
-def write_page(path: Path, title: str, body: str) -> Path:
-    """Write :func:`page_html` to a file, whole or not at all; missing folders are made. Returns ``path``."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    unfinished.write_text(page_html(title, body), encoding="utf-8")
-    os.replace(unfinished, path)
-    return path
 
 
 def page_html(title: str, body: str) -> str:

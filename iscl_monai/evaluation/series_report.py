@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iscl_monai.durable import whole_file
 from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.report_case import MetricRow, ReportCase
 from iscl_monai.evaluation.report_page import (
@@ -24,8 +26,8 @@ from iscl_monai.evaluation.report_page import (
     View,
     case_html,
     overview_html,
+    page_html,
     provenance_html,
-    write_page,
 )
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.fidelity import AIR_HU
@@ -104,13 +106,13 @@ class SeriesReport:
     def cases(self) -> list[ReportCase]:
         """The pictures in slice order; the first carries the note and the numbers of all slices seen."""
         rows = region_rows(self._regions.results())
-        scope = f"The table below is over {_files(sum(self._seen), 'slice')} of {self.count}."
+        note = f"{self.note.rstrip('. ')}. " if self.note else ""
+        note += f"The table below is over {sum(self._seen)} of {_counted(self.count, 'slice')}."
         cases = [
             ReportCase(f"{self.name}, slice {index + 1} of {self.count}", *self._pictures[index])
             for index in sorted(self._pictures)
         ]
-        first = [replace(case, rows=rows, note=" ".join(filter(None, (self.note, scope)))) for case in cases[:1]]
-        return first + cases[1:]
+        return [replace(case, rows=rows, note=note) for case in cases[:1]] + cases[1:]
 
 
 def _picture(image_hu: NDArray[Any], padded: NDArray[np.bool_] | None) -> NDArray[np.float32]:
@@ -147,7 +149,7 @@ def write_series_report(
         path: the file to write; missing folders are made.
         reports: one for each series; those that saw no slice to show are left out.
         made_with: see :func:`iscl_monai.evaluation.report.provenance`.
-        skipped: what was not denoised: file, and the reason. Of files only the last part of the name is shown.
+        skipped: what was not denoised: file, and the reason; folders are not shown.
         summary: a paragraph under the heading.
 
     Returns:
@@ -159,18 +161,25 @@ def write_series_report(
     shown = [(report, cases) for report in reports if (cases := report.cases())]
     if not shown and not skipped:
         raise Refusal("a report without slices", allowed="a series or a skipped file", cure="denoise something first")
-    overview = [replace(cases[0], name=report.name) for report, cases in shown]
     body = (
         f"<h1>{TITLE}</h1>",
         f'<p class="warning"><strong>{DISCLAIMER}.</strong></p>',
         f"<p>{escape(summary)}</p>" if summary else "",
         f"<p>{escape(_regions_told())}</p>" if shown else "",
-        overview_html(overview) if len(overview) > 1 else "",
+        overview_html([_overview_line(*one) for one in shown]) if len(shown) > 1 else "",
         *(case_html(case, VIEWS) for _, cases in shown for case in cases),
         skipped_html(skipped),
         provenance_html(made_with),
     )
-    return write_page(path, TITLE, "\n".join(filter(None, body)))
+    with whole_file(Path(path)) as file:
+        file.write(page_html(TITLE, "\n".join(filter(None, body))).encode())
+    return Path(path)
+
+
+def _overview_line(report: SeriesReport, cases: Sequence[ReportCase]) -> ReportCase:
+    """The noise that was measured: with the means too the table would be wider than a screen."""
+    noise = [row for row in cases[0].rows if row.better == "lower" and not math.isnan(row.denoised or 0)]
+    return replace(cases[0], name=report.name, rows=noise)
 
 
 def _regions_told() -> str:
@@ -191,16 +200,17 @@ def skipped_html(skipped: Sequence[tuple[str, str]]) -> str:
     """
     if not skipped:
         return ""
+    folders = sorted({folder for file, _ in skipped if len(folder := _parts(file)[0]) > 1}, key=len, reverse=True)
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for file, reason in skipped:
-        groups[_without_names(file, reason)].append(_last_part(file))
+        groups[_without_names(file, reason, folders)].append(_parts(file)[1])
     ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
     lines = [_skipped_line(len(names), reason, names) for reason, names in ordered[:MOST_REASONS]]
     rest = [name for _, names in ordered[MOST_REASONS:] for name in names]
     if rest:
         lines.append(_skipped_line(len(rest), f"{len(ordered) - MOST_REASONS} other reasons", rest))
     return (
-        f"<section>\n<h2>Not denoised</h2>\n<p>{_files(len(skipped), 'file')} skipped.</p>\n"
+        f"<section>\n<h2>Not denoised</h2>\n<p>{_counted(len(skipped), 'file')} skipped.</p>\n"
         '<div class="wide"><table><thead><tr><th>Files</th><th class="word">Reason</th><th class="word">Such as</th>'
         f"</tr></thead><tbody>{''.join(lines)}</tbody></table></div>\n</section>"
     )
@@ -212,18 +222,22 @@ def _skipped_line(count: int, reason: str, names: Sequence[str]) -> str:
     return f"<tr><td>{count}</td>{words}</tr>"
 
 
-def _files(count: int, noun: str) -> str:
+def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _last_part(file: str) -> str:
-    """Without the folders, which are often named after patients."""
-    return re.split(r"[/\\]", file.rstrip("/\\"))[-1]
+def _parts(file: str) -> tuple[str, str]:
+    """Folder with its last separator, and name: folders are often called after patients."""
+    last = max(file.rfind("/"), file.rfind("\\")) + 1
+    return file[:last], file[last:]
 
 
-def _without_names(file: str, reason: str) -> str:
-    """The reason without path and patient: that makes one group of one reason, and tells nobody's name."""
-    for part in (file, file[: -len(_last_part(file))].rstrip("/\\")):
-        if re.search(r"[/\\]", part):
-            reason = reason.replace(f"{part}: ", "").replace(part, "(path)")
-    return re.sub(r"(Patient\w+) is .*?(?=; allowed|$)", r"\1 is (not shown)", reason)
+def _without_names(file: str, reason: str, folders: Sequence[str]) -> str:
+    """The reason without paths and patients: so one reason makes one group, and tells nobody's name."""
+    reason = reason.removeprefix(f"{file}: ")
+    if _parts(file)[0]:
+        reason = reason.replace(file, "the file")
+    if "/" in reason or "\\" in reason:
+        for folder in folders:
+            reason = re.sub(rf"(?<![\w/\\]){re.escape(folder)}", "", reason)
+    return re.sub(r"\b(Patient\w+) is .*?(?=; do: |$)", r"\1 is (not shown here)", reason)

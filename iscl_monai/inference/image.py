@@ -106,10 +106,11 @@ class _Writing:
     def write(self, index: int, before: Stored, after: Stored) -> DenoisedSlice:
         """The next slice."""
         self.writer.write(after)
-        seen = DenoisedSlice(index, self.volume.hu(before), self.volume.hu(after), None)
+        before_hu, after_hu = self.volume.hu(before), self.volume.hu(after)
         if self.residual is not None:
-            self.residual.write(seen.before_hu - seen.after_hu)
-        return seen
+            self.residual.write(before_hu - after_hu)
+        down, right = self.volume.upright
+        return DenoisedSlice(index, before_hu[::down, ::right], after_hu[::down, ::right], None)
 
     def finish(self) -> None:
         """Flush, and read again."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from iscl_monai.errors import ImageRefusal
-from iscl_monai.quality.fidelity import AIR_HU, as_volume, body_mask
+from iscl_monai.quality.fidelity import AIR_HU, TABLE_HALF_THICKNESS_PX, as_volume, body_mask
 from iscl_monai.quality.noise import FEWEST_VOXELS, NEIGHBOURHOOD_PX, QUIETEST_PERCENT, SOFT_TISSUE_HU
 
 PAINTED_VARIANCE_HU2 = 1e-4  # one voxel that differs by 1 HU makes 0.012 HU^2
@@ -110,7 +110,7 @@ class RegionMeasurement:
             before, after = (np.where(padded, AIR_HU, image) for image in (before, after))
         mean, variance_before = _local_moments(before)
         _, variance_after = _local_moments(after)
-        labels = _labels(before, mean, variance_before, padded).ravel()
+        labels = _labels(mean, variance_before, padded).ravel()
         flat = [image.ravel() for image in (before, after, variance_before, variance_after)]
         for label, total in enumerate(self._totals, start=1):
             places = np.flatnonzero(labels == label)
@@ -139,12 +139,12 @@ def _one_shape(
 def _local_moments(image_hu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean (HU) and population variance (HU^2) of the 9x9 neighbourhoods."""
     mean = ndimage.uniform_filter(image_hu, NEIGHBOURHOOD_PX)
-    mean_square = ndimage.uniform_filter(image_hu**2, NEIGHBOURHOOD_PX)
-    return mean, np.maximum(mean_square - mean**2, 0)
+    variance = ndimage.uniform_filter(image_hu**2, NEIGHBOURHOOD_PX)
+    variance -= mean**2
+    return mean, np.maximum(variance, 0, out=variance)
 
 
 def _labels(
-    before_hu: NDArray[np.float64],
     mean_hu: NDArray[np.float64],
     variance_hu2: NDArray[np.float64],
     padded: NDArray[np.bool_] | None,
@@ -156,7 +156,7 @@ def _labels(
     denoising the noise is another, so only the image before chooses.
     """
     labels = np.zeros(mean_hu.shape, dtype=np.uint8)
-    body = _rough_body(before_hu)
+    body = _rough_body(mean_hu)
     for label, region in enumerate(REGIONS, start=1):
         inside = (mean_hu >= region.lowest_hu) & (mean_hu < region.highest_hu)
         labels[inside if region.anywhere else inside & body] = label
@@ -172,10 +172,11 @@ def _labels(
     return np.where(lowest == highest, labels, np.uint8(0))
 
 
-def _rough_body(image_hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The body of every other pixel: it only keeps tables out, at a quarter of the time."""
-    rows, columns = image_hu.shape
-    coarse = body_mask(image_hu[::2, ::2])[0]
+def _rough_body(mean_hu: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The body of every other pixel, a few pixels too wide: it only keeps tables out, at a third of the time."""
+    rows, columns = mean_hu.shape
+    # Half as thick, a chest wall would be lost to the opening of body_mask: so first give it that half back.
+    coarse = body_mask(ndimage.maximum_filter(mean_hu[::2, ::2], TABLE_HALF_THICKNESS_PX + 1))[0]
     return np.asarray(coarse.repeat(2, axis=0)[:rows].repeat(2, axis=1)[:, :columns], dtype=bool)
 
 
