@@ -1,0 +1,251 @@
+"""Which scans feed which side: the datalist, its schema and its leak check."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from iscl_monai.errors import DatalistRefusal, LeakRefusal
+
+MINIMUM_GAP_MM = 15.0
+RANGE = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolScan:
+    """A scan of one of the two unpaired pools.
+
+    Args:
+        image: DICOM folder or file, or NIfTI, HU; absolute once loaded.
+        patient: who it is; the same string for the same person everywhere in the datalist.
+        dose: share of a full dose; 1 for the clean pool. For the balance, not for training.
+        kernel: reconstruction kernel. For the balance, not for training.
+        z_range_mm: only slices at these positions along the slice normal.
+        series_uid: which DICOM series, when the folder holds several.
+        reference: the clean image of this very scan, when there is one (the supervised twin trains on it).
+    """
+
+    image: Path
+    patient: str
+    dose: float | None = None
+    kernel: str | None = None
+    z_range_mm: RANGE | None = None
+    series_uid: str | None = None
+    reference: Path | None = None
+
+    def item(self) -> dict[str, Any]:
+        """The scan as the transforms want it."""
+        return _present(
+            image=str(self.image),
+            image_path=str(self.image),
+            z_range_mm=self.z_range_mm,
+            series_uid=self.series_uid,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanPair:
+    """A noisy scan and its clean reference, voxel by voxel the same anatomy.
+
+    Args:
+        noisy: as :class:`PoolScan` ``image``.
+        clean: likewise.
+        patient: who it is.
+        z_range_mm: only slices at these positions, of both.
+        noisy_series_uid: which DICOM series, when the folder of ``noisy`` holds several.
+        clean_series_uid: likewise for ``clean``.
+    """
+
+    noisy: Path
+    clean: Path
+    patient: str
+    z_range_mm: RANGE | None = None
+    noisy_series_uid: str | None = None
+    clean_series_uid: str | None = None
+
+    def item(self) -> dict[str, Any]:
+        """The pair as the transforms want it."""
+        return _present(
+            noisy=str(self.noisy),
+            clean=str(self.clean),
+            patient=self.patient,
+            z_range_mm=self.z_range_mm,
+            noisy_series_uid=self.noisy_series_uid,
+            clean_series_uid=self.clean_series_uid,
+        )
+
+
+def _present(**entries: Any) -> dict[str, Any]:
+    """Entries that are there: MONAI cannot put None into a batch."""
+    return {key: value for key, value in entries.items() if value is not None}
+
+
+Entry = PoolScan | ScanPair
+SECTIONS: dict[str, type[PoolScan] | type[ScanPair]] = {
+    "noisy": PoolScan,
+    "clean": PoolScan,
+    "validation": ScanPair,
+    "test": ScanPair,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datalist:
+    """The scans of a training: two unpaired pools, and pairs to validate and test on (possibly none).
+
+    In the file, ``{"noisy": [...], "clean": [...], "validation": [...], "test": [...]}``, paths relative to
+    it.
+    """
+
+    noisy: tuple[PoolScan, ...]
+    clean: tuple[PoolScan, ...]
+    validation: tuple[ScanPair, ...] = ()
+    test: tuple[ScanPair, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path | str) -> Datalist:
+        """Read and check a datalist, leaks included.
+
+        Args:
+            path: the JSON file, or the folder with a ``datalist.json`` in it.
+
+        Raises:
+            DatalistRefusal: naming entry, key, value and what is allowed.
+            LeakRefusal: if anatomy stands on two sides.
+        """
+        path = Path(path)
+        path = path / "datalist.json" if path.is_dir() else path
+        sections = {name: _entries(path, name, rows) for name, rows in _read(path).items() if name in SECTIONS}
+        for needed in ("noisy", "clean"):
+            if not sections.get(needed):
+                raise DatalistRefusal(
+                    f"{path}: no scan in {needed!r}",
+                    allowed="at least one scan in each of 'noisy' and 'clean'",
+                    cure="add scans of other patients than those of the other pool",
+                )
+        datalist = cls(**{name: tuple(rows) for name, rows in sections.items()})
+        check_leaks(datalist)
+        return datalist
+
+    def digest(self) -> str:
+        """Tells one datalist from another: over scans, patients and z-ranges of the two pools."""
+        pools = repr([(scan.image.name, scan.patient, scan.z_range_mm) for scan in (*self.noisy, *self.clean)])
+        return hashlib.sha256(pools.encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatalistRefusal(
+            f"{path} does not exist",
+            allowed="a datalist.json (docs/datalist.md)",
+            cure="give --dataset_dir a folder with a datalist.json, or leave it out to train on the phantom",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatalistRefusal(f"{path}: {error}", allowed="JSON", cure="mend the file at that place") from None
+    if not isinstance(content, dict):
+        raise DatalistRefusal(f"{path} holds a {type(content).__name__}", allowed="an object", cure="see docs")
+    known = [*SECTIONS, "description"]
+    for key in content:
+        if key not in known:
+            raise DatalistRefusal(f"{path}: section {key!r}", allowed=", ".join(known), cure=_nearest(key, known))
+    return content
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else "leave it out"
+
+
+def _entries(path: Path, section: str, rows: Any) -> list[Any]:
+    if not isinstance(rows, list):
+        raise DatalistRefusal(f"{path}: {section} is {rows!r}", allowed="a list of scans", cure="put it in brackets")
+    return [_entry(path, f"{section}[{index}]", SECTIONS[section], row) for index, row in enumerate(rows)]
+
+
+def _entry(path: Path, place: str, kind: type[PoolScan] | type[ScanPair], row: Any) -> Entry:
+    known = [field.name for field in fields(kind)]
+    needed = known[: 2 if kind is PoolScan else 3]
+    row = row if isinstance(row, Mapping) else {}
+    for key in row:
+        if key not in known:
+            raise DatalistRefusal(f"{path}: {place} has {key!r}", allowed=", ".join(known), cure=_nearest(key, known))
+    for key in needed:
+        if not isinstance(row.get(key), str) or not row[key]:
+            raise DatalistRefusal(
+                f"{path}: {place} has {key}={row.get(key)!r}",
+                allowed="a non-empty string",
+                cure=f"give its {key}",
+            )
+    return kind(**{key: _value(path, place, key, value) for key, value in row.items() if value is not None})
+
+
+def _value(path: Path, place: str, key: str, value: Any) -> Any:
+    if key in {"image", "reference", "noisy", "clean"}:
+        image = (path.parent / value).resolve()
+        if not image.exists():
+            raise DatalistRefusal(
+                f"{path}: {place} {key}={value!r} does not exist",
+                allowed="a path that exists, relative to the datalist",
+                cure=f"look for it at {image}",
+            )
+        return image
+    if key == "z_range_mm":
+        numbers = isinstance(value, list) and all(isinstance(v, (int, float)) for v in value)
+        if not numbers or len(value) != 2 or not value[0] <= value[1]:
+            raise DatalistRefusal(
+                f"{path}: {place} z_range_mm={value!r}",
+                allowed="[lowest, highest] in mm",
+                cure="order the two",
+            )
+        return (float(value[0]), float(value[1]))
+    return value
+
+
+def check_leaks(datalist: Datalist) -> None:
+    """Refuse a datalist that shows the same anatomy on two sides.
+
+    Noisy pool, clean pool and validation may share a patient only in z-ranges at least 15 mm apart; test
+    shares no patient with anything.
+
+    Raises:
+        LeakRefusal: naming the patient and both places.
+    """
+    sides: dict[str, Sequence[Entry]] = {name: getattr(datalist, name) for name in SECTIONS}
+    names = list(sides)
+    for index, one in enumerate(names):
+        for other in names[index + 1 :]:
+            for a in sides[one]:
+                for b in sides[other]:
+                    _check_apart(one, a, other, b)
+
+
+def _check_apart(one: str, a: Entry, other: str, b: Entry) -> None:
+    if a.patient != b.patient:
+        return
+    if other == "test":
+        raise LeakRefusal(
+            f"test patient {a.patient!r} is also in {one!r}",
+            allowed="test patients that nothing else has seen",
+            cure=f"take {a.patient!r} out of one of the two",
+        )
+    if a.z_range_mm is None or b.z_range_mm is None or _gap_mm(a.z_range_mm, b.z_range_mm) < MINIMUM_GAP_MM:
+        raise LeakRefusal(
+            f"patient {a.patient!r} is in {one!r} (z {_said(a)}) and in {other!r} (z {_said(b)})",
+            allowed=f"other patients, or z-ranges at least {MINIMUM_GAP_MM:g} mm apart",
+            cure="move the patient to one side, or give both entries a z_range_mm",
+        )
+
+
+def _gap_mm(one: RANGE, other: RANGE) -> float:
+    return max(one[0], other[0]) - min(one[1], other[1])
+
+
+def _said(entry: Entry) -> str:
+    return "everything" if entry.z_range_mm is None else "{:g} to {:g} mm".format(*entry.z_range_mm)

@@ -1,0 +1,120 @@
+"""Pairs of noisy and clean scans: references of the twin, slices of validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from iscl_monai.data.datalist import Datalist, PoolScan, ScanPair
+from iscl_monai.data.patches import plain_tensor
+from iscl_monai.errors import ConfigRefusal, DatalistRefusal
+from iscl_monai.hu import HUWindow
+from iscl_monai.quality.fidelity import body_mask
+from iscl_monai.transforms import preprocessing
+
+
+def references(scans: Sequence[PoolScan]) -> list[PoolScan]:
+    """The clean references of noisy scans, for the supervised twin.
+
+    Raises:
+        ConfigRefusal: naming the first scan without one.
+    """
+    for scan in scans:
+        if scan.reference is None:
+            raise ConfigRefusal(
+                f"{scan.image} has no reference",
+                allowed="noisy scans with 'reference' in the datalist",
+                cure="only a simulated dose has one; train without the supervised twin",
+            )
+    return [replace(scan, image=scan.reference, reference=None, series_uid=None) for scan in scans if scan.reference]
+
+
+class SliceDataset(Dataset[dict[str, Any]]):
+    """Evenly spaced slices to validate on: of pairs, or of noisy scans when there are no pairs.
+
+    Args:
+        pairs: may be empty.
+        noisy: the noisy pool, used when there are no pairs.
+        hu_window: the window of the preprocessing.
+        slices_per_scan: how many of each scan.
+
+    Items: ``noisy`` and, of pairs, ``clean`` in [-1, 1]; ``noisy_hu``, ``clean_hu``; ``body``, True inside
+    the skin; all (1, rows, columns).
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[ScanPair],
+        *,
+        noisy: Sequence[PoolScan],
+        hu_window: HUWindow,
+        slices_per_scan: int = 4,
+    ) -> None:
+        self.slices: list[dict[str, Any]] = []
+        keys = ("noisy", "clean") if pairs else ("noisy",)
+        load = preprocessing(keys, hu_window)
+        items = [p.item() for p in pairs] or [{**scan.item(), "noisy": str(scan.image)} for scan in noisy[:4]]
+        for item in items:
+            volume = load(item)
+            images = {key: volume[key] for name in keys for key in (name, f"{name}_hu")}
+            check_same_shape(item, images)
+            total = volume["noisy"].shape[-1]
+            count = min(slices_per_scan, total)
+            for index in [round((i + 0.5) * total / count - 0.5) for i in range(count)]:
+                self.slices.append(_one_slice(images, index))
+
+    def __len__(self) -> int:
+        """All slices of all scans."""
+        return len(self.slices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """One slice; see the class."""
+        return self.slices[index]
+
+
+def _one_slice(images: Mapping[str, Tensor], index: int) -> dict[str, Any]:
+    cut = {key: plain_tensor(image)[..., index].clone() for key, image in images.items()}
+    body = body_mask(cut.get("clean_hu", cut["noisy_hu"])[0])
+    return {**cut, "body": torch.from_numpy(body)}
+
+
+def pairs_of(datalist: Datalist, section: str) -> list[dict[str, Any]]:
+    """The items of a section of pairs, for a MONAI Dataset.
+
+    Args:
+        datalist: the scans.
+        section: ``validation`` or ``test``.
+
+    Raises:
+        ConfigRefusal: if there is no such section, or nothing in it.
+    """
+    pairs = {"validation": datalist.validation, "test": datalist.test}
+    if section not in pairs:
+        raise ConfigRefusal(f"--section {section}", allowed=" or ".join(pairs), cure="choose one of the two")
+    if not pairs[section]:
+        raise ConfigRefusal(
+            f"the datalist has no {section!r} pairs",
+            allowed="pairs {noisy, clean, patient}",
+            cure=f"add {section!r} pairs to the datalist; real scans get them from a simulated dose",
+        )
+    return [pair.item() for pair in pairs[section]]
+
+
+def check_same_shape(item: Mapping[str, Any], images: Mapping[str, Tensor]) -> None:
+    """Refuse a pair whose two scans are not voxel by voxel the same.
+
+    Raises:
+        DatalistRefusal: naming both files and shapes.
+    """
+    if "clean" in images and images["clean"].shape != images["noisy"].shape:
+        noisy, clean = (f"{item[key]} is {tuple(images[key].shape[1:])}" for key in ("noisy", "clean"))
+        raise DatalistRefusal(
+            f"{noisy}, {clean}",
+            allowed="pairs of the same rows, columns and slices",
+            cure="pair a scan with its own reference, with the same z_range_mm",
+        )

@@ -1,0 +1,168 @@
+"""The endless row of unpaired patches drawn from scans in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import torch.distributed
+from monai.data import CacheDataset, MetaTensor
+from monai.transforms import Compose
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from iscl_monai.data.datalist import PoolScan
+from iscl_monai.errors import MemoryRefusal
+from iscl_monai.quality.noise import noise_sigma_hu
+
+MEMORY_SHARE = 0.8
+BYTES_PER_VOXEL = 2.1  # int16 HU and the coarse body map; float32 only for scans with fractional HU
+
+
+class UnpairedPatches(Dataset[dict[str, Tensor]]):
+    """The n-th pair of unpaired patches is a pure function of seed and n, whoever computes it and when.
+
+    So a resumed run continues with the patch it would have drawn, with any number of workers and of GPUs.
+
+    Args:
+        noisy: cached volumes of the noisy pool.
+        clean: cached volumes of the clean pool.
+        augmentation: draws and turns a patch; everything random in it is seeded here.
+        windowing: HU to network range.
+        seed: of the whole row.
+    """
+
+    def __init__(
+        self,
+        noisy: Sequence[Mapping[str, Any]],
+        clean: Sequence[Mapping[str, Any]],
+        *,
+        augmentation: Compose,
+        windowing: Any,
+        seed: int = 0,
+    ) -> None:
+        self.pools = {"noisy": noisy, "clean": clean}
+        self.chances = {name: _by_slices(pool) for name, pool in self.pools.items() if pool}
+        self.augmentation = augmentation
+        self.windowing = windowing
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1]."""
+        return {name: self._patch(name, index) for name in self.pools}
+
+    def _patch(self, name: str, index: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, index, list(self.pools).index(name)))
+        pool = self.pools[name]
+        scan = pool[int(rng.choice(len(pool), p=self.chances[name]))]
+        self.augmentation.set_random_state(seed=int(rng.integers(2**32)))
+        patch = self.windowing(self.augmentation(scan))["image"]
+        return plain_tensor(patch).contiguous()
+
+
+def plain_tensor(image: Tensor) -> Tensor:
+    """Without MONAI's metadata, which would slow down every operation of a network fed with it."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
+
+
+def _by_slices(pool: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    slices = np.array([scan["image"].shape[-1] for scan in pool], dtype=np.float64)
+    return np.asarray(slices / slices.sum())
+
+
+class RunSampler(Sampler[int]):
+    """The indices of a whole run in one row, so that the place in it follows from the iteration number alone.
+
+    With several processes (torch.distributed) every rank takes its part of each batch.
+
+    Args:
+        samples: per process over the whole run, i.e. epochs times iterations times batch size.
+        done: samples that an earlier part of the run has used up; set by the checkpoint on resume.
+    """
+
+    def __init__(self, samples: int, *, done: int = 0) -> None:
+        self.samples = samples
+        self.done = done
+
+    def __len__(self) -> int:
+        """Samples that are left."""
+        return self.samples - self.done
+
+    def __iter__(self) -> Iterator[int]:
+        """Global indices of this process's samples."""
+        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+        ranks = torch.distributed.get_world_size() if spread else 1
+        rank = torch.distributed.get_rank() if spread else 0
+        return (index * ranks + rank for index in range(self.done, self.samples))
+
+
+def cached(scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2, progress: bool = True) -> CacheDataset:
+    """The volumes of a pool, read once and held in memory; the size is said before it is taken.
+
+    Raises:
+        MemoryRefusal: if it would take more than 80 % of the memory that is free.
+        Refusal: whatever reading refuses.
+    """
+    items = [scan.item() for scan in scans]
+    check_memory(items)
+    return CacheDataset(items, loading, num_workers=num_workers, copy_cache=False, progress=progress)
+
+
+def check_memory(items: Sequence[Mapping[str, Any]]) -> None:
+    """Say how much memory the scans will take, and refuse what does not fit."""
+    from iscl_monai.dicom.monai_io import estimate_shape
+
+    shapes = [
+        estimate_shape(item["image"], series_uid=item.get("series_uid"), z_range_mm=item.get("z_range_mm"))
+        for item in items
+    ]
+    needed = int(BYTES_PER_VOXEL * sum(int(np.prod(shape)) for shape in shapes))
+    free = psutil.virtual_memory().available
+    slices = sum(shape[-1] for shape in shapes)
+    print(f"caching {len(items)} scans, {slices} slices: {needed / 2**30:.2f} GiB of {free / 2**30:.1f} GiB free")
+    if needed > MEMORY_SHARE * free:
+        raise MemoryRefusal(
+            f"{len(items)} scans need {needed / 2**30:.1f} GiB",
+            allowed=f"{MEMORY_SHARE:.0%} of the {free / 2**30:.1f} GiB that are free",
+            cure="train on fewer scans, give z_range_mm, or use a machine with more memory",
+        )
+
+
+def pool_noise_hu(pool: Sequence[Mapping[str, Any]]) -> float:
+    """Noise of a cached pool in HU: the median over its scans of the noise in soft tissue."""
+    scans = (torch.as_tensor(scan["image"])[0].permute(2, 0, 1) for scan in pool)
+    return float(np.nanmedian([noise_sigma_hu(scan) for scan in scans]))
+
+
+class PairedPatches(UnpairedPatches):
+    """Patches of a noisy scan and of its own reference at the same place, for the supervised twin.
+
+    Args:
+        noisy: cached volumes of the noisy pool.
+        reference: their references, in the same order and of the same shapes.
+        augmentation: as in :class:`UnpairedPatches`.
+        windowing: as in :class:`UnpairedPatches`.
+        seed: of the whole row.
+    """
+
+    def __init__(
+        self,
+        noisy: Sequence[Mapping[str, Any]],
+        reference: Sequence[Mapping[str, Any]],
+        *,
+        augmentation: Compose,
+        windowing: Any,
+        seed: int = 0,
+    ) -> None:
+        pairs = [
+            {**a, "image": torch.cat([plain_tensor(a["image"]), plain_tensor(b["image"])])}
+            for a, b in zip(noisy, reference, strict=True)
+        ]
+        super().__init__(pairs, [], augmentation=augmentation, windowing=windowing, seed=seed)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """The pair ``{"noisy", "clean"}`` of one place, each (1, rows, columns) in [-1, 1]."""
+        both = self._patch("noisy", index)
+        return {"noisy": both[:1], "clean": both[1:]}
