@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pydicom
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import CTImageStorage, generate_uid
 
+from iscl_monai.dicom.derive import carry_lossy_history, drop_private, file_meta, forget_old_pixels
 from iscl_monai.dicom.series import CTSeries
 
 RECIPE = "iscl_monai noise insertion, parallel beam, version 1"
@@ -68,10 +69,9 @@ def derived_header(series: CTSeries, group: slice, recipe: SimulationRecipe) -> 
     """Copy the middle slice's header, with new identity and a position that fits the group."""
     sources = [pydicom.dcmread(file) for file in series.files[group]]
     dataset: FileDataset = copy.deepcopy(sources[middle_slice(group) - group.start])
-    dataset.remove_private_tags()
-    for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue", "IconImageSequence"):
-        if keyword in dataset:
-            delattr(dataset, keyword)
+    carry_lossy_history(dataset, encoded_bytes=len(dataset.PixelData))
+    forget_old_pixels(dataset)
+    drop_private(dataset, frozenset())
     description = str(dataset.get("SeriesDescription") or "CT")
     dataset.SeriesDescription = f"{description[: 61 - len(recipe.title())]} | {recipe.title()}"
     kind = [*(dataset.get("ImageType") or []), "", "", ""][2] or "AXIAL"
@@ -87,16 +87,8 @@ def derived_header(series: CTSeries, group: slice, recipe: SimulationRecipe) -> 
     dataset.SOPClassUID = _uids(sources[0])[0]
     # A derived image must say that its values are Hounsfield units (DICOM PS3.3 C.8.2.1).
     dataset.RescaleType = "HU"
+    dataset.file_meta = file_meta(dataset)
     return dataset
-
-
-def file_meta(dataset: Dataset) -> FileMetaDataset:
-    """Who wrote the file, and how; nothing of this is inherited."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return meta
 
 
 def _reference(source: Dataset) -> Dataset:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
 
-from data_prep.derived import SimulationRecipe, derived_header, file_meta, middle_slice, slice_identity
+from data_prep.derived import SimulationRecipe, derived_header, middle_slice, slice_identity
 from data_prep.dose import OUTSIDE_HU, insert_noise, scan_noise_hu
+from iscl_monai.dicom.headers import read_header
+from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
 from iscl_monai.dicom.series import CTSeries, read_series
+from iscl_monai.dicom.write import set_pixels, write_and_verify
+from iscl_monai.durable import whole_folder
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
 
 
@@ -134,37 +133,15 @@ def _write(
     recipe: SimulationRecipe,
     destination: Path,
 ) -> Path:
-    """Write all slices beside the destination, read them again, and only then give them their name."""
-    partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
+    """Write all slices, read them again, and only then give them their name."""
+    with without_warnings(), whole_folder(destination) as folder:
         for index, group in enumerate(groups):
+            file = series.files[middle_slice(group)]
+            source, _ = load_slice(read_header(file))
             dataset = derived_header(series, group, recipe)
-            stored = _stored(low_hu[index], padding[index], dataset)
-            dataset["PixelData"] = DataElement("PixelData", "OW", stored.tobytes())
-            dataset.BitsAllocated = 16
-            dataset.file_meta = file_meta(dataset)
-            file = partial / f"{index + 1:05d}.dcm"
-            dataset.save_as(file, enforce_file_format=True, little_endian=True, implicit_vr=False)
-            if not np.array_equal(pydicom.dcmread(file).pixel_array, stored):
-                raise OSError(f"{file} does not hold what was written; check the disk")
-        partial.rename(destination)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            set_pixels(dataset, _stored(low_hu[index], padding[index], source))
+            write_and_verify(dataset, folder / f"{index + 1:05d}.dcm", source=file)
     return destination
-
-
-def _padding_limits(dataset: Dataset) -> tuple[int, int] | None:
-    """Stored values that mean padding, both included (DICOM PS3.3 C.7.5.1.1.2)."""
-    if dataset.get("PixelPaddingValue") is None:
-        return None
-    first = int(dataset.PixelPaddingValue)
-    last = int(dataset.get("PixelPaddingRangeLimit", first))
-    if dataset.PixelRepresentation == 1:
-        # Written as unsigned by mistake in many files.
-        first, last = (value - 65536 if value > 32767 else value for value in (first, last))
-    return min(first, last), max(first, last)
 
 
 def _padding(series: CTSeries, group: slice) -> NDArray[np.bool_]:
@@ -176,20 +153,11 @@ def _padding(series: CTSeries, group: slice) -> NDArray[np.bool_]:
     return nothing
 
 
-def _stored(low_hu: NDArray[np.float32], padding: NDArray[np.bool_], dataset: Dataset) -> NDArray[np.int16]:
+def _stored(low_hu: NDArray[np.float32], padding: NDArray[np.bool_], source: StoredSlice) -> NDArray[np.integer]:
     """Round HU to stored integers; padding stays bit for bit, and nothing else becomes padding."""
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    signed = dataset.PixelRepresentation == 1
-    lowest = -(1 << (dataset.BitsStored - 1)) if signed else 0
-    highest = lowest + (1 << dataset.BitsStored) - 1
-    limits = _padding_limits(dataset)
-    stored = np.rint((low_hu.astype(np.float64) - intercept) / slope).clip(lowest, highest).astype(np.int64)
-    original = dataset.pixel_array.astype(np.int64)
-    if limits is not None:
-        clash = (stored >= limits[0]) & (stored <= limits[1])
-        stored[clash] = limits[1] + 1 if limits[1] < highest else limits[0] - 1
+    stored = source.changed(np.where(padding, 0, low_hu - source.hu()))
+    if source.padding_range is not None:
         # In a group, the header's slice may show something where its neighbour does not.
-        was_padding = (original >= limits[0]) & (original <= limits[1])
-        original[~was_padding] = limits[0]
-    stored[padding] = original[padding]
-    return stored.astype("<i2" if signed else "<u2")
+        shown = padding if source.padded is None else padding & ~source.padded
+        stored[shown] = source.padding_range[0]
+    return stored
