@@ -23,7 +23,8 @@ from iscl_monai.version import __version__
 
 if TYPE_CHECKING:
     from iscl_monai.inference.plan import Plan
-    from iscl_monai.inference.series import DenoisedSlice, Outcome
+    from iscl_monai.inference.series import Outcome
+    from iscl_monai.inference.stream import DenoisedSlice
 
 DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
 
@@ -183,6 +184,12 @@ class _Watching:
         self.bar.advance(self.task)
         if self.report is not None:
             self.report.saw(seen)
+
+    def gave_up(self) -> None:
+        """The series is refused after all."""
+        self.bar.remove_task(self.task)
+        if self.report is not None:
+            self.report.gave_up()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Everything has been written."""

@@ -13,9 +13,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from iscl_monai import __version__
 from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
+from iscl_monai.version import __version__
 
 DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
 OUR_CODES = "99ISCL"
@@ -27,6 +27,8 @@ LARGEST_IS = 2**31 - 1
 DESCRIBES_OLD_PIXELS = (
     "SmallestImagePixelValue",
     "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
     "IconImageSequence",
     "ReferencedImageSequence",
     "DigitalSignaturesSequence",
@@ -147,15 +149,15 @@ def derive_header(dataset: Dataset, header: SliceHeader, derivation: Derivation,
     Raises:
         DicomRefusal: an element that pydicom cannot read, so that it can neither be copied nor be left out unseen.
     """
-    _check_elements(dataset, header)
-    _carry_lossy_history(dataset)
-    _forget_old_pixels(dataset)
-    _drop_private(dataset, frozenset(derivation.keep_private))
+    check_elements(dataset, header)
+    carry_lossy_history(dataset, encoded_bytes=len(dataset.get("PixelData") or b""))
+    forget_old_pixels(dataset)
+    drop_private(dataset, frozenset(derivation.keep_private))
     _point_to_source(dataset, header)
-    _identify(dataset, header, derivation, series_identity)
-    _date(dataset, derivation.moment)
+    identify(dataset, header, derivation, series_identity)
+    date(dataset, derivation.moment)
     _tell(dataset, header, derivation)
-    _credit(dataset, derivation)
+    credit(dataset, derivation)
     dataset.file_meta = file_meta(dataset)
     return dataset
 
@@ -176,11 +178,11 @@ def slice_identity(header: SliceHeader) -> str:
     return f"{header.sop_instance_uid}|{header.position}"
 
 
-def _check_elements(dataset: Dataset, header: SliceHeader) -> None:
+def check_elements(dataset: Dataset, header: SliceHeader) -> None:
     """Convert every element now: what cannot be converted would else fail while the file is being written."""
     for tag in sorted(dataset.keys()):
         for item in _items(dataset, tag, header):
-            _check_elements(item, header)
+            check_elements(item, header)
 
 
 def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Dataset]:
@@ -197,8 +199,13 @@ def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Data
         ) from error
 
 
-def _carry_lossy_history(dataset: Dataset) -> None:
-    """What was once lossy stays so (PS3.3 C.7.6.1.1.5): 01 is never taken back."""
+def carry_lossy_history(dataset: Dataset, *, encoded_bytes: int) -> None:
+    """What was once lossy stays so (PS3.3 C.7.6.1.1.5): 01 is never taken back.
+
+    Args:
+        dataset: with the file meta of the source; changed in place, as in all these rules.
+        encoded_bytes: length of the source's pixel data.
+    """
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
     said = str(dataset.get("LossyImageCompression", ""))
     lossy = syntax in LOSSY_SYNTAXES and not (syntax in EITHER_WAY and said == "00")
@@ -206,11 +213,13 @@ def _carry_lossy_history(dataset: Dataset) -> None:
         return
     dataset.LossyImageCompression = "01"
     dataset.LossyImageCompressionMethod = LOSSY_SYNTAXES[syntax]
-    raw = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
-    dataset.LossyImageCompressionRatio = f"{raw / max(1, len(dataset.PixelData)):.4g}"
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    raw = frames * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    dataset.LossyImageCompressionRatio = f"{raw / max(1, encoded_bytes):.4g}"
 
 
-def _forget_old_pixels(dataset: Dataset) -> None:
+def forget_old_pixels(dataset: Dataset) -> None:
+    """Remove what describes the pixels of the source, and give padding values the representation of the pixels."""
     for keyword in DESCRIBES_OLD_PIXELS:
         if keyword in dataset:
             delattr(dataset, keyword)
@@ -219,7 +228,7 @@ def _forget_old_pixels(dataset: Dataset) -> None:
         if curve_or_overlay or tag.element == 0:  # group lengths went out of use, and would be wrong
             del dataset[tag]
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
-        if keyword in dataset and isinstance(dataset[keyword].value, int):
+        if "PixelRepresentation" in dataset and keyword in dataset and isinstance(dataset[keyword].value, int):
             # Writers mix up US and SS; the bits are right, so only the representation is mended.
             vr, value = ("SS", (dataset[keyword].value + 0x8000) % 0x10000 - 0x8000)
             if dataset.PixelRepresentation == 0:
@@ -227,13 +236,14 @@ def _forget_old_pixels(dataset: Dataset) -> None:
             dataset[keyword] = DataElement(dataset[keyword].tag, vr, value)
 
 
-def _drop_private(dataset: Dataset, kept: frozenset[str]) -> None:
+def drop_private(dataset: Dataset, kept: frozenset[str]) -> None:
+    """Remove private elements at all levels, except those of the kept creators."""
     for tag in sorted(dataset.keys()):
         if tag.is_private and _creator(dataset, tag) not in kept:
             del dataset[tag]
     for element in dataset:
         for item in element.value if element.VR == "SQ" else ():
-            _drop_private(item, kept)
+            drop_private(item, kept)
 
 
 def _creator(dataset: Dataset, tag: object) -> str:
@@ -245,12 +255,7 @@ def _creator(dataset: Dataset, tag: object) -> str:
 
 def _point_to_source(dataset: Dataset, header: SliceHeader) -> None:
     """One source per slice, of the same place (PS3.3 C.7.6.1, C.12.2); before the UIDs change."""
-    source = Dataset()
-    source.ReferencedSOPClassUID = header.sop_class
-    source.ReferencedSOPInstanceUID = header.sop_instance_uid
-    source.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE.item()]
-    source.SpatialLocationsPreserved = "YES"
-    dataset.SourceImageSequence = [source]
+    dataset.SourceImageSequence = [source_item(header)]
     if "ReferencedSeriesSequence" in dataset:
         del dataset.ReferencedSeriesSequence
     if header.series_uid:
@@ -262,7 +267,17 @@ def _point_to_source(dataset: Dataset, header: SliceHeader) -> None:
         dataset.ReferencedSeriesSequence = [series]
 
 
-def _identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, series_identity: str) -> None:
+def source_item(header: SliceHeader) -> Dataset:
+    """An item of SourceImageSequence that names a file as the source of the same place."""
+    source = Dataset()
+    source.ReferencedSOPClassUID = header.sop_class
+    source.ReferencedSOPInstanceUID = header.sop_instance_uid
+    source.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE.item()]
+    source.SpatialLocationsPreserved = "YES"
+    return source
+
+
+def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, series_identity: str) -> None:
     """New series and instance in the same study, patient and frame of reference."""
     dataset.SOPClassUID = header.sop_class
     dataset.SOPInstanceUID = derivation.uid("instance", slice_identity(header))
@@ -279,7 +294,7 @@ def _identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, ser
     dataset.SeriesDescription = f"{described} | {derivation.title}"
 
 
-def _date(dataset: Dataset, moment: datetime) -> None:
+def date(dataset: Dataset, moment: datetime) -> None:
     """One date and time for the job, in the time zone the source says its times are in."""
     offset = re.fullmatch(r"([+-])(\d\d)(\d\d)", str(dataset.get("TimezoneOffsetFromUTC", "")).strip())
     if offset:
@@ -297,12 +312,17 @@ def _tell(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None
     dataset.DerivationDescription = f"{before}; {derivation.story()}"[-1024:] if before else derivation.story()[:1024]
     # Several items mean steps one after the other; earlier ones are kept.
     dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), derivation.operation.item()]
+    # A derived image must say that its values are Hounsfield units (PS3.3 C.8.2.1).
+    dataset.RescaleType = "HU"
+    disclaim(dataset, derivation)
+
+
+def disclaim(dataset: Dataset, derivation: Derivation) -> None:
+    """Say at the top of the data set that it is not for primary diagnosis, and whose codes it uses."""
     _declare_scheme(dataset, derivation.operation)
     comments = str(dataset.get("ImageComments") or "")
     dataset.ImageComments = f"{DISCLAIMER}\r\n{comments}"[:10240] if comments else DISCLAIMER
     dataset.BurnedInAnnotation = dataset.get("BurnedInAnnotation") or "NO"
-    # A derived image must say that its values are Hounsfield units (PS3.3 C.8.2.1).
-    dataset.RescaleType = "HU"
 
 
 def _declare_scheme(dataset: Dataset, code: Code) -> None:
@@ -317,7 +337,7 @@ def _declare_scheme(dataset: Dataset, code: Code) -> None:
     dataset.CodingSchemeIdentificationSequence = [*known, scheme]
 
 
-def _credit(dataset: Dataset, derivation: Derivation) -> None:
+def credit(dataset: Dataset, derivation: Derivation) -> None:
     """Append ourselves to the contributing equipment (PS3.3 C.12.1); the scanner stays the manufacturer."""
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [PROCESSING_EQUIPMENT.item()]

@@ -11,10 +11,9 @@ from pathlib import Path
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, SliceHeader, read_header
+from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, SliceHeader, read_header
 from iscl_monai.errors import DicomRefusal
 
-ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -61,10 +60,18 @@ class Skipped:
 
 @dataclass(frozen=True)
 class FoundSeries:
-    """Everything found under one path: every file is in exactly one of the two."""
+    """Everything found under one path: every file is in exactly one of the three.
+
+    Attributes:
+        series: candidate series of single-frame images.
+        skipped: files that are no CT images.
+        multiframe: headers of Enhanced and Legacy Converted Enhanced CT files, each an image by itself
+            (:mod:`iscl_monai.dicom.enhanced`). Nothing is proved yet.
+    """
 
     series: tuple[SeriesFiles, ...]
     skipped: tuple[Skipped, ...]
+    multiframe: tuple[SliceHeader, ...] = ()
 
     def reasons(self) -> str:
         """The reasons for skipping with the number of files, most frequent first, in one line."""
@@ -79,7 +86,7 @@ def find_series(root: Path | str) -> FoundSeries:
         root: a file, or a folder with any mixture of sub-folders, series, scouts, reports and other files.
 
     Returns:
-        Candidate series (grouped by SeriesInstanceUID, localizers split off) and skipped files.
+        Candidate series (grouped by SeriesInstanceUID, localizers split off), multi-frame and skipped files.
 
     Raises:
         DicomRefusal: when the path does not exist.
@@ -95,15 +102,18 @@ def find_series(root: Path | str) -> FoundSeries:
         )
     groups: dict[tuple[str, str], list[SliceHeader]] = {}
     skipped: list[Skipped] = []
+    multiframe: list[SliceHeader] = []
     for path in _files(root):
         header = _examine(path)
         if isinstance(header, Skipped):
             skipped.append(header)
+        elif header.sop_class in MULTIFRAME_CT:
+            multiframe.append(header)
         else:
             # Without a UID nothing but the folder says what belongs together.
             key = (header.series_uid, "" if header.series_uid else str(path.parent))
             groups.setdefault(key, []).append(header)
-    return FoundSeries(tuple(_as_series(group) for group in groups.values()), tuple(skipped))
+    return FoundSeries(tuple(_as_series(group) for group in groups.values()), tuple(skipped), tuple(multiframe))
 
 
 def select_series(path: Path | str, series_uid: str | None = None) -> SeriesFiles:
@@ -117,7 +127,8 @@ def select_series(path: Path | str, series_uid: str | None = None) -> SeriesFile
         The series; its pixels are not looked at.
 
     Raises:
-        DicomRefusal: no candidate, several without a choice, no such UID, or damaged DICOM files nearby.
+        DicomRefusal: no candidate, only multi-frame images, several candidates without a choice, no such UID, or
+            damaged DICOM files nearby.
     """
     found = find_series(path)
     for skipped in found.skipped:
@@ -132,6 +143,9 @@ def select_series(path: Path | str, series_uid: str | None = None) -> SeriesFile
     chosen = [one for one in found.series if series_uid is None or one.uid == series_uid]
     if len(chosen) == 1:
         return chosen[0]
+    for header in found.multiframe:
+        if header.series_uid == series_uid or not (found.series or series_uid):
+            raise _multiframe_is_no_series(header)
     if not found.series:
         raise DicomRefusal(
             path,
@@ -147,6 +161,16 @@ def select_series(path: Path | str, series_uid: str | None = None) -> SeriesFile
         found=f"{series_uid or 'not chosen'} among {len(found.series)}: {listed}",
         needed="exactly one of these series",
         cure="give series_uid=<one of these UIDs>, or the folder or file of one series",
+    )
+
+
+def _multiframe_is_no_series(header: SliceHeader) -> DicomRefusal:
+    return DicomRefusal(
+        header.path,
+        tag="SeriesInstanceUID",
+        found=f"of a multi-frame image ({header.sop_class_name}, {header.frames} frames)",
+        needed="one series of single-frame axial CT images",
+        cure="open it with iscl_monai.dicom.enhanced.open_enhanced, or export it as single-frame CT",
     )
 
 
@@ -201,7 +225,7 @@ def _ends_early(header: SliceHeader) -> bool:
 
     Such a slice would be skipped as something else, and be missing at the end of the scan unnoticed.
     """
-    if header.sop_class == CT_IMAGE_STORAGE:
+    if header.sop_class == CT_IMAGE_STORAGE or header.sop_class in MULTIFRAME_CT:
         return header.rows is None  # Rows follow whatever decides about skipping
     return not header.modality and UID(header.sop_class).name == header.sop_class
 
@@ -218,10 +242,12 @@ def _reason_to_skip(header: SliceHeader) -> str:
     """Why a readable DICOM file is no slice of an axial CT series; ``""`` when it may be one."""
     if header.sop_class == MEDIA_STORAGE_DIRECTORY:
         return "DICOMDIR, an index of other files"
-    if header.sop_class == ENHANCED_CT_STORAGE or header.frames > 1:
-        return "Enhanced (multi-frame) CT is not supported yet: export it as single-frame CT"
     if header.modality not in ("CT", "") or (not header.modality and header.sop_class != CT_IMAGE_STORAGE):
         return f"Modality {header.modality or 'absent'} ({header.sop_class_name}), not CT"
+    if header.sop_class in MULTIFRAME_CT:
+        return "localizer (scout)" if header.flavour == "LOCALIZER" else ""
+    if header.frames > 1:
+        return f"multi-frame {header.sop_class_name}, not Enhanced CT"
     if header.sop_class not in (CT_IMAGE_STORAGE, ""):
         return f"{header.sop_class_name}, not CT Image Storage"
     if header.flavour == "LOCALIZER":

@@ -12,6 +12,9 @@ import pydicom
 from pydicom.uid import UID
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+LEGACY_CONVERTED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.2"
+MULTIFRAME_CT = (ENHANCED_CT_STORAGE, LEGACY_CONVERTED_CT_STORAGE)
 
 KEYWORDS = [
     "SOPClassUID",
@@ -113,10 +116,11 @@ def read_header(path: Path) -> SliceHeader:
         # pydicom warns about every over-long number or odd UID; what matters is checked and refused by us.
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-        return _header(path, dataset)
+        return header_of(path, dataset)
 
 
-def _header(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
+def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
+    """The typed header of a data set that was read from ``path``, or of a part of one."""
     meta: Any = getattr(dataset, "file_meta", {})
     return SliceHeader(
         path=path,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import DicomRefusal
+
+OF_STORED_VALUES = ("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,6 +129,46 @@ def load_slice(header: SliceHeader) -> tuple[StoredSlice, pydicom.FileDataset]:
     return _slice_of(header, dataset, _decode(header, dataset)), dataset
 
 
+def stream_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredSlice]:
+    """Decode the frames of one multi-frame file one after the other; one frame is in memory at a time.
+
+    Args:
+        headers: of all frames of that file, in their order.
+
+    Yields:
+        One slice for each header.
+
+    Raises:
+        DicomRefusal: fewer or more frames than headers, and as :func:`read_slice`.
+    """
+    path, count = headers[0].path, len(headers)
+    dataset: pydicom.Dataset = pydicom.Dataset()
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(OF_STORED_VALUES))
+        frames = iter_pixels(path, correct_unused_bits=False)
+        for number, header in enumerate(headers, 1):
+            stored = next(frames, None)
+            if stored is None:
+                raise _other_count(path, f"{number - 1} frames", count)
+            yield _slice_of(header, dataset, _decoded(header, stored))
+        if next(frames, None) is not None:
+            raise _other_count(path, f"more than {count} frames", count)
+    except DicomRefusal:
+        raise
+    except Exception as error:  # every decoder plugin fails in its own way
+        raise _not_decodable(headers[0], dataset, error) from error
+
+
+def _other_count(path: object, found: str, count: int) -> DicomRefusal:
+    return DicomRefusal(
+        path,
+        tag="PixelData",
+        found=f"{found} long",
+        needed=f"{count} frames, as the header says",
+        cure="copy the file again, or export it again",
+    )
+
+
 def _slice_of(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]) -> StoredSlice:
     stored, stored_range = _within_bits(header, dataset, stored)
     padding_range = _padding_range(dataset, stored.dtype)
@@ -148,14 +190,22 @@ def _decode(header: SliceHeader, dataset: pydicom.Dataset) -> npt.NDArray[np.int
         # Unused bits are judged by us, not cut off.
         stored = pixel_array(dataset, correct_unused_bits=False)
     except Exception as error:  # every decoder plugin fails in its own way
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        raise DicomRefusal(
-            header.path,
-            tag="PixelData",
-            found=f"not decodable ({getattr(syntax, 'name', 'no transfer syntax')}: {_one_line(error)})",
-            needed=f"{header.rows}x{header.columns} whole pixels in a transfer syntax that can be decoded",
-            cure="copy the file again, or export it uncompressed (Explicit VR Little Endian)",
-        ) from error
+        raise _not_decodable(header, dataset, error) from error
+    return _decoded(header, stored)
+
+
+def _not_decodable(header: SliceHeader, dataset: pydicom.Dataset, error: Exception) -> DicomRefusal:
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    return DicomRefusal(
+        header.path,
+        tag="PixelData",
+        found=f"not decodable ({getattr(syntax, 'name', 'no transfer syntax')}: {_one_line(error)})",
+        needed=f"{header.rows}x{header.columns} whole pixels in a transfer syntax that can be decoded",
+        cure="copy the file again, or export it uncompressed (Explicit VR Little Endian)",
+    )
+
+
+def _decoded(header: SliceHeader, stored: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
     if stored.shape != (header.rows, header.columns) or stored.dtype.kind not in "iu":
         raise DicomRefusal(
             header.path,

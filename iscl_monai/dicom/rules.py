@@ -30,9 +30,8 @@ def check_slice(header: SliceHeader) -> None:
     Raises:
         DicomRefusal: naming the first element that is missing or wrong.
     """
-    _check_kind(header)
-    _check_pixels(header)
-    _check_rescale(header)
+    check_image(header)
+    check_rescale(header)
     _check_place(header)
 
 
@@ -68,6 +67,12 @@ def frame_of_reference(headers: Sequence[SliceHeader]) -> str | None:
     return "" if len(uids) == len(headers) >= 3 else None
 
 
+def check_image(header: SliceHeader) -> None:
+    """Refuse what is no grey-level CT image; see :func:`check_slice`, of which this is the first part."""
+    _check_kind(header)
+    _check_pixels(header)
+
+
 def _check_kind(header: SliceHeader) -> None:
     if header.modality != "CT":
         raise DicomRefusal(
@@ -101,7 +106,8 @@ def _check_pixels(header: SliceHeader) -> None:
             raise DicomRefusal(header.path, tag=tag, found=_shown(value), needed="a positive number", cure=EXPORT_AGAIN)
 
 
-def _check_rescale(header: SliceHeader) -> None:
+def check_rescale(header: SliceHeader) -> None:
+    """Refuse stored values that do not become Hounsfield units; see :func:`check_slice`."""
     if header.slope is None or header.slope == 0:
         raise DicomRefusal(
             header.path,

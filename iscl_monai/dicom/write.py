@@ -17,7 +17,7 @@ from iscl_monai.dicom.headers import SliceHeader, read_header
 from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
 from iscl_monai.dicom.series import CTSeries
 from iscl_monai.durable import whole_folder, write_file
-from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal
+from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal, Refusal
 
 
 class SeriesWriter:
@@ -82,26 +82,42 @@ def write_and_verify(dataset: Dataset, path: Path, *, source: object) -> None:
                 file, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True, overwrite=True
             ),
         )
-    except OSError as error:
-        raise OutputRefusal(
-            f"{path} cannot be written ({error.strerror or error})",
-            allowed="a folder with write permission and space left",
-            cure="make room or give another place",
-        ) from error
     except Exception as error:  # pydicom's writers raise whatever the value makes them raise
-        raise DicomRefusal(
-            source,
-            tag="an element",
-            found=f"not writable ({' '.join(str(error).split())[:160]})",
-            needed="values that DICOM can hold",
-            cure="export the series again, or remove that element",
-        ) from error
+        raise not_written(path, error, source) from error
     if (difference := first_difference(dataset, pydicom.dcmread(path))) is not None:
-        raise OutputRefusal(
-            f"{path} reads back with another {difference} (derived from {source})",
-            allowed="what was written",
-            cure="check the disk; if it is sound, report this as a fault with the header of the source",
-        )
+        raise changed_on_disk(path, difference, source)
+
+
+def not_written(path: Path, error: BaseException, source: object) -> Refusal:
+    """The disk did not take a file, or an element of its source cannot be encoded.
+
+    pydicom raises an OSError, too, for a value that it cannot encode, and wraps real ones into others without a number.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return OutputRefusal(
+                f"{path} cannot be written ({cause.strerror or cause})",
+                allowed="a folder with write permission and space left",
+                cure="make room or give another place",
+            )
+        cause = cause.__cause__ or cause.__context__
+    return DicomRefusal(
+        source,
+        tag="an element",
+        found=f"not writable ({' '.join(str(error).split())[:160]})",
+        needed="values that DICOM can hold",
+        cure="export the series again, or remove that element",
+    )
+
+
+def changed_on_disk(path: Path, difference: str, source: object) -> OutputRefusal:
+    """A file does not hold what was written."""
+    return OutputRefusal(
+        f"{path} reads back with another {difference} (derived from {source})",
+        allowed="what was written",
+        cure="check the disk; if it is sound, report this as a fault with the header of the source",
+    )
 
 
 def first_difference(written: Dataset, read: Dataset) -> str | None:

@@ -8,7 +8,7 @@ from iscl_monai.evaluation.report import provenance
 from iscl_monai.evaluation.series_report import SeriesReport, write_series_report
 from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.plan import Plan
-from iscl_monai.inference.series import DenoisedSlice
+from iscl_monai.inference.stream import DenoisedSlice
 
 FILE = "report.html"
 
@@ -31,6 +31,10 @@ class DenoisingReport:
     def saw(self, seen: DenoisedSlice) -> None:
         """The next slice of it."""
         self.reports[-1].saw(seen.index, seen.before_hu, seen.after_hu, seen.padded)
+
+    def gave_up(self) -> None:
+        """Forget the series that was begun last."""
+        self.reports.pop()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Write the report; it gets its name together with the images."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, ImageRefusal, MemoryRefusal
 from iscl_monai.inference.parallel import in_order, useful_workers
@@ -161,14 +161,7 @@ class Denoiser:
             return np.zeros(slice_hu.shape, np.float32)
         with torch.inference_mode():
             image_hu = torch.from_numpy(np.array(slice_hu, np.float32))[None, None].to(self.device)
-            try:
-                prediction = self.inferer(self.hu_window.to_network(image_hu), self.network)
-            except torch.OutOfMemoryError as error:
-                raise MemoryRefusal(
-                    f"a slice of {slice_hu.shape[0]}x{slice_hu.shape[1]} pixels ({str(error).splitlines()[0]})",
-                    allowed="slices that fit the memory of the device",
-                    cure="give --tile 256, or --device cpu",
-                ) from error
+            prediction = self._predict(self.hu_window.to_network(image_hu))
             change_hu = self.strength * self.hu_window.change_hu(image_hu, prediction)
         changed: npt.NDArray[np.float32] = change_hu[0, 0].float().cpu().numpy()
         if not np.isfinite(changed).all():
@@ -178,6 +171,23 @@ class Denoiser:
                 cure="use other weights: these are damaged, or were not trained to the end",
             )
         return changed
+
+    def _predict(self, image: Tensor) -> Tensor:
+        try:
+            answer: Tensor = self.inferer(image, self.network)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            raise MemoryRefusal(
+                f"a slice of {image.shape[-2]}x{image.shape[-1]} pixels ({str(error).splitlines()[0][:160]})",
+                allowed="slices that fit the memory of the device",
+                cure="give --tile 256, --workers 1 or --device cpu",
+            ) from error
+        return answer
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def denoise_volume(

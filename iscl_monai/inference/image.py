@@ -18,7 +18,8 @@ from iscl_monai.errors import OutputRefusal
 from iscl_monai.inference.denoiser import Denoiser, check_slice
 from iscl_monai.inference.parallel import in_order, useful_workers
 from iscl_monai.inference.plan import Plan
-from iscl_monai.inference.series import DenoisedSlice, Outcome, Watcher, check_places
+from iscl_monai.inference.series import Outcome, Watcher, check_places
+from iscl_monai.inference.stream import DenoisedSlice
 
 Stored = npt.NDArray[Any]
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iscl_monai.dicom import geometry, rules
-from iscl_monai.dicom.find import FoundSeries, SeriesFiles, Skipped, find_series
-from iscl_monai.dicom.headers import SliceHeader
+from iscl_monai.dicom.enhanced import EnhancedImage, open_enhanced
+from iscl_monai.dicom.find import FoundSeries, Skipped, find_series
+from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.denoiser import LARGEST_PX, SMALLEST_PX
 
-OUR_KINDS = ("DENOISED", "RESIDUAL")
+OUR_KINDS = (("DENOISED",), ("RESIDUAL",))
+OUR_TITLES = ("AI DENOISED ISCL", "AI REMOVED NOISE ISCL")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,30 @@ class ClassicSeries:
 
 
 @dataclass(frozen=True)
+class MultiFrame:
+    """One Enhanced CT file whose header has been checked."""
+
+    image: EnhancedImage
+
+    @property
+    def title(self) -> str:
+        """SeriesDescription, for people."""
+        return self.image.description or "no description"
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return self.image.frames
+
+
+Source = ClassicSeries | MultiFrame
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything found, sorted: each file is in a series, skipped with a reason, or belongs to a refused series."""
 
-    series: tuple[ClassicSeries, ...]
+    series: tuple[Source, ...]
     skipped: tuple[Skipped, ...]
     refused: tuple[DicomRefusal, ...] = ()
 
@@ -60,16 +82,18 @@ def plan(source: Path, *, series_uid: str | None = None, skip_refused: bool = Fa
     found = find_series(source)
     skipped = list(found.skipped)
     refused = [_damaged(one) for one in found.skipped if one.damaged]
-    accepted = []
-    for files in found.series:
-        reason = _reason_to_skip(files, series_uid)
+    accepted: list[Source] = []
+    groups: list[tuple[SliceHeader, ...]] = [files.headers for files in found.series]
+    for headers in [*groups, *((header,) for header in found.multiframe)]:
+        reason = _reason_to_skip(headers, series_uid)
         if reason:
-            skipped += [Skipped(header.path, reason, files.uid) for header in files.headers]
+            skipped += [Skipped(header.path, reason, header.series_uid) for header in headers]
             continue
-        try:
-            accepted.append(_checked(files))
-        except DicomRefusal as refusal:
-            refused.append(refusal)
+        judged = _may_lack_a_slice(headers, found) or _judged(headers)
+        if isinstance(judged, DicomRefusal):
+            refused.append(judged)
+        else:
+            accepted.append(judged)
     if refused and not skip_refused:
         raise refused[0]
     if not accepted:
@@ -77,33 +101,47 @@ def plan(source: Path, *, series_uid: str | None = None, skip_refused: bool = Fa
     return Plan(tuple(accepted), tuple(skipped), tuple(refused))
 
 
-def _reason_to_skip(files: SeriesFiles, series_uid: str | None) -> str:
-    if series_uid is not None and files.uid != series_uid:
+def _reason_to_skip(headers: Sequence[SliceHeader], series_uid: str | None) -> str:
+    if series_uid is not None and headers[0].series_uid != series_uid:
         return "another series than the one asked for"
-    if any(header.image_type[3:4] and header.image_type[3] in OUR_KINDS for header in files.headers):
+    if any(_is_ours(header) for header in headers):
         return "already processed by iscl_monai"
-    derived = [header.image_type[:1] == ("DERIVED",) for header in files.headers]
-    if all(derived) and series_uid is None:
+    if all(header.image_type[:1] == ("DERIVED",) for header in headers) and series_uid is None:
         return "DERIVED, not an original series (name its UID with --series to denoise it all the same)"
     return ""
 
 
-def _checked(files: SeriesFiles) -> ClassicSeries:
-    for header in files.headers:
+def _is_ours(header: SliceHeader) -> bool:
+    # Multi-frame images cannot say so in ImageType.
+    return header.image_type[3:4] in OUR_KINDS or header.description.endswith(OUR_TITLES)
+
+
+def _judged(headers: Sequence[SliceHeader]) -> Source | DicomRefusal:
+    try:
+        if headers[0].sop_class in MULTIFRAME_CT:
+            _check_size(headers[0])
+            return MultiFrame(open_enhanced(headers[0].path))
+        return _checked(headers)
+    except DicomRefusal as refusal:
+        return refusal
+
+
+def _checked(headers: Sequence[SliceHeader]) -> ClassicSeries:
+    for header in headers:
         rules.check_slice(header)
         _check_size(header)
         _check_identity(header)
-    rules.check_together(files.headers)
-    kinds = {header.image_type[:1] for header in files.headers}
+    rules.check_together(headers)
+    kinds = {header.image_type[:1] for header in headers}
     if len(kinds) > 1:
         raise DicomRefusal(
-            files.files[0],
+            headers[0].path,
             tag="ImageType",
             found=f"{' and '.join(sorted('/'.join(kind) or 'absent' for kind in kinds))} within one series",
             needed="one kind of image per series",
             cure="take the derived images out of the folder",
         )
-    ordered, positions_mm = geometry.sort_slices(files.headers)
+    ordered, positions_mm = geometry.sort_slices(headers)
     geometry.check_no_duplicates(ordered, positions_mm)
     return ClassicSeries(tuple(ordered))
 
@@ -131,13 +169,30 @@ def _check_identity(header: SliceHeader) -> None:
         )
 
 
+def _may_lack_a_slice(headers: Sequence[SliceHeader], found: FoundSeries) -> DicomRefusal | None:
+    """A damaged file that says it belongs to the series, or says nothing and lies beside it, may be a slice of it."""
+    if headers[0].sop_class in MULTIFRAME_CT:
+        return None
+    folders = {header.path.parent for header in headers}
+    for one in found.skipped:
+        if one.damaged and (one.series_uid == headers[0].series_uid if one.series_uid else one.path.parent in folders):
+            return DicomRefusal(
+                headers[0].path,
+                tag="SeriesInstanceUID",
+                found=f"of a series that may be incomplete: {one.path} is damaged",
+                needed="every slice of the series",
+                cure="copy the damaged file again from the source, or take it out of the folder",
+            )
+    return None
+
+
 def _damaged(skipped: Skipped) -> DicomRefusal:
     return DicomRefusal(
         skipped.path,
         tag="header",
         found=skipped.reason,
         needed="a DICOM file that can be read to its end",
-        cure="it may be a slice of a series: copy it again from the source, remove it, or give --skip-refused",
+        cure="it may be a slice of a series: copy it again from the source, or take it out of the folder",
     )
 
 
@@ -151,7 +206,7 @@ def _nothing(source: Path, series_uid: str | None, found: FoundSeries) -> DicomR
     )
 
 
-def folder_names(series: Sequence[ClassicSeries]) -> tuple[str, ...]:
+def folder_names(series: Sequence[Source]) -> tuple[str, ...]:
     """Where each series goes within the output: the output itself for one, a folder of its own for each of several."""
     if len(series) == 1:
         return ("",)

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-import pydicom
-
 from iscl_monai.dicom.derive import Derivation
 from iscl_monai.dicom.find import Skipped
-from iscl_monai.dicom.pixels import load_slice, without_warnings
-from iscl_monai.dicom.residual import ResidualWriter
-from iscl_monai.dicom.write import SeriesWriter
+from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.denoiser import Denoiser
-from iscl_monai.inference.parallel import in_order, useful_workers
-from iscl_monai.inference.plan import ClassicSeries, Plan, folder_names, plan
-
-RESIDUAL_FOLDER = "residual"
-
-
-@dataclass(frozen=True, eq=False)
-class DenoisedSlice:
-    """One slice before and after, as it was written.
-
-    Attributes:
-        index: in slice order.
-        before_hu: float32 (row, column).
-        after_hu: same shape.
-        padded: bool, same shape; None when no pixel is padding.
-    """
-
-    index: int
-    before_hu: npt.NDArray[np.float32]
-    after_hu: npt.NDArray[np.float32]
-    padded: npt.NDArray[np.bool_] | None
+from iscl_monai.inference.plan import Plan, Source, folder_names, plan
+from iscl_monai.inference.stream import DenoisedSlice, stream
 
 
 class Watcher(Protocol):
@@ -51,6 +27,9 @@ class Watcher(Protocol):
 
     def saw(self, seen: DenoisedSlice) -> None:
         """The next slice has been written."""
+
+    def gave_up(self) -> None:
+        """The series that was begun last turned out to be one that is refused."""
 
     def ends(self, folder: Path, done: Plan) -> None:
         """All is written; the folder has not got its name yet."""
@@ -113,15 +92,38 @@ def denoise_series(
         decided = plan(source, series_uid=series_uid, skip_refused=skip_refused)
         derivation = derivation_of(denoiser, keep_private)
         with _whole(source, destination) as folder:
-            for series, name in zip(decided.series, folder_names(decided.series), strict=True):
-                run = _SeriesRun(series, folder / name, denoiser, derivation, save_residual=save_residual)
-                for seen in run.slices(workers, watcher):
-                    if watcher is not None:
-                        watcher.saw(seen)
+            done, refused = [], list(decided.refused)
+            for one, name in zip(decided.series, folder_names(decided.series), strict=True):
+                slices = stream(one, folder / name, denoiser, derivation, save_residual=save_residual, workers=workers)
+                try:
+                    _watch(one, slices, watcher)
+                    done.append(one)
+                except DicomRefusal as refusal:  # pixels are looked at only now
+                    if not (skip_refused and name):
+                        raise
+                    shutil.rmtree(folder / name)
+                    refused.append(refusal)
+            decided = replace(decided, series=tuple(done), refused=tuple(refused))
+            if not done:
+                raise refused[0]
             if watcher is not None:
                 watcher.ends(folder, decided)
-    done = tuple((series.title, series.count) for series in decided.series)
-    return Outcome(destination, done, decided.skipped, decided.refused)
+    counts = tuple((series.title, series.count) for series in decided.series)
+    return Outcome(destination, counts, decided.skipped, decided.refused)
+
+
+def _watch(one: Source, slices: Iterator[DenoisedSlice], watcher: Watcher | None) -> None:
+    """Take every slice of a series, and show it to whoever watches."""
+    if watcher is not None:
+        watcher.begins(one.title, one.count)
+    try:
+        for seen in slices:
+            if watcher is not None:
+                watcher.saw(seen)
+    except DicomRefusal:
+        if watcher is not None:
+            watcher.gave_up()
+        raise
 
 
 def derivation_of(denoiser: Denoiser, keep_private: Sequence[str] = ()) -> Derivation:
@@ -147,43 +149,6 @@ def check_places(source: Path, destination: Path) -> None:
             allowed="a place outside of the source, which is never touched",
             cure="give another name for the result",
         )
-
-
-class _SeriesRun:
-    """One series on its way; called from several threads at once."""
-
-    def __init__(
-        self, series: ClassicSeries, folder: Path, denoiser: Denoiser, derivation: Derivation, *, save_residual: bool
-    ) -> None:
-        self.series = series
-        self.denoiser = denoiser
-        folder.mkdir(exist_ok=True)
-        self.writer = SeriesWriter(series.headers, derivation, folder)
-        self.residual_writer: ResidualWriter | None = None
-        if save_residual:
-            (folder / RESIDUAL_FOLDER).mkdir()
-            removed = replace(derivation, kind="RESIDUAL", title="AI REMOVED NOISE ISCL", series_offset=78)
-            self.residual_writer = ResidualWriter(series.headers, removed, folder / RESIDUAL_FOLDER)
-
-    def slices(self, workers: int | None, watcher: Watcher | None) -> Iterator[DenoisedSlice]:
-        """Denoise all slices, several at a time; give them in order."""
-        if watcher is not None:
-            watcher.begins(self.series.title, self.series.count)
-        first = self.series.headers[0]
-        shape = (first.rows or 0, first.columns or 0)
-        workers = workers or useful_workers(self.denoiser.device.type, self.series.count, shape)
-        return in_order(range(self.series.count), self.denoise, workers=workers)
-
-    def denoise(self, index: int) -> DenoisedSlice:
-        """Read one slice, denoise it, write it."""
-        source, dataset = load_slice(self.series.headers[index])
-        before_hu = source.hu()
-        after = source.changed(self.denoiser.change_hu(before_hu))
-        if self.residual_writer is not None:
-            again = pydicom.dcmread(self.series.headers[index].path)
-            self.residual_writer.write_residual(index, again, source.stored, after)
-        self.writer.write(index, dataset, after)
-        return DenoisedSlice(index, before_hu, replace(source, stored=after).hu(), source.padded)
 
 
 @contextmanager

@@ -1,0 +1,131 @@
+"""One source on its way from file to file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+
+from iscl_monai.dicom.derive import Derivation
+from iscl_monai.dicom.enhanced_write import EnhancedWriter
+from iscl_monai.dicom.pixels import StoredSlice, load_slice
+from iscl_monai.dicom.residual import ResidualWriter
+from iscl_monai.dicom.write import SeriesWriter
+from iscl_monai.errors import DicomRefusal
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.parallel import in_order, useful_workers
+from iscl_monai.inference.plan import ClassicSeries, MultiFrame, Source
+
+RESIDUAL_FOLDER = "residual"
+
+
+@dataclass(frozen=True, eq=False)
+class DenoisedSlice:
+    """One slice before and after, as it was written.
+
+    Attributes:
+        index: in slice order.
+        before_hu: float32 (row, column).
+        after_hu: same shape.
+        padded: bool, same shape; None when no pixel is padding.
+    """
+
+    index: int
+    before_hu: npt.NDArray[np.float32]
+    after_hu: npt.NDArray[np.float32]
+    padded: npt.NDArray[np.bool_] | None
+
+
+def stream(
+    source: Source,
+    folder: Path,
+    denoiser: Denoiser,
+    derivation: Derivation,
+    *,
+    save_residual: bool = False,
+    workers: int | None = None,
+) -> Iterator[DenoisedSlice]:
+    """Denoise one source into a folder, several slices at a time.
+
+    Args:
+        source: a series or a multi-frame image.
+        folder: where its files go; made if absent.
+        denoiser: what denoises.
+        derivation: how that is told.
+        save_residual: also write what was removed.
+        workers: slices worked on at the same time.
+
+    Yields:
+        The slices in order, each written; when the last has been taken everything has been read back.
+
+    Raises:
+        Refusal: what cannot be read, denoised or written.
+    """
+    folder.mkdir(exist_ok=True)
+    if isinstance(source, MultiFrame):
+        shape = (source.image.rows, source.image.columns)
+        workers = workers or useful_workers(denoiser.device.type, source.count, shape)
+        return _frames(source, folder, denoiser, derivation, save_residual=save_residual, workers=workers)
+    first = source.headers[0]
+    shape = (first.rows or 0, first.columns or 0)
+    workers = workers or useful_workers(denoiser.device.type, source.count, shape)
+    series = _Series(source, folder, denoiser, derivation, save_residual=save_residual)
+    return in_order(range(source.count), series.denoise, workers=workers)
+
+
+class _Series:
+    """A series of single-frame files; every slice is read, denoised and written by one of several threads."""
+
+    def __init__(
+        self, series: ClassicSeries, folder: Path, denoiser: Denoiser, derivation: Derivation, *, save_residual: bool
+    ) -> None:
+        self.headers = series.headers
+        self.denoiser = denoiser
+        self.writer = SeriesWriter(series.headers, derivation, folder)
+        self.residual_writer: ResidualWriter | None = None
+        if save_residual:
+            (folder / RESIDUAL_FOLDER).mkdir()
+            removed = replace(derivation, kind="RESIDUAL", title="AI REMOVED NOISE ISCL", series_offset=78)
+            self.residual_writer = ResidualWriter(series.headers, removed, folder / RESIDUAL_FOLDER)
+
+    def denoise(self, index: int) -> DenoisedSlice:
+        """One slice."""
+        source, dataset = load_slice(self.headers[index])
+        after = source.changed(self.denoiser.change_hu(source.hu()))
+        if self.residual_writer is not None:
+            again = pydicom.dcmread(self.headers[index].path)
+            self.residual_writer.write_residual(index, again, source.stored, after)
+        self.writer.write(index, dataset, after)
+        return _seen(index, source, after)
+
+
+def _frames(
+    source: MultiFrame, folder: Path, denoiser: Denoiser, derivation: Derivation, *, save_residual: bool, workers: int
+) -> Iterator[DenoisedSlice]:
+    """The frames of one file: read and written in order, denoised side by side."""
+    if save_residual:
+        raise DicomRefusal(
+            source.image.path,
+            tag="SOPClassUID",
+            found=f"{source.image.header.sop_class_name}, with --save-residual",
+            needed="single-frame CT for it",
+            cure="leave --save-residual out, or choose another series with --series",
+        )
+
+    def work(slice_: StoredSlice) -> tuple[StoredSlice, npt.NDArray[np.integer]]:
+        return slice_, slice_.changed(denoiser.change_hu(slice_.hu()))
+
+    with EnhancedWriter(source.image, derivation, folder) as writer:
+        done = in_order(source.image.slices(), work, workers=workers)
+        for index, (before, after) in enumerate(done):
+            writer.write(index, after)
+            yield _seen(index, before, after)
+        writer.finish()
+
+
+def _seen(index: int, before: StoredSlice, after: npt.NDArray[np.integer]) -> DenoisedSlice:
+    return DenoisedSlice(index, before.hu(), replace(before, stored=after).hu(), before.padded)
