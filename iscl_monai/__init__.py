@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from iscl_monai.version import __version__
 
 if TYPE_CHECKING:
-    from iscl_monai.dicom.derive import Derivation
+    from iscl_monai.dicom.derivation import Derivation
     from iscl_monai.dicom.series import CTSeries, find_series, read_series
     from iscl_monai.dicom.write import write_derived_series
     from iscl_monai.errors import Refusal
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HOMES = {
     "CTSeries": "iscl_monai.dicom.series",
     "Denoiser": "iscl_monai.inference.denoiser",
-    "Derivation": "iscl_monai.dicom.derive",
+    "Derivation": "iscl_monai.dicom.derivation",
     "HUWindow": "iscl_monai.hu",
     "Refusal": "iscl_monai.errors",
     "denoise": "iscl_monai.inference.anything",

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
+from pydicom import charset
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import PersonName
 
+from iscl_monai.dicom.derivation import (
+    DISCLAIMER,
+    LONGEST_LO,
+    NAMESPACE,
+    OUR_CODES,
+    PROCESSING_EQUIPMENT,
+    SOURCE_IMAGE,
+    Code,
+    Derivation,
+)
 from iscl_monai.dicom.headers import SliceHeader
-from iscl_monai.errors import ConfigRefusal, DicomRefusal
+from iscl_monai.errors import DicomRefusal
 from iscl_monai.version import __version__
 
-DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
-OUR_CODES = "99ISCL"
-NAMESPACE = uuid.UUID("5d0c1a3e-7f0b-4b53-9c1e-2a8f6f1c7d10")
 IMPLEMENTATION_CLASS_UID = f"2.25.{NAMESPACE.int}"
-LONGEST_LO = 64
 LARGEST_IS = 2**31 - 1
+UNDECODABLE = "\ufffd"
 
 DESCRIBES_OLD_PIXELS = (
     "SmallestImagePixelValue",
@@ -47,91 +55,6 @@ LOSSY_SYNTAXES = {  # transfer syntaxes that lose, or may lose, and their LossyI
 }
 EITHER_WAY = ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.93", "1.2.840.10008.1.2.4.203")
 """Syntaxes that may also be lossless: there the source's word counts, if it says one."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """A coded concept (PS3.3 section 8)."""
-
-    value: str
-    scheme: str
-    meaning: str
-
-    def item(self) -> Dataset:
-        """An item of a code sequence."""
-        item = Dataset()
-        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = self.value, self.scheme, self.meaning
-        return item
-
-
-# CID 7203 "Image Derivation" is extensible and has no code for noise reduction, so this one is ours.
-NOISE_REDUCTION = Code("NOISERED", OUR_CODES, "Noise reduction by neural network")
-SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
-PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
-
-
-@dataclass(frozen=True, kw_only=True)
-class Derivation:
-    """What was done to a series, by what and when: all that a derived object tells about itself.
-
-    Model, version, digest, parameters and kind make the new UIDs, so the same work gives the same object again,
-    and other weights or settings another one. The moment does not.
-
-    Args:
-        model: name of the model.
-        version: of the model.
-        weights_digest: SHA-256 of the weights, hexadecimal.
-        parameters: settings that change pixels, in words.
-        kind: ImageType value 4, a DICOM code string.
-        title: appended to SeriesDescription.
-        series_offset: SeriesNumber becomes 100 times the source's plus this.
-        operation: what was done, as a code.
-        moment: one date and time for the whole job; with a time zone.
-        keep_private: private creators whose elements are kept; all others are dropped, as they describe the source.
-
-    Raises:
-        ConfigRefusal: a kind that is no code string, or a moment without a time zone.
-    """
-
-    model: str
-    version: str
-    weights_digest: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    kind: str = "DENOISED"
-    title: str = "AI DENOISED ISCL"
-    series_offset: int = 77
-    operation: Code = NOISE_REDUCTION
-    moment: datetime = field(default_factory=lambda: datetime.now().astimezone())
-    keep_private: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Z0-9 _]{1,16}", self.kind) or len(self.title) > LONGEST_LO // 2:
-            raise ConfigRefusal(
-                f"kind={self.kind!r}, title={self.title!r}",
-                allowed="a kind of up to 16 of A-Z, 0-9, _ and blank; a title of up to 32 characters",
-                cure="shorten them",
-            )
-        if self.moment.tzinfo is None:
-            raise ConfigRefusal(
-                f"moment={self.moment} without a time zone",
-                allowed="an aware datetime",
-                cure="give datetime.now().astimezone()",
-            )
-
-    def uid(self, role: str, source: str) -> str:
-        """A UID that is the same whenever the same source is processed in the same way (PS3.5 B.2, ``2.25.``)."""
-        settings = [f"{name}={value}" for name, value in sorted(self.parameters.items())]
-        named = [role, source, self.kind, self.model, self.version, self.weights_digest, *settings]
-        return f"2.25.{uuid.uuid5(NAMESPACE, repr(named)).int}"
-
-    def story(self) -> str:
-        """The DerivationDescription; ASCII, so that every character set can hold it."""
-        settings = "".join(f", {name} {value}" for name, value in self.parameters.items())
-        told = (
-            f"{DISCLAIMER}. {self.operation.meaning}: {self.model} {self.version}, "
-            f"weights sha256 {self.weights_digest}{settings} (iscl_monai {__version__})"
-        )
-        return told.encode("ascii", "replace").decode("ascii").replace("\\", "/")
 
 
 def derive_header(dataset: Dataset, header: SliceHeader, derivation: Derivation, *, series_identity: str) -> Dataset:
@@ -188,6 +111,8 @@ def check_elements(dataset: Dataset, header: SliceHeader) -> None:
 def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Dataset]:
     try:
         element = dataset[tag]
+        if isinstance(element.value, (str, PersonName)) and UNDECODABLE in str(element.value):
+            raise ValueError(f"bytes that {dataset.get('SpecificCharacterSet', 'its character set')} does not have")
         return list(element.value) if element.VR == "SQ" else []
     except Exception as error:  # pydicom converts on access, and a malformed element may raise nearly anything
         raise DicomRefusal(
@@ -195,7 +120,7 @@ def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Data
             tag=f"element {tag}",
             found=f"not readable ({' '.join(str(error).split())[:120]})",
             needed="a value of its own kind",
-            cure="export the series again, or remove that element",
+            cure="export the series again, or mend or remove that element",
         ) from error
 
 
@@ -291,13 +216,26 @@ def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, seri
     dataset.SeriesNumber = number if abs(number) <= LARGEST_IS else derivation.series_offset
     room = LONGEST_LO - len(derivation.title) - 3
     described = str(dataset.get("SeriesDescription") or "CT").split("\\")[0][:room].rstrip()
-    dataset.SeriesDescription = f"{described} | {derivation.title}"
+    dataset.SeriesDescription = _writable(dataset, f"{described} | {derivation.title}", derivation.title)
+
+
+def _writable(dataset: Dataset, text: str, ours: str) -> str:
+    """The text if the source's character set can hold it beside our ASCII, else ours alone.
+
+    Half-width katakana (ISO_IR 13) is such a case: pydicom writes it with Latin letters as question marks.
+    """
+    try:
+        encodings = charset.convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
+        held = charset.decode_bytes(charset.encode_string(text, encodings), encodings, set())
+    except (LookupError, ValueError):
+        return ours
+    return text if held == text else ours
 
 
 def date(dataset: Dataset, moment: datetime) -> None:
     """One date and time for the job, in the time zone the source says its times are in."""
-    offset = re.fullmatch(r"([+-])(\d\d)(\d\d)", str(dataset.get("TimezoneOffsetFromUTC", "")).strip())
-    if offset:
+    offset = re.fullmatch(r"([+-])([01]\d)([0-5]\d)", str(dataset.get("TimezoneOffsetFromUTC", "")).strip())
+    if offset:  # an impossible one says nothing
         minutes = int(offset[2]) * 60 + int(offset[3])
         moment = moment.astimezone(timezone(timedelta(minutes=-minutes if offset[1] == "-" else minutes)))
     for name in ("Series", "Content", "InstanceCreation"):
@@ -309,7 +247,8 @@ def _tell(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None
     """Say derived, by what, and not for primary diagnosis, wherever a viewer may look."""
     dataset.ImageType = ["DERIVED", "SECONDARY", header.flavour or "AXIAL", derivation.kind]
     before = str(dataset.get("DerivationDescription") or "")
-    dataset.DerivationDescription = f"{before}; {derivation.story()}"[-1024:] if before else derivation.story()[:1024]
+    story = derivation.story()[:1024]
+    dataset.DerivationDescription = _writable(dataset, f"{before}; {story}"[-1024:], story) if before else story
     # Several items mean steps one after the other; earlier ones are kept.
     dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), derivation.operation.item()]
     # A derived image must say that its values are Hounsfield units (PS3.3 C.8.2.1).
@@ -321,7 +260,8 @@ def disclaim(dataset: Dataset, derivation: Derivation) -> None:
     """Say at the top of the data set that it is not for primary diagnosis, and whose codes it uses."""
     _declare_scheme(dataset, derivation.operation)
     comments = str(dataset.get("ImageComments") or "")
-    dataset.ImageComments = f"{DISCLAIMER}\r\n{comments}"[:10240] if comments else DISCLAIMER
+    both = f"{DISCLAIMER}\r\n{comments}"[:10240]
+    dataset.ImageComments = _writable(dataset, both, DISCLAIMER) if comments else DISCLAIMER
     dataset.BurnedInAnnotation = dataset.get("BurnedInAnnotation") or "NO"
 
 

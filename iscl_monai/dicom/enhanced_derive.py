@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from iscl_monai.dicom import derive
-from iscl_monai.dicom.derive import Derivation
+from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced import EnhancedImage
 from iscl_monai.dicom.extent import PIXEL_DATA
 from iscl_monai.dicom.headers import SliceHeader

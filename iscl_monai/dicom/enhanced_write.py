@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from iscl_monai.dicom.derive import Derivation
+from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced import EnhancedImage, image_of, load_header
 from iscl_monai.dicom.enhanced_derive import derive_enhanced
 from iscl_monai.dicom.extent import PIXEL_DATA

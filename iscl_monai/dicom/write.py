@@ -12,7 +12,8 @@ import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 
-from iscl_monai.dicom.derive import Derivation, derive_header, slice_identity
+from iscl_monai.dicom.derivation import Derivation
+from iscl_monai.dicom.derive import derive_header, slice_identity
 from iscl_monai.dicom.headers import SliceHeader, read_header
 from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
 from iscl_monai.dicom.series import CTSeries
@@ -52,6 +53,7 @@ class SeriesWriter:
         """
         derived = derive_header(dataset, self.headers[index], self.derivation, series_identity=self.series_identity)
         set_pixels(derived, stored)
+        derived.preamble = b"\0" * 128  # the source's may hold anything
         path = self.folder / f"{index + 1:05d}.dcm"
         write_and_verify(derived, path, source=self.headers[index].path)
         return path
@@ -162,7 +164,7 @@ def write_derived_series(
     destination = Path(destination)
     _check_array(series, hu)
     with without_warnings(), whole_folder(destination) as folder:
-        headers = [read_header(file) for file in series.files]
+        headers = [_header_again(file) for file in series.files]
         writer = SeriesWriter(headers, derivation, folder)
         for index, header in enumerate(headers):
             source, dataset = load_slice(header)
@@ -170,6 +172,19 @@ def write_derived_series(
             _check_fits(header, source, np.asarray(hu[index]))
             writer.write(index, dataset, source.changed(change_hu))
     return tuple(destination / f"{index + 1:05d}.dcm" for index in range(len(headers)))
+
+
+def _header_again(file: Path) -> SliceHeader:
+    try:
+        return read_header(file)
+    except Exception as error:  # gone, or damaged since
+        raise DicomRefusal(
+            file,
+            tag="file",
+            found=f"not readable any more ({' '.join(str(error).split())[:120]})",
+            needed="the file that the series was read from",
+            cure="read the series again",
+        ) from error
 
 
 def _check_array(series: CTSeries, hu: npt.NDArray[Any]) -> None:

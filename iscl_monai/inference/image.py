@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.dicom.derive import DISCLAIMER
+from iscl_monai.dicom.derivation import DISCLAIMER
 from iscl_monai.dicom.images import NIFTI
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual_header
 from iscl_monai.durable import move_into_place, workshop

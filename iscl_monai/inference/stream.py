@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from iscl_monai.dicom.derive import Derivation
+from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced_write import EnhancedWriter
 from iscl_monai.dicom.pixels import StoredSlice, load_slice
 from iscl_monai.dicom.residual import ResidualWriter

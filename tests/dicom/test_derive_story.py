@@ -1,0 +1,127 @@
+"""How, from what, by whom: what a derived image tells about its making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from dicom.derived import DIGEST, derivation, derive, item, items, read, valid, write_source
+from dicom.synthetic import setting
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from iscl_monai import __version__
+from iscl_monai.dicom.derivation import DISCLAIMER, NOISE_REDUCTION, OUR_CODES, PROCESSING_EQUIPMENT, SOURCE_IMAGE, Code
+
+
+def test_the_story_is_told_wherever_a_viewer_may_look(tmp_path: Path) -> None:
+    derived = derive(write_source(tmp_path))
+    for words in (DISCLAIMER, "ISCL 1.2", DIGEST, "mode ensemble", "strength 0.7", __version__, "neural network"):
+        assert words in derived.DerivationDescription
+    assert derived.ImageComments == DISCLAIMER
+    assert DISCLAIMER in derived.ContributingEquipmentSequence[-1].ContributionDescription
+    assert derived.BurnedInAnnotation == "NO"
+    assert derived.RescaleType == "HU"  # an image that is not ORIGINAL has to say so
+
+
+def test_what_was_told_before_stays(tmp_path: Path) -> None:
+    smoothing = item(CodeValue="113087", CodingSchemeDesignator="DCM", CodeMeaning="Smoothing")
+    before = setting(
+        DerivationDescription="reconstructed",
+        ImageComments="moved",
+        BurnedInAnnotation="YES",
+        DerivationCodeSequence=[smoothing],
+    )
+    derived = derive(write_source(tmp_path, before))
+    assert derived.DerivationDescription.startswith("reconstructed; AI-processed")
+    assert derived.ImageComments == f"{DISCLAIMER}\r\nmoved"
+    assert derived.BurnedInAnnotation == "YES"
+    assert [code.CodeValue for code in derived.DerivationCodeSequence] == ["113087", "NOISERED"]
+    crowded = derive(write_source(tmp_path / "long", setting(DerivationDescription="x" * 1024)))
+    assert len(crowded.DerivationDescription) == 1024
+    assert crowded.DerivationDescription.endswith(derivation().story())
+
+
+def test_the_story_fits_every_character_set() -> None:
+    story = derivation(model="M\xfcller\\1", parameters={"\u5c71": "x" * 3000}).story()
+    assert story.isascii()
+    assert "\\" not in story
+
+
+def test_one_source_of_the_same_place_with_its_purpose(tmp_path: Path) -> None:
+    stale = setting(
+        SourceImageSequence=[item(ReferencedSOPInstanceUID="1.2.3")],
+        ReferencedSeriesSequence=[item(SeriesInstanceUID="1.2.3")],
+    )
+    path = write_source(tmp_path, stale)
+    source, derived = read(path), derive(path)
+    (named,) = derived.SourceImageSequence
+    (series,) = derived.ReferencedSeriesSequence
+    (instance,) = series.ReferencedInstanceSequence
+    (purpose,) = named.PurposeOfReferenceCodeSequence
+    assert purpose.CodeValue == "121322"
+    assert named.SpatialLocationsPreserved == "YES"
+    assert series.SeriesInstanceUID == source.SeriesInstanceUID
+    for reference in (named, instance):
+        assert reference.ReferencedSOPClassUID == source.SOPClassUID
+        assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_uids_from_the_file_meta_group_are_named_when_those_of_the_data_set_are_blank(tmp_path: Path) -> None:
+    path = write_source(tmp_path, setting(SOPInstanceUID="", SOPClassUID="", SeriesInstanceUID=""))
+    meta, derived = read(path).file_meta, derive(path)
+    assert derived.SOPClassUID == meta.MediaStorageSOPClassUID
+    assert derived.SourceImageSequence[0].ReferencedSOPInstanceUID == meta.MediaStorageSOPInstanceUID
+    assert "ReferencedSeriesSequence" not in derived  # a series that has no name cannot be pointed to
+
+
+def test_credit_is_appended_and_the_scanner_stays_the_manufacturer(tmp_path: Path) -> None:
+    earlier = item(Manufacturer="Gateway", ContributionDescription="anonymised")
+    path = write_source(tmp_path, setting(ContributingEquipmentSequence=[earlier]))
+    source, derived = read(path), derive(path)
+    first, ours = derived.ContributingEquipmentSequence
+    assert first == earlier
+    assert ours.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    assert ours.Manufacturer == "iscl_monai contributors"
+    assert "ISCL" in ours.ManufacturerModelName
+    assert list(ours.SoftwareVersions) == [__version__, "ISCL 1.2", f"weights sha256 {DIGEST[:40]}"]
+    assert valid(ours.DeviceUID)
+    for keyword in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"):
+        assert derived[keyword] == source[keyword]
+    # Other weights are another device; another setting is not.
+    devices = [derivation(weights_digest="f" * 64), derivation(parameters={})]
+    others = [derive(path, **vars(one)).ContributingEquipmentSequence[-1].DeviceUID for one in devices]
+    assert [other == ours.DeviceUID for other in others] == [False, True]
+
+
+def check_codes(dataset: Dataset, meanings: Mapping[tuple[str, str], str]) -> int:
+    """Each code of DICOM's own scheme means what DICOM says, any other scheme is declared; how many there are."""
+    declared = {scheme.CodingSchemeDesignator for scheme in dataset.get("CodingSchemeIdentificationSequence", ())}
+    coded = [one for one in items(dataset) if "CodeValue" in one]
+    for one in coded:
+        if one.CodingSchemeDesignator == "DCM":
+            assert meanings[one.CodeValue, "DCM"] == one.CodeMeaning
+        else:
+            assert one.CodingSchemeDesignator in declared
+    return len(coded)
+
+
+def test_codes_mean_what_the_standard_says(tmp_path: Path) -> None:
+    dcm = {(code.value, "DCM"): code.meaning for code in (getattr(codes.DCM, name) for name in codes.DCM.dir())}
+    assert check_codes(derive(write_source(tmp_path)), dcm) == 3
+    assert SOURCE_IMAGE.value in {code.value for code in codes.cid7202.concepts.values()}
+    assert PROCESSING_EQUIPMENT.value in {code.value for code in codes.cid7005.concepts.values()}
+    # The group of derivations has no word for it, so the code is ours and is declared; some day it may have one.
+    assert not [code for code in codes.cid7203.concepts.values() if "noise" in code.meaning.lower()]
+    assert NOISE_REDUCTION.scheme == OUR_CODES
+    wrong = derive(write_source(tmp_path / "wrong"), operation=Code("113072", "DCM", "Noise reduction"))
+    with pytest.raises(AssertionError):
+        check_codes(wrong, dcm)
+
+
+def test_a_scheme_is_declared_once(tmp_path: Path) -> None:
+    known = item(CodingSchemeDesignator="99ACME"), item(CodingSchemeDesignator=OUR_CODES)
+    derived = derive(write_source(tmp_path, setting(CodingSchemeIdentificationSequence=list(known))))
+    found = [scheme.CodingSchemeDesignator for scheme in derived.CodingSchemeIdentificationSequence]
+    assert found == ["99ACME", OUR_CODES]
