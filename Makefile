@@ -15,7 +15,11 @@ CONSTRAINTS ?= -c constraints.txt
 OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 export OMP_NUM_THREADS
 
-.PHONY: help demo test lint types imports pytest format clean
+# Other people's DICOM programs, which the tests ask for a second opinion, and a file of each.
+TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools
+TOOL_FILES ?= /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/dcmdump /usr/bin/dciodvfy
+
+.PHONY: help demo tools test lint types imports pytest format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -32,6 +36,21 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## phantom data, a few minutes of training, demo/report.html
 	$(BIN)/python -m iscl_monai.evaluation.demo
+
+# Never fails: tests without their tool skip, or fail if CI=true. Debian starts what it installs, at every boot, too;
+# an Orthanc with default ports and passwords must not stay behind, unless there was one before.
+tools: ## Orthanc, dcmtk, dicom3tools for the tests, if missing; needs Debian and root, else does nothing
+	@if ls $(TOOL_FILES) >/dev/null 2>&1; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "tools: some are missing; as root on Debian: apt-get install $(TOOLS)"; exit 0; \
+	fi; \
+	before=; if [ -e /usr/sbin/Orthanc ]; then before=yes; fi; export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq || true; \
+	apt-get install -qq -y --no-install-recommends $(TOOLS) || echo "tools: apt-get failed, see above"; \
+	if [ -e /usr/sbin/Orthanc ] && [ -z "$$before" ]; then \
+	  if [ -d /run/systemd/system ]; then systemctl disable --now orthanc; \
+	  else /etc/init.d/orthanc stop; update-rc.d orthanc disable; fi || true; \
+	fi
 
 test: lint types imports pytest ## everything that must be green before a commit
 

@@ -10,7 +10,8 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import CTImageStorage, generate_uid
 
-from iscl_monai.dicom.derive import carry_lossy_history, drop_private, file_meta, forget_old_pixels
+from iscl_monai.dicom.carry import carry_lossy_history, drop_private, forget_old_pixels
+from iscl_monai.dicom.derive import file_meta
 from iscl_monai.dicom.series import CTSeries
 
 RECIPE = "iscl_monai noise insertion, parallel beam, version 1"

@@ -14,7 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from iscl_monai.dicom.derive import check_elements
+from iscl_monai.dicom.carry import check_elements
 from iscl_monai.dicom.extent import pixel_extent
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, header_of
 from iscl_monai.dicom.pixels import StoredSlice, stream_slices, without_warnings

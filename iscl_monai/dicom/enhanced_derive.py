@@ -8,7 +8,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from iscl_monai.dicom import derive
+from iscl_monai.dicom import carry, derive
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced import EnhancedImage
 from iscl_monai.dicom.extent import PIXEL_DATA
@@ -34,9 +34,9 @@ def derive_enhanced(dataset: Dataset, image: EnhancedImage, derivation: Derivati
     """
     header = image.header
     identity = header.series_uid or derive.slice_identity(header)
-    derive.carry_lossy_history(dataset, encoded_bytes=encoded_bytes)
+    carry.carry_lossy_history(dataset, encoded_bytes=encoded_bytes)
     _forget_old_pixels(dataset)
-    derive.drop_private(dataset, frozenset(derivation.keep_private))
+    carry.drop_private(dataset, frozenset(derivation.keep_private))
     _cite(dataset, header)
     _point_to_frames(dataset, header, derivation)
     derive.identify(dataset, header, derivation, identity)
@@ -51,13 +51,13 @@ def derive_enhanced(dataset: Dataset, image: EnhancedImage, derivation: Derivati
 
 
 def _forget_old_pixels(dataset: Dataset) -> None:
-    derive.forget_old_pixels(dataset)
+    carry.forget_old_pixels(dataset)
     for tag in sorted(dataset.keys()):
         if tag.group == PIXEL_DATA >> 16:  # offset tables of encapsulated pixels
             del dataset[tag]
     for groups in _functional_groups(dataset):
         for item in (item for keyword in UNASSIGNED for item in groups.get(keyword) or []):
-            derive.forget_old_pixels(item)
+            carry.forget_old_pixels(item)
     dataset.walk(_unsign)
 
 

@@ -39,16 +39,17 @@ class NiftiVolume:
         try:
             image = open_nifti(path)
             self.dtype = image.header.get_data_dtype()  # with the file's byte order
+            self.header_size = int(image.header.sizeof_hdr)
             self.columns, self.rows, self.count = (int(size) for size in image.shape)
             # Front and patient's right, as a report shows them: RAS counts toward the right, the front, the head.
             self.upright = tuple(-1 if step > 0 else 1 for step in (image.affine[1, 1], image.affine[0, 0]))
             self.slope, self.intercept = float(image.dataobj.slope), float(image.dataobj.inter)
             with _open(path, "rb") as file:
                 self.header = file.read(int(image.dataobj.offset))
-            if self.dtype.kind not in "iuf" or not np.isfinite([self.slope, self.intercept]).all() or self.slope == 0:
-                raise ImageRefusal(
-                    f"{path}: {self.dtype} with slope {self.slope:g}", allowed="real numbers", cure=CURE_HU
-                )
+            slope = _slope_as_written(self.header, image.header)
+            finite = np.isfinite([self.slope, self.intercept]).all() and not np.isinf(slope)
+            if self.dtype.kind not in "iuf" or not finite or self.slope == 0:
+                raise ImageRefusal(f"{path}: {self.dtype} with slope {slope:g}", allowed="real numbers", cure=CURE_HU)
             ends = [(hu.min(), hu.max()) for hu in map(self.hu, self.slices())] if check else []
         except ImageRefusal:
             raise
@@ -70,7 +71,8 @@ class NiftiVolume:
         """Stored values (row, column) = (second axis, first axis) of each slice, in file order.
 
         Raises:
-            EOFError: when the file ends early.
+            EOFError: when the file ends early, or later than its header says.
+            OSError: when it is compressed, and its checksum is another one.
         """
         size = self.rows * self.columns * self.dtype.itemsize
         with _open(self.path, "rb") as file:
@@ -80,6 +82,8 @@ class NiftiVolume:
                 if len(block) != size:
                     raise EOFError(f"the file ends in slice {index + 1} of {self.count}")
                 yield np.frombuffer(block, self.dtype).reshape(self.rows, self.columns)
+            if file.read(1):  # reading to the end also makes gzip compare its checksum
+                raise EOFError(f"the file goes on after its {self.count} slices")
 
     def hu(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Hounsfield units of stored values (``scl_slope``, ``scl_inter``)."""
@@ -103,15 +107,21 @@ class NiftiVolume:
         return slice_.changed(change_hu)
 
 
-def described(header: bytes, description: str) -> bytes:
+def _slope_as_written(header: bytes, read: Any) -> float:
+    """What nibabel forgets: 0 and NaN mean none, but it takes infinity for none, too."""
+    again = type(read)(header[: read.sizeof_hdr], read.endianness, check=False)
+    return float(again["scl_slope"])
+
+
+def described(header: bytes, description: str, *, header_size: int) -> bytes:
     """A header with another free text.
 
     Args:
         header: the file's bytes before its voxels.
         description: at most 79 ASCII characters.
+        header_size: 348 or 540, as :attr:`NiftiVolume.header_size`; what the header itself says may be wrong.
     """
-    small = header[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # 348, in either byte order
-    place = DESCRIPTION[348 if small else 540]
+    place = DESCRIPTION[header_size]
     text = description.encode("ascii", "replace")[:79].ljust(80, b"\0")
     return header[: place.start] + text + header[place.stop :]
 

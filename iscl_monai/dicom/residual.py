@@ -18,7 +18,9 @@ NOT_OF_A_DIFFERENCE = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "VOILUTSequence",
+    "VOILUTFunction",
     "WindowCenterWidthExplanation",
+    "RealWorldValueMappingSequence",
 )
 
 
@@ -52,12 +54,7 @@ class ResidualWriter(SeriesWriter):
                 needed=f"at most {np.iinfo(np.int16).max} steps",
                 cure="leave --save-residual out",
             )
-        for keyword in (
-            "PixelPaddingValue",
-            "PixelPaddingRangeLimit",
-            "VOILUTSequence",
-            "WindowCenterWidthExplanation",
-        ):
+        for keyword in NOT_OF_A_DIFFERENCE:
             if keyword in dataset:
                 delattr(dataset, keyword)
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15

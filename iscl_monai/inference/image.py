@@ -97,11 +97,12 @@ class _Writing:
         self.ending = ".nii.gz" if destination.name.lower().endswith(".gz") else ".nii"
         self.path = folder / f"denoised{self.ending}"
         told = f"{DISCLAIMER}; {denoiser.identity.name} {denoiser.identity.weights_digest[:12]}"
-        self.writer = NiftiWriter(self.path, described(volume.header, told), volume.dtype)
+        header = described(volume.header, told, header_size=volume.header_size)
+        self.writer = NiftiWriter(self.path, header, volume.dtype)
         self.residual: NiftiWriter | None = None
         if save_residual:
             header, dtype = residual_header(volume)
-            header = described(header, f"Removed noise. {told}")
+            header = described(header, f"Removed noise. {told}", header_size=volume.header_size)
             self.residual = NiftiWriter(folder / f"residual{self.ending}", header, dtype)
 
     def write(self, index: int, before: Stored, after: Stored) -> DenoisedSlice:

@@ -10,6 +10,7 @@ from iscl_monai.dicom import geometry, rules
 from iscl_monai.dicom.enhanced import EnhancedImage, open_enhanced
 from iscl_monai.dicom.find import FoundSeries, Skipped, find_series
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
+from iscl_monai.dicom.images import is_image_file
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.denoiser import LARGEST_PX, SMALLEST_PX
 
@@ -197,12 +198,17 @@ def _damaged(skipped: Skipped) -> DicomRefusal:
 
 
 def _nothing(source: Path, series_uid: str | None, found: FoundSeries) -> DicomRefusal:
+    cure = "check the UID" if series_uid is not None else "give the folder that holds the CT slices"
+    if series_uid is None and any(one.reason.startswith("DERIVED") for one in found.skipped):
+        cure = "name a derived series with --series UID, if it is the one you mean"
+    elif any(is_image_file(one.path) for one in found.skipped):
+        cure = "give the NIfTI file itself"
     return DicomRefusal(
         source,
         tag="SeriesInstanceUID",
         found=f"{series_uid or 'of no original axial CT series'} (skipped: {found.reasons()})",
         needed="at least one original axial CT series in Hounsfield units",
-        cure="give the folder that holds the CT slices" if series_uid is None else "check the UID",
+        cure=cure,
     )
 
 

@@ -143,6 +143,13 @@ def test_series_description_fits(tmp_path: Path, found: str | None, described: s
     assert len(described) <= 64
 
 
+def test_a_series_description_of_several_values(tmp_path: Path) -> None:
+    assert (
+        derive(write_source(tmp_path, setting(SeriesDescription=["A", "B"]))).SeriesDescription
+        == "A | AI DENOISED ISCL"
+    )
+
+
 # --- when --------------------------------------------------------------------------------------------
 
 

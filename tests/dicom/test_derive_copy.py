@@ -119,6 +119,13 @@ def test_a_name_that_its_character_set_cannot_hold_is_refused(tmp_path: Path) ->
         derive(path)
 
 
+def test_one_of_several_names_that_their_character_set_cannot_hold(tmp_path: Path) -> None:
+    path = write_source(tmp_path, setting(SpecificCharacterSet="ISO_IR 192", OtherPatientNames=["One", "Mxller"]))
+    replacing(path, b"Mxller", b"M\xfcller")
+    with pytest.raises(DicomRefusal, match="0010,1001"):
+        derive(path)
+
+
 def test_half_width_kana_beside_latin_letters(tmp_path: Path) -> None:
     path = write_source(tmp_path, setting(SpecificCharacterSet="ISO_IR 13", SeriesDescription="\uff91\uff88"))
     assert derive(path).SeriesDescription == "AI DENOISED ISCL"  # pydicom cannot write the two beside each other
@@ -136,6 +143,17 @@ def test_an_element_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def nested(one: Dataset) -> Change:
     return setting(RequestAttributesSequence=[one])
+
+
+@pytest.mark.parametrize(("found", "damaged"), [(b"Mxller", b"M\xfcller"), (b"LO\x06\0Mxller", b"FD\x06\0Mxller")])
+def test_a_private_element_that_is_dropped_may_be_damaged(tmp_path: Path, found: bytes, damaged: bytes) -> None:
+    path = write_source(
+        tmp_path, setting(SpecificCharacterSet="ISO_IR 192"), lambda dataset, _: private(dataset, "ACME", "Mxller")
+    )
+    replacing(path, found, damaged)
+    assert left(derive(path)) == []
+    with pytest.raises(DicomRefusal, match="0029,1010"):
+        derive(path, keep_private=("ACME",))
 
 
 # --- private elements --------------------------------------------------------------------------------

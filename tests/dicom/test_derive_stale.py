@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom.derived import LEFT_OUT, derive, item, read, write_source
 from dicom.synthetic import setting
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from iscl_monai.dicom.derive import carry_lossy_history
+from iscl_monai.dicom.carry import carry_lossy_history
 
 
 def test_what_describes_the_old_pixels_is_dropped(tmp_path: Path) -> None:
@@ -44,6 +45,25 @@ def test_what_describes_the_old_pixels_is_dropped(tmp_path: Path) -> None:
     assert not [element.tag for element in derived if element.tag.group in range(0x5000, 0x6100)]
     assert 0x00080000 not in derived
     assert derived.CTDIvol == 4.5  # and nothing else
+
+
+def test_what_was_said_about_the_source_instance_is_dropped(tmp_path: Path) -> None:
+    said = {"InstanceCreatorUID": "1.2.3", "SOPInstanceStatus": "AO", "SOPAuthorizationDateTime": "20200102"}
+    derived = derive(write_source(tmp_path, setting(**said)))  # another device, and nobody's authorized original
+    assert not said.keys() & {element.keyword for element in derived}
+
+
+def test_words_of_a_big_endian_file_are_turned(tmp_path: Path) -> None:
+    path = write_source(tmp_path)
+    source = read(path)
+    table = item(LUTDescriptor=[4, 0, 16])
+    table["LUTDescriptor"].VR = "US"
+    table.add_new("LUTData", "OW", np.arange(4, dtype=">u2").tobytes())
+    source.VOILUTSequence = [table]
+    source.PixelData = np.frombuffer(source.PixelData, "<u2").astype(">u2").tobytes()
+    source.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(path, source, implicit_vr=False, little_endian=False, overwrite=True)
+    assert derive(path).VOILUTSequence[0].LUTData == np.arange(4, dtype="<u2").tobytes()
 
 
 @pytest.mark.parametrize("keyword", ["PixelPaddingValue", "PixelPaddingRangeLimit"])

@@ -1,0 +1,88 @@
+"""What was removed, as a series: exactly source minus result, and nothing that was said about the source's values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom.derived import derivation, item, read, write_source
+from dicom.synthetic import Change, setting
+from pydicom.dataset import FileDataset
+
+from iscl_monai.dicom.headers import read_header
+from iscl_monai.dicom.pixels import load_slice, without_warnings
+from iscl_monai.dicom.residual import SHOWN_HU, ResidualWriter
+from iscl_monai.errors import DicomRefusal
+
+KIND = {"kind": "RESIDUAL", "title": "AI REMOVED NOISE ISCL", "series_offset": 78}
+
+
+def residual_of(path: Path, removed: np.ndarray) -> FileDataset:
+    """The residual of a slice of which something was removed, in stored units."""
+    folder = path.parent.parent / "residual"
+    folder.mkdir()
+    header = read_header(path)
+    with without_warnings():
+        source, dataset = load_slice(header)
+        before = source.stored.astype(np.int64)
+        writer = ResidualWriter([header], derivation(**KIND), folder)
+        return read(writer.write_residual(0, dataset, before, before - removed))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("slope", [1.0, 2.0, -0.5])
+def test_source_minus_result_in_hounsfield_units(tmp_path: Path, signed: bool, slope: float) -> None:
+    removed = np.random.default_rng(0).integers(-32767, 32768, (16, 16))
+    residual = residual_of(write_source(tmp_path, signed=signed, slopes=[slope]), removed)
+    hu = residual.pixel_array * float(residual.RescaleSlope) + float(residual.RescaleIntercept)
+    np.testing.assert_array_equal(hu, removed * slope)
+    assert (residual.BitsAllocated, residual.BitsStored, residual.HighBit, residual.PixelRepresentation) == (
+        16,
+        16,
+        15,
+        1,
+    )
+
+
+def test_it_is_a_series_of_its_own(tmp_path: Path) -> None:
+    path = write_source(tmp_path)
+    residual, source = residual_of(path, np.ones((16, 16), int)), read(path)
+    assert residual.ImageType == ["DERIVED", "SECONDARY", "AXIAL", "RESIDUAL"]
+    assert residual.SeriesDescription == "synthetic | AI REMOVED NOISE ISCL"
+    assert (residual.SeriesNumber, residual.StudyInstanceUID) == (378, source.StudyInstanceUID)
+    denoised = derivation().uid("series", source.SeriesInstanceUID)
+    assert residual.SeriesInstanceUID not in (denoised, source.SeriesInstanceUID)
+    assert (residual.WindowCenter, residual.WindowWidth) == (0, SHOWN_HU)
+
+
+def words_about_values() -> Change:
+    table = item(LUTDescriptor=[1, 0, 16])
+    table["LUTDescriptor"].VR = "US"
+    table.add_new("LUTData", "US", 5)
+    return setting(
+        PixelPaddingValue=63536,
+        PixelPaddingRangeLimit=63537,
+        VOILUTSequence=[table],
+        WindowCenterWidthExplanation="soft tissue",
+    )
+
+
+def test_what_was_said_about_the_values_of_the_source_is_dropped(tmp_path: Path) -> None:
+    path = write_source(tmp_path, words_about_values())
+    found = {element.keyword for element in residual_of(path, np.ones((16, 16), int))}
+    assert not found & {"PixelPaddingValue", "PixelPaddingRangeLimit", "VOILUTSequence", "WindowCenterWidthExplanation"}
+
+
+def test_real_world_values_of_the_source_are_dropped(tmp_path: Path) -> None:
+    mapping = item(RealWorldValueIntercept=-1024.0, RealWorldValueSlope=1.0)
+    path = write_source(tmp_path, setting(RealWorldValueMappingSequence=[mapping], VOILUTFunction="SIGMOID"))
+    found = {element.keyword for element in residual_of(path, np.ones((16, 16), int))}
+    assert not found & {"RealWorldValueMappingSequence", "VOILUTFunction"}
+
+
+def test_more_than_16_bits_can_hold_is_refused(tmp_path: Path) -> None:
+    path = write_source(tmp_path)
+    with pytest.raises(DicomRefusal, match="--save-residual"):
+        residual_of(path, np.full((16, 16), -32768))
+    assert list((tmp_path / "residual").iterdir()) == []
