@@ -114,7 +114,7 @@ def denoise(
     """
     with _exit_codes():
         if dry_run:
-            _show_plan(source, series, skip_refused=skip_refused)
+            _show_plan(source, destination, series, skip_refused=skip_refused)
             return
         from iscl_monai.inference.anything import denoise as run
 
@@ -152,7 +152,7 @@ class _Watching:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("slices"),
@@ -175,7 +175,7 @@ class _Watching:
 
     def begins(self, title: str, count: int) -> None:
         """A series begins."""
-        self.task = self.bar.add_task(title[:40], total=count)
+        self.task = self.bar.add_task(_printable(title)[:40], total=count)
         if self.report is not None:
             self.report.begins(title, count)
 
@@ -197,14 +197,23 @@ class _Watching:
             self.report.ends(folder, done)
 
 
-def _show_plan(source: Path, series_uid: str | None, *, skip_refused: bool) -> None:
+def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_refused: bool) -> None:
+    from iscl_monai.dicom.nifti import NiftiVolume
     from iscl_monai.dicom.pixels import without_warnings
+    from iscl_monai.durable import check_free
+    from iscl_monai.inference.image import is_nifti
     from iscl_monai.inference.plan import plan
+    from iscl_monai.inference.series import check_places
 
+    check_places(source, destination)
+    check_free(destination)
+    if is_nifti(source) and source.is_file():
+        _say(f"would denoise: {source.name}, {NiftiVolume(source).count} slices")
+        return
     with without_warnings():
         decided = plan(source, series_uid=series_uid, skip_refused=True)
     for one in decided.series:
-        typer.echo(f"would denoise: {one.title}, {one.count} slices")
+        _say(f"would denoise: {one.title}, {one.count} slices")
     _tell_rest(decided.skipped, decided.refused)
     if decided.refused and not skip_refused:
         raise decided.refused[0]
@@ -212,22 +221,38 @@ def _show_plan(source: Path, series_uid: str | None, *, skip_refused: bool) -> N
 
 def _tell(outcome: Outcome) -> None:
     for title, count in outcome.series:
-        typer.echo(f"denoised: {title}, {count} slices")
+        _say(f"denoised: {title}, {count} slices")
     _tell_rest(outcome.skipped, outcome.refused)
-    typer.echo(f"written: {outcome.destination} ({DISCLAIMER})")
+    _say(f"written: {outcome.destination} ({DISCLAIMER})")
 
 
 def _tell_rest(skipped: Any, refused: Any) -> None:
     for one in skipped:
-        typer.echo(f"skipped: {one.path}: {one.reason}")
+        _say(f"skipped: {one.path}: {one.reason}")
     for refusal in refused:
-        typer.echo(f"refused: {refusal}")
+        _say(f"refused: {refusal}")
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would obey, and what no terminal can show: titles and names come from anywhere."""
+    shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+    encoding = sys.stdout.encoding or "ascii"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _say(line: str) -> None:
+    try:
+        typer.echo(_printable(line))
+    except BrokenPipeError:  # whoever listened has gone; the work is done all the same
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays until the end
 
 
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """Turn whatever happens into one line and an exit code."""
-    signal.signal(signal.SIGTERM, _terminated)  # so that what is half written is removed
+    for name in ("SIGTERM", "SIGHUP"):  # so that what is half written is removed
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminated)
     try:
         yield
     except Refusal as refusal:
@@ -238,7 +263,9 @@ def _exit_codes() -> Iterator[None]:
         _end(f"OutputRefusal: {error}; allowed: files that can be read and written; do: check space and rights", 2)
     except Exception as error:
         log = Path(tempfile.gettempdir()) / f"iscl-monai-{os.getpid()}.log"
-        log.write_text(f"iscl-monai {__version__}, {sys.argv[1:]}\n{traceback.format_exc()}", encoding="utf-8")
+        log.write_text(
+            f"iscl-monai {__version__}, {sys.argv[1:]}\n{traceback.format_exc()}", "utf-8", "backslashreplace"
+        )
         _end(f"a fault of ours: {type(error).__name__}; nothing was written; please report {log}", 1)
 
 
@@ -247,7 +274,7 @@ def _terminated(*_: object) -> None:
 
 
 def _end(line: str, code: int) -> None:
-    typer.echo(line, err=True)
+    typer.echo(_printable(line), err=True)
     raise typer.Exit(code)
 
 

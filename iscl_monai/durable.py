@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,8 +52,7 @@ def workshop(destination: Path) -> Iterator[Path]:
     with _told_in_one_line(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(destination)
-        partial = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}.", suffix=PARTIAL))
-    lock = _lock(partial)
+        partial, lock = _locked_folder(destination)
     try:
         yield partial
     finally:
@@ -158,6 +157,16 @@ def _umask() -> int:
     return mask
 
 
+def _locked_folder(destination: Path) -> tuple[Path, int]:
+    while True:
+        partial = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}.", suffix=PARTIAL))
+        with suppress(FileNotFoundError):
+            lock = _lock(partial)
+            if partial.is_dir():
+                return partial, lock
+            os.close(lock)  # before it was locked, another run took it for a leftover
+
+
 def _lock(folder: Path) -> int:
     """Hold a lock for as long as this process lives: what is not locked is a leftover."""
     if sys.platform == "win32":
@@ -175,16 +184,14 @@ def _remove_leftovers(destination: Path) -> None:
     import fcntl
 
     for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
-        if not leftover.is_dir():
-            continue
-        handle = os.open(leftover, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(leftover, ignore_errors=True)
-        except BlockingIOError:
-            pass  # another run is writing it
-        finally:
-            os.close(handle)
+        # No folder, gone meanwhile, another user's, or being written by another run.
+        with suppress(NotADirectoryError, FileNotFoundError, PermissionError, BlockingIOError):
+            handle = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 def _literal(name: str) -> str:

@@ -15,6 +15,8 @@ from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import DicomRefusal
 
 UNDECODABLE = "\ufffd"
+DEEPEST = 16
+"""Levels of sequences in sequences; pydicom's writer takes exponential time and memory beyond some hundred."""
 
 DESCRIBES_OLD_PIXELS = (
     "SmallestImagePixelValue",
@@ -47,16 +49,26 @@ EITHER_WAY = ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.93", "1.2.840.10008
 """Syntaxes that may also be lossless: there the source's word counts, if it says one."""
 
 
-def check_elements(dataset: Dataset, header: SliceHeader, kept: frozenset[str] = frozenset()) -> None:
+def check_elements(
+    dataset: Dataset, header: SliceHeader, kept: frozenset[str] = frozenset(), *, depth: int = 0
+) -> None:
     """Convert every element now: what cannot be converted would else fail while the file is being written.
 
     Private elements that will be dropped may be damaged.
     """
+    if depth > DEEPEST:
+        raise DicomRefusal(
+            header.path,
+            tag="a sequence",
+            found=f"nested more than {DEEPEST} times",
+            needed="sequences as DICOM objects have them, a few levels deep",
+            cure="export the series again: this file was made to do harm, or is damaged",
+        )
     for tag in sorted(dataset.keys()):
         if tag.is_private and _creator(dataset, tag) not in kept:
             continue
         for item in _items(dataset, tag, header):
-            check_elements(item, header, kept)
+            check_elements(item, header, kept, depth=depth + 1)
 
 
 def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Dataset]:

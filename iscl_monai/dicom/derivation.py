@@ -91,7 +91,8 @@ class Derivation:
     def uid(self, role: str, source: str) -> str:
         """A UID that is the same whenever the same source is processed in the same way (PS3.5 B.2, ``2.25.``)."""
         settings = [f"{name}={value}" for name, value in sorted(self.parameters.items())]
-        named = [role, source, self.kind, self.model, self.version, self.weights_digest, *settings]
+        made_by = [self.model, self.version, self.weights_digest, __version__, *sorted(self.keep_private)]
+        named = [role, source, self.kind, *made_by, *settings]
         return f"2.25.{uuid.uuid5(NAMESPACE, repr(named)).int}"
 
     def story(self) -> str:

@@ -17,6 +17,7 @@ from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced import EnhancedImage, image_of, load_header
 from iscl_monai.dicom.enhanced_derive import derive_enhanced
 from iscl_monai.dicom.extent import PIXEL_DATA
+from iscl_monai.dicom.headers import refusing_malformed
 from iscl_monai.dicom.write import changed_on_disk, first_difference, not_written
 from iscl_monai.durable import PARTIAL, sync_folder
 from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal
@@ -57,7 +58,8 @@ class EnhancedWriter:
         self._path = folder / f"{number:05d}.dcm"
         self._partial = folder / f".{self._path.name}.{os.getpid()}{PARTIAL}"
         length = _value_length(image, self._dtype)
-        self._derived = derive_enhanced(dataset, image, derivation, encoded_bytes=encoded_bytes)
+        with refusing_malformed(image.path):
+            self._derived = derive_enhanced(dataset, image, derivation, encoded_bytes=encoded_bytes)
         self._digest = hashlib.sha256()
         self._file = self._open()
         try:

@@ -14,6 +14,7 @@ from pydicom.uid import UID
 from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, SliceHeader, read_header
 from iscl_monai.errors import DicomRefusal
 
+LOCALIZER = "localizer (scout)"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -103,7 +104,7 @@ def find_series(root: Path | str) -> FoundSeries:
     groups: dict[tuple[str, str], list[SliceHeader]] = {}
     skipped: list[Skipped] = []
     multiframe: list[SliceHeader] = []
-    for path in _files(root):
+    for path in _files(root, skipped):
         header = _examine(path)
         if isinstance(header, Skipped):
             skipped.append(header)
@@ -178,12 +179,24 @@ def _title(series: SeriesFiles) -> str:
     return f"{series.description or 'no description'}, {len(series.files)} files"
 
 
-def _files(root: Path) -> Iterator[Path]:
-    if root.is_file():
+def _files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    """Every file below, links followed, each folder once; folders that cannot be opened count as damaged."""
+    if not root.is_dir():
         yield root
         return
+
+    def unreadable(error: OSError) -> None:
+        folder = Path(error.filename or root)
+        skipped.append(Skipped(folder, f"cannot be opened ({error.strerror or error})", damaged=True))
+
+    visited: set[str] = set()
     # Sorted, so that the same folder gives the same answer on every file system.
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=unreadable, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
         folders.sort()
         for name in sorted(names):
             yield Path(folder) / name
@@ -204,6 +217,8 @@ def _as_series(headers: list[SliceHeader]) -> SeriesFiles:
 
 
 def _examine(path: Path) -> SliceHeader | Skipped:
+    if path.exists() and not path.is_file():
+        return Skipped(path, "not a regular file")  # a pipe would wait for ever
     try:
         header = read_header(path)
     except InvalidDicomError:
@@ -245,7 +260,7 @@ def _reason_to_skip(header: SliceHeader) -> str:
     if header.modality not in ("CT", "") or (not header.modality and header.sop_class != CT_IMAGE_STORAGE):
         return f"Modality {header.modality or 'absent'} ({header.sop_class_name}), not CT"
     if header.sop_class in MULTIFRAME_CT:
-        return "localizer (scout)" if header.flavour == "LOCALIZER" else ""
+        return LOCALIZER if header.flavour == "LOCALIZER" else ""
     if header.frames > 1:
         return f"multi-frame {header.sop_class_name}, not Enhanced CT"
     if header.sop_class not in (CT_IMAGE_STORAGE, ""):

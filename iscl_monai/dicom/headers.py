@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from pydicom.uid import UID
+
+from iscl_monai.errors import DicomRefusal, Refusal
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -50,6 +54,27 @@ KEYWORDS = [
     "KVP",
     "SeriesDescription",
 ]
+
+
+@contextmanager
+def refusing_malformed(path: object) -> Iterator[None]:
+    """Turn what pydicom raises for elements of a wrong VR or value, which may be nearly anything, into a refusal.
+
+    Raises:
+        DicomRefusal: naming the file; refusals from inside come through as they are.
+    """
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:
+        raise DicomRefusal(
+            path,
+            tag="an element",
+            found=f"malformed ({type(error).__name__}: {' '.join(str(error).split())[:160]})",
+            needed="the value representation that DICOM gives it",
+            cure="export the series again",
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pydicom
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
-from iscl_monai.dicom.headers import SliceHeader
+from iscl_monai.dicom.headers import SliceHeader, header_of, refusing_malformed
 from iscl_monai.errors import DicomRefusal
 
 OF_STORED_VALUES = ("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
@@ -126,7 +126,16 @@ def load_slice(header: SliceHeader) -> tuple[StoredSlice, pydicom.FileDataset]:
             needed="the file that was there when the folder was searched",
             cure="copy it again",
         ) from error
-    return _slice_of(header, dataset, _decode(header, dataset)), dataset
+    with refusing_malformed(header.path):
+        if header_of(header.path, dataset) != header:
+            raise DicomRefusal(
+                header.path,
+                tag="file",
+                found="another one than when the folder was searched",
+                needed="a folder that nobody changes meanwhile",
+                cure="wait until it is complete, and start again",
+            )
+        return _slice_of(header, dataset, _decode(header, dataset)), dataset
 
 
 def stream_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredSlice]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import FileDataset
 
+from iscl_monai.dicom.headers import refusing_malformed
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.errors import DicomRefusal
 
@@ -54,11 +55,12 @@ class ResidualWriter(SeriesWriter):
                 needed=f"at most {np.iinfo(np.int16).max} steps",
                 cure="leave --save-residual out",
             )
-        for keyword in NOT_OF_A_DIFFERENCE:
-            if keyword in dataset:
-                delattr(dataset, keyword)
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
-        dataset.PixelRepresentation = 1
-        dataset.RescaleIntercept = 0
-        dataset.WindowCenter, dataset.WindowWidth = 0, SHOWN_HU
+        with refusing_malformed(self.headers[index].path):
+            for keyword in NOT_OF_A_DIFFERENCE:
+                if keyword in dataset:
+                    delattr(dataset, keyword)
+            dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+            dataset.PixelRepresentation = 1
+            dataset.RescaleIntercept = 0
+            dataset.WindowCenter, dataset.WindowWidth = 0, SHOWN_HU
         return self.write(index, dataset, removed.astype(np.int16))

@@ -12,6 +12,9 @@ from iscl_monai.errors import DicomRefusal
 DIRECTION_TOLERANCE = 1e-3
 """How far direction cosines may be from unit length, from orthogonal, and from those of another slice."""
 
+SLOPES = (1e-4, 1e3)
+"""HU per stored unit of CT images: 1 nearly always, 0.1 or so for some; beyond, values have lost all meaning."""
+
 EXPORT_AGAIN = "export the series again from the scanner or PACS, with this element"
 
 
@@ -108,12 +111,12 @@ def _check_pixels(header: SliceHeader) -> None:
 
 def check_rescale(header: SliceHeader) -> None:
     """Refuse stored values that do not become Hounsfield units; see :func:`check_slice`."""
-    if header.slope is None or header.slope == 0:
+    if header.slope is None or not SLOPES[0] <= abs(header.slope) <= SLOPES[1]:
         raise DicomRefusal(
             header.path,
             tag="RescaleSlope",
             found=_shown(header.slope),
-            needed="a number other than 0",
+            needed=f"a number of {SLOPES[0]:g} to {SLOPES[1]:g} HU per stored unit",
             cure=EXPORT_AGAIN,
         )
     if header.intercept is None:

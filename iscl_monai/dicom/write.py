@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.derive import derive_header, slice_identity
-from iscl_monai.dicom.headers import SliceHeader, read_header
+from iscl_monai.dicom.headers import SliceHeader, read_header, refusing_malformed
 from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
 from iscl_monai.dicom.series import CTSeries
 from iscl_monai.durable import whole_folder, write_file
@@ -51,11 +51,13 @@ class SeriesWriter:
             DicomRefusal: a source that cannot be copied.
             OutputRefusal: a file that cannot be written, or does not hold what was written.
         """
-        derived = derive_header(dataset, self.headers[index], self.derivation, series_identity=self.series_identity)
-        set_pixels(derived, stored)
+        header = self.headers[index]
+        with refusing_malformed(header.path):
+            derived = derive_header(dataset, header, self.derivation, series_identity=self.series_identity)
+            set_pixels(derived, stored)
         derived.preamble = b"\0" * 128  # the source's may hold anything
         path = self.folder / f"{index + 1:05d}.dcm"
-        write_and_verify(derived, path, source=self.headers[index].path)
+        write_and_verify(derived, path, source=header.path)
         return path
 
 

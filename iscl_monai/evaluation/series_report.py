@@ -172,7 +172,7 @@ def write_series_report(
         provenance_html(made_with),
     )
     with whole_file(Path(path)) as file:
-        file.write(page_html(TITLE, "\n".join(filter(None, body))).encode())
+        file.write(page_html(TITLE, "\n".join(filter(None, body))).encode("utf-8", "backslashreplace"))
     return Path(path)
 
 

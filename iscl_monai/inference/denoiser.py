@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +51,13 @@ class ModelIdentity:
         """
         try:
             digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-            version = str(json.loads(metadata.read_text(encoding="utf-8"))["version"])
+            version = json.loads(metadata.read_text(encoding="utf-8"))["version"]
+            if not isinstance(version, str) or not re.fullmatch(r"[\w.+-]{1,32}", version, re.ASCII):
+                raise ValueError(f"version {str(version)[:40]!r}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointRefusal(
                 f"{weights} or {metadata}: {error}",
-                allowed="a weights file, and a metadata.json with a version",
+                allowed="a weights file, and a metadata.json with a version such as 0.1.0",
                 cure="give the folder of a trained bundle",
             ) from error
         return cls("ISCL", version, digest)
@@ -252,7 +255,9 @@ def _device(name: str | torch.device) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigRefusal(f"device {name}", allowed="auto, cpu, cuda, cuda:1 ...", cure="choose one") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigRefusal(f"device {name}", allowed="auto, cpu, cuda, cuda:1 ...", cure="choose one")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigRefusal(
             f"device {name} without a usable GPU ({os.environ.get('CUDA_VISIBLE_DEVICES', 'no CUDA driver found')})",
             allowed="auto or cpu on this machine",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iscl_monai.dicom import geometry, rules
 from iscl_monai.dicom.enhanced import EnhancedImage, open_enhanced
-from iscl_monai.dicom.find import FoundSeries, Skipped, find_series
+from iscl_monai.dicom.find import LOCALIZER, FoundSeries, Skipped, find_series
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.images import is_image_file
 from iscl_monai.errors import DicomRefusal
@@ -171,18 +171,24 @@ def _check_identity(header: SliceHeader) -> None:
 
 
 def _may_lack_a_slice(headers: Sequence[SliceHeader], found: FoundSeries) -> DicomRefusal | None:
-    """A damaged file that says it belongs to the series, or says nothing and lies beside it, may be a slice of it."""
+    """A file that is set aside though it may be a slice of the series.
+
+    That is one of the same SeriesInstanceUID that is no scout; and a damaged one that says nothing, beside the series,
+    or a folder that cannot be opened, anywhere.
+    """
     if headers[0].sop_class in MULTIFRAME_CT:
         return None
     folders = {header.path.parent for header in headers}
     for one in found.skipped:
-        if one.damaged and (one.series_uid == headers[0].series_uid if one.series_uid else one.path.parent in folders):
+        same = one.series_uid == headers[0].series_uid != "" and one.reason != LOCALIZER
+        nameless = one.damaged and not one.series_uid and (one.path.parent in folders or one.path.is_dir())
+        if same or nameless:
             return DicomRefusal(
                 headers[0].path,
                 tag="SeriesInstanceUID",
-                found=f"of a series that may be incomplete: {one.path} is damaged",
+                found=f"of a series that may be incomplete: {one.path} is set aside ({one.reason})",
                 needed="every slice of the series",
-                cure="copy the damaged file again from the source, or take it out of the folder",
+                cure="copy that file again from the source if it is damaged, or take it out of the folder",
             )
     return None
 
@@ -190,8 +196,8 @@ def _may_lack_a_slice(headers: Sequence[SliceHeader], found: FoundSeries) -> Dic
 def _damaged(skipped: Skipped) -> DicomRefusal:
     return DicomRefusal(
         skipped.path,
-        tag="header",
-        found=skipped.reason,
+        tag="file",
+        found=f"damaged: {skipped.reason}",
         needed="a DICOM file that can be read to its end",
         cure="it may be a slice of a series: copy it again from the source, or take it out of the folder",
     )

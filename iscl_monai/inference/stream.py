@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced_write import EnhancedWriter
@@ -97,8 +97,7 @@ class _Series:
         source, dataset = load_slice(self.headers[index])
         after = source.changed(self.denoiser.change_hu(source.hu()))
         if self.residual_writer is not None:
-            again = pydicom.dcmread(self.headers[index].path)
-            self.residual_writer.write_residual(index, again, source.stored, after)
+            self.residual_writer.write_residual(index, copy.deepcopy(dataset), source.stored, after)
         self.writer.write(index, dataset, after)
         return _seen(index, source, after)
 
