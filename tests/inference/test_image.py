@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import tempfile
 import warnings
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_the_residual_is_what_was_taken_away(denoiser: Denoiser, tmp_path: Path,
     np.testing.assert_array_equal(removed.affine, before.affine)
     np.testing.assert_allclose(removed.get_fdata(), before.get_fdata() - after.get_fdata(), rtol=0, atol=1e-4)
     assert DISCLAIMER in bytes(removed.header["descrip"]).decode()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_header_with_a_wrong_size_in_it_keeps_its_geometry(denoiser: Denoiser, tmp_path: Path, order: str) -> None:
+    """Its text lies where that kind of header has it, whatever the number says; readers mend the number."""
+    made = Nifti(order=order)
+    path = made.write(tmp_path / "in.nii")
+    header = struct.pack(order + "i", 349) + made.header()[4:]
+    path.write_bytes(header + path.read_bytes()[len(header) :])
+    denoise(path, tmp_path / "out.nii", denoiser=denoiser)
+    check_header(header, (tmp_path / "out.nii").read_bytes()[: len(header)], 1)
 
 
 # --- what is refused --------------------------------------------------------------------------------
