@@ -179,3 +179,22 @@ def test_whoever_stops_listening_does_not_change_the_outcome(tmp_path: Path, bun
         told = run.stderr.read()
     assert run.returncode == 0, told
     assert (tmp_path / "out" / "00005.dcm").is_file()
+
+
+@pytest.mark.parametrize("report", [False, True])
+def test_a_series_that_proves_damaged_is_set_aside_whole(tmp_path: Path, bundle: Path, report: bool) -> None:
+    scan(tmp_path / "in" / "good", description="good")
+    cut = sorted(scan(tmp_path / "in" / "bad", description="bad").iterdir())[3]
+    cut.write_bytes(cut.read_bytes()[:-100])  # the header is whole, so this shows only when pixels are read
+    words = ["denoise", str(tmp_path / "in"), str(tmp_path / "out"), "--bundle", str(bundle)]
+    words += ["--report"] * report
+    assert CliRunner().invoke(app, words).exit_code == 2
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(app, [*words, "--skip-refused"])
+    assert done.exit_code == 0, done.output
+    assert "denoised: good, 5 slices" in done.output
+    assert f"refused: {cut}" in done.output
+    (made,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
+    assert made.name.endswith("good")
+    assert len(list(made.iterdir())) == 5
+    assert (tmp_path / "out" / "report.html").is_file() == report
