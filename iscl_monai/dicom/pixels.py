@@ -180,7 +180,7 @@ def _other_count(path: object, found: str, count: int) -> DicomRefusal:
 
 def _slice_of(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]) -> StoredSlice:
     stored, stored_range = _within_bits(header, dataset, stored)
-    padding_range = _padding_range(dataset, stored.dtype)
+    padding_range = _padding_range(header, dataset, stored.dtype)
     padded: npt.NDArray[np.bool_] | None = None
     if padding_range is not None:
         padded = (stored >= padding_range[0]) & (stored <= padding_range[1])
@@ -252,22 +252,37 @@ def _within_bits(
     )
 
 
-def _padding_range(dataset: pydicom.Dataset, dtype: np.dtype[np.integer]) -> tuple[int, int] | None:
-    first = _stored_value(dataset, "PixelPaddingValue", dtype)
+def _padding_range(
+    header: SliceHeader, dataset: pydicom.Dataset, dtype: np.dtype[np.integer]
+) -> tuple[int, int] | None:
+    first = _stored_value(header, dataset, "PixelPaddingValue", dtype)
     if first is None:
         return None
-    last = _stored_value(dataset, "PixelPaddingRangeLimit", dtype)
+    last = _stored_value(header, dataset, "PixelPaddingRangeLimit", dtype)
     last = first if last is None else last
     return min(first, last), max(first, last)
 
 
-def _stored_value(dataset: pydicom.Dataset, keyword: str, dtype: np.dtype[np.integer]) -> int | None:
+def _stored_value(
+    header: SliceHeader, dataset: pydicom.Dataset, keyword: str, dtype: np.dtype[np.integer]
+) -> int | None:
     """A stored value as the pixels would hold it: writers mix up US and SS, so only its bits count."""
-    value = dataset.get(keyword)
-    if isinstance(value, bytes):  # VR UN
-        value = int.from_bytes(value[:2], "little") if dataset.original_encoding[1] else None
-    if not isinstance(value, int):
+    try:
+        value = dataset.get(keyword)
+    except Exception as error:  # pydicom converts on access, and a malformed element may raise nearly anything
+        value = _one_line(error)
+    if isinstance(value, bytes) and len(value) == 2:  # VR UN
+        value = int.from_bytes(value, "little" if dataset.original_encoding[1] else "big")
+    if value is None or value == "" or value == b"":
         return None
+    if not isinstance(value, int):  # to leave it out would make tissue of padding
+        raise DicomRefusal(
+            header.path,
+            tag=keyword,
+            found=str(value)[:80],
+            needed="one stored value, or no such element",
+            cure="export the series again, or remove that element",
+        )
     return int(np.array(value & ((1 << 8 * dtype.itemsize) - 1)).astype(f"u{dtype.itemsize}").astype(dtype))
 
 

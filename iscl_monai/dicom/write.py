@@ -88,7 +88,9 @@ def write_and_verify(dataset: Dataset, path: Path, *, source: object) -> None:
         )
     except Exception as error:  # pydicom's writers raise whatever the value makes them raise
         raise not_written(path, error, source) from error
-    if (difference := first_difference(dataset, pydicom.dcmread(path))) is not None:
+    with refusing_malformed(source):
+        difference = first_difference(dataset, pydicom.dcmread(path))
+    if difference is not None:
         raise changed_on_disk(path, difference, source)
 
 
