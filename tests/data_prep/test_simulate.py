@@ -281,7 +281,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dose", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "example" in text
+    assert "Example" in text
     assert "--fraction 0.1" in text
 
 
