@@ -60,6 +60,56 @@ def workshop(destination: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def resumable_folder(destination: Path, identity: str) -> Iterator[Path]:
+    """As :func:`whole_folder`, but what an interrupted run left is found again by the next run of the same work.
+
+    Args:
+        destination: absent, or an empty folder.
+        identity: letters and digits that tell this work from any other; what other work left is removed.
+
+    Yields:
+        A hidden folder beside the destination. Files in it must appear whole (:func:`finished_file`).
+
+    Raises:
+        OutputRefusal: when there is something at the destination, or another run is writing it.
+    """
+    check_free(destination)
+    partial = destination.with_name(f".{destination.name}.{identity}{PARTIAL}")
+    with _told_in_one_line(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(destination, but=partial)
+        partial.mkdir(exist_ok=True)
+        lock = _lock(partial, wait=False)
+    for unfinished in partial.glob(f"*{PARTIAL}"):
+        unfinished.unlink()
+    try:
+        yield partial
+        with _told_in_one_line(destination):
+            sync_folder(partial)
+            partial.rename(destination)
+            sync_folder(destination.parent)
+    except BaseException:
+        with suppress(OSError):  # nothing was finished, or it is worth keeping
+            partial.rmdir()
+        raise
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def finished_file(path: Path) -> Iterator[Path]:
+    """Another name to write a file under, which gets its own when the block ends well."""
+    unfinished = path.with_name(f"{path.name}{PARTIAL}")
+    unfinished.unlink(missing_ok=True)
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
 def move_into_place(files: Mapping[Path, Path]) -> None:
     """Give finished files their names, the last one last; none of the names may be taken.
 
@@ -167,23 +217,29 @@ def _locked_folder(destination: Path) -> tuple[Path, int]:
             os.close(lock)  # before it was locked, another run took it for a leftover
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, *, wait: bool = True) -> int:
     """Hold a lock for as long as this process lives: what is not locked is a leftover."""
     if sys.platform == "win32":
         return os.open(os.devnull, os.O_RDONLY)
     import fcntl
 
     handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
     return handle
 
 
-def _remove_leftovers(destination: Path) -> None:
+def _remove_leftovers(destination: Path, *, but: Path | None = None) -> None:
     if sys.platform == "win32":
         return
     import fcntl
 
     for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
+        if leftover == but:
+            continue
         # No folder, gone meanwhile, another user's, or being written by another run.
         with suppress(NotADirectoryError, FileNotFoundError, PermissionError, BlockingIOError):
             handle = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)

@@ -19,6 +19,11 @@ def dose(
     ] = None,
     average: Annotated[int, typer.Option(help="Average so many neighbouring slices first.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed gives another noise.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slices worked on at the same time.  [default: the CPU cores]", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda where torch has a GPU.")] = "cpu",
     series_uid: Annotated[
         str | None, typer.Option(metavar="UID", help="Which series, when SOURCE holds several.")
     ] = None,
@@ -35,7 +40,7 @@ def dose(
 
         python -m data_prep dose scan/ noisy/ --fraction 0.1 --average 3
     """
-    from data_prep.simulate import simulate_series
+    from data_prep.dose.series import simulate_series
 
     with progress_bar("slices") as progress:
         written = simulate_series(
@@ -46,6 +51,8 @@ def dose(
             series_uid=series_uid,
             seed=seed,
             average=average,
+            workers=workers,
+            device=device,
             progress=progress,
         )
-    typer.echo(written)
+    typer.echo(written.folder)

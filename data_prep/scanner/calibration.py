@@ -1,0 +1,207 @@
+"""The virtual scanner that explains the noise of a real scan: its photons and its kernel, both measured on the scan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_prep.scanner.exposure import Exposure
+from data_prep.scanner.geometry import FanBeam
+from data_prep.scanner.kernel import Kernel, hann, ram_lak
+from data_prep.scanner.projector import Backend
+from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, noise_power
+from data_prep.scanner.virtual import VirtualScanner
+from iscl_monai.errors import ConfigRefusal, ImageRefusal
+from iscl_monai.quality.noise import FEWEST_VOXELS, QUIETEST_PERCENT, SOFT_TISSUE_HU
+
+Image = NDArray[np.float32]
+
+SLICES = 6
+"""Slices to calibrate on, spread over the series."""
+
+_TRIAL = 1e5
+_LEAST_NOISE_HU = 0.5  # rounding to integers alone makes 0.3
+_PATCHES = 64
+_FEWEST_PATCHES = 4
+# Anatomy shows below this many cycles in a patch, noise above; lower, the kernel is taken to be flat.
+_LOWEST_RING = 3
+
+
+def spread(planes: Sequence[Image]) -> list[int]:
+    """Indices of a few slices throughout a series, out of those that show soft tissue.
+
+    Args:
+        planes: HU (row, column) each.
+
+    Raises:
+        ImageRefusal: if none does.
+    """
+    tissue = [index for index, plane in enumerate(planes) if soft_tissue(plane).sum() >= FEWEST_VOXELS]
+    if not tissue:
+        raise no_soft_tissue()
+    chosen = np.linspace(0, len(tissue) - 1, min(SLICES, len(tissue))).round().astype(int)
+    return [tissue[index] for index in chosen]
+
+
+def soft_tissue(image_hu: Image) -> NDArray[np.bool_]:
+    """True where a voxel lies in ``SOFT_TISSUE_HU``."""
+    inside: NDArray[np.bool_] = (image_hu >= SOFT_TISSUE_HU[0]) & (image_hu <= SOFT_TISSUE_HU[1])
+    return inside
+
+
+def calibrated(
+    planes: Sequence[Image],
+    *,
+    spacing_mm: float,
+    tube_current: Sequence[float] | None = None,
+    exposure: Exposure | None = None,
+    backend: Backend = "auto",
+    device: str | torch.device = "cpu",
+) -> VirtualScanner:
+    """Find the scanner whose noise has the texture and the strength of a scan's own.
+
+    Texture: the noise power spectrum of the scan's flattest patches over that of noise reconstructed with the bare
+    ramp, at the same places; its root is the kernel's window. Strength: the mode, over soft tissue, of the local
+    standard deviation relative to what the anatomy lets expect, in the scan and in simulated noise alike.
+
+    Args:
+        planes: full-dose HU (row, column), a few slices (:func:`spread`).
+        spacing_mm: distance of pixels.
+        tube_current: of each slice over the mean of the series; None: constant.
+        exposure: what is assumed beside the number of photons; None: the defaults of :class:`Exposure`.
+        backend: see :func:`data_prep.scanner.projector.chosen_backend`.
+        device: where torch computes.
+
+    Returns:
+        The scanner. Its kernel is a Hann window where too few flat patches were found to measure one.
+
+    Raises:
+        ImageRefusal: if no soft tissue is found, or it has no noise.
+    """
+    _refuse_without_noise(planes)
+    currents = [1.0] * len(planes) if tube_current is None else list(tube_current)
+    start = replace(exposure or Exposure(photons=_TRIAL), photons=_TRIAL)
+    geometry = FanBeam.around(max(planes[0].shape), spacing_mm)
+    scanner = VirtualScanner(geometry=geometry, exposure=start, kernel=ram_lak(), backend=backend, device=device)
+    # The fit needs a spectrum's shape only; the strength follows, with the kernel that was found.
+    scanner = replace(scanner, kernel=_fitted_kernel(planes, currents, scanner))
+    for _ in range(2):  # once would do without electronic noise, which does not follow the number of photons
+        scanner = _rescaled(scanner, _strength(planes, currents, scanner))
+    return scanner
+
+
+def with_noise(
+    planes: Sequence[Image],
+    *,
+    spacing_mm: float,
+    noise_hu: float,
+    exposure: Exposure | None = None,
+    backend: Backend = "auto",
+    device: str | torch.device = "cpu",
+) -> VirtualScanner:
+    """Find the scanner that would give noise-free images a certain noise.
+
+    Args:
+        planes: HU (row, column), a few slices without noise.
+        spacing_mm: distance of pixels.
+        noise_hu: wanted 10th percentile of the standard deviation over soft tissue.
+        exposure: as for :func:`calibrated`.
+        backend: likewise.
+        device: likewise.
+
+    Raises:
+        ConfigRefusal: if ``noise_hu`` is not positive.
+        ImageRefusal: if no soft tissue is found.
+    """
+    if not 0 < noise_hu < math.inf:
+        raise ConfigRefusal(
+            f"full-dose noise of {noise_hu} HU",
+            allowed="a positive standard deviation in HU",
+            cure="give full_dose_noise_hu, e.g. 10; an image without noise of its own has no dose to reduce",
+        )
+    tissues = [soft_tissue(plane) for plane in planes]
+    if not any(tissue.any() for tissue in tissues):
+        raise no_soft_tissue()
+    scanner = VirtualScanner(
+        geometry=FanBeam.around(max(planes[0].shape), spacing_mm),
+        exposure=replace(exposure or Exposure(photons=_TRIAL), photons=_TRIAL),
+        kernel=hann(0.5 / spacing_mm),
+        backend=backend,
+        device=device,
+    )
+    for _ in range(4):  # electronic noise makes it converge instead of hit
+        sigma = [scanner.expected_sigma_hu(plane)[tissue] for plane, tissue in zip(planes, tissues, strict=True)]
+        found_hu = float(np.percentile(np.concatenate(sigma), QUIETEST_PERCENT))
+        scanner = _rescaled(scanner, noise_hu / found_hu)
+    return scanner
+
+
+def _refuse_without_noise(planes: Sequence[Image]) -> None:
+    """A drawing, or a scan denoised to death, has no dose that could be told."""
+    measured = []
+    for plane in planes:
+        mean_hu, sigma_hu = local_mean_and_sigma(plane)
+        measured.append(sigma_hu[soft_tissue(mean_hu)])
+    found = np.concatenate(measured)
+    if found.size < FEWEST_VOXELS:
+        raise no_soft_tissue()
+    if not np.median(found) > _LEAST_NOISE_HU:
+        raise ImageRefusal(
+            f"soft tissue with {np.median(found):.2g} HU of noise",
+            allowed=f"a scan with noise of its own, more than {_LEAST_NOISE_HU} HU, from which its dose can be told",
+            cure="take the original reconstruction, or give full_dose_noise_hu",
+        )
+
+
+def _rescaled(scanner: VirtualScanner, ratio: float) -> VirtualScanner:
+    """The scanner with ``ratio`` times the noise."""
+    return replace(scanner, exposure=replace(scanner.exposure, photons=scanner.exposure.photons / ratio**2))
+
+
+def _fitted_kernel(planes: Sequence[Image], currents: Sequence[float], scanner: VirtualScanner) -> Kernel:
+    """The window that turns the bare ramp's noise into the scan's."""
+    rng = np.random.default_rng(0)
+    seen, simulated = [], []
+    for plane, current in zip(planes, currents, strict=True):
+        places = flat_patches(plane, scanner.expected_sigma_hu(plane, tube_current=current), _PATCHES)
+        if places:
+            noise_hu = scanner.own_noise(plane, rng, tube_current=current)
+            seen += [plane[place] for place in places]
+            simulated += [noise_hu[place] for place in places]
+    spacing_mm = scanner.geometry.spacing_mm
+    if len(seen) < _FEWEST_PATCHES:
+        return hann(0.5 / spacing_mm)
+    frequencies, scan_power = noise_power(seen, spacing_mm)
+    _, bare_power = noise_power(simulated, spacing_mm)
+    window = np.sqrt(scan_power[_LOWEST_RING:] / bare_power[_LOWEST_RING:])
+    window /= window[0]
+    points = [0.0, *frequencies[_LOWEST_RING:].tolist()]
+    return Kernel(name="fitted", frequencies_per_mm=tuple(points), window=(1.0, *window.tolist()))
+
+
+def _strength(planes: Sequence[Image], currents: Sequence[float], scanner: VirtualScanner) -> float:
+    """The scan's noise over the scanner's."""
+    rng = np.random.default_rng(1)
+    seen, simulated = [], []
+    for plane, current in zip(planes, currents, strict=True):
+        expected_hu = scanner.expected_sigma_hu(plane, tube_current=current)
+        mean_hu, sigma_hu = local_mean_and_sigma(plane)
+        _, noise_hu = local_mean_and_sigma(scanner.own_noise(plane, rng, tube_current=current))
+        tissue = soft_tissue(mean_hu)
+        seen.append((sigma_hu / expected_hu)[tissue])
+        simulated.append((noise_hu / expected_hu)[tissue])
+    return mode(np.concatenate(seen)) / mode(np.concatenate(simulated))
+
+
+def no_soft_tissue() -> ImageRefusal:
+    """What to say of an image that shows none."""
+    return ImageRefusal(
+        "a volume without soft tissue",
+        allowed=f"a CT volume in HU with voxels between {SOFT_TISSUE_HU[0]:g} and {SOFT_TISSUE_HU[1]:g}",
+        cure="check that the values are Hounsfield units",
+    )
