@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data_prep.commands.progress import progress_bar
+from iscl_monai.errors import ConfigRefusal
+
+if TYPE_CHECKING:
+    from data_prep.dose.archive import TableRequest
+
+TABLES = (".parquet", ".csv")
 
 
 def dose(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder with one CT series.")],
-    destination: Annotated[Path, typer.Argument(metavar="DESTINATION", help="Folder to make.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder with one CT series, NIfTI file, or table of series.")
+    ],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DESTINATION", help="Folder to make; for NIfTI a name that ends so.")
+    ],
     fraction: Annotated[float, typer.Option(help="Dose over the scan's, e.g. 0.25; 1 adds no noise.")],
     z_range: Annotated[
         tuple[float, float] | None, typer.Option(metavar="LO HI", help="Keep the slices at these positions (mm).")
     ] = None,
     average: Annotated[int, typer.Option(help="Average so many neighbouring slices first.")] = 1,
+    thickness: Annotated[
+        float | None, typer.Option(metavar="MM", help="Of a table: average thinner series to about this.")
+    ] = None,
+    body_part: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="Of a table: only this BodyPartExamined; repeatable.")
+    ] = None,
+    clean_below: Annotated[
+        float | None, typer.Option(metavar="HU", help="Of a table: only series with less noise than this.")
+    ] = None,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="Of a table: go on after a series that cannot be simulated.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Another seed gives another noise.")] = 0,
     workers: Annotated[
         int | None,
@@ -27,32 +50,109 @@ def dose(
     series_uid: Annotated[
         str | None, typer.Option(metavar="UID", help="Which series, when SOURCE holds several.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="Of one series: also write pictures and spectra of the noise.")
+    ] = None,
 ) -> None:
-    """Simulate a scan at a fraction of its dose, by adding the noise it would have had.
+    """Simulate scans at a fraction of their dose, by adding the noise they would have had.
 
-    The scan's own noise is measured; the added noise follows from it and from the anatomy: slices through shoulders
-    get more. The result is a new DICOM series, marked as simulated in ImageType, SeriesDescription and
-    DerivationDescription. The same arguments give the same files.
+    A virtual fan-beam scanner is fitted to the scan: its photons to the strength of the scan's noise, its kernel to the
+    texture. The noise of the photons that would be missing is reconstructed and added, so slices through shoulders get
+    more, and streaks appear where hardly any photon arrives. The result is a new DICOM series, marked as simulated in
+    ImageType, SeriesDescription and DerivationDescription. The same arguments give the same files; an interrupted run
+    goes on where it was.
 
-    Example, a pair of 3 mm series from 1 mm slices:
+    Given a table from `scan`, every full-dose series in it that is fit for training is simulated, and a table is
+    written that `split` can read.
+
+    Examples, a scan; a pair of 3 mm series from 1 mm slices; a NIfTI file; a whole archive:
+
+        python -m data_prep dose scan/ low/ --fraction 0.25 --report low.html
 
         python -m data_prep dose scan/ clean/ --fraction 1 --average 3
 
         python -m data_prep dose scan/ noisy/ --fraction 0.1 --average 3
+
+        python -m data_prep dose scan.nii.gz low.nii.gz --fraction 0.25
+
+        python -m data_prep dose table/ low/ --fraction 0.25 --thickness 3 --body-part CHEST
     """
+    common: dict[str, Any] = {"seed": seed, "workers": workers, "device": device}
+    given = {
+        "--z-range": z_range is not None,
+        "--average": average != 1,
+        "--series-uid": series_uid is not None,
+        "--thickness": thickness is not None,
+        "--body-part": bool(body_part),
+        "--clean-below": clean_below is not None,
+        "--skip-refused": skip_refused,
+        "--report": report is not None,
+    }
+    if source.suffix.lower() in TABLES or (source / "series.parquet").is_file():
+        from data_prep.dose.archive import TableRequest
+
+        _only(given, {"--thickness", "--body-part", "--clean-below", "--skip-refused"}, "a table")
+        request = TableRequest(
+            fraction=fraction,
+            thickness_mm=thickness,
+            body_parts=tuple(body_part or ()),
+            clean_below_hu=clean_below,
+            seed=common.pop("seed"),
+        )
+        _table(source, destination, request, skip_refused=skip_refused, **common)
+    elif source.name.lower().endswith((".nii", ".nii.gz")):
+        _only(given, set(), "a NIfTI file")
+        from data_prep.dose.nifti import simulate_volume
+
+        with progress_bar("slices") as progress:
+            typer.echo(simulate_volume(source, destination, fraction=fraction, progress=progress, **common))
+    else:
+        _only(given, {"--z-range", "--average", "--series-uid", "--report"}, "one series")
+        common |= {"series_uid": series_uid, "z_range_mm": z_range, "average": average}
+        _series(source, destination, fraction, report, common)
+
+
+def _only(given: dict[str, bool], allowed: set[str], what: str) -> None:
+    """Refuse options that would be ignored."""
+    for option in (name for name, is_given in given.items() if is_given and name not in allowed):
+        raise ConfigRefusal(
+            f"{option} for {what}", allowed=", ".join(sorted(allowed)) or "none of these", cure="leave it out"
+        )
+
+
+def _series(source: Path, destination: Path, fraction: float, report: Path | None, options: dict[str, Any]) -> None:
+    from data_prep.dose.nifti import is_nifti, simulate_series_as_volume
     from data_prep.dose.series import simulate_series
 
     with progress_bar("slices") as progress:
-        written = simulate_series(
-            source,
-            destination,
-            fraction=fraction,
-            z_range_mm=z_range,
-            series_uid=series_uid,
-            seed=seed,
-            average=average,
-            workers=workers,
-            device=device,
-            progress=progress,
+        if is_nifti(destination):
+            if report is not None:
+                raise ConfigRefusal("--report with a NIfTI file", allowed="a DICOM series", cure="leave it out")
+            typer.echo(simulate_series_as_volume(source, destination, fraction=fraction, progress=progress, **options))
+            return
+        made = simulate_series(source, destination, fraction=fraction, progress=progress, **options)
+    typer.echo(made.folder)
+    if made.scanner is not None:
+        typer.echo(
+            f"{made.slices} slices; noise of the scan {made.noise_hu:.1f} HU; kernel {made.scanner.kernel.name}, "
+            f"half at {made.scanner.kernel.half_per_mm:.2f}/mm; {100 * made.starved:.2g} % of the rays starved",
+            err=True,
         )
-    typer.echo(written.folder)
+    if report is not None and made.scanner is not None:
+        from data_prep.dose.report import write_dose_report
+
+        write_dose_report(made.simulation, report)
+        typer.echo(report)
+
+
+def _table(source: Path, destination: Path, request: TableRequest, **options: Any) -> None:
+    from data_prep.dose.archive import simulate_table, slices_to_simulate
+    from data_prep.table import read_table
+
+    with progress_bar("slices", slices_to_simulate(read_table(source), request)) as progress:
+        batch = simulate_table(source, destination, request=request, progress=progress, **options)
+    for refusal in batch.refused:
+        print(f"left out: {refusal}", file=sys.stderr)
+    told = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
+    typer.echo(f"{batch.made} series made; {told or 'none left out'}", err=True)
+    typer.echo(batch.table)

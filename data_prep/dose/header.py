@@ -16,7 +16,7 @@ from iscl_monai.dicom.derive import file_meta
 from iscl_monai.dicom.series import CTSeries
 
 if TYPE_CHECKING:
-    from data_prep.dose.series import Simulation
+    from data_prep.dose.simulation import Simulation
 
 RECIPE = "iscl_monai noise insertion, fan beam, version 2"
 

@@ -3,107 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
-from data_prep.dose.header import SimulationRecipe, derived_header, middle_slice, slice_identity
-from data_prep.dose.noise import OUTSIDE_HU, noise_source, scan_noise_hu
-from data_prep.scanner.calibration import calibrated, spread
+from data_prep.dose.header import SimulationRecipe, derived_header, middle_slice
+from data_prep.dose.simulation import Simulation, SliceNoise, check_request, read_scan
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
-from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.dicom.write import set_pixels, write_and_verify
 from iscl_monai.durable import check_free, finished_file, resumable_folder
-from iscl_monai.errors import ConfigRefusal, DicomRefusal
 from iscl_monai.inference.parallel import in_order, useful_workers
-
-Image = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceNoise:
-    """The noise to be added to one slice.
-
-    Args:
-        index: of the (averaged) slice.
-        mean_hu: the (averaged) scan, HU (row, column).
-        added_hu: HU (row, column), zero in padding.
-        starved: share of rays that were starved of photons.
-    """
-
-    index: int
-    mean_hu: Image
-    added_hu: Image
-    starved: float
-
-
-class Simulation:
-    """One series and the virtual scanner that explains its noise: gives the low-dose slices one by one.
-
-    Args:
-        series: the scan.
-        fraction: simulated dose over the scan's dose, in (0, 1]; 1 adds nothing.
-        average: so many neighbouring slices are averaged before noise is added; a remainder at the end is left out.
-        seed: decides the noise together with the fraction and each slice's SOP Instance UID.
-        device: where torch computes, if it does.
-
-    Raises:
-        ConfigRefusal: if an argument makes no sense.
-        DicomRefusal: pixels that are no squares, or slices to be averaged that do not lie above each other.
-        ImageRefusal: if no slice shows soft tissue with noise.
-    """
-
-    def __init__(
-        self, series: CTSeries, *, fraction: float, average: int = 1, seed: int = 0, device: str = "cpu"
-    ) -> None:
-        check_request(fraction, average)
-        _check_geometry(series, average)
-        self.series, self.fraction, self.seed = series, fraction, seed
-        self.groups = _groups(series, average)
-        self.names = [slice_identity(series, middle_slice(group)) for group in self.groups]
-        self.tube_current = _tube_current(series, self.groups)
-        self.noise_hu = 0.0
-        self.scanner = self._calibrated(device) if fraction < 1 else None
-
-    def _calibrated(self, device: str) -> VirtualScanner:
-        means = [self.mean_hu(index) for index in range(len(self.groups))]
-        chosen = spread(means)
-        self.noise_hu = scan_noise_hu(np.stack([means[index] for index in chosen]))
-        return calibrated(
-            [means[index] for index in chosen],
-            spacing_mm=self.series.pixel_spacing_mm[0],
-            tube_current=[self.tube_current[index] for index in chosen],
-            device=device,
-        )
-
-    def mean_hu(self, index: int) -> Image:
-        """The scan's (averaged) slice, HU (row, column)."""
-        mean: Image = self.series.hu[self.groups[index]].mean(axis=0)
-        return mean
-
-    def padding(self, index: int) -> NDArray[np.bool_]:
-        """True where any slice of a group shows nothing, whether the header says so or not."""
-        padding = self.series.hu[self.groups[index]] < OUTSIDE_HU
-        if self.series.padded is not None:
-            padding |= self.series.padded[self.groups[index]]
-        nothing: NDArray[np.bool_] = np.any(padding, axis=0)
-        return nothing
-
-    def noise(self, index: int) -> SliceNoise:
-        """What is added to a slice; safe to be called from several threads."""
-        mean_hu = self.mean_hu(index)
-        if self.scanner is None:
-            return SliceNoise(index=index, mean_hu=mean_hu, added_hu=np.zeros_like(mean_hu), starved=0.0)
-        rng = noise_source(self.seed, self.fraction, self.names[index])
-        added_hu, starved = self.scanner.added_noise(mean_hu, self.fraction, rng, tube_current=self.tube_current[index])
-        added_hu = np.where(self.padding(index), np.float32(0), added_hu)
-        return SliceNoise(index=index, mean_hu=mean_hu, added_hu=added_hu, starved=starved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +29,7 @@ class Simulated:
         series_uid: its Series Instance UID.
         slices: number of slices.
         noise_hu: noise of the scan, see :func:`data_prep.dose.scan_noise_hu`; None when none was added.
-        scanner: the virtual scanner; None when no noise was added.
+        simulation: what made it, for a closer look.
         starved: share of rays that were starved of photons, mean over slices simulated by this run.
     """
 
@@ -123,8 +37,13 @@ class Simulated:
     series_uid: str
     slices: int
     noise_hu: float | None
-    scanner: VirtualScanner | None
+    simulation: Simulation
     starved: float
+
+    @property
+    def scanner(self) -> VirtualScanner | None:
+        """The virtual scanner; None when no noise was added."""
+        return self.simulation.scanner
 
 
 def simulate_series(
@@ -185,87 +104,9 @@ def simulate_series(
         series_uid=recipe.series_uid(series),
         slices=len(simulation.groups),
         noise_hu=recipe.noise_hu,
-        scanner=simulation.scanner,
+        simulation=simulation,
         starved=float(np.mean(starved)) if starved else 0.0,
     )
-
-
-def read_scan(
-    source: Path,
-    *,
-    average: int = 1,
-    series_uid: str | None = None,
-    z_range_mm: tuple[float, float] | None = None,
-) -> CTSeries:
-    """Read what is to be simulated: averaging needs even steps, single slices may lie anywhere."""
-    return read_series(
-        source, series_uid=series_uid, geometry="volume" if average > 1 else "slices", z_range_mm=z_range_mm
-    )
-
-
-def check_request(fraction: float, average: int) -> None:
-    """Refuse arguments that make no sense before anything is read.
-
-    Raises:
-        ConfigRefusal: naming both.
-    """
-    if average < 1 or not 0 < fraction <= 1:
-        raise ConfigRefusal(
-            f"average={average}, fraction={fraction}",
-            allowed="average >= 1 and 0 < fraction <= 1",
-            cure="give e.g. fraction=0.25 and average=1",
-        )
-
-
-def _check_geometry(series: CTSeries, average: int) -> None:
-    """Refuse pixels that are no squares, and the average of slices that do not lie above each other."""
-    rows_mm, columns_mm = series.pixel_spacing_mm
-    if abs(rows_mm - columns_mm) > 1e-3 * rows_mm:
-        raise DicomRefusal(
-            series.files[0],
-            tag="PixelSpacing",
-            found=series.pixel_spacing_mm,
-            needed="square pixels, which the simulated scanner has",
-            cure="take another series",
-        )
-    step = series.affine_lps[:3, 2]
-    normal = np.cross(series.orientation[:3], series.orientation[3:])
-    drift_mm = float(np.linalg.norm(step - (step @ normal) * normal)) * (average - 1)
-    if drift_mm > rows_mm / 2:
-        raise DicomRefusal(
-            series.files[0],
-            tag="ImagePositionPatient",
-            found=f"{drift_mm:.2f} mm aside between slices to be averaged (gantry tilt)",
-            needed=f"at most half a pixel, {rows_mm / 2:.2f} mm",
-            cure="use average=1",
-        )
-
-
-def _groups(series: CTSeries, average: int) -> list[slice]:
-    """Neighbouring slices that become one."""
-    groups = [slice(i, i + average) for i in range(0, len(series.files) - average + 1, average)]
-    if not groups:
-        raise ConfigRefusal(
-            f"average={average} for {len(series.files)} slices",
-            allowed="no more than the series has slices",
-            cure="give a smaller average, or a wider z_range_mm",
-        )
-    return groups
-
-
-def _tube_current(series: CTSeries, groups: Sequence[slice]) -> list[float]:
-    """Charge of each group over the mean of all, as far as every header tells; else constant."""
-    charges = []
-    for file in series.files:
-        header = pydicom.dcmread(file, specific_tags=["XRayTubeCurrent", "Exposure"], stop_before_pixels=True)
-        # The exposure time may cover the whole helix, so the current alone is the better guide to a slice.
-        value = header.get("XRayTubeCurrent") or header.get("Exposure")
-        charges.append(float(value) if value else 0.0)
-    means = np.array([np.mean(charges[group]) for group in groups])
-    if min(charges) <= 0:
-        return [1.0] * len(groups)
-    relative: list[float] = (means / means.mean()).tolist()
-    return relative
 
 
 def _identity(simulation: Simulation, recipe: SimulationRecipe) -> str:

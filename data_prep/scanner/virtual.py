@@ -87,11 +87,23 @@ class VirtualScanner:
         white = rng.standard_normal(counts.shape, dtype=np.float32)
         return self._as_noise(np.sqrt(self.exposure.variance(counts)) * white, image_hu)
 
-    def expected_sigma_hu(self, image_hu: Image, *, tube_current: float = 1.0) -> Image:
-        """Standard deviation of :meth:`own_noise`, HU (row, column), from a part of the views."""
+    def expected_sigma_hu(self, image_hu: Image, *, tube_current: float = 1.0, added_at: float | None = None) -> Image:
+        """Standard deviation of :meth:`own_noise`, or of :meth:`added_noise`, from a part of the views.
+
+        Args:
+            image_hu: HU (row, column).
+            tube_current: of this slice over the mean of the series.
+            added_at: the fraction of the dose at which noise is added; None: the image's own noise.
+
+        Returns:
+            HU (row, column). Counts are taken for Gaussian, which for starved rays tells too little.
+        """
         few = self.geometry.coarser(views=max(1, self.geometry.views // 160))
         integrals = _interpolated(self.smooth_integrals(image_hu), self.geometry, few)
-        variance = self.exposure.variance(self.exposure.counts(integrals, few, tube_current=tube_current))
+        counts = self.exposure.counts(integrals, few, tube_current=tube_current)
+        variance = self.exposure.variance(counts)
+        if added_at is not None:
+            variance = self.exposure.added_variance(counts, added_at)
         # Independent noise in that many times more views averages out.
         share = np.float32(few.views / self.geometry.views)
         image = backproject_variance(variance, few, self.kernel, backend=self.backend)

@@ -171,7 +171,7 @@ def _picture_row(case: ReportCase, row: PictureRow) -> str:
     kind = "detail" if row.detail else "whole"
     return "".join(
         f'<figure class="{kind if place else f"{kind} first"}">'
-        f'<img src="{_png(picture, window)}" alt="{escape(f"{case.name}: {label}")}">'
+        f'<img src="{png_address(picture, window)}" alt="{escape(f"{case.name}: {label}")}">'
         f"<figcaption><b>{label}</b> {escape(window.name)}</figcaption></figure>\n"
         for place, (label, window, picture) in enumerate((*shown, removed))
     )
@@ -190,7 +190,7 @@ def _detail(image_hu: NDArray[Any]) -> tuple[slice, slice]:
     return slice(top, top + size), slice(left, left + size)
 
 
-def _png(image_hu: NDArray[np.float32], view: View) -> str:
+def png_address(image_hu: NDArray[np.float32], view: View) -> str:
     """A grey PNG of the window as a ``data:`` address."""
     grey = np.rint((view.window.to_network(image_hu) + 1) * 127.5).astype(np.uint8)
     held = io.BytesIO()

@@ -1,0 +1,178 @@
+"""Low-dose NIfTI volumes: made from a NIfTI volume, or from a DICOM series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.dose.noise import OUTSIDE_HU, noise_source
+from data_prep.dose.simulation import Simulation, check_request, read_scan
+from data_prep.scanner.calibration import calibrated, spread
+from data_prep.scanner.virtual import VirtualScanner
+from iscl_monai.dicom.images import NIFTI, open_nifti
+from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
+from iscl_monai.durable import check_free, move_into_place, workshop
+from iscl_monai.errors import ImageRefusal
+from iscl_monai.inference.parallel import in_order, useful_workers
+
+Stored = NDArray[Any]
+Progress = Callable[[int], object] | None
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether a name is that of a NIfTI file."""
+    return path.name.lower().endswith(NIFTI)
+
+
+def simulate_volume(
+    source: Path,
+    destination: Path,
+    *,
+    fraction: float,
+    seed: int = 0,
+    workers: int | None = None,
+    device: str = "cpu",
+    progress: Progress = None,
+) -> Path:
+    """Write a NIfTI volume as it would look at a fraction of its dose.
+
+    The header is copied but for its free text, which says that the image is simulated; values are rounded into the
+    file's own type. A slice's noise is decided by the seed, the fraction, the file's name and the slice's number.
+
+    Args:
+        source: ``.nii`` or ``.nii.gz``, CT in Hounsfield units, slices along the third axis.
+        destination: ``.nii`` or ``.nii.gz`` to make; appears only when complete and read back.
+        fraction: simulated dose over the scan's dose, in (0, 1].
+        seed: another seed gives another noise.
+        workers: slices worked on at the same time; None: the CPU cores.
+        device: where torch computes, if it does.
+        progress: called with the number of slices simulated since the last call.
+
+    Raises:
+        ConfigRefusal: if an argument makes no sense.
+        ImageRefusal: if this is no CT volume of square pixels with soft tissue.
+        OutputRefusal: if ``destination`` is taken or cannot be written.
+    """
+    check_request(fraction, 1)
+    check_free(destination)
+    volume = NiftiVolume(source)
+    scanner = _scanner_of(volume, device) if fraction < 1 else None
+
+    def work(item: tuple[int, Stored]) -> Stored:
+        index, stored = item
+        if scanner is None:
+            return stored
+        hu = volume.hu(stored)
+        rng = noise_source(seed, fraction, f"{source.name}|{index}")
+        added_hu, _ = scanner.added_noise(hu, fraction, rng)
+        return volume.changed(stored, np.where(hu < OUTSIDE_HU, 0, added_hu))
+
+    header = described(volume.header, _story(fraction), header_size=volume.header_size)
+    workers = workers or useful_workers("cpu", volume.count, (volume.rows, volume.columns))
+    slices = in_order(enumerate(volume.slices()), work, workers=workers)
+    return _written(destination, header, volume.dtype, slices, progress)
+
+
+def simulate_series_as_volume(
+    source: Path,
+    destination: Path,
+    *,
+    fraction: float,
+    average: int = 1,
+    series_uid: str | None = None,
+    z_range_mm: tuple[float, float] | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    device: str = "cpu",
+    progress: Progress = None,
+) -> Path:
+    """Write a DICOM series as a NIfTI volume, as it would look at a fraction of its dose.
+
+    The voxels are those of :func:`data_prep.dose.series.simulate_series`, as int16 Hounsfield units; padding is
+    written as the lowest of them.
+
+    Args:
+        source: as for :func:`data_prep.dose.series.simulate_series`, evenly spaced.
+        destination: ``.nii`` or ``.nii.gz`` to make; appears only when complete and read back.
+        fraction: simulated dose over the scan's dose, in (0, 1].
+        average: so many neighbouring slices are averaged before noise is added.
+        series_uid: the Series Instance UID to take.
+        z_range_mm: positions along the slice normal to keep.
+        seed: another seed gives another noise.
+        workers: slices worked on at the same time; None: the CPU cores.
+        device: where torch computes, if it does.
+        progress: called with the number of slices simulated since the last call.
+
+    Raises:
+        Refusal: as :func:`data_prep.dose.series.simulate_series`, and for uneven slices.
+    """
+    check_request(fraction, average)
+    check_free(destination)
+    series = read_scan(source, average=2, series_uid=series_uid, z_range_mm=z_range_mm)  # even, as any volume
+    simulation = Simulation(series, fraction=fraction, average=average, seed=seed, device=device)
+
+    def work(index: int) -> Stored:
+        noise = simulation.noise(index)
+        hu = np.where(simulation.padding(index), -1024, noise.mean_hu + noise.added_hu)
+        return np.rint(hu).clip(-1024, 32767).astype("<i2")
+
+    count = len(simulation.groups)
+    workers = workers or useful_workers("cpu", count, series.hu.shape[1:])
+    affine = series.affine_lps.copy()
+    affine[:, 3] += affine[:, 2] * (average - 1) / 2  # the middle of the first group
+    affine[:, 2] *= average
+    header = _header((series.hu.shape[2], series.hu.shape[1], count), affine, _story(fraction))
+    slices = in_order(range(count), work, workers=workers)
+    return _written(destination, header, np.dtype("<i2"), slices, progress)
+
+
+def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
+    """Calibrated on a few slices of the volume."""
+    columns_mm, rows_mm = (float(step) for step in open_nifti(volume.path).header.get_zooms()[:2])
+    if abs(rows_mm - columns_mm) > 1e-3 * rows_mm:
+        raise ImageRefusal(
+            f"{volume.path}: pixels of {rows_mm:g} x {columns_mm:g} mm",
+            allowed="square pixels, which the simulated scanner has",
+            cure="take another scan",
+        )
+    planes = [volume.hu(stored) for stored in volume.slices()]
+    return calibrated([planes[index] for index in spread(planes)], spacing_mm=rows_mm, device=device)
+
+
+def _story(fraction: float) -> str:
+    return f"SIMULATED {fraction:g} dose, iscl_monai. Not for diagnosis." if fraction < 1 else "iscl_monai data_prep"
+
+
+def _header(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], story: str) -> bytes:
+    """A NIfTI-1 header for int16 HU (column, row, slice)."""
+    # (row, column, slice) to LPS becomes (column, row, slice) to RAS.
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps[:, [1, 0, 2, 3]]
+    image = nibabel.Nifti1Image(np.empty((1, 1, 1), "<i2"), affine)  # type: ignore[no-untyped-call]
+    header = image.header
+    header.set_data_shape(shape)  # type: ignore[no-untyped-call]
+    header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    header.set_slope_inter(1, 0)  # type: ignore[no-untyped-call]
+    header["vox_offset"], header["descrip"] = 352, story.encode()
+    return bytes(header.binaryblock.ljust(352, b"\0"))
+
+
+def _written(
+    destination: Path, header: bytes, dtype: np.dtype[Any], slices: Iterator[Stored], progress: Progress
+) -> Path:
+    """Write all slices, read them again, and only then give the file its name."""
+    with workshop(destination) as folder:
+        file = folder / destination.name
+        with closing(NiftiWriter(file, header, dtype)) as writer:
+            for stored in slices:
+                writer.write(stored)
+                if progress is not None:
+                    progress(1)
+            writer.finish()
+        move_into_place({file: destination})
+    return destination
