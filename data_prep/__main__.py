@@ -11,7 +11,10 @@ from collections.abc import Sequence
 import typer
 
 from data_prep.commands.dose import dose
+from data_prep.commands.mayo import mayo
 from data_prep.commands.phantom import phantom
+from data_prep.commands.scan import scan
+from data_prep.commands.split import split
 from iscl_monai.errors import Refusal
 
 app = typer.Typer(
@@ -22,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for verb in (dose, phantom):
+for verb in (dose, mayo, phantom, scan, split):
     app.command()(verb)
 
 

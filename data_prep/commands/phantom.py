@@ -2,20 +2,73 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
+class Kind(str, Enum):
+    """Which phantom."""
+
+    anthropomorphic = "anthropomorphic"
+    physics = "physics"
+
+
 def phantom(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
-    seed: Annotated[int, typer.Option(help="Another seed gives other patients.")] = 0,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make, or to complete.")],
+    kind: Annotated[Kind, typer.Option(help="Made-up patients, or test objects to measure on.")] = Kind.anthropomorphic,
+    seed: Annotated[int, typer.Option(help="Another seed gives other patients and other noise.")] = 0,
+    realisations: Annotated[
+        int | None, typer.Option(help="physics: slices per series, each with its own noise.  [default: 20]")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Rows and columns.  [default: 192, physics 512]")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Distance of pixels, mm.  [default: 1.8, physics 0.7]")] = None,
+    slices: Annotated[int | None, typer.Option(help="anthropomorphic: slices per patient.  [default: 8]")] = None,
+    doses: Annotated[
+        list[float] | None,
+        typer.Option(metavar="SHARE...", help="physics: shares of the full dose.  [default: 1 0.5 0.25 0.1]"),
+    ] = None,
+    more_doses: Annotated[list[float] | None, typer.Argument(hidden=True, metavar="SHARE")] = None,
 ) -> None:
-    """Make a small synthetic dataset: unpaired noisy and clean slices of different made-up patients.
+    """Make scans of nobody, as DICOM series, with the truth beside them.
 
-    Pairs for validation and test come along, and a datalist.json. The same seed gives the same files.
+    **anthropomorphic**: chests and abdomens of made-up patients at full and low dose, with lesions of known place and
+    contrast and a datalist.json: unpaired noisy and clean patients, and pairs for validation and test.
+
+    **physics**: water, inserts of -1000 to +1000 HU, and discs of low contrast, in many realisations of the noise.
+
+    The same arguments give the same files. Interrupted, it goes on where it stopped.
+
+    Example, test objects at two doses:
+
+        python -m data_prep phantom test_objects/ --kind physics --realisations 50 --doses 1 0.25
     """
-    from data_prep.phantom import make_dataset
+    from iscl_monai.errors import ConfigRefusal
 
-    typer.echo(make_dataset(directory, seed=seed))
+    if more_doses and not doses:
+        raise ConfigRefusal(
+            f"{more_doses} after DIR", allowed="one folder", cure="write --doses before shares of a dose"
+        )
+    given = {"size": size, "spacing_mm": spacing, "slices": slices, "realisations": realisations}
+    shares = [*(doses or []), *(more_doses or [])]
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    typer.echo(_make(directory, kind, {"seed": seed, **settings, **({"doses": shares} if shares else {})}))
+
+
+def _make(directory: Path, kind: Kind, settings: dict[str, Any]) -> Path:
+    """Refuse what belongs to the other kind; make this one."""
+    from data_prep.phantom import make_dataset, make_physics
+    from iscl_monai.errors import ConfigRefusal
+
+    foreign = ("realisations", "doses") if kind is Kind.anthropomorphic else ("slices",)
+    wrong = [f"--{name}" for name in foreign if name in settings]
+    if wrong:
+        other = next(one for one in Kind if one is not kind)
+        raise ConfigRefusal(
+            f"{' '.join(wrong)} with --kind {kind.value}",
+            allowed=f"{' '.join(wrong)} with --kind {other.value} only",
+            cure="leave it out, or give the other kind",
+        )
+    return (make_dataset if kind is Kind.anthropomorphic else make_physics)(directory, **settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,8 +104,8 @@ def find_series(root: Path | str) -> FoundSeries:
     groups: dict[tuple[str, str], list[SliceHeader]] = {}
     skipped: list[Skipped] = []
     multiframe: list[SliceHeader] = []
-    for path in _files(root, skipped):
-        header = _examine(path)
+    for path in walk_files(root, skipped):
+        header = examine(path)
         if isinstance(header, Skipped):
             skipped.append(header)
         elif header.sop_class in MULTIFRAME_CT:
@@ -179,8 +179,13 @@ def _title(series: SeriesFiles) -> str:
     return f"{series.description or 'no description'}, {len(series.files)} files"
 
 
-def _files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
-    """Every file below, links followed, each folder once; folders that cannot be opened count as damaged."""
+def walk_files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    """Every file below, links followed, each folder once, in an order that is the same everywhere.
+
+    Args:
+        root: a file or folder.
+        skipped: receives the folders that cannot be opened, as damaged.
+    """
     if not root.is_dir():
         yield root
         return
@@ -216,11 +221,17 @@ def _as_series(headers: list[SliceHeader]) -> SeriesFiles:
     )
 
 
-def _examine(path: Path) -> SliceHeader | Skipped:
+def examine(path: Path, read: Callable[[Path], SliceHeader] = read_header) -> SliceHeader | Skipped:
+    """What one file is: a slice or multi-frame image that may belong to a CT series, or why it is none.
+
+    Args:
+        path: whatever lies there.
+        read: how to read a header, for who wants more of the file than is in it; raises as :func:`read_header`.
+    """
     if path.exists() and not path.is_file():
         return Skipped(path, "not a regular file")  # a pipe would wait for ever
     try:
-        header = read_header(path)
+        header = read(path)
     except InvalidDicomError:
         return Skipped(path, "not a DICOM file")
     except OSError as error:

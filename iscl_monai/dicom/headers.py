@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,11 +137,24 @@ def read_header(path: Path) -> SliceHeader:
         pydicom.errors.InvalidDicomError: when the file is not DICOM at all.
         Exception: whatever pydicom raises for a file that claims to be DICOM and is damaged.
     """
+    return read_header_and(path, ())[0]
+
+
+def read_header_and(path: Path, more: Sequence[str]) -> tuple[SliceHeader, pydicom.Dataset]:
+    """As :func:`read_header`, in one go with further elements that reading a series does not need.
+
+    Args:
+        path: a DICOM Part 10 file.
+        more: keywords of those elements.
+
+    Returns:
+        The typed header, and the data set with the elements of both; see :func:`text_of` and the like.
+    """
     with warnings.catch_warnings():
         # pydicom warns about every over-long number or odd UID; what matters is checked and refused by us.
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-        return header_of(path, dataset)
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*KEYWORDS, *more])
+        return header_of(path, dataset), dataset
 
 
 def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
@@ -150,36 +163,37 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
     return SliceHeader(
         path=path,
         # Some de-identifiers blank the UIDs of the data set and leave those of the file meta group.
-        sop_class=_text(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID") or str(meta.get("MediaStorageSOPInstanceUID", "")),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
-        patient_id=_text(dataset, "PatientID"),
-        modality=_text(dataset, "Modality"),
-        image_type=_texts(dataset, "ImageType"),
+        sop_class=text_of(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")),
+        sop_instance_uid=text_of(dataset, "SOPInstanceUID") or str(meta.get("MediaStorageSOPInstanceUID", "")),
+        series_uid=text_of(dataset, "SeriesInstanceUID"),
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        frame_of_reference_uid=text_of(dataset, "FrameOfReferenceUID"),
+        patient_id=text_of(dataset, "PatientID"),
+        modality=text_of(dataset, "Modality"),
+        image_type=texts_of(dataset, "ImageType"),
         rows=_integer(dataset, "Rows"),
         columns=_integer(dataset, "Columns"),
         frames=_integer(dataset, "NumberOfFrames") or 1,
         samples=_integer(dataset, "SamplesPerPixel"),
-        photometric=_text(dataset, "PhotometricInterpretation"),
+        photometric=text_of(dataset, "PhotometricInterpretation"),
         position=_numbers(dataset, "ImagePositionPatient", 3),
         orientation=_numbers(dataset, "ImageOrientationPatient", 6),
         pixel_spacing=_numbers(dataset, "PixelSpacing", 2),
-        slice_thickness=_number(dataset, "SliceThickness"),
-        slope=_number(dataset, "RescaleSlope"),
-        intercept=_number(dataset, "RescaleIntercept"),
-        rescale_type=_text(dataset, "RescaleType"),
-        multienergy=_text(dataset, "MultienergyCTAcquisition") == "YES",
-        kernel=_texts(dataset, "ConvolutionKernel"),
-        manufacturer=_text(dataset, "Manufacturer"),
-        model=_text(dataset, "ManufacturerModelName"),
-        kvp=_number(dataset, "KVP"),
-        description=_text(dataset, "SeriesDescription"),
+        slice_thickness=number_of(dataset, "SliceThickness"),
+        slope=number_of(dataset, "RescaleSlope"),
+        intercept=number_of(dataset, "RescaleIntercept"),
+        rescale_type=text_of(dataset, "RescaleType"),
+        multienergy=text_of(dataset, "MultienergyCTAcquisition") == "YES",
+        kernel=texts_of(dataset, "ConvolutionKernel"),
+        manufacturer=text_of(dataset, "Manufacturer"),
+        model=text_of(dataset, "ManufacturerModelName"),
+        kvp=number_of(dataset, "KVP"),
+        description=text_of(dataset, "SeriesDescription"),
     )
 
 
-def _values(dataset: pydicom.Dataset, keyword: str) -> list[Any]:
+def values_of(dataset: pydicom.Dataset, keyword: str) -> list[Any]:
+    """The values of an element; none when it is absent, empty or malformed."""
     try:
         value = dataset.get(keyword)
     except Exception:
@@ -189,27 +203,30 @@ def _values(dataset: pydicom.Dataset, keyword: str) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
 
 
-def _texts(dataset: pydicom.Dataset, keyword: str) -> tuple[str, ...]:
-    return tuple(str(value).strip(" \0") for value in _values(dataset, keyword))
+def texts_of(dataset: pydicom.Dataset, keyword: str) -> tuple[str, ...]:
+    """The values of an element as text, without what pads them."""
+    return tuple(str(value).strip(" \0") for value in values_of(dataset, keyword))
 
 
-def _text(dataset: pydicom.Dataset, keyword: str) -> str:
-    return "\\".join(_texts(dataset, keyword))
+def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
+    """An element as one text, several values joined by backslashes as DICOM has them."""
+    return "\\".join(texts_of(dataset, keyword))
 
 
 def _numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     try:
-        numbers = tuple(float(value) for value in _values(dataset, keyword))
+        numbers = tuple(float(value) for value in values_of(dataset, keyword))
     except (TypeError, ValueError):
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
-def _number(dataset: pydicom.Dataset, keyword: str) -> float | None:
+def number_of(dataset: pydicom.Dataset, keyword: str) -> float | None:
+    """An element that is one finite number, else None."""
     numbers = _numbers(dataset, keyword, 1)
     return numbers[0] if numbers else None
 
 
 def _integer(dataset: pydicom.Dataset, keyword: str) -> int | None:
-    number = _number(dataset, keyword)
+    number = number_of(dataset, keyword)
     return int(number) if number is not None else None

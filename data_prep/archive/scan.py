@@ -1,0 +1,226 @@
+"""The whole of ``scan``: headers, verdicts, a look at the pixels, and the files that tell of it."""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from data_prep.archive.facts import Facts
+from data_prep.archive.measure import CRASHED, Measured, chosen_slices, measure
+from data_prep.archive.pool import spread
+from data_prep.archive.pseudonym import Pseudonyms, secret_key
+from data_prep.archive.record import FileRecord
+from data_prep.archive.store import FileState, Store
+from data_prep.archive.survey import read_archive
+from data_prep.archive.verdict import SINGLE, row_of
+from data_prep.table import FIT, SeriesRow, write_table
+from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
+from iscl_monai.dicom.pixels import without_warnings
+from iscl_monai.durable import whole_file
+from iscl_monai.errors import DicomRefusal, OutputRefusal
+
+VERSION = "1"
+"""To be raised when a record or measurement changes its meaning: caches of other versions are not used."""
+
+Told = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The slices of one series whose pixels are looked at, each with its neighbour."""
+
+    pairs: tuple[tuple[Path, Path], ...]
+    mark: bytes
+    thumbnail: bool
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a scan found and wrote.
+
+    Attributes:
+        rows: of all series, by path.
+        skipped: path and reason of every other file, by path.
+        files: how many there are in all.
+        written: the results.
+    """
+
+    rows: tuple[SeriesRow, ...]
+    skipped: tuple[tuple[str, str], ...]
+    files: int
+    written: tuple[Path, ...]
+
+
+def scan_archive(
+    archive: Path,
+    out: Path,
+    *,
+    workers: int = 1,
+    keep_patient_ids: bool = False,
+    pixels: bool = True,
+    on_file: Told = lambda count: None,
+    on_series: Told = lambda count: None,
+) -> Scanned:
+    """Look through a folder of DICOM files and write a table of its series; a scan that was ended goes on.
+
+    Args:
+        archive: a folder; nothing in it is changed.
+        out: folder for the results, outside the archive.
+        workers: processes.
+        keep_patient_ids: write Patient IDs themselves instead of pseudonyms.
+        pixels: also decode a few slices of each series, for the noise and a picture.
+        on_file: called with the number of files done since the last call.
+        on_series: likewise of series looked at.
+
+    Raises:
+        DicomRefusal: when the archive is no folder.
+        OutputRefusal: when the results lie inside the archive, cannot be written, or are being written by another.
+    """
+    archive, out = Path(os.path.abspath(archive)), Path(os.path.abspath(out))
+    _check_folders(archive, out)
+    cache, pseudonyms = _prepared(out, keep_patient_ids)
+    store = Store(cache / "headers.sqlite", f"{_layout()} {pseudonyms.mark()}")
+    try:
+        read_archive(archive, store, pseudonyms=pseudonyms, workers=workers, avoid=out, progress=on_file)
+        series = _series(store, archive)
+        looks = _measured(store, [look for _, look in series], workers, on_series) if pixels else {}
+        skipped = tuple((_shown(record.path), record.reason) for record in store.skipped())
+        files = store.count()
+    finally:
+        store.close()
+    found = [(_with_pixels(row, looks.get(look.mark)), looks.get(look.mark)) for row, look in series]
+    return _write(archive, out, found, skipped, files)
+
+
+def _prepared(out: Path, keep_patient_ids: bool) -> tuple[Path, Pseudonyms]:
+    """The folder of the cache, and the names of patients."""
+    cache = out / ".cache"
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cache, Pseudonyms(None if keep_patient_ids else secret_key(out))
+    except OSError as error:
+        raise OutputRefusal(
+            f"{out} cannot be written ({error.strerror or error})",
+            allowed="a folder of one's own",
+            cure="give another folder",
+        ) from error
+
+
+def _layout() -> str:
+    """What records and measurements look like: those of another program version are not read."""
+    names = [field.name for kind in (SliceHeader, Facts, Measured) for field in fields(kind)]
+    return f"{VERSION} {' '.join(names)}"
+
+
+def _check_folders(archive: Path, out: Path) -> None:
+    if not archive.is_dir():
+        raise DicomRefusal(
+            archive,
+            tag="path",
+            found="a file" if archive.exists() else "absent",
+            needed="a folder",
+            cure="check the spelling of the path",
+        )
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(archive)):
+        raise OutputRefusal(
+            f"{out} lies inside {archive}",
+            allowed="a folder outside of the archive, which would else be scanned with it",
+            cure="give another folder for the results",
+        )
+
+
+def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
+    """Rows by their path, each with the slices to look at."""
+    damaged = sorted(os.fsencode(record.path) for record in store.skipped() if record.damaged)
+
+    def below(folder: Path) -> int:
+        start = os.path.join(os.fsencode(folder), b"")
+        # b"0" follows b"/": all paths below lie between them.
+        return bisect.bisect_left(damaged, start[:-1] + b"0") - bisect.bisect_left(damaged, start)
+
+    series = []
+    for records, states in store.series():
+        with without_warnings():
+            row, place = row_of(records, archive, below)
+        series.append((row, _look(records, states, place.order)))
+    return sorted(series, key=lambda one: (one[0].path, one[0].series_uid, one[0].verdict))
+
+
+def _look(records: Sequence[FileRecord], states: Sequence[FileState], order: Sequence[int]) -> Look:
+    if any(record.header and record.header.sop_class in MULTIFRAME_CT for record in records):
+        return Look((), b"", False)
+    order = order or range(len(records))
+    pairs = [(states[order[one]], states[order[other]]) for one, other in chosen_slices(len(records))]
+    thumbnail = not any(record.facts and record.facts.burned_in for record in records)
+    looked_at = [(os.fsencode(state.path), state.size, state.mtime_ns) for pair in pairs for state in pair]
+    mark = hashlib.blake2b(repr((looked_at, thumbnail)).encode()).digest()
+    return Look(tuple((one.path, other.path) for one, other in pairs), mark, thumbnail)
+
+
+def _measured(store: Store, looks: Sequence[Look], workers: int, on_series: Told) -> dict[bytes, Measured]:
+    """What the pixels tell, by the look's mark; what was measured before is not measured again."""
+    found: dict[bytes, Measured] = {}
+
+    def missing() -> Iterator[Look]:
+        for look in looks:
+            known = store.measured(look.mark) if look.pairs else None
+            if known is not None:
+                found[look.mark] = Measured(**json.loads(known))
+            elif look.pairs:
+                yield look
+                continue
+            on_series(1)
+
+    for look, measured in spread(_measure, missing(), workers):
+        found[look.mark] = measured or Measured(problem=CRASHED)
+        store.keep_measured(look.mark, found[look.mark].to_json())
+        on_series(1)
+    return found
+
+
+def _measure(look: Look) -> Measured:
+    return measure(look.pairs, thumbnail=look.thumbnail)
+
+
+def _with_pixels(row: SeriesRow, measured: Measured | None) -> SeriesRow:
+    if measured is None:
+        return row
+    spoilt = measured.problem and row.verdict in (FIT, SINGLE)
+    return replace(
+        row,
+        verdict=measured.problem if spoilt else row.verdict,
+        noise_hu=measured.noise_hu,
+        noise_peak_per_mm=measured.noise_peak_per_mm,
+    )
+
+
+def _write(
+    archive: Path,
+    out: Path,
+    found: Sequence[tuple[SeriesRow, Measured | None]],
+    skipped: tuple[tuple[str, str], ...],
+    files: int,
+) -> Scanned:
+    from data_prep.archive.page import write_page  # brings torch along
+
+    rows = tuple(row for row, _ in found)
+    tables = write_table(list(rows), out / "series")
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows([("path", "reason"), *skipped])
+    with whole_file(out / "skipped.csv") as file:
+        file.write(lines.getvalue().encode("utf-8"))
+    pictures = [measured.thumbnail if measured else "" for _, measured in found]
+    page = write_page(out / "index.html", archive, rows, pictures, skipped, files)
+    return Scanned(rows, skipped, files, (*tables, out / "skipped.csv", page))
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,74 @@
+"""``python -m data_prep scan``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_prep.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from data_prep.archive.scan import Scanned
+
+
+def scan(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="Folder to look through, with all below it.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results, outside of ARCHIVE.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read; default: one for each core.", show_default=False)
+    ] = None,
+    keep_patient_ids: Annotated[
+        bool, typer.Option("--keep-patient-ids", help="Write Patient IDs themselves, not pseudonyms.")
+    ] = False,
+    no_pixels: Annotated[
+        bool, typer.Option("--no-pixels", help="Read headers alone: faster; no noise, no pictures.")
+    ] = False,
+) -> None:
+    """Find the CT series in an archive and say which are fit for training, and why the others are not.
+
+    Writes series.parquet and series.csv (one row for each series), skipped.csv (every other file, with the reason) and
+    index.html to look at. ARCHIVE is only read. A scan that was ended goes on where it was: give the same command.
+
+    Patients get pseudonyms, and no free text of the headers is copied. Paths are written as they are.
+
+    Example:
+        python -m data_prep scan /archive/ct scanned/
+    """
+    from data_prep.archive.scan import scan_archive
+
+    with progress_bar("files") as on_file, progress_bar("series") as on_series:
+        scanned = scan_archive(
+            archive,
+            out,
+            workers=workers or os.cpu_count() or 1,
+            keep_patient_ids=keep_patient_ids,
+            pixels=not no_pixels,
+            on_file=on_file,
+            on_series=on_series,
+        )
+    _tell(scanned)
+
+
+def _tell(scanned: Scanned) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from data_prep.archive.page import reason_counts, verdict_counts
+
+    console = Console()
+    series, files = Table("verdict", "series", box=None), Table("skipped because", "files", box=None)
+    for verdict, count in verdict_counts(scanned.rows):
+        series.add_row(verdict, str(count), style="green" if verdict == "fit" else None)
+    for reason, count in reason_counts(scanned.skipped)[:10]:
+        files.add_row(reason, str(count))
+    console.print(series if scanned.rows else "no CT series")
+    if scanned.skipped:
+        console.print()
+        console.print(files)
+    fit = sum(row.fit for row in scanned.rows)
+    console.print(f"\n{fit} of {len(scanned.rows)} series are fit; {scanned.files} files.", highlight=False)
+    for path in scanned.written:
+        typer.echo(path)

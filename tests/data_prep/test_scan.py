@@ -1,0 +1,574 @@
+"""``scan`` on archives made to be good or wrong in one chosen way."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence as Items
+from pydicom.uid import generate_uid
+
+from data_prep.__main__ import main
+from data_prep.archive.facts import dose_in_folders, dose_in_words
+from data_prep.archive.pool import spread
+from data_prep.archive.pseudonym import Pseudonyms, secret_key
+from data_prep.archive.record import look_at, without_free_text
+from data_prep.archive.scan import Scanned, scan_archive
+from data_prep.archive.verdict import place_of
+from data_prep.table import SeriesRow, read_table
+from iscl_monai.dicom.series import find_series, read_series
+from iscl_monai.errors import DicomRefusal, OutputRefusal
+from tests.data_prep.crash import halve_or_die
+from tests.dicom.multiframe import Enhanced
+from tests.dicom.synthetic import Change, Series, setting
+
+GOOD = Series(rows=40, columns=48)
+
+
+def headers_of(archive: Path, out: Path, **options: bool) -> Scanned:
+    return scan_archive(archive, out, pixels=False, **options)
+
+
+def one_row(archive: Path, **options: bool) -> SeriesRow:
+    (row,) = headers_of(archive, archive.parent / "out", **options).rows
+    return row
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def both(*changes: Change) -> Change:
+    def change(dataset: FileDataset, index: int) -> None:
+        for one in changes:
+            one(dataset, index)
+
+    return change
+
+
+# ---------------------------------------------------------------- one series
+
+
+@pytest.mark.parametrize(
+    ("series", "verdict", "geometry"),
+    [
+        (GOOD, "fit", "even"),
+        (replace(GOOD, step=(0, 0.6, 2)), "fit", "tilted"),
+        (replace(GOOD, slots=[0]), "single slice", "single slice"),
+        (replace(GOOD, slots=[0, 1, 2, 4, 5, 7]), "gap: 2 slices missing", "gap"),
+        (replace(GOOD, slots=[0, 1, 2, 3.5, 4.5]), "uneven: slices 2 to 3 mm apart", "uneven"),  # type: ignore[list-item]
+        (replace(GOOD, slots=[0, 1, 1, 2]), "duplicates: 1 slice at the place of another (other images)", "duplicates"),
+        (replace(GOOD, orientation=(1, 0, 0, 0, 0, -1)), "not axial (coronal)", "not axial"),
+        (replace(GOOD, orientation=(0, 1, 0, 0, 0, -1)), "not axial (sagittal)", "not axial"),
+        (replace(GOOD, change=setting(ImagePositionPatient=None)),
+         "ImagePositionPatient absent or malformed", "unknown"),
+        (replace(GOOD, change=setting(PixelSpacing=None)), "PixelSpacing absent or malformed", "even"),
+        (replace(GOOD, change=setting(RescaleType="US")), "RescaleType is not HU", "even"),
+        (replace(GOOD, change=setting(RescaleSlope=0)), "RescaleSlope absent or impossible", "even"),
+        (replace(GOOD, change=setting(ImageType=["DERIVED", "SECONDARY", "AXIAL", "DENOISED"])),
+         "denoised by iscl-monai already", "even"),
+        (replace(GOOD, change=lambda data, index: setattr(data, "PatientID", f"P{index}")),
+         "PatientID differs within the series", "even"),
+        (replace(GOOD, change=lambda data, index: setattr(
+            data, "ImageOrientationPatient", [1, 0, 0, 0, 1, 0] if index else [1, 0, 0, 0, 0, -1])),
+         "slices of different orientations", "unknown"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_verdict(tmp_path: Path, series: Series, verdict: str, geometry: str) -> None:
+    series.write(tmp_path / "archive")
+    row = one_row(tmp_path / "archive")
+    assert (row.verdict, row.geometry, row.slices) == (verdict, geometry, len(series.slots))
+    if verdict != "single slice" and not verdict.startswith(("not axial", "denoised")):
+        try:
+            read_series(tmp_path / "archive")
+        except DicomRefusal:
+            assert not row.fit
+        else:
+            assert row.fit
+
+
+def test_numbers_of_a_series(tmp_path: Path) -> None:
+    def tell(dataset: FileDataset, index: int) -> None:
+        dataset.XRayTubeCurrent, dataset.ExposureTime, dataset.Exposure = 100 + index, 500, 7
+        dataset.CTDIvol, dataset.ContrastBolusAgent, dataset.ProtocolName = 4 + index, "Iopromide", "Thorax routine"
+
+    replace(GOOD, change=tell).write(tmp_path / "archive" / "deeper")
+    row = one_row(tmp_path / "archive")
+    assert (row.path, row.mas, row.ctdi_vol_mgy, row.contrast) == (str(tmp_path / "archive/deeper"), 51, 6, True)
+    assert (row.pixel_spacing_mm, row.field_of_view_mm, row.rows, row.columns) == (0.5, 36, 40, 48)
+    assert (row.z_lowest_mm, row.z_highest_mm, row.slice_step_mm, row.slice_thickness_mm) == (100, 108, 2, 2)
+    assert (row.kernel, row.kvp, row.model, row.manufacturer, row.tilt_deg) == ("Br38f\\3", 120, "Model", "Nobody", 0)
+    assert (row.body_part, row.series_uid, row.study_uid) == ("CHEST", GOOD.series_uid, GOOD.study_uid)
+
+
+def test_the_ends_of_a_series_lie_within_its_range(tmp_path: Path) -> None:
+    replace(GOOD, origin=(0, 0, -624.800049), spacing_mm=0.333333).write(tmp_path / "archive")
+    row = one_row(tmp_path / "archive")
+    assert row.z_lowest_mm is not None
+    assert row.z_highest_mm is not None
+    assert len(read_series(tmp_path / "archive", z_range_mm=(row.z_lowest_mm, row.z_highest_mm)).files) == 5
+
+
+def test_tilt_and_positions(tmp_path: Path) -> None:
+    replace(GOOD, step=(0, 2 * np.tan(np.radians(15)), 2)).write(tmp_path)
+    place = place_of(find_series(tmp_path).series[0].headers)
+    assert (place.geometry, place.tilt_deg) == ("tilted", pytest.approx(15, abs=1e-3))
+
+
+def test_multiframe_is_a_row_and_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    Enhanced(frames=4).write(tmp_path / "archive" / "a.dcm")
+    row = one_row(tmp_path / "archive")
+    assert (row.verdict, row.slices) == ("multi-frame (Enhanced) CT: not supported for training", 4)
+
+
+def test_our_own_output_is_known_by_the_equipment_that_contributed(tmp_path: Path) -> None:
+    ours = Dataset()
+    ours.Manufacturer = "iscl_monai contributors"
+    replace(GOOD, change=setting(ContributingEquipmentSequence=Items([ours]))).write(tmp_path / "archive")
+    assert one_row(tmp_path / "archive").verdict == "denoised by iscl-monai already"
+
+
+@pytest.mark.parametrize(("kind", "title", "fraction", "average", "dose"), [
+    ("SIMULATED", "scan | SIMULATED 0.25 DOSE", 0.25, 1, "low"),
+    ("AVERAGED", "scan | MEAN OF 3 SLICES", 1, 3, "unknown"),
+    ("HELIX", "scan | SIMULATED 0.25 DOSE", 1, 1, "unknown"),
+])  # fmt: skip
+def test_simulated_series(tmp_path: Path, kind: str, title: str, fraction: float, average: int, dose: str) -> None:
+    told = setting(ImageType=["DERIVED", "SECONDARY", "AXIAL", kind], SeriesDescription=title, RescaleType="HU")
+    replace(GOOD, change=told).write(tmp_path / "archive")
+    row = one_row(tmp_path / "archive")
+    assert (row.verdict, row.dose_fraction, row.average, row.dose_class) == ("fit", fraction, average, dose)
+
+
+@pytest.mark.parametrize(("text", "dose"), [
+    ("CHEST LOW DOSE", "low"), ("chest_low-dose 1.0", "low"), ("LDCT lung", "low"), ("Thorax LD 1mm", "low"),
+    ("ULDCT", "low"), ("Full dose images", "full"), ("routine dose", "full"), ("GOLD standard", ""), ("old", ""),
+    ("low dose and full dose", ""), ("dose report", ""), ("", ""), ("LOWER LEG", ""),
+])  # fmt: skip
+def test_dose_in_words(text: str, dose: str) -> None:
+    assert dose_in_words([text]) == dose
+
+
+def test_dose_in_folder_names() -> None:
+    assert dose_in_folders(["C002", "1.000000-Low Dose Images-39882"]) == "low"
+    assert dose_in_folders(["1.000000-Full Dose Images-15024"]) == "full"
+    assert dose_in_folders(["LD", "low", "dose"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("ctdi", "part", "dose"), [(2.9, "CHEST", "low"), (3.1, "CHEST", "unknown"), (2, "HEAD", "unknown")]
+)
+def test_dose_of_a_chest(tmp_path: Path, ctdi: float, part: str, dose: str) -> None:
+    replace(GOOD, change=setting(CTDIvol=ctdi, BodyPartExamined=part)).write(tmp_path / "archive")
+    assert one_row(tmp_path / "archive").dose_class == dose
+
+
+def test_the_folder_of_a_tcia_collection_tells_the_dose(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive" / "C002" / "1.000000-Low Dose Images-39882")
+    assert one_row(tmp_path / "archive").dose_class == "low"
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def tissue(sigma: float = 12.0) -> Change:
+    def paint(dataset: FileDataset, index: int) -> None:
+        hu = 40 + np.random.default_rng(index).normal(0, sigma, (dataset.Rows, dataset.Columns))
+        dataset.PixelData = (hu.round() + 1024).astype("<u2").tobytes()
+
+    return paint
+
+
+def test_noise_and_picture(tmp_path: Path) -> None:
+    replace(GOOD, rows=96, columns=96, change=tissue()).write(tmp_path / "archive")
+    scanned = scan_archive(tmp_path / "archive", tmp_path / "out")
+    assert scanned.rows[0].verdict == "fit"
+    assert scanned.rows[0].noise_hu == pytest.approx(11, abs=1.0)  # the 10th percentile lies below the mean of 12
+    assert 0 < (scanned.rows[0].noise_peak_per_mm or 0) < 0.7
+    assert (tmp_path / "out/index.html").read_text().count("data:image/png") == 1
+
+
+def test_no_picture_where_text_is_burned_in(tmp_path: Path) -> None:
+    burned = setting(BurnedInAnnotation="YES")
+    replace(GOOD, rows=96, columns=96, change=both(tissue(), burned)).write(tmp_path / "archive")
+    scanned = scan_archive(tmp_path / "archive", tmp_path / "out")
+    assert scanned.rows[0].noise_hu is not None
+    assert "data:image/png" not in (tmp_path / "out/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (lambda data, index: setattr(data, "PixelData", data.PixelData[:100]),
+         "pixels cannot be decoded (Explicit VR Little Endian)"),
+        (setting(BitsStored=8, HighBit=7), "pixels beyond BitsStored"),
+        (lambda data, index: setattr(data, "PixelData", bytes(len(data.PixelData))),
+         "no tissue: nothing above -300 HU in the slices looked at"),
+    ],
+)  # fmt: skip
+def test_pixels_can_spoil_a_verdict(tmp_path: Path, change: Change, verdict: str) -> None:
+    replace(GOOD, change=change).write(tmp_path / "archive")
+    assert scan_archive(tmp_path / "archive", tmp_path / "out").rows[0].verdict == verdict
+    assert one_row(tmp_path / "archive").fit  # headers alone cannot know
+
+
+# ---------------------------------------------------------------- many files
+
+
+def write_archive(archive: Path) -> None:
+    """Everything that an archive may hold."""
+    GOOD.write(archive / "good")
+    replace(GOOD, series_uid=generate_uid(), slots=[0, 1, 3]).write(archive / "gap")
+    replace(GOOD, series_uid="", change=setting(SeriesInstanceUID="")).write(archive / "blanked" / "a")
+    replace(GOOD, series_uid="", change=setting(SeriesInstanceUID="")).write(archive / "blanked" / "b")
+    scout = setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    replace(GOOD, slots=[0], prefix="scout", change=scout).write(archive / "good")
+    junk = archive / "junk"
+    junk.mkdir()
+    (junk / "empty").touch()
+    (junk / 'notes, "quoted".txt').write_text("hello")
+    (junk / "broken").symlink_to(junk / "nowhere")
+    os.mkfifo(junk / "pipe")
+    whole = (archive / "good" / "slice000").read_bytes()
+    (junk / "short.dcm").write_bytes(whole[:400])
+
+
+def files_below(archive: Path) -> set[str]:
+    return {os.path.join(folder, name) for folder, _, names in os.walk(archive) for name in names}
+
+
+def test_every_file_is_somewhere(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    write_archive(archive)
+    scanned = headers_of(archive, tmp_path / "out")
+    told = {line["path"]: line["reason"] for line in lines(tmp_path / "out/skipped.csv")}
+    assert {Path(path).relative_to(archive).as_posix(): reason for path, reason in told.items()} == {
+        "good/scout000": "localizer (scout)",
+        "junk/empty": "not a DICOM file",
+        'junk/notes, "quoted".txt': "not a DICOM file",
+        "junk/broken": "cannot be opened (No such file or directory)",
+        "junk/pipe": "not a regular file",
+        "junk/short.dcm": "damaged header (it ends early)",
+    }
+    assert scanned.files == len(files_below(archive)) == sum(row.slices for row in scanned.rows) + len(told)
+    assert [Path(row.path).name for row in scanned.rows] == ["a", "b", "gap", "good"]
+    assert {Path(row.path).name: row.fit for row in scanned.rows} == {"a": True, "b": True, "gap": False, "good": True}
+    assert read_table(tmp_path / "out") == list(scanned.rows)
+
+
+def test_a_damaged_file_beside_a_series_may_be_a_lost_slice(tmp_path: Path) -> None:
+    files = GOOD.write(tmp_path / "archive" / "good")
+    replace(GOOD, series_uid=generate_uid()).write(tmp_path / "archive" / "good-2")
+    files[4].write_bytes(files[4].read_bytes()[:400])
+    verdicts = [row.verdict for row in headers_of(tmp_path / "archive", tmp_path / "out").rows]
+    assert verdicts == ["damaged files beside it (1): maybe lost slices", "fit"]
+    with pytest.raises(DicomRefusal, match="ends early"):
+        read_series(tmp_path / "archive" / "good")
+
+
+def test_a_folder_linked_twice_counts_once(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive" / "b")
+    (tmp_path / "archive" / "c").symlink_to(tmp_path / "archive" / "b")
+    (tmp_path / "archive" / "b" / "loop").symlink_to(tmp_path / "archive")
+    row = one_row(tmp_path / "archive")
+    assert (row.verdict, row.slices) == ("fit", 5)
+
+
+def test_a_copied_folder_is_duplicates(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive" / "a" / "b")
+    for file in (tmp_path / "archive/a/b").iterdir():  # the synthetic writer gives each file the preface it needs
+        data = dcmread(file)
+        data.save_as(file)
+    shutil.copytree(tmp_path / "archive/a/b", tmp_path / "archive/a/c")
+    row = one_row(tmp_path / "archive")
+    assert row.path == str(tmp_path / "archive/a")
+    assert row.verdict == "duplicates: 5 slices at the place of another (5 of them the same images again)"
+
+
+def test_a_locked_folder_is_told(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive" / "good")
+    (tmp_path / "archive" / "locked").mkdir(mode=0)
+    if os.access(tmp_path / "archive" / "locked", os.R_OK):
+        pytest.skip("root opens every folder")
+    scanned = headers_of(tmp_path / "archive", tmp_path / "out")
+    assert scanned.skipped == ((str(tmp_path / "archive/locked"), "cannot be opened (Permission denied)"),)
+
+
+def test_a_folder_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    folder = Path(os.fsdecode(os.fsencode(tmp_path / "archive") + b"/M\xfcller"))
+    GOOD.write(folder)
+    (folder / "notes").touch()
+    row = one_row(tmp_path / "archive")
+    assert row.verdict == "its folder's name is not UTF-8: rename it"
+    assert row.path.endswith("M\\xfcller")
+    assert lines(tmp_path / "out/skipped.csv")[0]["path"].endswith("M\\xfcller/notes")
+
+
+def test_an_empty_archive(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    scanned = headers_of(tmp_path / "archive", tmp_path / "out")
+    assert (scanned.rows, scanned.files, read_table(tmp_path / "out")) == ((), 0, [])
+
+
+def results(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in ("series.parquet", "series.csv", "skipped.csv", "index.html")}
+
+
+def with_key_of(out: Path, other: Path) -> Path:
+    other.mkdir()
+    shutil.copy(out / "patient.key", other)
+    return other
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+    write_archive(tmp_path / "archive")
+    scan_archive(tmp_path / "archive", tmp_path / "out")
+    other = with_key_of(tmp_path / "out", tmp_path / "other")
+    scan_archive(tmp_path / "archive", other, workers=2)
+    assert results(other) == results(tmp_path / "out")
+
+
+def test_a_task_that_ends_its_process_harms_no_other() -> None:
+    assert list(spread(halve_or_die, range(20), 2)) == [(n, None if n == 7 else n // 2) for n in range(20)]
+
+
+# ---------------------------------------------------------------- resume
+
+
+def test_a_killed_scan_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    write_archive(archive)
+    for copy in range(400):
+        shutil.copytree(archive / "good", archive / "more" / f"{copy:03d}")
+    command = [sys.executable, "-m", "data_prep", "scan", str(archive), str(out), "--no-pixels", "--workers", "1"]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    cache = out / ".cache/headers.sqlite"
+    while process.poll() is None and not (cache.exists() and cache.stat().st_size > 600_000):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.002)
+    process.kill()
+    assert process.wait() == -9
+    assert not (out / "series.parquet").exists()
+    base = sqlite3.connect(cache)
+    read = base.execute("SELECT count(*) FROM files").fetchone()[0]
+    base.close()
+    assert 0 < read < len(files_below(archive))
+
+    counted: list[int] = []
+    scan_archive(archive, out, pixels=False, on_file=counted.append)
+    assert sum(counted) == len(files_below(archive))
+    other = with_key_of(out, tmp_path / "other")
+    headers_of(archive, other)
+    assert results(out) == results(other)
+
+
+def test_files_are_read_once_until_they_change(tmp_path: Path) -> None:
+    files = GOOD.write(tmp_path / "archive")
+    before = headers_of(tmp_path / "archive", tmp_path / "out")
+    state = files[2].stat()
+    files[2].write_bytes(bytes(state.st_size))
+    os.utime(files[2], ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert headers_of(tmp_path / "archive", tmp_path / "out").rows == before.rows  # it was not looked at again
+    os.utime(files[2], ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    after = headers_of(tmp_path / "archive", tmp_path / "out")
+    assert after.rows[0].verdict == "gap: 1 slice missing"
+    assert after.skipped == ((str(files[2]), "not a DICOM file"),)
+    files[2].unlink()
+    assert headers_of(tmp_path / "archive", tmp_path / "out").skipped == ()
+
+
+def test_pixels_are_measured_again_when_they_change(tmp_path: Path) -> None:
+    replace(GOOD, rows=96, columns=96, change=tissue(10)).write(tmp_path / "archive")
+    first = scan_archive(tmp_path / "archive", tmp_path / "out").rows[0].noise_hu or 0
+    assert scan_archive(tmp_path / "archive", tmp_path / "out").rows[0].noise_hu == first
+    replace(GOOD, rows=96, columns=96, change=tissue(20)).write(tmp_path / "archive")
+    assert scan_archive(tmp_path / "archive", tmp_path / "out").rows[0].noise_hu == pytest.approx(2 * first, rel=0.1)
+
+
+def test_a_spoilt_cache_is_made_again(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive")
+    before = headers_of(tmp_path / "archive", tmp_path / "out")
+    (tmp_path / "out/.cache/headers.sqlite").write_bytes(b"no database" * 999)
+    assert headers_of(tmp_path / "archive", tmp_path / "out") == before
+
+
+def test_two_scans_into_one_folder_are_refused(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive")
+    headers_of(tmp_path / "archive", tmp_path / "out")
+    other = sqlite3.connect(tmp_path / "out/.cache/headers.sqlite")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OutputRefusal, match="one scan at a time"):
+        headers_of(tmp_path / "archive", tmp_path / "out")
+    other.close()
+
+
+# ---------------------------------------------------------------- privacy
+
+SECRET = "ZZTOPSECRET"
+
+
+def with_secrets(dataset: FileDataset, index: int) -> None:
+    dataset.PatientID = SECRET
+    dataset.PatientName = f"{SECRET}^JANE"
+    dataset.PatientBirthDate, dataset.AccessionNumber = "19331122", SECRET
+    for keyword in (
+        "SeriesDescription",
+        "StudyDescription",
+        "ProtocolName",
+        "ReferringPhysicianName",
+        "PatientComments",
+    ):
+        setattr(dataset, keyword, f"{SECRET} Chest")
+    dataset.BodyPartExamined = f"{SECRET}^X"
+
+
+def all_bytes(out: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        setting(),
+        setting(RescaleType=SECRET),
+        setting(Modality=f"{SECRET}^"),
+        setting(ImageType=["ORIGINAL", "PRIMARY", f"{SECRET}^"]),
+        setting(ImagePositionPatient=None),
+        lambda data, index: setattr(data, "PatientID", f"{SECRET}{index}"),
+        setting(PhotometricInterpretation=SECRET),
+        setting(FrameOfReferenceUID=None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about values that are not what they should be
+def test_no_result_tells_who_the_patient_is(tmp_path: Path, more: Change) -> None:
+    replace(GOOD, change=both(with_secrets, more)).write(tmp_path / "archive")
+    scanned = scan_archive(tmp_path / "archive", tmp_path / "out")
+    told = all_bytes(tmp_path / "out")  # the cache too
+    assert SECRET.encode() not in told
+    assert b"19331122" not in told
+    assert all(row.body_part == "CHEST" for row in scanned.rows)
+
+
+def test_the_cache_is_for_its_owner_alone(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive")
+    headers_of(tmp_path / "archive", tmp_path / "out")
+    assert stat.S_IMODE((tmp_path / "out/.cache").stat().st_mode) == 0o700
+
+
+def test_pseudonyms(tmp_path: Path) -> None:
+    key = secret_key(tmp_path)
+    assert stat.S_IMODE((tmp_path / "patient.key").stat().st_mode) == 0o600
+    assert secret_key(tmp_path) == key
+    names = Pseudonyms(key)
+    assert names.of("A") == names.of("A") != names.of("B")
+    assert names.of("A").startswith("p-")
+    assert names.of("A") != Pseudonyms(bytes(32)).of("A")
+    assert names.of("") == ""
+    (tmp_path / "patient.key").write_bytes(b"short")
+    with pytest.raises(OutputRefusal, match="5 bytes"):
+        secret_key(tmp_path)
+
+
+def test_ids_are_written_when_asked_for_and_no_longer_when_not(tmp_path: Path) -> None:
+    GOOD.write(tmp_path / "archive")
+    kept = headers_of(tmp_path / "archive", tmp_path / "out", keep_patient_ids=True)
+    assert kept.rows[0].patient == "P1"
+    assert not (tmp_path / "out/patient.key").exists()
+    hidden = headers_of(tmp_path / "archive", tmp_path / "out")
+    assert hidden.rows[0].patient == headers_of(tmp_path / "archive", tmp_path / "out").rows[0].patient != "P1"
+
+
+def test_a_blank_patient_id_stays_blank(tmp_path: Path) -> None:
+    replace(GOOD, change=setting(PatientID=" ")).write(tmp_path / "archive")
+    assert one_row(tmp_path / "archive").patient == ""
+
+
+@pytest.mark.parametrize(("reason", "shown"), [
+    ("Modality SR (Basic Text SR Storage), not CT", "Modality SR (Basic Text SR Storage), not CT"),
+    ("Modality absent (unknown object), not CT", "Modality absent (unknown object), not CT"),
+    ("Modality DOE^J (unknown object), not CT", "Modality another one, not CT"),
+    ("Modality SR (Jane Doe), not CT", "Modality another one, not CT"),
+    ("ImageType value 3 is MPR, not AXIAL", "ImageType value 3 is MPR, not AXIAL"),
+    ("ImageType value 3 is Jane, not AXIAL", "ImageType value 3 is another one, not AXIAL"),
+    ("1.2.3, not CT Image Storage", "1.2.3, not CT Image Storage"),
+    ("Jane Doe, not CT Image Storage", "another object, not CT Image Storage"),
+    ("multi-frame Jane, not Enhanced CT", "another object, not Enhanced CT"),
+    ("localizer (scout)", "localizer (scout)"),
+])  # fmt: skip
+def test_reasons_quote_codes_alone(reason: str, shown: str) -> None:
+    assert without_free_text(reason) == shown
+
+
+# ---------------------------------------------------------------- command
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_archive(tmp_path / "archive")
+    assert main(["scan", str(tmp_path / "archive"), str(tmp_path / "out"), "--no-pixels", "--workers", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "3 of 4 series are fit" in told
+    assert told.splitlines()[-4:] == [
+        str(tmp_path / "out" / name) for name in ("series.parquet", "series.csv", "skipped.csv", "index.html")
+    ]
+    page = (tmp_path / "out/index.html").read_text()
+    assert "gap: 1 slice missing" in page
+    assert 'src="http' not in page
+    assert "href=" not in page
+
+
+@pytest.mark.parametrize(("archive", "out", "words"), [
+    ("absent", "out", "absent"),
+    ("file", "out", "a folder"),
+    ("archive", "archive/out", "lies inside"),
+    ("archive", "archive", "lies inside"),
+    ("archive", "linked/out", "lies inside"),
+    ("archive", "file/out", "cannot be written"),
+    ("leading", "leads", "leads to the results"),
+])  # fmt: skip
+def test_refusals(tmp_path: Path, archive: str, out: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("archive", "leading", "leads"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "leads/old.csv").touch()
+    (tmp_path / "linked").symlink_to(tmp_path / "archive")
+    (tmp_path / "leading/link").symlink_to(tmp_path / "leads")
+    assert main(["scan", str(tmp_path / archive), str(tmp_path / out), "--workers", "1"]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "; do: " in told
+    assert told.count("\n") == 1
+
+
+def test_looking_at_a_file_raises_nothing(tmp_path: Path) -> None:
+    record = look_at(tmp_path / "absent", Pseudonyms(None))
+    assert (record.reason, record.damaged, record.key()) == ("cannot be opened (No such file or directory)", True, None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_files_never_end_a_scan(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    for copy in range(30):
+        (file,) = replace(GOOD, slots=[0], prefix=f"{copy}-", series_uid=generate_uid()).write(tmp_path / "archive")
+        data = bytearray(file.read_bytes())
+        for place in random.integers(128, 1200, 6):
+            data[place] = random.integers(256)
+        file.write_bytes(data)
+    scanned = scan_archive(tmp_path / "archive", tmp_path / "out")
+    single = sum(row.slices for row in scanned.rows if not row.verdict.startswith("multi-frame"))
+    assert single + len(scanned.skipped) == 30 == scanned.files
