@@ -40,7 +40,7 @@ class SeriesRow:
         model: ManufacturerModelName.
         kernel: ConvolutionKernel, several values joined by a backslash.
         kvp: KVP.
-        mas: Exposure in mAs, or XRayTubeCurrent times ExposureTime; mean over slices.
+        mas: XRayTubeCurrent times ExposureTime in mAs, else Exposure; mean over slices.
         ctdi_vol_mgy: CTDIvol; mean over slices.
         body_part: BodyPartExamined in capitals, or as found in descriptions (``chest`` -> ``CHEST``).
         contrast: True when ContrastBolusAgent says so.
