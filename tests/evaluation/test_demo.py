@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.phantom import make_dataset
+from iscl_monai.dicom.series import read_series
 from iscl_monai.evaluation import demo
 from iscl_monai.evaluation.report import DISCLAIMER
 
@@ -22,5 +23,11 @@ def test_the_demo_ends_with_a_report_and_says_whether_it_gained(
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert DISCLAIMER in page
     assert "Patient" in page
+    assert "Patient P16, DICOM" not in page
+    assert "Patient P15, DICOM" in page
+    assert "AI DENOISED ISCL" in page
+    series = read_series(tmp_path / "demo" / "denoised")
+    assert series.hu.shape == (2, 96, 96)
+    assert series.study_uid == read_series(datalist.parent / "patients" / "P15" / "low").study_uid
     gain_db = float(capsys.readouterr().out.split("(HU_BODY): ")[1].split(" dB")[0])
     assert code == (0 if gain_db >= 1 else 1)
