@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from data_prep.dose.simulation import Simulation, SliceNoise
 from data_prep.scanner.calibration import soft_tissue, spread
-from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, noise_power
+from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.durable import whole_file
 from iscl_monai.evaluation.report_page import LUNG, SOFT_TISSUE, View, page_html, png_address
 from iscl_monai.hu import HUWindow
+from iscl_monai.quality.spectrum import RadialSpectrum
 
 Image = NDArray[np.float32]
 
@@ -87,7 +88,7 @@ class _Slice:
         self.spacing_mm = scanner.geometry.spacing_mm
         places = flat_patches(noise.mean_hu, self.own_hu, _MOST_PATCHES)
         images = (noise.mean_hu, self.low_hu, noise.added_hu) if places else ()
-        self.spectra = [noise_power([image[place] for place in places], self.spacing_mm) for image in images]
+        self.spectra = [spectrum([image[place] for place in places], self.spacing_mm) for image in images]
 
     def figures(self) -> SliceFigures:
         mean_hu, before_hu = local_mean_and_sigma(self.noise.mean_hu)
@@ -95,7 +96,7 @@ class _Slice:
         tissue = soft_tissue(mean_hu)
         relative = [mode((sigma / self.own_hu)[tissue]) for sigma in (before_hu, after_hu)]
         both = np.hypot(self.own_hu, self.expected_hu)[tissue] / self.own_hu[tissue]
-        frequencies = [float((f**2 * power).sum() / (f * power).sum()) for f, power in self.spectra]
+        frequencies = [one.mean_per_mm() for one in self.spectra]
         scan, low, added = frequencies or [math.nan] * 3
         return SliceFigures(
             index=self.noise.index,
@@ -173,15 +174,15 @@ def _table(figures: Sequence[SliceFigures]) -> str:
     )
 
 
-def _plot(spectra: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> str:
+def _plot(spectra: Sequence[RadialSpectrum]) -> str:
     """Noise power of scan, low dose and added noise over frequency, each over its own peak, as SVG."""
     width, height, left, bottom = 640, 260, 46, 36
-    most = float(spectra[0][0][-1])
+    most = float(spectra[0].frequency_per_mm[-1])
     lines = []
-    for (frequencies, power), colour in zip(spectra, _COLOURS, strict=True):
-        x = left + frequencies / most * (width - left - 10)
-        y = 10 + (1 - power / power[1:].max()).clip(0, 1) * (height - bottom - 10)
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[1:], y[1:], strict=True))
+    for one, colour in zip(spectra, _COLOURS, strict=True):
+        x = left + one.frequency_per_mm / most * (width - left - 10)
+        y = 10 + (1 - one.power_hu2_mm2 / one.power_hu2_mm2.max()) * (height - bottom - 10)
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
     ticks = "".join(
         f'<text x="{left + part * (width - left - 10):.0f}" y="{height - 16}" text-anchor="middle">'

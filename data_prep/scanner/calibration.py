@@ -14,7 +14,7 @@ from data_prep.scanner.exposure import Exposure
 from data_prep.scanner.geometry import FanBeam
 from data_prep.scanner.kernel import Kernel, hann, ram_lak
 from data_prep.scanner.projector import Backend
-from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, noise_power
+from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import FEWEST_VOXELS, QUIETEST_PERCENT, SOFT_TISSUE_HU
@@ -28,8 +28,8 @@ _TRIAL = 1e5
 _LEAST_NOISE_HU = 0.5  # rounding to integers alone makes 0.3
 _PATCHES = 64
 _FEWEST_PATCHES = 4
-# Anatomy shows below this many cycles in a patch, noise above; lower, the kernel is taken to be flat.
-_LOWEST_RING = 3
+# Anatomy shows below three cycles in a patch (index 2), noise above; lower, the kernel is taken to be flat.
+_LOWEST = 2
 
 
 def spread(planes: Sequence[Image]) -> list[int]:
@@ -176,11 +176,10 @@ def _fitted_kernel(planes: Sequence[Image], currents: Sequence[float], scanner: 
     spacing_mm = scanner.geometry.spacing_mm
     if len(seen) < _FEWEST_PATCHES:
         return hann(0.5 / spacing_mm)
-    frequencies, scan_power = noise_power(seen, spacing_mm)
-    _, bare_power = noise_power(simulated, spacing_mm)
-    window = np.sqrt(scan_power[_LOWEST_RING:] / bare_power[_LOWEST_RING:])
+    scan, bare = spectrum(seen, spacing_mm), spectrum(simulated, spacing_mm)
+    window = np.sqrt(scan.power_hu2_mm2[_LOWEST:] / bare.power_hu2_mm2[_LOWEST:])
     window /= window[0]
-    points = [0.0, *frequencies[_LOWEST_RING:].tolist()]
+    points = [0.0, *scan.frequency_per_mm[_LOWEST:].tolist()]
     return Kernel(name="fitted", frequencies_per_mm=tuple(points), window=(1.0, *window.tolist()))
 
 

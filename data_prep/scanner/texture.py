@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from iscl_monai.quality.noise import NEIGHBOURHOOD_PX, SOFT_TISSUE_HU
+from iscl_monai.quality.spectrum import RadialSpectrum, noise_power_spectrum, radial, without_surface
 
 Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 PATCH_PX = 32
 
@@ -62,37 +62,18 @@ def flat_patches(image_hu: Image, relative_sigma: Image, most: int) -> list[tupl
         for column in range(0, image_hu.shape[1] - PATCH_PX + 1, PATCH_PX // 2):
             place = (slice(row, row + PATCH_PX), slice(column, column + PATCH_PX))
             if tissue[place].all():
-                noise = detrended(image_hu[place]) / relative_sigma[place].mean()
+                noise = without_surface(image_hu[place][None]) / relative_sigma[place].mean()
                 found.append((float(np.square(noise).mean()), place))
     found.sort(key=lambda one: one[0])
     return [place for power, place in found[:most] if power <= 9 * found[0][0]]
 
 
-def detrended(patch: Image) -> Floats:
-    """A patch (row, column) less its best second-order surface."""
-    rows, columns = (np.linspace(-1, 1, size) for size in patch.shape)
-    y, x = np.meshgrid(rows, columns, indexing="ij")
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    values = patch.astype(np.float64).ravel()
-    flat: Floats = values - terms @ np.linalg.lstsq(terms, values, rcond=None)[0]
-    return flat.reshape(patch.shape)
-
-
-def noise_power(patches: Sequence[Image], spacing_mm: float) -> tuple[Floats, Floats]:
-    """Radial noise power spectrum, averaged over patches.
+def spectrum(patches: Sequence[Image], spacing_mm: float) -> RadialSpectrum:
+    """Radial noise power spectrum, averaged over patches without their trend.
 
     Args:
         patches: HU (row, column), all of one square shape.
         spacing_mm: distance of pixels.
-
-    Returns:
-        Frequencies in cycles per mm, up to the Nyquist frequency, and HU^2 mm^2 in rings as wide as the patch
-        resolves. Source: AAPM TG-233, doi 10.1002/mp.13763: ``dx dy / (Nx Ny) |DFT|^2`` of patches without trend.
     """
-    size = patches[0].shape[0]
-    power = np.mean([np.abs(np.fft.fft2(detrended(patch))) ** 2 for patch in patches], axis=0)
-    frequency = np.fft.fftfreq(size, spacing_mm)
-    ring = np.rint(np.hypot(frequency, frequency[:, None]) * size * spacing_mm).astype(int)
-    rings = range(size // 2 + 1)
-    radial = np.array([power[ring == index].mean() for index in rings]) * (spacing_mm**2 / size**2)
-    return np.array(rings) / (size * spacing_mm), radial
+    spacing = (spacing_mm, spacing_mm)
+    return radial(noise_power_spectrum(without_surface(np.stack(patches)), spacing), spacing)

@@ -16,7 +16,7 @@ from data_prep.scanner.calibration import soft_tissue
 from data_prep.scanner.exposure import FEWEST_COUNTS, Exposure
 from data_prep.scanner.geometry import FanBeam
 from data_prep.scanner.kernel import hann
-from data_prep.scanner.texture import noise_power
+from data_prep.scanner.texture import spectrum
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import noise_sigma_hu
@@ -68,8 +68,7 @@ def sigma_hu(volume: Volume) -> float:
 
 
 def mean_frequency(volume: Volume) -> float:
-    frequencies, power = noise_power([plane[MIDDLE] for plane in noise_of(volume)], SPACING_MM)
-    return float((frequencies**2 * power).sum() / (frequencies * power).sum())
+    return spectrum([plane[MIDDLE] for plane in noise_of(volume)], SPACING_MM).mean_per_mm()
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["direct", "inserted"])
@@ -123,20 +122,20 @@ def test_the_mean_does_not_shift(fraction: float) -> None:
 
 def test_streaks_run_between_dense_discs() -> None:
     for volume in scans("bone", FEW, 0.25):
-        spectrum = np.mean([np.abs(np.fft.fft2(plane[MIDDLE])) ** 2 for plane in noise_of(volume)], axis=0)
-        f = np.fft.fftfreq(len(spectrum))
+        power = np.mean([np.abs(np.fft.fft2(plane[MIDDLE])) ** 2 for plane in noise_of(volume)], axis=0)
+        f = np.fft.fftfreq(len(power))
         # A streak along a row changes from row to row: its power lies at the row frequencies.
         along, across = np.abs(f) > 2 * np.abs(f[:, None]), np.abs(f[:, None]) > 2 * np.abs(f)
-        assert spectrum[across].mean() > 1.5 * spectrum[along].mean()
+        assert power[across].mean() > 1.5 * power[along].mean()
 
 
 def test_a_round_body_has_noise_without_direction_or_spokes() -> None:
     image_hu = np.repeat(water(SIZE, SPACING_MM, 130, 130)[None], REALISATIONS, axis=0)
     noise = insert_noise(image_hu, spacing_mm=SPACING_MM, fraction=0.25, scanner=scanner(PLENTY)) - image_hu
-    spectrum = np.mean([np.abs(np.fft.fft2(plane[MIDDLE])) ** 2 for plane in noise], axis=0)
-    f = np.fft.fftfreq(len(spectrum))
+    power = np.mean([np.abs(np.fft.fft2(plane[MIDDLE])) ** 2 for plane in noise], axis=0)
+    f = np.fft.fftfreq(len(power))
     flat, steep = np.abs(f) > 2 * np.abs(f[:, None]), np.abs(f[:, None]) > 2 * np.abs(f)
-    assert spectrum[steep].mean() / spectrum[flat].mean() == pytest.approx(1, abs=0.15)
+    assert power[steep].mean() / power[flat].mean() == pytest.approx(1, abs=0.15)
     whole = np.mean([np.abs(np.fft.fft2(plane)) ** 2 for plane in noise], axis=0)
     radius = np.hypot(g := np.fft.fftfreq(SIZE), g[:, None])
     ring = whole[(radius > 0.18) & (radius < 0.22)]
@@ -208,9 +207,8 @@ def test_a_scans_own_noise_and_texture_are_found() -> None:
         body = inside(135, 100)
         assert own_hu[:, body].std() == pytest.approx((scan_hu - shown)[:, body].std(), rel=0.05)
         real, made = ([plane[MIDDLE] for plane in volume] for volume in (scan_hu - shown, own_hu))
-        (f, wanted), (_, power) = noise_power(real, SPACING_MM), noise_power(made, SPACING_MM)
-        means = [(f**2 * one).sum() / (f * one).sum() for one in (wanted, power)]
-        assert means[1] == pytest.approx(means[0], rel=0.1)
+        wanted, got = (spectrum(patches, SPACING_MM).mean_per_mm() for patches in (real, made))
+        assert got == pytest.approx(wanted, rel=0.1)
 
 
 def test_anatomy_is_not_taken_for_noise() -> None:
@@ -224,15 +222,6 @@ def test_anatomy_is_not_taken_for_noise() -> None:
         own_hu = np.stack([found.own_noise(plane, np.random.default_rng(0)) for plane in plain])
         body = inside(135, 100)
         assert own_hu[:, body].std() == pytest.approx((scan_hu - shown_hu)[:, body].std(), rel=0.1)
-
-
-def test_power_spectrum_adds_up_to_the_variance() -> None:
-    rng = np.random.default_rng(0)
-    patches = [rng.normal(0, 7, (32, 32)).astype(np.float32) for _ in range(200)]
-    frequencies, power = noise_power(patches, 0.7)
-    # White noise is flat; a second-order surface takes 6 of 1024 degrees of freedom, at the lowest frequencies.
-    np.testing.assert_allclose(power[3:], 49 * 0.7**2, rtol=0.05)
-    assert frequencies[-1] == pytest.approx(1 / 1.4)
 
 
 def inserted(image_hu: Volume, **options: Any) -> Volume:
