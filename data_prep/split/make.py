@@ -15,7 +15,7 @@ from data_prep.split.parts import Option
 from data_prep.split.people import Person, gather
 from data_prep.split.request import SplitRequest
 from data_prep.split.rows import Selection, select
-from data_prep.split.write import content_of, without_reference, write_datalist
+from data_prep.split.write import content_of, write_datalist
 from data_prep.table import SeriesRow, read_table
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import DatalistRefusal
@@ -100,7 +100,7 @@ def split_rows(rows: Sequence[SeriesRow], request: SplitRequest, *, table: str =
         plan=plan,
         balance=balance,
         warnings=tuple(one_sided(balance)),
-        notes=selection.notes + tuple(_notes(options, people, selection.shared, request)),
+        notes=selection.notes + tuple(_notes(options, people, request)),
         left_out=left_out,
         shared=selection.shared,
     )
@@ -120,21 +120,13 @@ def _check_both_sides(people: Sequence[Person], selection: Selection, left_out: 
             )
 
 
-def _notes(
-    options: Mapping[str, Option], people: Sequence[Person], shared: frozenset[str], request: SplitRequest
-) -> list[str]:
+def _notes(options: Mapping[str, Option], people: Sequence[Person], request: SplitRequest) -> list[str]:
     notes = []
     used = {name for option in options.values() for name in option}
     pairable = sum(bool(person.pairs) for person in people)
     for section, share in (("validation", request.validation), ("test", request.test)):
         if share and section not in used:
             notes.append(f"No {section} pairs: {pairable} of {len(people)} patients have a pair, too few to spare one.")
-    nameless = without_reference(options, shared)
-    if nameless:
-        notes.append(
-            f"{nameless} noisy scans have no 'reference' (for the supervised twin): their counterpart shares its "
-            "folder with other series."
-        )
     return notes
 
 

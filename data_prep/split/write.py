@@ -95,19 +95,9 @@ def content_of(options: Mapping[str, Option], shared: frozenset[str], descriptio
     return content
 
 
-def without_reference(options: Mapping[str, Option], shared: frozenset[str]) -> int:
-    """How many noisy scans have a counterpart that a datalist cannot name, as it shares its folder."""
-    return sum(
-        part.clean is not None and part.clean.path in shared
-        for option in options.values()
-        for part in option.get("noisy", ())
-    )
-
-
 def _scan(patient: str, section: str, part: Part, shared: frozenset[str]) -> dict[str, Any]:
     row = part.row
     dose = 1.0 if section == "clean" else row.dose_fraction if row.simulated_from else None
-    reference = part.clean if part.clean is not None and part.clean.path not in shared else None
     return _present(
         image=_existing(row),
         patient=patient,
@@ -115,7 +105,8 @@ def _scan(patient: str, section: str, part: Part, shared: frozenset[str]) -> dic
         kernel=row.kernel or None,
         z_range_mm=part.z_range_mm,
         series_uid=_series_uid(row, shared),
-        reference=_existing(reference) if reference is not None else None,
+        reference=None if part.clean is None else _existing(part.clean),
+        reference_series_uid=None if part.clean is None else _series_uid(part.clean, shared),
     )
 
 

@@ -28,6 +28,7 @@ class PoolScan:
         z_range_mm: only slices at these positions along the slice normal.
         series_uid: which DICOM series, when the folder holds several.
         reference: the clean image of this very scan, when there is one (the supervised twin trains on it).
+        reference_series_uid: which DICOM series, when the folder of ``reference`` holds several.
     """
 
     image: Path
@@ -37,6 +38,7 @@ class PoolScan:
     z_range_mm: RANGE | None = None
     series_uid: str | None = None
     reference: Path | None = None
+    reference_series_uid: str | None = None
 
     def item(self) -> dict[str, Any]:
         """The scan as the transforms want it."""

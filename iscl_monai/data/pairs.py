@@ -31,7 +31,17 @@ def references(scans: Sequence[PoolScan]) -> list[PoolScan]:
                 allowed="noisy scans with 'reference' in the datalist",
                 cure="only a simulated dose has one; train without the supervised twin",
             )
-    return [replace(scan, image=scan.reference, reference=None, series_uid=None) for scan in scans if scan.reference]
+    return [
+        replace(
+            scan,
+            image=scan.reference,
+            series_uid=scan.reference_series_uid,
+            reference=None,
+            reference_series_uid=None,
+        )
+        for scan in scans
+        if scan.reference
+    ]
 
 
 class SliceDataset(Dataset[dict[str, Any]]):

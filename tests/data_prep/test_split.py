@@ -15,7 +15,7 @@ from data_prep.__main__ import main
 from data_prep.split.make import Split, split_rows
 from data_prep.split.request import SplitRequest
 from data_prep.table import SeriesRow, write_table
-from iscl_monai.data import Datalist
+from iscl_monai.data import Datalist, references
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, LeakRefusal, OutputRefusal, Refusal
 
 
@@ -334,13 +334,15 @@ def test_folders_with_several_series_are_told_apart(tmp_path: Path) -> None:
     assert all(pair.noisy_series_uid and not pair.clean_series_uid for pair in made.test)
 
 
-def test_a_reference_that_cannot_be_named_is_left_out(tmp_path: Path) -> None:
+def test_a_reference_among_other_series_is_named(tmp_path: Path) -> None:
     rows = [replace(row, path="/low" if row.simulated_from else "/low/full") for row in archive(8)]
-    made = split(rows)
-    assert "3 noisy scans have no 'reference'" in made.notes[0]
     write_table(below(tmp_path, rows), tmp_path / "series")
     assert run(tmp_path, tmp_path) == 0
-    assert all(scan.reference is None and scan.series_uid for scan in Datalist.load(tmp_path).noisy)
+    noisy = Datalist.load(tmp_path).noisy
+    assert all(scan.reference and scan.series_uid for scan in noisy)
+    stood_in = references(noisy)
+    originals = {row.series_uid: row.simulated_from for row in rows}
+    assert [scan.series_uid for scan in stood_in] == [originals[scan.series_uid or ""] for scan in noisy]
 
 
 def test_a_scan_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
