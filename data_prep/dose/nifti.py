@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_prep.dose.noise import OUTSIDE_HU, noise_source
 from data_prep.dose.simulation import Simulation, check_request, read_scan
-from data_prep.scanner.calibration import calibrated, spread
+from data_prep.scanner.calibration import calibrated, next_slices, spread
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.dicom.images import NIFTI, open_nifti
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
@@ -142,7 +142,13 @@ def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
             cure="take another scan",
         )
     planes = [volume.hu(stored) for stored in volume.slices()]
-    return calibrated([planes[index] for index in spread(planes)], spacing_mm=rows_mm, device=device)
+    chosen = spread(planes)
+    return calibrated(
+        [planes[index] for index in chosen],
+        spacing_mm=rows_mm,
+        neighbours=next_slices(planes, chosen),
+        device=device,
+    )
 
 
 def _story(fraction: float) -> str:

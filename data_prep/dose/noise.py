@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_prep.scanner.calibration import calibrated, no_soft_tissue, spread, with_noise
+from data_prep.scanner.calibration import calibrated, next_slices, no_soft_tissue, spread, with_noise
 from data_prep.scanner.exposure import Exposure
 from data_prep.scanner.geometry import FanBeam
 from data_prep.scanner.kernel import Kernel, hann
@@ -116,9 +116,17 @@ def scanner_for(
         ImageRefusal: if no slice shows soft tissue.
     """
     FanBeam.around(max(image_hu.shape[1:]), spacing_mm)  # refuses, before anything is worked on
-    planes = [image_hu[index] for index in spread(list(image_hu))]
+    chosen = spread(list(image_hu))
+    planes = [image_hu[index] for index in chosen]
     if full_dose_noise_hu is None:
-        return calibrated(planes, spacing_mm=spacing_mm, exposure=exposure, backend=backend, device=device)
+        return calibrated(
+            planes,
+            spacing_mm=spacing_mm,
+            neighbours=next_slices(list(image_hu), chosen),
+            exposure=exposure,
+            backend=backend,
+            device=device,
+        )
     return with_noise(
         planes,
         spacing_mm=spacing_mm,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_prep.dose.simulation import Simulation, SliceNoise
 from data_prep.scanner.calibration import soft_tissue, spread
-from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
+from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum, without_anatomy
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.durable import whole_file
 from iscl_monai.evaluation.report_page import LUNG, SOFT_TISSUE, View, page_html, png_address
@@ -24,7 +24,7 @@ Image = NDArray[np.float32]
 
 SHOWN = 3
 _MOST_PATCHES = 32
-_COLOURS = ("#2563eb", "#dc2626", "#059669")
+_COLOURS = ("#2563eb", "#dc2626")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class SliceFigures:
         ratio: noise of the low dose over the scan's, the mode of the local standard deviation in soft tissue.
         expected: the same by the virtual scanner's variances.
         shift_hu: mean of what was added, over soft tissue.
-        mean_frequencies_per_mm: of the noise power of scan, low dose and added noise; NaN without flat patches.
+        mean_frequencies_per_mm: of the noise power of the scan and of what was added; NaN without flat patches.
         starved: share of rays that were starved of photons.
     """
 
@@ -44,7 +44,7 @@ class SliceFigures:
     ratio: float
     expected: float
     shift_hu: float
-    mean_frequencies_per_mm: tuple[float, float, float]
+    mean_frequencies_per_mm: tuple[float, float]
     starved: float
 
 
@@ -86,8 +86,11 @@ class _Slice:
         self.own_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current)
         self.expected_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current, added_at=simulation.fraction)
         self.spacing_mm = scanner.geometry.spacing_mm
-        places = flat_patches(noise.mean_hu, self.own_hu, _MOST_PATCHES)
-        images = (noise.mean_hu, self.low_hu, noise.added_hu) if places else ()
+        count = len(simulation.groups)
+        beside = noise.index + 1 if noise.index + 1 < count else noise.index - 1
+        seen_hu, tissue_hu = without_anatomy(noise.mean_hu, simulation.mean_hu(beside) if count > 1 else None)
+        places = flat_patches(seen_hu, tissue_hu, self.own_hu, _MOST_PATCHES)
+        images = (seen_hu, noise.added_hu) if places else ()
         self.spectra = [spectrum([image[place] for place in places], self.spacing_mm) for image in images]
 
     def figures(self) -> SliceFigures:
@@ -97,13 +100,13 @@ class _Slice:
         relative = [mode((sigma / self.own_hu)[tissue]) for sigma in (before_hu, after_hu)]
         both = np.hypot(self.own_hu, self.expected_hu)[tissue] / self.own_hu[tissue]
         frequencies = [one.mean_per_mm() for one in self.spectra]
-        scan, low, added = frequencies or [math.nan] * 3
+        scan, added = frequencies or [math.nan] * 2
         return SliceFigures(
             index=self.noise.index,
             ratio=relative[1] / relative[0],
             expected=float(np.median(both)),
             shift_hu=float(self.noise.added_hu[soft_tissue(self.noise.mean_hu)].mean()),
-            mean_frequencies_per_mm=(scan, low, added),
+            mean_frequencies_per_mm=(scan, added),
             starved=self.noise.starved,
         )
 
@@ -152,7 +155,6 @@ def _table(figures: Sequence[SliceFigures]) -> str:
         "... expected",
         "Mean shift, HU",
         "Mean frequency of the scan's noise, 1/mm",
-        "... of the low dose's",
         "... of the added noise",
         "Rays starved, %",
     )
@@ -165,7 +167,8 @@ def _table(figures: Sequence[SliceFigures]) -> str:
     told = (
         "<p>Noise: the mode of the local 9x9 standard deviation over soft tissue, relative to what the anatomy lets "
         "expect. One slice may differ from another where the real tube current did. Spectra: flattest patches of 32x32 "
-        "pixels, where the scan's lowest frequencies still hold anatomy.</p>\n"
+        "pixels, the scan's in the difference of neighbouring slices; what differs between these adds at low "
+        "frequencies.</p>\n"
     )
     return (
         '<div class="wide"><table><thead><tr>'
@@ -175,7 +178,7 @@ def _table(figures: Sequence[SliceFigures]) -> str:
 
 
 def _plot(spectra: Sequence[RadialSpectrum]) -> str:
-    """Noise power of scan, low dose and added noise over frequency, each over its own peak, as SVG."""
+    """Noise power of the scan and of what was added over frequency, each over its own peak, as SVG."""
     width, height, left, bottom = 640, 260, 46, 36
     most = float(spectra[0].frequency_per_mm[-1])
     lines = []
@@ -191,7 +194,7 @@ def _plot(spectra: Sequence[RadialSpectrum]) -> str:
     )
     names = "".join(
         f'<text x="{width - 150}" y="{24 + 16 * place}" fill="{colour}">{name}</text>'
-        for place, (name, colour) in enumerate(zip(("scan", "low dose", "added noise"), _COLOURS, strict=True))
+        for place, (name, colour) in enumerate(zip(("scan", "added noise"), _COLOURS, strict=True))
     )
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" font-size="12" fill="currentColor" role="img" '

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_prep.dose.header import middle_slice, slice_identity
 from data_prep.dose.noise import OUTSIDE_HU, noise_source, scan_noise_hu
-from data_prep.scanner.calibration import calibrated, spread
+from data_prep.scanner.calibration import calibrated, next_slices, spread
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
@@ -72,6 +72,7 @@ class Simulation:
         return calibrated(
             [means[index] for index in chosen],
             spacing_mm=self.series.pixel_spacing_mm[0],
+            neighbours=next_slices(means, chosen),
             tube_current=[self.tube_current[index] for index in chosen],
             device=device,
         )

@@ -14,10 +14,11 @@ from data_prep.scanner.exposure import Exposure
 from data_prep.scanner.geometry import FanBeam
 from data_prep.scanner.kernel import Kernel, hann, ram_lak
 from data_prep.scanner.projector import Backend
-from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
+from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum, without_anatomy
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import FEWEST_VOXELS, QUIETEST_PERCENT, SOFT_TISSUE_HU
+from iscl_monai.quality.spectrum import without_surface
 
 Image = NDArray[np.float32]
 
@@ -28,6 +29,7 @@ _TRIAL = 1e5
 _LEAST_NOISE_HU = 0.5  # rounding to integers alone makes 0.3
 _PATCHES = 64
 _FEWEST_PATCHES = 4
+_ROUNDS = 3
 # Anatomy shows below three cycles in a patch (index 2), noise above; lower, the kernel is taken to be flat.
 _LOWEST = 2
 
@@ -48,6 +50,12 @@ def spread(planes: Sequence[Image]) -> list[int]:
     return [tissue[index] for index in chosen]
 
 
+def next_slices(planes: Sequence[Image], chosen: Sequence[int]) -> list[Image | None]:
+    """The slice beside each chosen one; None in a series of one slice."""
+    last = len(planes) - 1
+    return [None if last == 0 else planes[index + 1 if index < last else index - 1] for index in chosen]
+
+
 def soft_tissue(image_hu: Image) -> NDArray[np.bool_]:
     """True where a voxel lies in ``SOFT_TISSUE_HU``."""
     inside: NDArray[np.bool_] = (image_hu >= SOFT_TISSUE_HU[0]) & (image_hu <= SOFT_TISSUE_HU[1])
@@ -58,6 +66,7 @@ def calibrated(
     planes: Sequence[Image],
     *,
     spacing_mm: float,
+    neighbours: Sequence[Image | None] | None = None,
     tube_current: Sequence[float] | None = None,
     exposure: Exposure | None = None,
     backend: Backend = "auto",
@@ -72,6 +81,8 @@ def calibrated(
     Args:
         planes: full-dose HU (row, column), a few slices (:func:`spread`).
         spacing_mm: distance of pixels.
+        neighbours: the slice next to each, whose difference shows the texture of the noise without the anatomy that
+            goes through both; None: there are none.
         tube_current: of each slice over the mean of the series; None: constant.
         exposure: what is assumed beside the number of photons; None: the defaults of :class:`Exposure`.
         backend: see :func:`data_prep.scanner.projector.chosen_backend`.
@@ -89,7 +100,8 @@ def calibrated(
     geometry = FanBeam.around(max(planes[0].shape), spacing_mm)
     scanner = VirtualScanner(geometry=geometry, exposure=start, kernel=ram_lak(), backend=backend, device=device)
     # The fit needs a spectrum's shape only; the strength follows, with the kernel that was found.
-    scanner = replace(scanner, kernel=_fitted_kernel(planes, currents, scanner))
+    others = [None] * len(planes) if neighbours is None else list(neighbours)
+    scanner = replace(scanner, kernel=_fitted_kernel(planes, others, currents, scanner))
     for _ in range(2):  # once would do without electronic noise, which does not follow the number of photons
         scanner = _rescaled(scanner, _strength(planes, currents, scanner))
     return scanner
@@ -163,24 +175,53 @@ def _rescaled(scanner: VirtualScanner, ratio: float) -> VirtualScanner:
     return replace(scanner, exposure=replace(scanner.exposure, photons=scanner.exposure.photons / ratio**2))
 
 
-def _fitted_kernel(planes: Sequence[Image], currents: Sequence[float], scanner: VirtualScanner) -> Kernel:
-    """The window that turns the bare ramp's noise into the scan's."""
-    rng = np.random.default_rng(0)
-    seen, simulated = [], []
-    for plane, current in zip(planes, currents, strict=True):
-        places = flat_patches(plane, scanner.expected_sigma_hu(plane, tube_current=current), _PATCHES)
-        if places:
-            noise_hu = scanner.own_noise(plane, rng, tube_current=current)
-            seen += [plane[place] for place in places]
-            simulated += [noise_hu[place] for place in places]
+def _fitted_kernel(
+    planes: Sequence[Image], neighbours: Sequence[Image | None], currents: Sequence[float], scanner: VirtualScanner
+) -> Kernel:
+    """The window that gives the scanner's noise the spectrum of the scan's."""
+    seen: list[Image] = []
+    places = []
+    for plane, neighbour, current in zip(planes, neighbours, currents, strict=True):
+        seen_hu, tissue_hu = without_anatomy(plane, neighbour)
+        expected_hu = scanner.expected_sigma_hu(plane, tube_current=current)
+        places.append(flat_patches(seen_hu, tissue_hu, expected_hu, _PATCHES))
+        seen += [_scaled(seen_hu[place]) for place in places[-1]]
     spacing_mm = scanner.geometry.spacing_mm
     if len(seen) < _FEWEST_PATCHES:
         return hann(0.5 / spacing_mm)
-    scan, bare = spectrum(seen, spacing_mm), spectrum(simulated, spacing_mm)
-    window = np.sqrt(scan.power_hu2_mm2[_LOWEST:] / bare.power_hu2_mm2[_LOWEST:])
-    window /= window[0]
-    points = [0.0, *scan.frequency_per_mm[_LOWEST:].tolist()]
-    return Kernel(name="fitted", frequencies_per_mm=tuple(points), window=(1.0, *window.tolist()))
+    scan = spectrum(seen, spacing_mm)
+    points = (0.0, *scan.frequency_per_mm[_LOWEST:].tolist())
+    window = np.ones(len(points) - 1)
+    # Off the isocentre a ray's frequencies are stretched or squeezed, so what a window does there spreads to others.
+    for _ in range(_ROUNDS):
+        made = _simulated_patches(planes, places, currents, scanner)
+        window *= np.sqrt(scan.power_hu2_mm2 / spectrum(made, spacing_mm).power_hu2_mm2)[_LOWEST:]
+        window /= window[0]
+        kernel = Kernel(name="fitted", frequencies_per_mm=points, window=(1.0, *window.tolist()))
+        scanner = replace(scanner, kernel=kernel)
+    return scanner.kernel
+
+
+def _simulated_patches(
+    planes: Sequence[Image],
+    places: Sequence[Sequence[tuple[slice, slice]]],
+    currents: Sequence[float],
+    scanner: VirtualScanner,
+) -> list[Image]:
+    """The scanner's noise at places of slices, the same photons each time."""
+    rng = np.random.default_rng(0)
+    made: list[Image] = []
+    for plane, here, current in zip(planes, places, currents, strict=True):
+        noise_hu = scanner.own_noise(plane, rng, tube_current=current) if here else plane
+        made += [_scaled(noise_hu[place]) for place in here]
+    return made
+
+
+def _scaled(patch_hu: Image) -> Image:
+    """A patch with noise of strength 1 around its trend: each counts alike, however noisy its place is."""
+    noise = without_surface(patch_hu[None])[0].astype(np.float32)
+    scaled: Image = noise / np.sqrt(np.mean(noise**2))
+    return scaled
 
 
 def _strength(planes: Sequence[Image], currents: Sequence[float], scanner: VirtualScanner) -> float:

@@ -200,7 +200,10 @@ def test_a_scans_own_noise_and_texture_are_found() -> None:
         scan_hu = acquire(truth, spacing_mm=SPACING_MM, photons=photons, kernel=kernel, seed=5)
         found = scanner_for(scan_hu, spacing_mm=SPACING_MM)
         assert found.kernel.name == "fitted"
-        assert found.kernel.half_per_mm == pytest.approx(kernel.half_per_mm, rel=0.2)
+        # Below three cycles in a patch the window is taken to be 1: only its shape above can be right.
+        above = np.linspace(3 / (32 * SPACING_MM), 0.9 * kernel.frequencies_per_mm[-1], 8)
+        shapes = [one.at(above) / one.at(above)[0] for one in (kernel, found.kernel)]
+        np.testing.assert_allclose(shapes[1], shapes[0], atol=0.12)
         rng = np.random.default_rng(0)
         own_hu = np.stack([found.own_noise(plane, rng) for plane in scan_hu])
         shown = acquire(truth, spacing_mm=SPACING_MM, photons=math.inf, kernel=kernel)
@@ -208,7 +211,7 @@ def test_a_scans_own_noise_and_texture_are_found() -> None:
         assert own_hu[:, body].std() == pytest.approx((scan_hu - shown)[:, body].std(), rel=0.05)
         real, made = ([plane[MIDDLE] for plane in volume] for volume in (scan_hu - shown, own_hu))
         wanted, got = (spectrum(patches, SPACING_MM).mean_per_mm() for patches in (real, made))
-        assert got == pytest.approx(wanted, rel=0.1)
+        assert got == pytest.approx(wanted, rel=0.05)
 
 
 def test_anatomy_is_not_taken_for_noise() -> None:
