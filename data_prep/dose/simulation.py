@@ -14,10 +14,15 @@ from data_prep.dose.header import middle_slice, slice_identity
 from data_prep.dose.noise import OUTSIDE_HU, noise_source, scan_noise_hu
 from data_prep.scanner.calibration import calibrated, next_slices, spread
 from data_prep.scanner.virtual import VirtualScanner
+from iscl_monai.dicom.headers import number_of
+from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
 
 Image = NDArray[np.float32]
+
+_CURRENT = ("XRayTubeCurrent", "Exposure")
+"""What tells the current of a slice, the better one first: an exposure may be that of the whole helix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +170,15 @@ def _groups(series: CTSeries, average: int) -> list[slice]:
 
 
 def _tube_current(series: CTSeries, groups: Sequence[slice]) -> list[float]:
-    """Charge of each group over the mean of all, as far as every header tells; else constant."""
-    charges = []
-    for file in series.files:
-        header = pydicom.dcmread(file, specific_tags=["XRayTubeCurrent", "Exposure"], stop_before_pixels=True)
-        # The exposure time may cover the whole helix, so the current alone is the better guide to a slice.
-        value = header.get("XRayTubeCurrent") or header.get("Exposure")
-        charges.append(float(value) if value else 0.0)
-    means = np.array([np.mean(charges[group]) for group in groups])
-    if min(charges) <= 0:
-        return [1.0] * len(groups)
-    relative: list[float] = (means / means.mean()).tolist()
-    return relative
+    """Tube current of each group over the mean of all, where every header tells; else constant."""
+    with without_warnings():
+        headers = [
+            pydicom.dcmread(file, specific_tags=list(_CURRENT), stop_before_pixels=True) for file in series.files
+        ]
+        for keyword in _CURRENT:
+            told = np.array([number_of(header, keyword) or 0 for header in headers])
+            if told.min() > 0:
+                means = np.array([told[group].mean() for group in groups])
+                relative: list[float] = (means / means.mean()).tolist()
+                return relative
+    return [1.0] * len(groups)

@@ -279,6 +279,27 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.iterdir()) == ["low", "scan", "whole"]
 
 
+def test_slices_with_more_tube_current_get_less_noise(tmp_path: Path) -> None:
+    def change(dataset: FileDataset, index: int) -> None:
+        painting(SIGNED)(dataset, 0)
+        dataset.XRayTubeCurrent = 400 if index % 2 else 100
+
+    scan = read(source(tmp_path / "scan", slices=8, change=change))
+    low = read(simulate(tmp_path / "scan", tmp_path / "low", fraction=0.25))
+    strong, weak = ((low.hu - scan.hu)[start::2][:, RADIUS_MM < 60].std() for start in (1, 0))
+    assert weak / strong == pytest.approx(2, rel=0.1)
+
+    def silent(dataset: FileDataset, index: int) -> None:
+        change(dataset, index)
+        if index == 3:
+            del dataset.XRayTubeCurrent
+
+    scan = read(source(tmp_path / "other", slices=8, change=silent))
+    low = read(simulate(tmp_path / "other", tmp_path / "low2", fraction=0.25))
+    first, second = ((low.hu - scan.hu)[start::2][:, RADIUS_MM < 60].std() for start in (1, 0))
+    assert first / second == pytest.approx(1, rel=0.1)
+
+
 def test_what_another_request_left_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source(tmp_path / "scan")
     original, written = module.derived_header, []
