@@ -80,7 +80,12 @@ def resumable_folder(destination: Path, identity: str) -> Iterator[Path]:
         destination.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(destination, but=partial)
         partial.mkdir(exist_ok=True)
-        lock = _lock(partial, wait=False)
+        try:
+            lock = _lock(partial, wait=False)
+        except BlockingIOError:
+            raise OutputRefusal(
+                f"{destination} is being made by another run", allowed="one run at a time", cure="wait for it"
+            ) from None
     for unfinished in partial.glob(f"*{PARTIAL}"):
         unfinished.unlink()
     try:

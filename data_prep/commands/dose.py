@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data_prep.commands.progress import progress_bar
-from iscl_monai.errors import ConfigRefusal
+from iscl_monai.errors import ConfigRefusal, OutputRefusal
 
 if TYPE_CHECKING:
     from data_prep.dose.archive import TableRequest
@@ -62,8 +63,8 @@ def dose(
     ImageType, SeriesDescription and DerivationDescription. The same arguments give the same files; an interrupted run
     goes on where it was.
 
-    Given a table from `scan`, every full-dose series in it that is fit for training is simulated, and a table is
-    written that `split` can read.
+    Given a table from `scan`, every series in it that is fit for training is simulated, unless it is said to be of low
+    dose, and a table is written that `split` can read. Patient names and IDs stay in the headers of what is made.
 
     Examples, a scan; a pair of 3 mm series from 1 mm slices; a NIfTI file; a whole archive:
 
@@ -88,6 +89,8 @@ def dose(
         "--skip-refused": skip_refused,
         "--report": report is not None,
     }
+    if report is not None:
+        _check_report(report, fraction)
     if source.suffix.lower() in TABLES or (source / "series.parquet").is_file():
         from data_prep.dose.archive import TableRequest
 
@@ -110,6 +113,16 @@ def dose(
         _only(given, {"--z-range", "--average", "--series-uid", "--report"}, "one series")
         common |= {"series_uid": series_uid, "z_range_mm": z_range, "average": average}
         _series(source, destination, fraction, report, common)
+
+
+def _check_report(report: Path, fraction: float) -> None:
+    """Before hours of work, not after."""
+    if fraction >= 1:
+        raise ConfigRefusal("--report with --fraction 1", allowed="noise to report on", cure="leave it out")
+    if report.exists() or not os.access(report.absolute().parent, os.W_OK):
+        raise OutputRefusal(
+            f"--report {report} exists or cannot be written", allowed="a new file in a folder", cure="give another name"
+        )
 
 
 def _only(given: dict[str, bool], allowed: set[str], what: str) -> None:

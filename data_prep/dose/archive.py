@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -47,10 +48,11 @@ class TableRequest:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1 or not (self.thickness_mm is None or self.thickness_mm > 0):
+        limits = [value for value in (self.thickness_mm, self.clean_below_hu) if value is not None]
+        if not 0 < self.fraction < 1 or not all(0 < value < math.inf for value in limits):
             raise ConfigRefusal(
-                f"fraction={self.fraction}, thickness {self.thickness_mm} mm for a table",
-                allowed="0 < fraction < 1, and a positive thickness",
+                f"fraction={self.fraction}, thickness {self.thickness_mm} mm, clean below {self.clean_below_hu} HU",
+                allowed="0 < fraction < 1, and positive numbers",
                 cure="give e.g. --fraction 0.25 --thickness 3",
             )
 
@@ -173,8 +175,9 @@ def _simulated(
     """One series at low dose, and averaged at full dose where it was averaged."""
     average = request.average(row)
     made = []
+    mark = _fingerprint(row)
     for fraction in (1.0, request.fraction) if average > 1 else (request.fraction,):
-        folder = destination / _folder_name(row, fraction, average, request.seed)
+        folder = destination / _folder_name(row, mark, fraction, average, request.seed)
         if not folder.is_dir():
             simulate_series(
                 Path(row.path),
@@ -193,9 +196,16 @@ def _simulated(
     return made
 
 
-def _folder_name(row: SeriesRow, fraction: float, average: int, seed: int) -> str:
+def _fingerprint(row: SeriesRow) -> str:
+    """Tells whether the files of a series are still those of an earlier run."""
+    files = select_series(Path(row.path), row.series_uid).files
+    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(sorted(states)).encode()).hexdigest()
+
+
+def _folder_name(row: SeriesRow, mark: str, fraction: float, average: int, seed: int) -> str:
     """Tells what is inside without naming anybody."""
-    words = "\n".join([RECIPE, row.path, row.series_uid, repr((fraction, average, seed))])
+    words = "\n".join([RECIPE, row.path, row.series_uid, mark, repr((fraction, average, seed))])
     kind = "full" if fraction == 1 else f"dose{fraction:g}"
     return f"{hashlib.sha256(words.encode()).hexdigest()[:12]}_{kind}"
 

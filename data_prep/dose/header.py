@@ -12,13 +12,14 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import CTImageStorage, generate_uid
 
 from iscl_monai.dicom.carry import carry_lossy_history, drop_private, forget_old_pixels
-from iscl_monai.dicom.derive import file_meta
+from iscl_monai.dicom.derive import file_meta, writable
+from iscl_monai.dicom.headers import number_of
 from iscl_monai.dicom.series import CTSeries
 
 if TYPE_CHECKING:
     from data_prep.dose.simulation import Simulation
 
-RECIPE = "iscl_monai noise insertion, fan beam, version 2"
+RECIPE = "iscl_monai noise insertion, fan beam, version 3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class SimulationRecipe:
     seed: int
     z_range_mm: tuple[float, float] | None
     noise_hu: float | None
+    source: str = ""
     photons: float | None = None
     kernel: str = ""
 
@@ -42,6 +44,7 @@ class SimulationRecipe:
             average=average,
             seed=simulation.seed,
             z_range_mm=z_range_mm,
+            source=simulation.digest,
             noise_hu=None if scanner is None else simulation.noise_hu,
             photons=None if scanner is None else scanner.exposure.photons,
             kernel="" if scanner is None else f"{scanner.kernel.name}, half at {scanner.kernel.half_per_mm:.2f}/mm",
@@ -52,8 +55,8 @@ class SimulationRecipe:
         return str(generate_uid(entropy_srcs=self.entropy(_series_name(series))))
 
     def entropy(self, uid: str) -> list[str]:
-        """Sources of a new UID: the same request gives the same UID."""
-        return [RECIPE, uid, repr((self.fraction, self.average, self.seed, self.z_range_mm))]
+        """Sources of a new UID: the same request of the same voxels gives the same UID, any other another."""
+        return [RECIPE, uid, repr((self.fraction, self.average, self.seed, self.z_range_mm)), self.source]
 
     def title(self) -> str:
         """What is appended to the Series Description."""
@@ -105,7 +108,8 @@ def derived_header(series: CTSeries, group: slice, recipe: SimulationRecipe) -> 
     forget_old_pixels(dataset)
     drop_private(dataset, frozenset())
     description = str(dataset.get("SeriesDescription") or "CT")
-    dataset.SeriesDescription = f"{description[: 61 - len(recipe.title())]} | {recipe.title()}"
+    title = f"{description[: 61 - len(recipe.title())]} | {recipe.title()}"
+    dataset.SeriesDescription = writable(dataset, title, recipe.title())
     kind = [*(dataset.get("ImageType") or []), "", "", ""][2] or "AXIAL"
     dataset.ImageType = ["DERIVED", "SECONDARY", kind, "SIMULATED" if recipe.fraction < 1 else "AVERAGED"]
     dataset.DerivationDescription = recipe.story()
@@ -133,9 +137,16 @@ def _reference(source: Dataset) -> Dataset:
 def _average_geometry(dataset: Dataset, sources: list[FileDataset], spacing_mm: float) -> None:
     """Put the group's slice at the mean position, as thick as the slices it stands for."""
     corner = np.mean([one.ImagePositionPatient for one in sources], axis=0)
-    dataset.ImagePositionPatient = [f"{value:.6g}" for value in corner]
-    if all("SliceLocation" in one for one in sources):
-        dataset.SliceLocation = f"{np.mean([float(one.SliceLocation) for one in sources]):.6g}"
-    dataset.SliceThickness = f"{spacing_mm * len(sources):.6g}"
+    dataset.ImagePositionPatient = [f"{value:.10g}" for value in corner]
+    if "SliceLocation" in dataset:
+        told = [number_of(one, "SliceLocation") for one in sources]
+        places = [place for place in told if place is not None]
+        if len(places) == len(sources):
+            dataset.SliceLocation = f"{np.mean(places):.10g}"
+        else:
+            del dataset.SliceLocation
+    # From the upper face of the first to the lower face of the last: slices may overlap, or leave gaps.
+    thickness_mm = number_of(dataset, "SliceThickness") or spacing_mm
+    dataset.SliceThickness = f"{spacing_mm * (len(sources) - 1) + thickness_mm:.6g}"
     if "SpacingBetweenSlices" in dataset:
-        dataset.SpacingBetweenSlices = dataset.SliceThickness
+        dataset.SpacingBetweenSlices = f"{spacing_mm * len(sources):.6g}"

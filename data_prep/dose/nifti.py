@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,18 +12,21 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.dose.noise import OUTSIDE_HU, noise_source
+from data_prep.dose.noise import noise_source, outside
 from data_prep.dose.simulation import Simulation, check_request, read_scan
 from data_prep.scanner.calibration import calibrated, next_slices, spread
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.dicom.images import NIFTI, open_nifti
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
 from iscl_monai.durable import check_free, move_into_place, workshop
-from iscl_monai.errors import ImageRefusal
+from iscl_monai.errors import ImageRefusal, OutputRefusal
 from iscl_monai.inference.parallel import in_order, useful_workers
 
 Stored = NDArray[Any]
 Progress = Callable[[int], object] | None
+
+
+_AIR_OR_FAT_HU = -50.0
 
 
 def is_nifti(path: Path) -> bool:
@@ -43,7 +47,7 @@ def simulate_volume(
     """Write a NIfTI volume as it would look at a fraction of its dose.
 
     The header is copied but for its free text, which says that the image is simulated; values are rounded into the
-    file's own type. A slice's noise is decided by the seed, the fraction, the file's name and the slice's number.
+    file's own type. A slice's noise is decided by the seed, the fraction, its voxels and its number.
 
     Args:
         source: ``.nii`` or ``.nii.gz``, CT in Hounsfield units, slices along the third axis.
@@ -60,18 +64,17 @@ def simulate_volume(
         OutputRefusal: if ``destination`` is taken or cannot be written.
     """
     check_request(fraction, 1)
-    check_free(destination)
+    _check_destination(destination)
     volume = NiftiVolume(source)
-    scanner = _scanner_of(volume, device) if fraction < 1 else None
+    scanner = _scanner_of(volume, device)
 
     def work(item: tuple[int, Stored]) -> Stored:
         index, stored = item
-        if scanner is None:
-            return stored
         hu = volume.hu(stored)
-        rng = noise_source(seed, fraction, f"{source.name}|{index}")
-        added_hu, _ = scanner.added_noise(hu, fraction, rng)
-        return volume.changed(stored, np.where(hu < OUTSIDE_HU, 0, added_hu))
+        # Volumes have no UIDs, and many have one name: their voxels tell them apart.
+        name = f"{hashlib.blake2b(stored.tobytes(), digest_size=16).hexdigest()}|{index}"
+        added_hu, _ = scanner.added_noise(hu, fraction, noise_source(seed, fraction, name))
+        return volume.changed(stored, np.where(outside(hu), 0, added_hu))
 
     header = described(volume.header, _story(fraction), header_size=volume.header_size)
     workers = workers or useful_workers("cpu", volume.count, (volume.rows, volume.columns))
@@ -113,7 +116,7 @@ def simulate_series_as_volume(
         Refusal: as :func:`data_prep.dose.series.simulate_series`, and for uneven slices.
     """
     check_request(fraction, average)
-    check_free(destination)
+    _check_destination(destination)
     series = read_scan(source, average=2, series_uid=series_uid, z_range_mm=z_range_mm)  # even, as any volume
     simulation = Simulation(series, fraction=fraction, average=average, seed=seed, device=device)
 
@@ -132,6 +135,15 @@ def simulate_series_as_volume(
     return _written(destination, header, np.dtype("<i2"), slices, progress)
 
 
+def _check_destination(destination: Path) -> None:
+    """Refuse a name that is taken, or is no NIfTI file's, before anything is worked on."""
+    check_free(destination)
+    if not is_nifti(destination):
+        raise OutputRefusal(
+            f"{destination} for a volume", allowed="a name that ends with .nii or .nii.gz", cure="give one"
+        )
+
+
 def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
     """Calibrated on a few slices of the volume."""
     columns_mm, rows_mm = (float(step) for step in open_nifti(volume.path).header.get_zooms()[:2])
@@ -142,6 +154,13 @@ def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
             cure="take another scan",
         )
     planes = [volume.hu(stored) for stored in volume.slices()]
+    lowest = min(float(plane.min()) for plane in planes)
+    if lowest > _AIR_OR_FAT_HU:
+        raise ImageRefusal(
+            f"{volume.path}: nothing below {lowest:.0f} HU",
+            allowed=f"air or fat, below {_AIR_OR_FAT_HU:g} HU, as in any scan: else the values are no Hounsfield units",
+            cure="subtract the offset of the stored values (often 1024)",
+        )
     chosen = spread(planes)
     return calibrated(
         [planes[index] for index in chosen],
@@ -152,7 +171,7 @@ def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
 
 
 def _story(fraction: float) -> str:
-    return f"SIMULATED {fraction:g} dose, iscl_monai. Not for diagnosis." if fraction < 1 else "iscl_monai data_prep"
+    return f"SIMULATED {fraction:g} dose, iscl_monai. Not for diagnosis." if fraction < 1 else "iscl_monai, averaged"
 
 
 def _header(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], story: str) -> bytes:

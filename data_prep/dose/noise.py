@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from data_prep.scanner.calibration import calibrated, next_slices, no_soft_tissue, spread, with_noise
 from data_prep.scanner.exposure import Exposure
@@ -61,7 +62,7 @@ def insert_noise(
         seed: together with a slice's identity and the fraction decides its noise.
         slice_ids: one string per slice (e.g. SOP Instance UIDs), so that a slice's noise pattern does not
             depend on which other slices are given; None: the slices' indices.
-        padding: True where a voxel shows nothing and stays as it is; None: below ``OUTSIDE_HU``.
+        padding: True where a voxel shows nothing and stays as it is; None: see :func:`outside`.
         backend: see :func:`data_prep.scanner.projector.chosen_backend`.
         device: where torch computes. Noise is drawn on the CPU, so that every device adds the same.
         progress: called with the number of slices done since the last call.
@@ -77,14 +78,14 @@ def insert_noise(
     low_hu: FloatArray = image_hu.astype(np.float32)
     if fraction == 1:
         return low_hu
-    outside = image_hu < OUTSIDE_HU if padding is None else padding
+    nothing = np.stack([outside(plane) for plane in image_hu]) if padding is None else padding
     if scanner is None:
         scanner = scanner_for(
             low_hu, spacing_mm=spacing_mm, full_dose_noise_hu=full_dose_noise_hu, backend=backend, device=device
         )
     for index, name in enumerate(ids):
         added_hu, _ = scanner.added_noise(low_hu[index], fraction, noise_source(seed, fraction, name))
-        low_hu[index] += np.where(outside[index], 0, added_hu)
+        low_hu[index] += np.where(nothing[index], 0, added_hu)
         if progress is not None:
             progress(1)
     return low_hu
@@ -196,6 +197,19 @@ def acquire(
         if progress is not None:
             progress(1)
     return images
+
+
+def outside(image_hu: FloatArray) -> BoolArray:
+    """True where an image (row, column) shows nothing: below -1100 HU, in one piece with the image's border.
+
+    Noise in air may be as low, too, but lies anywhere.
+    """
+    below: BoolArray = image_hu < OUTSIDE_HU
+    if below.any():
+        pieces, _ = ndimage.label(below)
+        edge = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+        below = np.isin(pieces, edge[edge > 0])
+    return below
 
 
 def noise_source(seed: int, fraction: float, name: str) -> np.random.Generator:

@@ -18,6 +18,7 @@ from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
 from iscl_monai.dicom.write import set_pixels, write_and_verify
 from iscl_monai.durable import check_free, finished_file, resumable_folder
 from iscl_monai.inference.parallel import in_order, useful_workers
+from iscl_monai.inference.series import check_places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ def simulate_series(
     """
     check_request(fraction, average)
     check_free(destination)
+    check_places(source, destination)
     series = read_scan(source, average=average, series_uid=series_uid, z_range_mm=z_range_mm)
     simulation = Simulation(series, fraction=fraction, average=average, seed=seed, device=device)
     recipe = SimulationRecipe.of(simulation, average=average, z_range_mm=z_range_mm)
@@ -111,7 +113,7 @@ def simulate_series(
 
 def _identity(simulation: Simulation, recipe: SimulationRecipe) -> str:
     """Tells this work from any other, down to the source's slices."""
-    words = "\n".join([*recipe.entropy(simulation.series.series_uid), *simulation.names])
+    words = "\n".join(recipe.entropy(simulation.series.series_uid))
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 

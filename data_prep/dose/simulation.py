@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from data_prep.dose.header import middle_slice, slice_identity
-from data_prep.dose.noise import OUTSIDE_HU, noise_source, scan_noise_hu
+from data_prep.dose.noise import noise_source, outside, scan_noise_hu
 from data_prep.scanner.calibration import calibrated, next_slices, spread
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.dicom.headers import number_of
@@ -66,6 +67,7 @@ class Simulation:
         self.series, self.fraction, self.seed = series, fraction, seed
         self.groups = _groups(series, average)
         self.names = [slice_identity(series, middle_slice(group)) for group in self.groups]
+        self.digest = _digest(series)
         self.tube_current = _tube_current(series, self.groups)
         self.noise_hu = 0.0
         self.scanner = self._calibrated(device) if fraction < 1 else None
@@ -88,10 +90,12 @@ class Simulation:
         return mean
 
     def padding(self, index: int) -> NDArray[np.bool_]:
-        """True where any slice of a group shows nothing, whether the header says so or not."""
-        padding = self.series.hu[self.groups[index]] < OUTSIDE_HU
+        """True where any slice of a group shows nothing: as headers say, or else as the images do."""
+        group = self.groups[index]
         if self.series.padded is not None:
-            padding |= self.series.padded[self.groups[index]]
+            padding = self.series.padded[group]
+        else:
+            padding = np.stack([outside(plane) for plane in self.series.hu[group]])
         nothing: NDArray[np.bool_] = np.any(padding, axis=0)
         return nothing
 
@@ -125,11 +129,11 @@ def check_request(fraction: float, average: int) -> None:
     Raises:
         ConfigRefusal: naming both.
     """
-    if average < 1 or not 0 < fraction <= 1:
+    if average < 1 or not 0 < fraction <= 1 or (average == 1 and fraction == 1):
         raise ConfigRefusal(
             f"average={average}, fraction={fraction}",
-            allowed="average >= 1 and 0 < fraction <= 1",
-            cure="give e.g. fraction=0.25 and average=1",
+            allowed="average >= 1 and 0 < fraction < 1; fraction 1 only to average",
+            cure="give e.g. fraction=0.25 and average=1; the scan itself is its own full dose",
         )
 
 
@@ -167,6 +171,15 @@ def _groups(series: CTSeries, average: int) -> list[slice]:
             cure="give a smaller average, or a wider z_range_mm",
         )
     return groups
+
+
+def _digest(series: CTSeries) -> str:
+    """Tells the source from any other, down to its voxels: files may change behind a UID that stays."""
+    found = hashlib.blake2b(digest_size=16)
+    for index, plane in enumerate(series.hu):
+        found.update(f"{slice_identity(series, index)}\n".encode())
+        found.update(np.ascontiguousarray(plane).data)
+    return found.hexdigest()
 
 
 def _tube_current(series: CTSeries, groups: Sequence[slice]) -> list[float]:

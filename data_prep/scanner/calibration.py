@@ -14,7 +14,7 @@ from data_prep.scanner.exposure import Exposure
 from data_prep.scanner.geometry import FanBeam
 from data_prep.scanner.kernel import Kernel, hann, ram_lak
 from data_prep.scanner.projector import Backend
-from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum, without_anatomy
+from data_prep.scanner.texture import fine_detail, flat_patches, local_mean_and_sigma, mode, spectrum, without_anatomy
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import FEWEST_VOXELS, QUIETEST_PERCENT, SOFT_TISSUE_HU
@@ -27,6 +27,7 @@ SLICES = 6
 
 _TRIAL = 1e5
 _LEAST_NOISE_HU = 0.5  # rounding to integers alone makes 0.3
+_LEAST_DIFFERENCE = 0.2
 _PATCHES = 64
 _FEWEST_PATCHES = 4
 _ROUNDS = 3
@@ -100,10 +101,11 @@ def calibrated(
     geometry = FanBeam.around(max(planes[0].shape), spacing_mm)
     scanner = VirtualScanner(geometry=geometry, exposure=start, kernel=ram_lak(), backend=backend, device=device)
     # The fit needs a spectrum's shape only; the strength follows, with the kernel that was found.
-    others = [None] * len(planes) if neighbours is None else list(neighbours)
+    beside = [None] * len(planes) if neighbours is None else neighbours
+    others = [_with_own_noise(plane, other) for plane, other in zip(planes, beside, strict=True)]
     scanner = replace(scanner, kernel=_fitted_kernel(planes, others, currents, scanner))
     for _ in range(2):  # once would do without electronic noise, which does not follow the number of photons
-        scanner = _rescaled(scanner, _strength(planes, currents, scanner))
+        scanner = _rescaled(scanner, _strength(planes, others, currents, scanner))
     return scanner
 
 
@@ -170,6 +172,16 @@ def _refuse_without_noise(planes: Sequence[Image]) -> None:
         )
 
 
+def _with_own_noise(plane: Image, neighbour: Image | None) -> Image | None:
+    """A neighbour, unless it is (nearly) the same slice again: then their difference tells nothing of the noise."""
+    if neighbour is None:
+        return None
+    difference_hu, _ = without_anatomy(fine_detail(plane), fine_detail(neighbour))
+    tissue = soft_tissue(local_mean_and_sigma(plane)[0])
+    same = difference_hu[tissue].std() < _LEAST_DIFFERENCE * fine_detail(plane)[tissue].std()
+    return None if same else neighbour
+
+
 def _rescaled(scanner: VirtualScanner, ratio: float) -> VirtualScanner:
     """The scanner with ``ratio`` times the noise."""
     return replace(scanner, exposure=replace(scanner.exposure, photons=scanner.exposure.photons / ratio**2))
@@ -224,18 +236,25 @@ def _scaled(patch_hu: Image) -> Image:
     return scaled
 
 
-def _strength(planes: Sequence[Image], currents: Sequence[float], scanner: VirtualScanner) -> float:
+def _strength(
+    planes: Sequence[Image], neighbours: Sequence[Image | None], currents: Sequence[float], scanner: VirtualScanner
+) -> float:
     """The scan's noise over the scanner's."""
     rng = np.random.default_rng(1)
-    seen, simulated = [], []
-    for plane, current in zip(planes, currents, strict=True):
+    found: dict[str, list[Image]] = {name: [] for name in ("made", "seen", "apart", "detail", "detail apart")}
+    for plane, neighbour, current in zip(planes, neighbours, currents, strict=True):
         expected_hu = scanner.expected_sigma_hu(plane, tube_current=current)
-        mean_hu, sigma_hu = local_mean_and_sigma(plane)
-        _, noise_hu = local_mean_and_sigma(scanner.own_noise(plane, rng, tube_current=current))
-        tissue = soft_tissue(mean_hu)
-        seen.append((sigma_hu / expected_hu)[tissue])
-        simulated.append((noise_hu / expected_hu)[tissue])
-    return mode(np.concatenate(seen)) / mode(np.concatenate(simulated))
+        difference_hu, tissue_hu = without_anatomy(plane, neighbour)
+        tissue = soft_tissue(local_mean_and_sigma(tissue_hu)[0])
+        own_hu = scanner.own_noise(plane, rng, tube_current=current)
+        images = (own_hu, plane, difference_hu, fine_detail(plane), fine_detail(difference_hu))
+        for strengths, image in zip(found.values(), images, strict=True):
+            strengths.append((local_mean_and_sigma(image)[1] / expected_hu)[tissue])
+    made, seen, apart, detail, detail_apart = (mode(np.concatenate(strengths)) for strengths in found.values())
+    # Slices that share photons share noise, and their difference holds too little. How much, fine detail tells, in
+    # which there is hardly any anatomy. What anatomy is left, in a slice or in a difference, adds: the less is right.
+    apart *= max(1.0, detail / detail_apart)
+    return min(seen, apart) / made
 
 
 def no_soft_tissue() -> ImageRefusal:

@@ -115,6 +115,8 @@ class Exposure:
         Returns:
             Change of the line integrals (view, cell), and the share of rays that were starved.
         """
+        # A scan, too, takes the logarithm of at least one count: fewer cannot be told from its image.
+        counts = np.maximum(counts, 1)
         white = rng.standard_normal(counts.shape, dtype=np.float32)
         electronics = rng.standard_normal(counts.shape, dtype=np.float32)
         noise: Image = np.sqrt(self.added_variance(counts, fraction)) * white

@@ -38,7 +38,8 @@ def chosen_backend(backend: Backend = "auto", device: str | torch.device = "cpu"
     Raises:
         ConfigRefusal: an unknown backend, or one that cannot run there.
     """
-    numba_can = importlib.util.find_spec("numba") is not None and torch.device(device).type == "cpu"
+    kind = _kind(device)
+    numba_can = importlib.util.find_spec("numba") is not None and kind == "cpu"
     if backend not in get_args(Backend) or (backend == "numba" and not numba_can):
         raise ConfigRefusal(
             f"backend {backend!r} on {device}",
@@ -46,6 +47,19 @@ def chosen_backend(backend: Backend = "auto", device: str | torch.device = "cpu"
             cure="leave backend out; for numba: pip install 'iscl-monai[data]'",
         )
     return "torch" if backend == "torch" or not numba_can else "numba"
+
+
+def _kind(device: str | torch.device) -> str:
+    """What kind of device it is, if there is one."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if not kind or (kind == "cuda" and not torch.cuda.is_available()):
+        raise ConfigRefusal(
+            f"device {str(device)!r}", allowed="'cpu', or 'cuda' where torch sees a GPU", cure="leave it out"
+        )
+    return kind
 
 
 def forward_project(

@@ -120,13 +120,18 @@ def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, seri
     room = LONGEST_LO - len(derivation.title) - 3
     found = dataset.get("SeriesDescription") or "CT"
     described = str(found[0] if isinstance(found, MultiValue) else found)[:room].rstrip()
-    dataset.SeriesDescription = _writable(dataset, f"{described} | {derivation.title}", derivation.title)
+    dataset.SeriesDescription = writable(dataset, f"{described} | {derivation.title}", derivation.title)
 
 
-def _writable(dataset: Dataset, text: str, ours: str) -> str:
+def writable(dataset: Dataset, text: str, ours: str) -> str:
     """The text if the source's character set can hold it beside our ASCII, else ours alone.
 
     Half-width katakana (ISO_IR 13) is such a case: pydicom writes it with Latin letters as question marks.
+
+    Args:
+        dataset: whose SpecificCharacterSet counts.
+        text: what one would like to write.
+        ours: ASCII.
     """
     try:
         encodings = charset.convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
@@ -152,7 +157,7 @@ def _tell(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None
     dataset.ImageType = ["DERIVED", "SECONDARY", header.flavour or "AXIAL", derivation.kind]
     before = str(dataset.get("DerivationDescription") or "")
     story = derivation.story()[:1024]
-    dataset.DerivationDescription = _writable(dataset, f"{before}; {story}"[-1024:], story) if before else story
+    dataset.DerivationDescription = writable(dataset, f"{before}; {story}"[-1024:], story) if before else story
     # Several items mean steps one after the other; earlier ones are kept.
     dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), derivation.operation.item()]
     # A derived image must say that its values are Hounsfield units (PS3.3 C.8.2.1).
@@ -165,7 +170,7 @@ def disclaim(dataset: Dataset, derivation: Derivation) -> None:
     _declare_scheme(dataset, derivation.operation)
     comments = str(dataset.get("ImageComments") or "")
     both = f"{DISCLAIMER}\r\n{comments}"[:10240]
-    dataset.ImageComments = _writable(dataset, both, DISCLAIMER) if comments else DISCLAIMER
+    dataset.ImageComments = writable(dataset, both, DISCLAIMER) if comments else DISCLAIMER
     dataset.BurnedInAnnotation = dataset.get("BurnedInAnnotation") or "NO"
 
 

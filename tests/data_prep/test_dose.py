@@ -219,7 +219,9 @@ def test_anatomy_is_not_taken_for_noise() -> None:
     busy = plain.copy()
     for column_mm in range(-100, 101, 40):
         busy[:, inside(4, 60, x_mm=column_mm)] += 60  # vessels: many windows hold an edge
-    for objects in (plain, busy):
+    texture = ndimage.gaussian_filter(np.random.default_rng(4).normal(size=plain[0].shape), 1.2)
+    textured = (plain + 12 * texture / texture.std() * (plain > 0)).astype(np.float32)
+    for objects in (plain, busy, textured):
         scan_hu, shown_hu = (acquire(objects, spacing_mm=SPACING_MM, photons=n, seed=5) for n in (2e5, math.inf))
         found = scanner_for(scan_hu, spacing_mm=SPACING_MM)
         own_hu = np.stack([found.own_noise(plane, np.random.default_rng(0)) for plane in plain])

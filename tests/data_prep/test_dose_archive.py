@@ -217,6 +217,6 @@ def test_the_report_is_written_from_the_command_line(tmp_path: Path, capsys: pyt
 
 
 def test_full_dose_has_no_noise_to_report(tmp_path: Path) -> None:
-    simulation = Simulation(read(source(tmp_path / "scan", SIGNED, slices=3)), fraction=1)
+    simulation = Simulation(read(source(tmp_path / "scan", SIGNED, slices=3)), fraction=1, average=3)
     with pytest.raises((ValueError, Refusal)):
         write_dose_report(simulation, tmp_path / "report.html")
