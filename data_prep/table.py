@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from iscl_monai.durable import whole_file
 from iscl_monai.errors import DatalistRefusal
 
 FIT = "fit"
+MOST = 100_000
+"""Slices of a series, and pixels of an edge: more are a slip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +123,9 @@ def read_table(path: Path) -> list[SeriesRow]:
 
     Raises:
         DatalistRefusal: when there is no such file, a needed column is absent, a column is unknown, or a value has
-            another type.
+            another type or is impossible.
     """
+    path = Path(os.path.abspath(path))
     path = path / "series.parquet" if path.is_dir() else path
     pandas = _pandas()
     try:
@@ -163,7 +168,7 @@ def _row(path: Path, index: int, record: dict[str, Any]) -> SeriesRow:
             continue
         try:
             values[field.name] = _KINDS[str(field.type)](value)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             raise DatalistRefusal(
                 f"{path}: row {index + 1}, {field.name}={value!r}", allowed=str(field.type), cure="correct the value"
             ) from None
@@ -174,7 +179,29 @@ def _row(path: Path, index: int, record: dict[str, Any]) -> SeriesRow:
             allowed="both in every row",
             cure="give the folder of the series, and 'fit' or a reason",
         )
-    return SeriesRow(**values)
+    row = SeriesRow(**values)
+    _check_possible(path, index, row)
+    return row
+
+
+def _check_possible(path: Path, index: int, row: SeriesRow) -> None:
+    """Refuse numbers that no scan has; of series that are not fit only the dose, as headers may say anything."""
+    wrong = [] if 0 < row.dose_fraction <= 1 else [("dose_fraction", row.dose_fraction, "more than 0, 1 at most")]
+    if row.fit:
+        for name in ("slices", "rows", "columns", "average"):
+            number = getattr(row, name)
+            if not (name == "average") <= number <= MOST:
+                wrong.append((name, number, f"{int(name == 'average')} to {MOST}"))
+        for field in fields(SeriesRow):
+            number = getattr(row, field.name)
+            if isinstance(number, float) and not math.isfinite(number):
+                wrong.append((field.name, number, "a finite number, or nothing"))
+        if row.z_lowest_mm is not None and row.z_highest_mm is not None and row.z_lowest_mm > row.z_highest_mm:
+            wrong.append(("z_highest_mm", row.z_highest_mm, f"z_lowest_mm ({row.z_lowest_mm:g}) or more"))
+    for name, number, allowed in wrong[:1]:
+        raise DatalistRefusal(
+            f"{path}: row {index + 1}, {name}={number!r}", allowed=allowed, cure="correct the value, or scan again"
+        )
 
 
 def _pandas() -> Any:

@@ -87,8 +87,8 @@ def facts_of(dataset: Dataset, header: SliceHeader) -> Facts:
         contrast=text_of(dataset, "ContrastBolusAgent").upper() not in _NO_AGENT,
         # A study holds series of several doses, so its description tells of none of them.
         dose=LOW if kind == "SIMULATED" else dose_in_words(told[:2]),
-        dose_fraction=float(simulated[1]) if simulated and kind == "SIMULATED" else 1.0,
-        average=int(mean[1]) if mean and kind == "AVERAGED" else 1,
+        dose_fraction=float(simulated[1]) or 1.0 if simulated and kind == "SIMULATED" else 1.0,
+        average=int(mean[1]) or 1 if mean and kind == "AVERAGED" else 1,
         denoised=kind == "DENOISED"
         or any(text_of(item, "Manufacturer").startswith("iscl_monai") for item in equipment),
         burned_in=text_of(dataset, "BurnedInAnnotation").upper() == "YES",

@@ -13,12 +13,14 @@ from typing import Any
 from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 
+from data_prep.archive.extent import lacks_pixels
 from data_prep.archive.facts import MORE_KEYWORDS, Facts, facts_of
 from data_prep.archive.pseudonym import Pseudonyms
 from iscl_monai.dicom.find import Skipped, examine
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header_and
 from iscl_monai.dicom.pixels import without_warnings
 
+LACKING = "damaged pixels (absent, ending early or of another length)"
 _CODED = re.compile(r"(Modality|ImageType value 3 is) (.*?)( \((.*)\))?, not (CT|AXIAL)", re.DOTALL)
 _CODE = re.compile(r"[A-Z0-9 _]{1,16}|absent")
 _OF_CLASS = re.compile(r"(multi-frame )?(.*), not (CT Image Storage|Enhanced CT)", re.DOTALL)
@@ -50,7 +52,7 @@ class FileRecord:
         kind = b"M" if self.header.sop_class in MULTIFRAME_CT else b"S"
         uid = self.header.series_uid.encode("utf-8", "backslashreplace")
         # Without a UID nothing but the folder says what belongs together.
-        return kind + (b"U" + uid if uid else b"F" + os.fsencode(self.path.parent))
+        return kind + b"U" + uid if uid else blank_key(self.path.parent, kind)
 
     def to_json(self) -> str:
         """Everything but the path, in ASCII."""
@@ -60,13 +62,29 @@ class FileRecord:
         return json.dumps([header, asdict(self.facts)])
 
 
+def blank_key(folder: Path, kind: bytes = b"S") -> bytes:
+    """:meth:`FileRecord.key` of single-frame files without SeriesInstanceUID in a folder."""
+    return kind + b"F" + os.fsencode(folder)
+
+
+class DamagedRecordError(ValueError):
+    """A text that :meth:`FileRecord.to_json` has not written."""
+
+
 def record_from_json(path: Path, text: str) -> FileRecord:
-    """The record that was written by :meth:`FileRecord.to_json`."""
-    first, second = json.loads(text)
-    if isinstance(first, str):
-        return FileRecord(path, first, second)
-    header = SliceHeader(path=path, **{name: _tuple(value) for name, value in first.items()})
-    return FileRecord(path, header=header, facts=Facts(**second))
+    """The record that was written by :meth:`FileRecord.to_json`.
+
+    Raises:
+        DamagedRecordError: when it was not.
+    """
+    try:
+        first, second = json.loads(text)
+        if isinstance(first, str):
+            return FileRecord(path, first, second)
+        header = SliceHeader(path=path, **{name: _tuple(value) for name, value in first.items()})
+        return FileRecord(path, header=header, facts=Facts(**second))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DamagedRecordError(f"{path}: {error}") from error
 
 
 def look_at(path: Path, pseudonyms: Pseudonyms) -> FileRecord:
@@ -87,6 +105,8 @@ def look_at(path: Path, pseudonyms: Pseudonyms) -> FileRecord:
         found = examine(path, read)
         if isinstance(found, Skipped):
             return FileRecord(path, without_free_text(found.reason), found.damaged)
+        if lacks_pixels(found, seen[0]):
+            return FileRecord(path, LACKING, damaged=True)
         facts = facts_of(seen[0], found)
     return FileRecord(path, header=_nameless(found, pseudonyms), facts=facts)
 

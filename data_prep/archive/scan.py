@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import bisect
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 from data_prep.archive.facts import Facts
 from data_prep.archive.measure import CRASHED, Measured, chosen_slices, measure
 from data_prep.archive.pool import spread
 from data_prep.archive.pseudonym import Pseudonyms, secret_key
-from data_prep.archive.record import FileRecord
-from data_prep.archive.store import FileState, Store
+from data_prep.archive.record import DamagedRecordError, FileRecord, blank_key
+from data_prep.archive.store import FileState, Store, no_space, store_refusal
 from data_prep.archive.survey import read_archive
 from data_prep.archive.verdict import SINGLE, row_of
 from data_prep.table import FIT, SeriesRow, write_table
@@ -26,7 +29,7 @@ from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 
-VERSION = "1"
+VERSION = "2"
 """To be raised when a record or measurement changes its meaning: caches of other versions are not used."""
 
 Told = Callable[[int], object]
@@ -86,17 +89,32 @@ def scan_archive(
     archive, out = Path(os.path.abspath(archive)), Path(os.path.abspath(out))
     _check_folders(archive, out)
     cache, pseudonyms = _prepared(out, keep_patient_ids)
-    store = Store(cache / "headers.sqlite", f"{_layout()} {pseudonyms.mark()}")
+    base = cache / "headers.sqlite"
+    store = Store(base, f"{_layout()} {pseudonyms.mark()}")
+    read = partial(read_archive, archive, store, pseudonyms=pseudonyms, workers=workers, avoid=out)
     try:
-        read_archive(archive, store, pseudonyms=pseudonyms, workers=workers, avoid=out, progress=on_file)
-        series = _series(store, archive)
+        read(progress=on_file)
+        try:
+            series, skipped = _series(store, archive), _skipped(store)
+        except DamagedRecordError:
+            store.drop_damaged()
+            read()
+            series, skipped = _series(store, archive), _skipped(store)
         looks = _measured(store, [look for _, look in series], workers, on_series) if pixels else {}
-        skipped = tuple((_shown(record.path), record.reason) for record in store.skipped())
         files = store.count()
+    except sqlite3.Error as error:
+        raise store_refusal(base, error) from error
     finally:
         store.close()
     found = [(_with_pixels(row, looks.get(look.mark)), looks.get(look.mark)) for row, look in series]
-    return _write(archive, out, found, skipped, files)
+    try:
+        return _write(archive, out, found, skipped, files)
+    except OSError as error:
+        raise _unwritten(out, error) from error
+
+
+def _skipped(store: Store) -> tuple[tuple[str, str], ...]:
+    return tuple((_shown(record.path), record.reason) for record in store.skipped())
 
 
 def _prepared(out: Path, keep_patient_ids: bool) -> tuple[Path, Pseudonyms]:
@@ -106,11 +124,17 @@ def _prepared(out: Path, keep_patient_ids: bool) -> tuple[Path, Pseudonyms]:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         return cache, Pseudonyms(None if keep_patient_ids else secret_key(out))
     except OSError as error:
-        raise OutputRefusal(
-            f"{out} cannot be written ({error.strerror or error})",
-            allowed="a folder of one's own",
-            cure="give another folder",
-        ) from error
+        raise _unwritten(out, error) from error
+
+
+def _unwritten(out: Path, error: OSError) -> OutputRefusal:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return no_space(out, error)
+    return OutputRefusal(
+        f"{out} cannot be written ({error.strerror or error})",
+        allowed="a folder of one's own",
+        cure="give another folder",
+    )
 
 
 def _layout() -> str:
@@ -149,8 +173,21 @@ def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
     for records, states in store.series():
         with without_warnings():
             row, place = row_of(records, archive, below)
+        if row.verdict in (FIT, SINGLE) and (verdict := _nobody_knows(store, records)):
+            row = replace(row, verdict=verdict)
         series.append((row, _look(records, states, place.order)))
     return sorted(series, key=lambda one: (one[0].path, one[0].series_uid, one[0].verdict))
+
+
+def _nobody_knows(store: Store, records: Sequence[FileRecord]) -> str:
+    """A verdict where files without SeriesInstanceUID and others are mixed: neither series is known to be whole."""
+    key = records[0].key() or b""
+    folders = sorted({record.path.parent for record in records})
+    if key == blank_key(folders[0]):
+        others = store.count_others(folders[0], key)
+        return f"without SeriesInstanceUID among other series ({others} files)" if others else ""
+    blank = sum(store.count_key(blank_key(folder)) for folder in folders)
+    return f"files without SeriesInstanceUID beside it ({blank}): maybe its slices" if blank else ""
 
 
 def _look(records: Sequence[FileRecord], states: Sequence[FileState], order: Sequence[int]) -> Look:
@@ -170,9 +207,9 @@ def _measured(store: Store, looks: Sequence[Look], workers: int, on_series: Told
 
     def missing() -> Iterator[Look]:
         for look in looks:
-            known = store.measured(look.mark) if look.pairs else None
+            known = _known(store.measured(look.mark)) if look.pairs else None
             if known is not None:
-                found[look.mark] = Measured(**json.loads(known))
+                found[look.mark] = known
             elif look.pairs:
                 yield look
                 continue
@@ -183,6 +220,14 @@ def _measured(store: Store, looks: Sequence[Look], workers: int, on_series: Told
         store.keep_measured(look.mark, found[look.mark].to_json())
         on_series(1)
     return found
+
+
+def _known(text: str | None) -> Measured | None:
+    """What was kept; None when it cannot be understood, and is to be measured again."""
+    try:
+        return None if text is None else Measured(**json.loads(text))
+    except (TypeError, ValueError):
+        return None
 
 
 def _measure(look: Look) -> Measured:

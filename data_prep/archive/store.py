@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.archive.record import FileRecord, record_from_json
+from data_prep.archive.record import DamagedRecordError, FileRecord, record_from_json
 from iscl_monai.errors import OutputRefusal
 
 _SCHEMA = """
@@ -50,7 +51,7 @@ class Store:
         mark: of everything that records depend on beside the files; a cache with another mark is emptied.
 
     Raises:
-        OutputRefusal: when another scan has it open.
+        OutputRefusal: when another scan has it open, or the disk is full.
     """
 
     def __init__(self, path: Path, mark: str) -> None:
@@ -58,9 +59,7 @@ class Store:
         try:
             self._open(mark)
         except sqlite3.OperationalError as error:
-            raise OutputRefusal(
-                f"{path} cannot be opened ({error})", allowed="one scan at a time", cure="wait for the other one to end"
-            ) from error
+            raise store_refusal(path, error) from error
         except sqlite3.DatabaseError:  # no database at all: it is a cache, and can be made again
             path.unlink()
             self._open(mark)
@@ -127,6 +126,25 @@ class Store:
         for raw, text in self._base.execute("SELECT path, record FROM files WHERE key IS NULL ORDER BY path"):
             yield record_from_json(Path(os.fsdecode(raw)), text)
 
+    def drop_damaged(self) -> int:
+        """Forget records that cannot be understood, so that their files are read again; how many there were."""
+        every = self._base.execute("SELECT path, record FROM files")
+        damaged = [(raw,) for raw, text in every if not _understood(text)]
+        self._base.executemany("DELETE FROM files WHERE path = ?", damaged)
+        self._base.commit()
+        return len(damaged)
+
+    def count_key(self, key: bytes) -> int:
+        """How many files have a key."""
+        return int(self._base.execute("SELECT count(*) FROM files WHERE key = ?", (key,)).fetchone()[0])
+
+    def count_others(self, folder: Path, key: bytes) -> int:
+        """How many single-frame CT images below a folder have another key than this one."""
+        below = os.path.join(os.fsencode(folder), b"")
+        # b"0" follows b"/": all paths below lie between them.
+        counted = "SELECT count(*) FROM files WHERE path > ? AND path < ? AND key >= ? AND key != ?"
+        return int(self._base.execute(counted, (below, below[:-1] + b"0", b"S", key)).fetchone()[0])
+
     def count(self) -> int:
         """How many files are known."""
         return int(self._base.execute("SELECT count(*) FROM files").fetchone()[0])
@@ -140,3 +158,48 @@ class Store:
         """Keep a measurement, for good."""
         self._base.execute("INSERT OR REPLACE INTO measured VALUES (?, ?)", (mark, result))
         self._base.commit()
+
+
+_NO_SPACE_BYTES = 1 << 16
+
+
+def _understood(text: str) -> bool:
+    try:
+        record_from_json(Path(), text)
+    except DamagedRecordError:
+        return False
+    return True
+
+
+def store_refusal(path: Path, error: sqlite3.Error) -> OutputRefusal:
+    """What sqlite says about the cache, in one line.
+
+    Args:
+        path: of the database.
+        error: raised by sqlite.
+    """
+    said = str(error)  # error codes are known from Python 3.11 on
+    try:  # a full disk may also be told as an input or output error
+        full = "is full" in said or shutil.disk_usage(path.parent).free < _NO_SPACE_BYTES
+    except OSError:
+        full = False
+    if "locked" in said:
+        return OutputRefusal(
+            f"{path} cannot be opened ({error})", allowed="one scan at a time", cure="wait for the other one to end"
+        )
+    if full:
+        return no_space(path.parent, error)
+    if "malformed" in said or "not a database" in said:
+        return OutputRefusal(f"{path} is damaged ({error})", allowed="a whole cache", cure="remove it, and scan again")
+    return OutputRefusal(
+        f"{path} cannot be used ({error})", allowed="a folder on a local disk to write in", cure="give another folder"
+    )
+
+
+def no_space(folder: Path, error: Exception) -> OutputRefusal:
+    """A full disk, in one line."""
+    return OutputRefusal(
+        f"no space left for {folder} ({' '.join(str(error).split())})",
+        allowed="a disk with room for the results",
+        cure="make room and give the same command again: it goes on where it was",
+    )

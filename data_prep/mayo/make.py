@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,7 @@ def make_mayo(root: Path, destination: Path, request: MayoRequest) -> tuple[Path
         DatalistRefusal: when patients are missing or contradict themselves.
         OutputRefusal: when another datalist stands there.
     """
+    root, destination = Path(os.path.abspath(root)), Path(os.path.abspath(destination))
     protocol = load_protocol(request.protocol)
     regions = _regions(protocol, request)
     listed = {name: _of(getattr(protocol, name), regions) for name in ("train", "validation", "test")}

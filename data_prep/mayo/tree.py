@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscl_monai.dicom.headers import read_header
+from iscl_monai.dicom.headers import SliceHeader, read_header
 from iscl_monai.errors import DatalistRefusal
 
 LAYOUT = "<ID>/<study>/1.000000-Full Dose Images-*/ and .../1.000000-Low Dose Images-*/ below the folder"
@@ -84,13 +85,21 @@ def _scans(folder: Path, patient: str) -> Scans | str:
             return f"no {dose.title()} Dose Images"
         if len(paths) > 1:
             raise _contradiction(paths[0], f"is one of {len(paths)} folders of {dose.title()} Dose Images", "one")
-    full, low = _slices(series["full"][0]), _slices(series["low"][0])
+    return _pair(patient, series["full"][0], series["low"][0])
+
+
+def _pair(patient: str, full_folder: Path, low_folder: Path) -> Scans | str:
+    if os.path.realpath(full_folder) == os.path.realpath(low_folder):
+        raise _contradiction(low_folder, "is the folder of Full Dose Images itself", "two folders")
+    full, low = _slices(full_folder), _slices(low_folder)
     if not full or not low:
         return "no slices"
     if len(full) != len(low):
-        raise _contradiction(folder, f"has {len(full)} slices of full and {len(low)} of low dose", "as many")
-    kernels = [_checked_kernel(file, patient) for file in (full[0], low[0])]
-    return Scans(patient, series["full"][0], series["low"][0], len(full), kernels[0])
+        raise _contradiction(low_folder.parent, f"has {len(full)} slices of full and {len(low)} of low dose", "as many")
+    one, other = _checked(full, patient), _checked(low, patient)
+    if one.series_uid and one.series_uid == other.series_uid:
+        raise _contradiction(low[0], f"is of the same series as {full[0]}", "another SeriesInstanceUID for each dose")
+    return Scans(patient, full_folder, low_folder, len(full), "\\".join(one.kernel))
 
 
 def _contradiction(path: Path, found: str, needed: str) -> DatalistRefusal:
@@ -106,9 +115,24 @@ def _slices(folder: Path) -> list[Path]:
     )
 
 
-def _checked_kernel(file: Path, patient: str) -> str:
-    """The kernel of a file of this patient: a folder renamed by hand would carry a test patient into the training."""
-    header = read_header(file)
-    if _ID.fullmatch(header.patient_id) and header.patient_id != patient:
-        raise _contradiction(file, f"is of PatientID {header.patient_id!r}, its folder of {patient!r}", "one patient")
-    return "\\".join(header.kernel)
+def _checked(files: list[Path], patient: str) -> SliceHeader:
+    """The header of the first file; that and the last one are of one series of this patient.
+
+    A folder renamed by hand, or two folders thrown together, would carry a test patient into the training.
+    """
+    first, last = (_header(file) for file in (files[0], files[-1]))
+    for header in (first, last):
+        if _ID.fullmatch(header.patient_id) and header.patient_id != patient:
+            found = f"is of PatientID {header.patient_id!r}, its folder of {patient!r}"
+            raise _contradiction(header.path, found, "one patient")
+    if (first.series_uid, first.patient_id) != (last.series_uid, last.patient_id):
+        raise _contradiction(last.path, f"is of another series or patient than {first.path}", "one series in a folder")
+    return first
+
+
+def _header(file: Path) -> SliceHeader:
+    try:
+        return read_header(file)
+    except Exception as error:  # a damaged file makes pydicom raise nearly anything
+        found = f"is no DICOM file that can be read ({type(error).__name__})"
+        raise _contradiction(file, found, "DICOM files alone") from error

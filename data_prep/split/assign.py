@@ -57,7 +57,7 @@ def make_plan(people: Sequence[Person], request: SplitRequest) -> Plan:
     if request.by == "z" and not to_cut:
         raise DatalistRefusal(
             f"{have}, and none of them can be cut along z",
-            allowed="one scan (or one study of the same range) with known positions, long enough for two parts",
+            allowed="patients with one scan, known positions, long enough for two parts",
             cure="leave --by out, or scan more",
         )
     if request.by != "auto":
@@ -123,8 +123,9 @@ def _affordable(people: Sequence[Person], held_out: Sequence[int]) -> tuple[int,
     only_noisy = any(person.noisy and not person.clean for person in people)
     only_clean = any(person.clean and not person.noisy for person in people)
     spare = max(0, free - (not only_noisy) - (not only_clean))
+    pairable = sum(bool(person.pairs) for person in people)
     validation = min(held_out[0], spare)
-    return validation, min(held_out[1], spare - validation)
+    return validation, min(held_out[1], min(spare, pairable) - validation)
 
 
 @dataclass(frozen=True)

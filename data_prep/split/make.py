@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ def split_table(table: Path, destination: Path, request: SplitRequest) -> tuple[
         LeakRefusal: when one person has two names.
         OutputRefusal: when another datalist stands there.
     """
+    table, destination = Path(os.path.abspath(table)), Path(os.path.abspath(destination))
     split = split_rows(read_table(table), request, table=str(table))
     description = f"python -m data_prep split, by {split.plan.by}, seed {request.seed}"
     path = write_datalist(content_of(split.options, split.shared, description), destination)

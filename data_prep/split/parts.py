@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.split.people import SAME_PLACE_MM, Person
+from data_prep.split.people import Person
 from data_prep.split.request import SplitRequest
 from data_prep.table import SeriesRow
 
@@ -65,7 +65,7 @@ def cuts(person: Person, request: SplitRequest) -> list[Option]:
     with_validation = bool(request.validation and person.pairs)
     for share in [request.validation, 0.0] if with_validation else [0.0]:
         orders = CUTS if share else tuple(tuple(name for name in order if name != "validation") for order in CUTS[:2])
-        options = [_cut(person, extent, order, share, math.ceil(request.gap_mm)) for order in orders]
+        options = [_cut(person, extent, order, share, _gap_mm(person, request)) for order in orders]
         if all(options):
             return [option for option in options if option]
     return []
@@ -96,15 +96,13 @@ def _count(row: SeriesRow, z_range: Range | None) -> int:
 
 
 def _extent(person: Person) -> Range | None:
-    """From the lowest to the highest slice, when all series of the patient lie in one frame of reference.
+    """From the lowest to the highest slice of a patient with one scan.
 
-    Positions of two scans can only be compared if the patient did not move, which the table does not tell. So a
-    patient is cut only if there is one scan, or one study whose series cover the same range.
+    Positions of two scans can only be compared if nothing moved: neither the patient nor, from phase to phase of one
+    study, an organ. The table does not tell, so a patient with several scans stays whole.
     """
     rows = [*person.noisy, *person.clean]
-    origins = {row.simulated_from or row.series_uid or row.path for row in rows}
-    studies = {row.study_uid for row in rows}
-    if len(origins) > 1 and (len(studies) > 1 or "" in studies):
+    if len({row.simulated_from or row.series_uid or row.path for row in rows}) > 1:
         return None
     lows, highs = [], []
     for row in rows:
@@ -112,11 +110,14 @@ def _extent(person: Person) -> Range | None:
             return None
         lows.append(row.z_lowest_mm)
         highs.append(row.z_highest_mm)
-    # An average of slices begins within its first group.
-    slack_mm = max((row.slice_step_mm or 0.0) for row in rows) + SAME_PLACE_MM
-    if len(origins) > 1 and max(max(lows) - min(lows), max(highs) - min(highs)) > slack_mm:
-        return None
     return min(lows), max(highs)
+
+
+def _gap_mm(person: Person, request: SplitRequest) -> int:
+    """Between slice positions: a slice shows tissue up to half its thickness away, on either side of the gap."""
+    rows = [*person.noisy, *person.clean]
+    thickest = max(max(row.slice_thickness_mm or 0.0, row.slice_step_mm or 0.0) for row in rows)
+    return math.ceil(request.gap_mm + thickest)
 
 
 def _cut(person: Person, extent: Range, order: Sequence[str], share: float, gap_mm: int) -> Option | None:

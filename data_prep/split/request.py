@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 from iscl_monai.data import MINIMUM_GAP_MM
@@ -50,7 +51,7 @@ class SplitRequest:
                 allowed="shares of 0 or more that leave at least 0.2 to train on",
                 cure="give e.g. --validation 0.1 --test 0.2",
             )
-        if not self.gap_mm >= MINIMUM_GAP_MM:
+        if not MINIMUM_GAP_MM <= self.gap_mm < math.inf:
             raise ConfigRefusal(
                 f"gap {self.gap_mm:g} mm",
                 allowed=f"{MINIMUM_GAP_MM:g} mm or more: nearer slices show the same anatomy",
@@ -60,6 +61,11 @@ class SplitRequest:
             if value not in allowed:
                 raise ConfigRefusal(f"{name} {value!r}", allowed=", ".join(filter(None, allowed)), cure="give one")
         above, below = self.noisy_above_hu, self.clean_below_hu
+        for name, limit in (("noisy above", above), ("clean below", below)):
+            if limit is not None and not 0 <= limit < math.inf:
+                raise ConfigRefusal(
+                    f"{name} {limit:g} HU", allowed="a noise of 0 HU or more", cure="look at the column 'noise_hu'"
+                )
         if above is not None and below is not None and above <= below:
             raise ConfigRefusal(
                 f"noisy above {above:g} HU, clean below {below:g} HU",

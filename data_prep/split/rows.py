@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field, replace
-from pathlib import Path, PurePath
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
 
+from data_prep.split.naming import check_naming, named
 from data_prep.split.request import SplitRequest
 from data_prep.table import SeriesRow
-from iscl_monai.errors import ConfigRefusal, DatalistRefusal, LeakRefusal
+from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def select(table: Sequence[SeriesRow], request: SplitRequest) -> Selection:
         ConfigRefusal: when a patient to exclude is not in the table.
     """
     ordered = sorted(table, key=lambda row: tuple(map(str, astuple(row))))
-    rows, notes = _named(ordered, request)
+    rows, notes = named(ordered, request)
     check_naming(rows)
     _check_excluded(rows, request)
     shared = _shared_paths(rows)
@@ -67,61 +68,6 @@ def select(table: Sequence[SeriesRow], request: SplitRequest) -> Selection:
             cure="scan more, or ask for other body parts",
         )
     return Selection(tuple(kept), left_out, shared, notes)
-
-
-def check_naming(rows: Iterable[SeriesRow]) -> None:
-    """Refuse two names for what must be one person: it would be a leak that nobody sees.
-
-    Raises:
-        LeakRefusal: naming the study or series, and both patients.
-    """
-    names: dict[tuple[str, str], str] = {}
-    for row in rows:
-        for kind, uid in (("study", row.study_uid), ("series", row.series_uid), ("series", row.simulated_from)):
-            known = names.setdefault((kind, uid), row.patient) if uid and row.patient else row.patient
-            if known != row.patient:
-                raise LeakRefusal(
-                    f"{kind} {uid} is of patient {known!r} and of patient {row.patient!r}",
-                    allowed="one patient per study and per series",
-                    cure="correct the column 'patient' of the table",
-                )
-
-
-def _named(rows: list[SeriesRow], request: SplitRequest) -> tuple[list[SeriesRow], tuple[str, ...]]:
-    """Give rows without a patient the name of their original, or what the user wants to stand for it."""
-    originals = {row.series_uid: row.patient for row in rows if row.series_uid and not row.simulated_from}
-    rows = [row if row.patient else replace(row, patient=originals.get(row.simulated_from, "")) for row in rows]
-    if not request.patient_from:
-        return rows, ()
-    stand_in = _studies(rows) if request.patient_from == "study" else _folders(rows)
-    named = [row if row.patient else replace(row, patient=name) for row, name in zip(rows, stand_in, strict=True)]
-    guessed = {row.patient for row, before in zip(named, rows, strict=True) if row.patient and not before.patient}
-    if not guessed:
-        return named, ()
-    what = {"study": "two studies of one person", "folder": "two folders of one person"}[request.patient_from]
-    note = (
-        f"{len(guessed)} patients are guessed, one per {request.patient_from}: {what} would be a leak that no check "
-        "can see."
-    )
-    return named, (note,)
-
-
-def _studies(rows: Sequence[SeriesRow]) -> list[str]:
-    return [f"study {row.study_uid}" if row.study_uid else "" for row in rows]
-
-
-def _folders(rows: Sequence[SeriesRow]) -> list[str]:
-    """The first folder below what all originals share; a simulated series belongs to its original's."""
-    originals = [row for row in rows if not row.simulated_from]
-    if not originals:
-        return ["" for _ in rows]
-    root = os.path.commonpath([PurePath(row.path).parent for row in originals])
-    below = {row.series_uid: _first_below(row.path, root) for row in originals if row.series_uid}
-    return [below.get(row.simulated_from, "") if row.simulated_from else _first_below(row.path, root) for row in rows]
-
-
-def _first_below(path: str, root: str) -> str:
-    return f"folder {PurePath(path).relative_to(root).parts[0]}"
 
 
 def _check_excluded(rows: Sequence[SeriesRow], request: SplitRequest) -> None:
@@ -152,7 +98,7 @@ def _reason(row: SeriesRow, request: SplitRequest, shared: frozenset[str]) -> st
 
 
 def _identity(row: SeriesRow) -> tuple[str, str]:
-    return (row.series_uid, "" if row.series_uid else row.path)
+    return (row.series_uid, "" if row.series_uid else os.path.realpath(row.path))
 
 
 def _check_known(rows: Sequence[SeriesRow]) -> None:
@@ -166,7 +112,15 @@ def _check_known(rows: Sequence[SeriesRow]) -> None:
 
 
 def _shared_paths(rows: Sequence[SeriesRow]) -> frozenset[str]:
-    """Folders in which a reader finds several series: their own, and those of folders below."""
-    counts = Counter(str(Path(row.path)) for row in rows)
-    below = {str(parent) for path in counts for parent in Path(path).parents}
-    return frozenset(row.path for row in rows if counts[str(Path(row.path))] > 1 or str(Path(row.path)) in below)
+    """Folders in which a reader may find several series: with the same, a higher or a deeper one of another row.
+
+    The path of a series is the common folder of its files, so a file of it may lie in any folder below.
+    """
+    places = {row.path: Path(os.path.realpath(row.path)) for row in rows}
+    counts = Counter(places[row.path] for row in rows)
+    above = {parent for place in counts for parent in place.parents}
+    return frozenset(
+        path
+        for path, place in places.items()
+        if counts[place] > 1 or place in above or any(parent in counts for parent in place.parents)
+    )

@@ -211,9 +211,48 @@ def renamed(patient: Path) -> None:
     shutil.copytree(patient.with_name("L125"), patient)
 
 
+def folder_of(patient: Path, dose: str) -> Path:
+    return next(patient.glob(f"*/*{dose} Dose Images*"))
+
+
+def low_is_a_link_to_full(patient: Path) -> None:
+    low = folder_of(patient, "Low")
+    shutil.rmtree(low)
+    low.symlink_to(folder_of(patient, "Full"))
+
+
+def low_is_a_copy_of_full(patient: Path) -> None:
+    low = folder_of(patient, "Low")
+    shutil.rmtree(low)
+    shutil.copytree(folder_of(patient, "Full"), low)
+
+
+def no_dicom(patient: Path) -> None:
+    (folder_of(patient, "Full") / "slice000").write_text("x")
+
+
+def no_dicom_at_the_end(patient: Path) -> None:
+    (folder_of(patient, "Low") / "slice001").write_bytes(bytes(128) + b"DICM" + bytes(99))
+
+
+def last_of_another(patient: Path) -> None:
+    shutil.copy(folder_of(patient.with_name("L125"), "Low") / "slice001", folder_of(patient, "Low") / "slice001")
+
+
+def last_of_another_series(patient: Path) -> None:
+    (folder_of(patient, "Low") / "slice001").unlink()
+    shutil.copy(folder_of(patient, "Full") / "slice001", folder_of(patient, "Low") / "slice001")
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (low_is_a_link_to_full, "is the folder of Full Dose Images itself"),
+        (low_is_a_copy_of_full, "is of the same series as"),
+        (no_dicom, "slice000 is no DICOM file that can be read (InvalidDicomError)"),
+        (no_dicom_at_the_end, "slice001 is "),
+        (last_of_another, "slice001 is of PatientID 'L125', its folder of 'L004'"),
+        (last_of_another_series, "slice001 is of another series or patient than"),
         (second_folder, "is one of 2 folders of Low Dose Images"),
         (slice_lost, "has 2 slices of full and 1 of low dose"),
         (renamed, "is of PatientID 'L125', its folder of 'L004'"),

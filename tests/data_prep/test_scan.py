@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import os
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import generate_uid
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
 
 from data_prep.__main__ import main
 from data_prep.archive.facts import dose_in_folders, dose_in_words
@@ -145,6 +154,8 @@ def test_our_own_output_is_known_by_the_equipment_that_contributed(tmp_path: Pat
 
 @pytest.mark.parametrize(("kind", "title", "fraction", "average", "dose"), [
     ("SIMULATED", "scan | SIMULATED 0.25 DOSE", 0.25, 1, "low"),
+    ("SIMULATED", "scan | SIMULATED 0.0 DOSE", 1, 1, "low"),
+    ("AVERAGED", "scan | MEAN OF 0 SLICES", 1, 1, "unknown"),
     ("AVERAGED", "scan | MEAN OF 3 SLICES", 1, 3, "unknown"),
     ("HELIX", "scan | SIMULATED 0.25 DOSE", 1, 1, "unknown"),
 ])  # fmt: skip
@@ -214,8 +225,6 @@ def test_no_picture_where_text_is_burned_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [
-        (lambda data, index: setattr(data, "PixelData", data.PixelData[:100]),
-         "pixels cannot be decoded (Explicit VR Little Endian)"),
         (setting(BitsStored=8, HighBit=7), "pixels beyond BitsStored"),
         (lambda data, index: setattr(data, "PixelData", bytes(len(data.PixelData))),
          "no tissue: nothing above -300 HU in the slices looked at"),
@@ -225,6 +234,74 @@ def test_pixels_can_spoil_a_verdict(tmp_path: Path, change: Change, verdict: str
     replace(GOOD, change=change).write(tmp_path / "archive")
     assert scan_archive(tmp_path / "archive", tmp_path / "out").rows[0].verdict == verdict
     assert one_row(tmp_path / "archive").fit  # headers alone cannot know
+
+
+def cut(bytes_: int) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(file.read_bytes()[:-bytes_])
+
+
+def shortened(file: Path) -> None:
+    data = dcmread(file)
+    data.PixelData = data.PixelData[:100]
+    data.save_as(file)
+
+
+def without_pixels(file: Path) -> None:
+    data = dcmread(file)
+    del data.PixelData
+    data.save_as(file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "rle"),
+    [
+        *((damage, rle) for damage in (cut(1), cut(2), cut(600), cut(2500), without_pixels) for rle in (False, True)),
+        (shortened, False),
+    ],
+)
+@pytest.mark.parametrize("place", [1, 19])
+def test_a_copy_cut_short_is_damaged(
+    tmp_path: Path, damage: Callable[[Path], object], place: int, *, rle: bool
+) -> None:
+    files = replace(GOOD, slots=range(20), rle=rle).write(tmp_path / "archive")
+    assert one_row(tmp_path / "archive").fit
+    damage(files[place])  # not one of the slices that are looked at
+    scanned = scan_archive(tmp_path / "archive", tmp_path / "out")
+    assert [row.fit for row in scanned.rows] == [False]
+    assert scanned.skipped == ((str(files[place]), "damaged pixels (absent, ending early or of another length)"),)
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian]
+)
+def test_whole_files_of_other_transfer_syntaxes_and_ends_are_whole(tmp_path: Path, syntax: UID) -> None:
+    for file in replace(GOOD, rows=5, columns=7).write(tmp_path / "archive"):
+        data = dcmread(file)
+        data.file_meta.TransferSyntaxUID = syntax
+        data.BitsAllocated = data.BitsStored = 8  # 35 bytes and one to make it even
+        data.HighBit, data.PixelData = 7, bytes(36)
+        if syntax == ExplicitVRBigEndian:
+            data["PixelData"].VR = "OW"
+        dcmwrite(file, data, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)
+        if syntax == ExplicitVRLittleEndian:  # padding behind the pixels (PS3.10 7.2)
+            file.write_bytes(file.read_bytes() + bytes.fromhex("fcfffcff4f42000004000000") + bytes(4))
+    assert one_row(tmp_path / "archive").fit
+
+
+def test_files_without_a_series_uid_beside_others(tmp_path: Path) -> None:
+    some = replace(
+        GOOD, slots=range(8), change=lambda data, index: index % 2 and setattr(data, "SeriesInstanceUID", "")
+    )
+    some.write(tmp_path / "archive" / "mixed")
+    replace(GOOD, series_uid=generate_uid(), change=setting(SeriesInstanceUID="")).write(tmp_path / "archive" / "above")
+    replace(GOOD, series_uid=generate_uid()).write(tmp_path / "archive" / "above" / "below")
+    rows = headers_of(tmp_path / "archive", tmp_path / "out").rows
+    assert [(Path(row.path).name, row.verdict) for row in rows] == [
+        ("above", "without SeriesInstanceUID among other series (5 files)"),
+        ("below", "fit"),
+        ("mixed", "without SeriesInstanceUID among other series (4 files)"),
+        ("mixed", "files without SeriesInstanceUID beside it (4): maybe its slices"),
+    ]
 
 
 # ---------------------------------------------------------------- many files
@@ -418,6 +495,68 @@ def test_two_scans_into_one_folder_are_refused(tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_full_disk_is_told_at_the_start(tmp_path: Path) -> None:
+    from data_prep.archive.store import store_refusal
+
+    told = str(store_refusal(tmp_path / "base", sqlite3.OperationalError("database or disk is full")))
+    assert "no space left" in told
+    assert "one scan at a time" in str(store_refusal(tmp_path, sqlite3.OperationalError("database is locked")))
+    assert "remove it" in str(store_refusal(tmp_path, sqlite3.DatabaseError("database disk image is malformed")))
+    assert "cannot be used" in str(store_refusal(tmp_path / "gone/base", sqlite3.OperationalError("disk I/O error")))
+
+
+def limited(archive: Path, out: Path, bytes_: int) -> subprocess.CompletedProcess[str]:
+    """A scan whose database may not grow beyond some size: sqlite then says that the disk is full."""
+    told = (
+        "import sqlite3, sys; from data_prep.archive import store; from data_prep.__main__ import main\n"
+        "opened = store.sqlite3.connect\n"
+        "def connect(*args, **options):\n"
+        "    base = opened(*args, **options)\n"
+        f"    base.execute('PRAGMA max_page_count = {bytes_ // 4096}')\n"
+        "    return base\n"
+        "store.sqlite3.connect = connect\n"
+        f"sys.exit(main(['scan', {str(archive)!r}, {str(out)!r}, '--no-pixels', '--workers', '1']))"
+    )
+    root = Path(__file__).parents[2]
+    return subprocess.run([sys.executable, "-c", told], cwd=root, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("bytes_", [8192, 49152])
+def test_a_disk_that_gets_full_is_told_in_one_line(tmp_path: Path, bytes_: int) -> None:
+    replace(GOOD, slots=range(120), rows=4).write(tmp_path / "archive")
+    run = limited(tmp_path / "archive", tmp_path / "out", bytes_)
+    assert run.returncode == 2, run.stderr
+    assert "no space left" in run.stderr.splitlines()[-1]
+    assert "Traceback" not in run.stderr
+    assert headers_of(tmp_path / "archive", tmp_path / "out").rows[0].slices == 120, "and goes on with more room"
+
+
+def test_results_that_find_no_room_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    GOOD.write(tmp_path / "archive")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("data_prep.archive.scan.write_table", full)
+    with pytest.raises(OutputRefusal, match="no space left"):
+        headers_of(tmp_path / "archive", tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "null", '["reason"', '[{"nonsense": 1}, {}]'])
+def test_a_damaged_record_is_read_again(tmp_path: Path, text: str) -> None:
+    GOOD.write(tmp_path / "archive")
+    (tmp_path / "archive" / "notes").write_text("no DICOM")
+    before = scan_archive(tmp_path / "archive", tmp_path / "out")
+    for where in ("slice001", "notes"):
+        base = sqlite3.connect(tmp_path / "out/.cache/headers.sqlite")
+        path = os.fsencode(tmp_path / "archive" / where)
+        assert base.execute("UPDATE files SET record = ? WHERE path = ?", (text, path)).rowcount == 1
+        base.execute("UPDATE measured SET result = ?", (text,))
+        base.commit()
+        base.close()
+        assert scan_archive(tmp_path / "archive", tmp_path / "out") == before
+
+
 # ---------------------------------------------------------------- privacy
 
 SECRET = "ZZTOPSECRET"
@@ -553,6 +692,37 @@ def test_refusals(tmp_path: Path, archive: str, out: str, words: str, capsys: py
     assert words in told
     assert "; do: " in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["scan", "archive"], "Missing argument 'OUT'; allowed: python -m data_prep scan [OPTIONS]"),
+    (["scna"], "No such command 'scna'. Did you mean 'scan'?; allowed: dose, mayo, phantom, scan, split"),
+    (["scan", "a", "b", "--worker", "2"], "--worker"),
+    (["scan", "a", "b", "--workers", "none"], "Invalid value for '--workers'"),
+])  # fmt: skip
+def test_words_that_make_no_sense_are_refused_in_one_line(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.err.count("\n") == 1
+    assert "; do: python -m data_prep " in said.err
+    assert not said.out
+
+
+def test_help_and_interruption(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["scan", "--help"]) == 0
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert said.out.count("Usage: python -m data_prep") == 2
+    assert not said.err
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("data_prep.archive.scan.scan_archive", interrupted)
+    assert main(["scan", "a", "b"]) == 130
 
 
 def test_looking_at_a_file_raises_nothing(tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def test_few_patients_are_cut(number: int) -> None:
 def test_body_levels_change_sides() -> None:
     made = split(archive(2), validation=0)
     one, other = made.options.values()
-    assert one["noisy"][0].z_range_mm == other["clean"][0].z_range_mm == (-100.0, -19.0)
-    assert one["clean"][0].z_range_mm == other["noisy"][0].z_range_mm == (-4.0, 77.0)
+    assert one["noisy"][0].z_range_mm == other["clean"][0].z_range_mm == (-100.0, -21.0)
+    assert one["clean"][0].z_range_mm == other["noisy"][0].z_range_mm == (-3.0, 77.0)
 
 
 def test_body_levels_change_sides_whatever_the_body_part_is_called() -> None:
@@ -105,7 +105,15 @@ def test_body_levels_change_sides_whatever_the_body_part_is_called() -> None:
 def test_a_wider_gap() -> None:
     (option,) = split(archive(1), validation=0, gap_mm=30.5).options.values()
     low, high = sorted(option[name][0].z_range_mm or (0.0, 0.0) for name in ("noisy", "clean"))
-    assert high[0] - low[1] == 31
+    assert high[0] - low[1] == 34, "the slices on both sides are 3 mm thick"
+
+
+@pytest.mark.parametrize(("thickness", "step"), [(20.0, 20.0), (None, 20.0), (20.0, 5.0)])
+def test_no_tissue_of_one_part_is_nearer_to_another_than_the_gap(thickness: float | None, step: float) -> None:
+    scan = original("p", slices=40, step_mm=step, slice_thickness_mm=thickness)
+    (option,) = split([scan, replace(simulated(scan), slice_thickness_mm=thickness)], validation=0).options.values()
+    low, high = sorted(option[name][0].z_range_mm or (0.0, 0.0) for name in ("noisy", "clean"))
+    assert high[0] - low[1] - 20 >= 15
 
 
 def test_a_short_scan_stays_whole() -> None:
@@ -124,10 +132,11 @@ def test_scans_that_cannot_be_compared_are_not_cut() -> None:
     with pytest.raises(DatalistRefusal, match="none of them can be cut"):
         split(rows, by="z")
     one_study = [replace(row, study_uid="2.a") for row in rows]
-    assert split(one_study).plan.by == "z"
-    moved = replace(again, z_lowest_mm=-500.0, z_highest_mm=-323.0)
-    with pytest.raises(DatalistRefusal, match="nothing is left"):
-        split([replace(row, study_uid="2.a") for row in (first, moved, simulated(first), simulated(moved))])
+    with pytest.raises(DatalistRefusal, match="nothing is left for 'clean'"):
+        split(one_study)  # inspiration and expiration: organs move
+    made = split([*one_study, *archive(2)], by="z")
+    assert len(made.options["p"]) == 1
+    assert len(made.options["p00"]) > 1
 
 
 def test_uneven_scans_are_not_cut() -> None:
@@ -248,6 +257,53 @@ def test_two_names_for_one_scan_are_a_leak(field: str) -> None:
         split([*rows, wrong])
 
 
+def people(*, nameless_in: str = "A") -> list[SeriesRow]:
+    """Seven patients; the second scan of one of them, of another study, lies there without a name."""
+    again = original("", name="again", path=f"/archive/{nameless_in}/again")
+    return [*archive(6), known := original("A"), simulated(known), again, replace(simulated(again), patient="")]
+
+
+def test_nameless_rows_in_a_known_patients_folder_are_that_patient() -> None:
+    made = split(people(), patient_from="folder")
+    assert "folder A" not in made.options
+    assert sum(len(parts) for parts in made.options["A"].values()) == 2
+    assert not made.notes
+    assert "folder B" in split(people(nameless_in="B"), patient_from="folder").options
+    in_study = [row if row.patient else replace(row, study_uid="2.A") for row in people(nameless_in="B")]
+    assert "study 2.A" not in split(in_study, patient_from="study").options
+
+
+def test_nameless_rows_beside_two_patients_are_refused() -> None:
+    with pytest.raises(LeakRefusal, match="share folder A with patient 'A' and with patient 'other'"):
+        split([*people(), original("other", path="/archive/A/other")], patient_from="folder")
+
+
+def test_folders_of_series_are_no_patients() -> None:
+    rows = [original("", name=f"s{number}", path=f"/archive/somebody/s{number}") for number in range(6)]
+    with pytest.raises(
+        DatalistRefusal, match=r"lie directly in /archive/somebody, which may be one person's"
+    ) as caught:
+        split([*rows, *(replace(simulated(row), patient="") for row in rows)], patient_from="folder")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("other", ["P00", "p00 ", "\uff5000"])
+def test_names_that_differ_in_case_or_spaces_alone_are_refused(other: str) -> None:
+    with pytest.raises(LeakRefusal, match="differ in nothing but case or spaces"):
+        split([*archive(8), original(other, name="another")])
+
+
+def test_one_folder_under_two_paths_is_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "x" / "s").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    blank = original("a", path=str(tmp_path / "x" / "s"), series_uid="", study_uid="")
+    for path in (f"{tmp_path}/x/../x/s", f"{tmp_path}/link/s"):
+        with pytest.raises(LeakRefusal, match=r"folder .*/x/s is of patient '[ab]' and of patient '[ab]'"):
+            split([*archive(8), blank, replace(blank, patient="b", path=path)])
+        again = split([*archive(8), blank, replace(blank, path=path)])
+        assert again.left_out == {"without SeriesInstanceUID in a folder with other series": 2}
+
+
 # --- refusals ----------------------------------------------------------------------------------------
 
 
@@ -278,6 +334,10 @@ def test_refused(rows: list[SeriesRow], request_: dict[str, Any], words: str) ->
         {"test": float("nan")},
         {"gap_mm": 14.0},
         {"gap_mm": float("nan")},
+        {"gap_mm": float("inf")},
+        {"noisy_above_hu": float("nan")},
+        {"noisy_above_hu": -1.0},
+        {"clean_below_hu": float("inf")},
         {"by": "slice"},
         {"patient_from": "name"},
         {"noisy_above_hu": 10.0, "clean_below_hu": 20.0},
@@ -332,6 +392,15 @@ def test_folders_with_several_series_are_told_apart(tmp_path: Path) -> None:
     assert all(scan.series_uid is None and scan.reference is None for scan in made.clean)
     assert all(scan.reference for scan in made.noisy)
     assert all(pair.noisy_series_uid and not pair.clean_series_uid for pair in made.test)
+
+
+def test_a_series_below_another_ones_folder_is_named(tmp_path: Path) -> None:
+    above = original("x", path="/archive/x", name="spread")  # in /archive/x/1 and /archive/x/2
+    under = original("x", path="/archive/x/1", name="beside")
+    write_table(below(tmp_path, [*archive(8), above, under]), tmp_path / "series")
+    assert run(tmp_path, tmp_path) == 0
+    made = Datalist.load(tmp_path)
+    assert {scan.series_uid for scan in made.clean if scan.patient == "x"} == {"1.spread", "1.beside"}
 
 
 def test_a_reference_among_other_series_is_named(tmp_path: Path) -> None:

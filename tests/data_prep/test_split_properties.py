@@ -145,6 +145,14 @@ def assert_pair(noisy: SeriesRow, clean: SeriesRow, uids: dict[str, SeriesRow]) 
     assert uids[noisy.simulated_from].patient == noisy.patient == clean.patient
 
 
+def test_one_pair_is_not_held_out_twice() -> None:
+    scans = [original(f"p{number}") for number in range(6)]
+    rows = [*scans, simulated(scans[0]), *(replace(simulated(scan), slices=50) for scan in scans[1:])]
+    made = split_rows(rows, SplitRequest(by="patient"))
+    assert sum("validation" in option for option in made.options.values()) == 1
+    assert not any("test" in option for option in made.options.values())
+
+
 @settings(max_examples=25, deadline=None)
 @given(patients=st.integers(6, 40), seed=st.integers(0, 5), kernels=st.integers(1, 2))
 def test_equal_patients_are_shared_out_equally(patients: int, seed: int, kernels: int) -> None:
