@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from iscl_monai.quality.noise import SOFT_TISSUE_HU
-from iscl_monai.quality.spectrum import RadialSpectrum, noise_power_spectrum, radial, without_surface
+from iscl_monai.quality.spectrum import (
+    PATCH_PX,
+    RadialSpectrum,
+    noise_power_spectrum,
+    radial,
+    soft_tissue_places,
+    without_anatomy,
+    without_surface,
+)
 
 Floats = npt.NDArray[np.float64]
 
-PATCH_PX = 32
-SMOOTHED_PX = 9
 FEWEST_PATCHES = 4
 MOST_PATCHES = 32
 QUIETEST_PART = 0.25
@@ -33,17 +35,8 @@ def soft_tissue_patches(
     Returns:
         HU (patch, row, column), maybe none.
     """
-    image = np.asarray(image_hu, np.float64)
-    values, tissue = image, image
-    if neighbour_hu is not None:
-        values, tissue = (neighbour_hu - image) / np.sqrt(2), (neighbour_hu + image) / 2
-    mean = ndimage.uniform_filter(tissue, SMOOTHED_PX)
-    inside = (mean >= SOFT_TISSUE_HU[0]) & (mean <= SOFT_TISSUE_HU[1])
-    starts = (range(0, length - PATCH_PX + 1, PATCH_PX // 2) for length in image.shape)
-    squares = [
-        (slice(row, row + PATCH_PX), slice(column, column + PATCH_PX)) for row, column in itertools.product(*starts)
-    ]
-    found = [values[square] for square in squares if inside[square].all()]
+    noise_hu, tissue_hu = without_anatomy(image_hu, neighbour_hu)
+    found = [noise_hu[place] for place in soft_tissue_places(tissue_hu)]
     return np.array(found, np.float64).reshape(-1, PATCH_PX, PATCH_PX)
 
 

@@ -91,7 +91,11 @@ def _series_name(series: CTSeries) -> str:
 def slice_identity(series: CTSeries, index: int) -> str:
     """What names a slice. The position goes along, as anonymisers have given one UID to all slices."""
     header = pydicom.dcmread(series.files[index], stop_before_pixels=True)
-    return f"{_uids(header)[1]}|{series.positions_mm[index]:.3f}"
+    return _identity(header, series.positions_mm[index])
+
+
+def _identity(header: Dataset, position_mm: float) -> str:
+    return f"{_uids(header)[1]}|{position_mm:.3f}"
 
 
 def middle_slice(group: slice) -> int:
@@ -119,7 +123,9 @@ def derived_header(series: CTSeries, group: slice, recipe: SimulationRecipe) -> 
     name = _series_name(series)
     dataset.StudyInstanceUID = series.study_uid or generate_uid(entropy_srcs=[RECIPE, "study", name])
     dataset.SeriesInstanceUID = recipe.series_uid(series)
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=recipe.entropy(slice_identity(series, middle_slice(group))))
+    middle = middle_slice(group)
+    identity = _identity(sources[middle - group.start], series.positions_mm[middle])
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=recipe.entropy(identity))
     dataset.SOPClassUID = _uids(sources[0])[0]
     # A derived image must say that its values are Hounsfield units (DICOM PS3.3 C.8.2.1).
     dataset.RescaleType = "HU"

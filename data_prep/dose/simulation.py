@@ -66,8 +66,9 @@ class Simulation:
         _check_geometry(series, average)
         self.series, self.fraction, self.seed = series, fraction, seed
         self.groups = _groups(series, average)
-        self.names = [slice_identity(series, middle_slice(group)) for group in self.groups]
-        self.digest = _digest(series)
+        identities = [slice_identity(series, index) for index in range(len(series.files))]
+        self.names = [identities[middle_slice(group)] for group in self.groups]
+        self.digest = _digest(series, identities)
         self.tube_current = _tube_current(series, self.groups)
         self.noise_hu = 0.0
         self.scanner = self._calibrated(device) if fraction < 1 else None
@@ -86,7 +87,9 @@ class Simulation:
 
     def mean_hu(self, index: int) -> Image:
         """The scan's (averaged) slice, HU (row, column)."""
-        mean: Image = self.series.hu[self.groups[index]].mean(axis=0)
+        planes = self.series.hu[self.groups[index]]
+        # A single slice is not copied: a whole series may be asked for.
+        mean: Image = planes[0] if len(planes) == 1 else planes.mean(axis=0)
         return mean
 
     def padding(self, index: int) -> NDArray[np.bool_]:
@@ -173,11 +176,11 @@ def _groups(series: CTSeries, average: int) -> list[slice]:
     return groups
 
 
-def _digest(series: CTSeries) -> str:
+def _digest(series: CTSeries, identities: Sequence[str]) -> str:
     """Tells the source from any other, down to its voxels: files may change behind a UID that stays."""
     found = hashlib.blake2b(digest_size=16)
-    for index, plane in enumerate(series.hu):
-        found.update(f"{slice_identity(series, index)}\n".encode())
+    for identity, plane in zip(identities, series.hu, strict=True):
+        found.update(f"{identity}\n".encode())
         found.update(np.ascontiguousarray(plane).data)
     return found.hexdigest()
 

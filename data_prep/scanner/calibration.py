@@ -14,11 +14,11 @@ from data_prep.scanner.exposure import Exposure
 from data_prep.scanner.geometry import FanBeam
 from data_prep.scanner.kernel import Kernel, hann, ram_lak
 from data_prep.scanner.projector import Backend
-from data_prep.scanner.texture import fine_detail, flat_patches, local_mean_and_sigma, mode, spectrum, without_anatomy
+from data_prep.scanner.texture import fine_detail, flat_patches, local_mean_and_sigma, mode, spectrum
 from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import FEWEST_VOXELS, QUIETEST_PERCENT, SOFT_TISSUE_HU
-from iscl_monai.quality.spectrum import without_surface
+from iscl_monai.quality.spectrum import without_anatomy, without_surface
 
 Image = NDArray[np.float32]
 

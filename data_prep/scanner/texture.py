@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from iscl_monai.quality.noise import NEIGHBOURHOOD_PX, SOFT_TISSUE_HU
-from iscl_monai.quality.spectrum import RadialSpectrum, noise_power_spectrum, radial, without_surface
+from iscl_monai.quality.spectrum import (
+    Place,
+    RadialSpectrum,
+    noise_power_spectrum,
+    radial,
+    soft_tissue_places,
+    without_surface,
+)
 
 Image = NDArray[np.float32]
-
-PATCH_PX = 32
 
 
 def local_mean_and_sigma(image_hu: Image) -> tuple[Image, Image]:
@@ -50,29 +55,11 @@ def mode(values: NDArray[np.floating]) -> float:
     return float(np.exp((edges[best] + edges[best + 1]) / 2))
 
 
-def without_anatomy(image_hu: Image, neighbour_hu: Image | None) -> tuple[Image, Image]:
-    """Where noise is looked for, and where tissue.
+def flat_patches(noise_hu: Image, tissue_hu: Image, relative_sigma: Image, most: int) -> list[Place]:
+    """The places with the least anatomy.
 
     Args:
-        image_hu: HU (row, column).
-        neighbour_hu: the next slice; None: there is none.
-
-    Returns:
-        With a neighbour the difference over the root of two, in which anatomy that goes through both is gone and noise
-        is as strong and as textured as in one, and the mean; without, the image twice.
-    """
-    if neighbour_hu is None:
-        return image_hu, image_hu
-    difference: Image = (neighbour_hu - image_hu) * np.float32(np.sqrt(0.5))
-    mean: Image = (neighbour_hu + image_hu) * np.float32(0.5)
-    return difference, mean
-
-
-def flat_patches(noise_hu: Image, tissue_hu: Image, relative_sigma: Image, most: int) -> list[tuple[slice, slice]]:
-    """The places with the least anatomy, in steps of half a patch.
-
-    Args:
-        noise_hu: HU (row, column), see :func:`without_anatomy`.
+        noise_hu: HU (row, column), see :func:`iscl_monai.quality.spectrum.without_anatomy`.
         tissue_hu: likewise.
         relative_sigma: what noise alone would give, in any unit (row, column).
         most: how many at most: the quietest, and none that is three times noisier than the quietest.
@@ -80,15 +67,10 @@ def flat_patches(noise_hu: Image, tissue_hu: Image, relative_sigma: Image, most:
     Returns:
         Rows and columns of patches of 32x32 pixels whose 9x9 means are all soft tissue, quietest first.
     """
-    mean, _ = local_mean_and_sigma(tissue_hu)
-    tissue = (mean >= SOFT_TISSUE_HU[0]) & (mean <= SOFT_TISSUE_HU[1])
     found = []
-    for row in range(0, noise_hu.shape[0] - PATCH_PX + 1, PATCH_PX // 2):
-        for column in range(0, noise_hu.shape[1] - PATCH_PX + 1, PATCH_PX // 2):
-            place = (slice(row, row + PATCH_PX), slice(column, column + PATCH_PX))
-            if tissue[place].all():
-                noise = without_surface(noise_hu[place][None]) / relative_sigma[place].mean()
-                found.append((float(np.square(noise).mean()), place))
+    for place in soft_tissue_places(tissue_hu):
+        noise = without_surface(noise_hu[place][None]) / relative_sigma[place].mean()
+        found.append((float(np.square(noise).mean()), place))
     found.sort(key=lambda one: one[0])
     return [place for power, place in found[:most] if power <= 9 * found[0][0]]
 

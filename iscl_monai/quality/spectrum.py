@@ -6,13 +6,20 @@ images", Med. Phys. 29(11), 2002; ICRU Report 87, 2012; AAPM TG-233, doi 10.1002
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from iscl_monai.quality.noise import NEIGHBOURHOOD_PX, SOFT_TISSUE_HU
+
 Floats = npt.NDArray[np.float64]
+Image = npt.NDArray[np.float32]
+Place = tuple[slice, slice]
+
+PATCH_PX = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,3 +100,39 @@ def without_surface(patches_hu: npt.ArrayLike) -> Floats:
     flat = patches.reshape(len(patches), -1)
     left: Floats = (flat - flat @ basis @ basis.T).reshape(patches.shape)
     return left
+
+
+def without_anatomy(image_hu: Image, neighbour_hu: Image | None) -> tuple[Image, Image]:
+    """Where noise is looked for, and where tissue.
+
+    Args:
+        image_hu: HU (row, column).
+        neighbour_hu: the next slice; None: there is none.
+
+    Returns:
+        With a neighbour the difference over the root of two, in which anatomy that goes through both is gone and noise
+        is as strong and as textured as in one, and the mean; without, the image twice.
+    """
+    if neighbour_hu is None:
+        return image_hu, image_hu
+    difference: Image = (neighbour_hu - image_hu) * np.float32(np.sqrt(0.5))
+    mean: Image = (neighbour_hu + image_hu) * np.float32(0.5)
+    return difference, mean
+
+
+def soft_tissue_places(tissue_hu: Image) -> list[Place]:
+    """Patches all in soft tissue, overlapping by half.
+
+    Args:
+        tissue_hu: HU (row, column).
+
+    Returns:
+        Rows and columns of patches of 32x32 pixels in which every 9x9 mean is -20 to 120 HU.
+    """
+    mean = ndimage.uniform_filter(tissue_hu, NEIGHBOURHOOD_PX)
+    inside = (mean >= SOFT_TISSUE_HU[0]) & (mean <= SOFT_TISSUE_HU[1])
+    starts = (range(0, length - PATCH_PX + 1, PATCH_PX // 2) for length in tissue_hu.shape)
+    places = [
+        (slice(row, row + PATCH_PX), slice(column, column + PATCH_PX)) for row, column in itertools.product(*starts)
+    ]
+    return [place for place in places if inside[place].all()]
