@@ -1,7 +1,7 @@
 """Denoise what hospitals have: DICOM folders and files, NIfTI volumes, arrays; slice by slice, written whole or not."""
 
 from iscl_monai.inference.anything import denoise
-from iscl_monai.inference.denoiser import Denoiser, ModelIdentity, denoise_volume
+from iscl_monai.inference.denoiser import Denoiser, ModelIdentity, SliceDenoiser, denoise_volume
 from iscl_monai.inference.engine import DenoisingEngine
 from iscl_monai.inference.image import denoise_image
 from iscl_monai.inference.series import Outcome, denoise_series
@@ -13,6 +13,7 @@ __all__ = [
     "ModelIdentity",
     "Outcome",
     "SeamlessInferer",
+    "SliceDenoiser",
     "denoise",
     "denoise_image",
     "denoise_series",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,25 @@ class ModelIdentity:
                 cure="give the folder of a trained bundle",
             ) from error
         return cls("ISCL", version, digest)
+
+
+class SliceDenoiser(Protocol):
+    """The face of everything that denoises: the trained bundle, and the baselines it is compared with."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What it is."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Every setting that can change a pixel, in words."""
+
+    def change_hu(self, slice_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """What denoising adds to a slice, float32 HU (row, column); see :meth:`Denoiser.change_hu`."""
 
 
 class Denoiser:
@@ -195,7 +214,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 def denoise_volume(
     volume_hu: npt.NDArray[Any],
-    denoiser: Denoiser,
+    denoiser: SliceDenoiser,
     *,
     workers: int | None = None,
     progress: Callable[[int], object] | None = None,

@@ -1,59 +1,20 @@
-"""``iscl-monai``: argument parsing, progress bars and exit codes; everything else is the package's.
-
-Exit codes: 0 done; 2 refused, one line says what came, what is allowed and what to do; 1 a fault of ours, whose
-traceback is in a log; 130 interrupted.
-"""
+"""``iscl-monai denoise``: argument parsing and a progress bar; everything else is the package's."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import tempfile
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iscl_monai.errors import Refusal
-from iscl_monai.version import __version__
+from iscl_monai.cli.outcome import DISCLAIMER, exit_codes, found_bundle, printable, say
 
 if TYPE_CHECKING:
     from iscl_monai.inference.plan import Plan
     from iscl_monai.inference.series import Outcome
     from iscl_monai.inference.stream import DenoisedSlice
 
-DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
 
-app = typer.Typer(
-    name="iscl-monai",
-    help=f"Low-dose CT denoising, trained on your own unpaired scans. Results are {DISCLAIMER}.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"iscl-monai {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _everything(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options before the verb."""
-
-
-@app.command()
 def denoise(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="A DICOM folder with any mixture, a DICOM or NIfTI file.")
@@ -112,7 +73,7 @@ def denoise(
 
         iscl-monai denoise chest.nii.gz chest_denoised.nii.gz --bundle /models/chest
     """
-    with _exit_codes():
+    with exit_codes():
         if dry_run:
             _show_plan(source, destination, series, skip_refused=skip_refused)
             return
@@ -137,11 +98,7 @@ def denoise(
 def _denoiser(bundle: Path | None, **options: Any) -> Any:
     from iscl_monai.inference import Denoiser
 
-    if bundle is None:
-        from iscl_monai.configuration import bundle_root
-
-        bundle = Path(bundle_root())
-    return Denoiser.from_bundle(bundle, **options)
+    return Denoiser.from_bundle(found_bundle(bundle), **options)
 
 
 class _Watching:
@@ -175,7 +132,7 @@ class _Watching:
 
     def begins(self, title: str, count: int) -> None:
         """A series begins."""
-        self.task = self.bar.add_task(_printable(title)[:40], total=count)
+        self.task = self.bar.add_task(printable(title)[:40], total=count)
         if self.report is not None:
             self.report.begins(title, count)
 
@@ -208,12 +165,12 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_
     check_places(source, destination)
     check_free(destination)
     if is_nifti(source) and source.is_file():
-        _say(f"would denoise: {source.name}, {NiftiVolume(source).count} slices")
+        say(f"would denoise: {source.name}, {NiftiVolume(source).count} slices")
         return
     with without_warnings():
         decided = plan(source, series_uid=series_uid, skip_refused=True)
     for one in decided.series:
-        _say(f"would denoise: {one.title}, {one.count} slices")
+        say(f"would denoise: {one.title}, {one.count} slices")
     _tell_rest(decided.skipped, decided.refused)
     if decided.refused and not skip_refused:
         raise decided.refused[0]
@@ -221,67 +178,13 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_
 
 def _tell(outcome: Outcome) -> None:
     for title, count in outcome.series:
-        _say(f"denoised: {title}, {count} slices")
+        say(f"denoised: {title}, {count} slices")
     _tell_rest(outcome.skipped, outcome.refused)
-    _say(f"written: {outcome.destination} ({DISCLAIMER})")
+    say(f"written: {outcome.destination} ({DISCLAIMER})")
 
 
 def _tell_rest(skipped: Any, refused: Any) -> None:
     for one in skipped:
-        _say(f"skipped: {one.path}: {one.reason}")
+        say(f"skipped: {one.path}: {one.reason}")
     for refusal in refused:
-        _say(f"refused: {refusal}")
-
-
-def _printable(text: str) -> str:
-    """Without what a terminal would obey, and what no terminal can show: titles and names come from anywhere."""
-    shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
-    encoding = sys.stdout.encoding or "ascii"
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _say(line: str) -> None:
-    try:
-        typer.echo(_printable(line))
-    except BrokenPipeError:  # whoever listened has gone; the work is done all the same
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays until the end
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn whatever happens into one line and an exit code."""
-    for name in ("SIGTERM", "SIGHUP"):  # so that what is half written is removed
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminated)
-    try:
-        yield
-    except Refusal as refusal:
-        _end(f"{type(refusal).__name__}: {refusal}", refusal.exit_code)
-    except KeyboardInterrupt:
-        _end("interrupted; nothing was written", 130)
-    except OSError as error:
-        _end(f"OutputRefusal: {error}; allowed: files that can be read and written; do: check space and rights", 2)
-    except Exception as error:
-        log = Path(tempfile.gettempdir()) / f"iscl-monai-{os.getpid()}.log"
-        log.write_text(
-            f"iscl-monai {__version__}, {sys.argv[1:]}\n{traceback.format_exc()}", "utf-8", "backslashreplace"
-        )
-        _end(f"a fault of ours: {type(error).__name__}; nothing was written; please report {log}", 1)
-
-
-def _terminated(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _end(line: str, code: int) -> None:
-    typer.echo(_printable(line), err=True)
-    raise typer.Exit(code)
-
-
-def main() -> None:
-    """The entry point of ``iscl-monai``."""
-    app()
-
-
-if __name__ == "__main__":
-    main()
+        say(f"refused: {refusal}")

@@ -1,0 +1,46 @@
+"""``iscl-monai VERB``: one module per verb, argument parsing only; everything else is the package's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from iscl_monai.cli.denoise import denoise
+from iscl_monai.cli.outcome import DISCLAIMER
+from iscl_monai.version import __version__
+
+__all__ = ["DISCLAIMER", "app", "main"]
+
+app = typer.Typer(
+    name="iscl-monai",
+    help=f"Low-dose CT denoising, trained on your own unpaired scans. Results are {DISCLAIMER}.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"iscl-monai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everything(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
+for verb in (denoise,):
+    app.command()(verb)
+
+
+def main() -> None:
+    """The entry point of ``iscl-monai``."""
+    app()
