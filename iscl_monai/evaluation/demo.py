@@ -23,6 +23,7 @@ from iscl_monai.data import ScanPair
 from iscl_monai.evaluation.report import ReportCase, metric_rows, provenance, write_report
 from iscl_monai.quality.fidelity import FidelityMean, fidelity
 from iscl_monai.quality.noise import no_reference_panel
+from iscl_monai.quality.protocol import HU_BODY
 
 CONFIGS = Path("bundles/iscl/configs")
 DENOISED = "denoised"
@@ -55,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.folder / "report.html",
         title="ISCL demo: low-dose CT before and after",
         cases=cases,
-        made_with=provenance(weights=options.folder / "models" / "model.pt", seed=0, protocol="HU_BODY"),
+        made_with=provenance(weights=options.folder / "models" / "model.pt", seed=0, protocol=HU_BODY.identity),
         summary=SUMMARY,
     )
     minutes = (time.monotonic() - started) / 60
-    print(f"PSNR over the body (HU_BODY): {gain_db:+.2f} dB over the noisy input, after {minutes:.1f} minutes")
+    print(f"PSNR over the body (hu-body): {gain_db:+.2f} dB over the noisy input, after {minutes:.1f} minutes")
     print(f"open {report}" + (f"; the denoised DICOM series: {denoised}" if denoised else ""))
     return 0 if gain_db >= 1 else 1
 

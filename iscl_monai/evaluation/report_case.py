@@ -14,6 +14,7 @@ from iscl_monai.quality.fidelity import FidelityMean, as_volume, same_protocol
 from iscl_monai.quality.noise import NoReferencePanel
 
 NO_REFERENCE = "no reference"
+Better = Literal["higher", "lower", "near 0", "unchanged", ""]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class MetricRow:
         unit: its unit; empty for a pure number.
         noisy: the value for the noisy input; None where it makes no sense.
         denoised: the value for the denoised image.
-        protocol: name of the protocol the values were measured on.
+        protocol: identity of the protocol the values were measured on.
         better: which way is better, if one is.
         digits: decimals to print.
     """
@@ -35,7 +36,7 @@ class MetricRow:
     noisy: float | None
     denoised: float | None
     protocol: str
-    better: Literal["higher", "lower", "near 0", "unchanged", ""] = ""
+    better: Better = ""
     digits: int = 1
 
 
@@ -76,6 +77,32 @@ class ReportCase:
             as_volume(picture)
 
 
+def fidelity_rows(denoised: FidelityMean, noisy: FidelityMean | None) -> tuple[MetricRow, ...]:
+    """One line for each quantity of the protocol.
+
+    Args:
+        denoised: fidelity of the denoised image.
+        noisy: of the noisy input on the same protocol; None only if it is not known.
+
+    Raises:
+        Refusal: if the protocols differ.
+    """
+    protocol = denoised.protocol if noisy is None else same_protocol(noisy, denoised)
+    lines: dict[str, tuple[str, str, Better, int]] = {
+        "psnr_db": ("PSNR", "dB", "higher", 2),
+        "ssim": ("SSIM", "", "higher", 4),
+        "rmse_hu": ("RMSE", "HU", "lower", 2),
+        "mean_shift_hu": ("Mean shift from reference", "HU", "near 0", 2),
+        "vif": ("VIF", "", "higher", 4),
+    }
+    rows = []
+    for quantity in protocol.quantities:
+        name, unit, better, digits = lines[quantity]
+        before = None if noisy is None else getattr(noisy, quantity)
+        rows.append(MetricRow(name, unit, before, getattr(denoised, quantity), protocol.identity, better, digits))
+    return tuple(rows)
+
+
 def metric_rows(
     panel: NoReferencePanel, *, noisy: FidelityMean | None = None, denoised: FidelityMean | None = None
 ) -> tuple[MetricRow, ...]:
@@ -97,21 +124,7 @@ def metric_rows(
                 allowed="both, or none",
                 cure="measure the noisy input too: a score without its input's says nothing",
             )
-        named = same_protocol(noisy, denoised).name
-        rows += [
-            MetricRow("PSNR", "dB", noisy.psnr_db, denoised.psnr_db, named, "higher", 2),
-            MetricRow("SSIM", "", noisy.ssim, denoised.ssim, named, "higher", 4),
-            MetricRow("RMSE", "HU", noisy.rmse_hu, denoised.rmse_hu, named, "lower", 2),
-            MetricRow(
-                "Mean shift from reference",
-                "HU",
-                noisy.mean_shift_hu,
-                denoised.mean_shift_hu,
-                named,
-                "near 0",
-                2,
-            ),
-        ]
+        rows += fidelity_rows(denoised, noisy)
     residual = panel.residual
     return (
         *rows,

@@ -1,14 +1,14 @@
 """How near an image comes to its reference, on a named protocol.
 
-PSNR and SSIM of CT mean nothing without window, data range, region and SSIM kernel: between papers
-they differ by 20 dB on the same image. So a :class:`Protocol` holds all of it, every number carries
-its protocol, and numbers of two protocols are not compared.
+Every number carries its :class:`iscl_monai.quality.protocol.Protocol`, and numbers of two protocols are not compared.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from monai.metrics.regression import compute_ssim_and_cs
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from iscl_monai.errors import ConfigRefusal, ImageRefusal, Refusal
+from iscl_monai.errors import ImageRefusal, Refusal
 from iscl_monai.hu import HUWindow
+from iscl_monai.quality.information import visual_information
+from iscl_monai.quality.protocol import HU_BODY, Protocol
 
 Image = NDArray[Any] | torch.Tensor
 """HU as (slice, row, column), or one slice as (row, column); any real dtype, any device."""
@@ -26,81 +28,6 @@ AIR_HU = -1024.0
 SKIN_HU = -500.0
 TABLE_HALF_THICKNESS_PX = 3
 SMALLEST_PART = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """Everything a PSNR, SSIM or RMSE of a CT image depends on.
-
-    Args:
-        name: printed beside every number.
-        window: HU both images are clipped to before PSNR and SSIM; None: not clipped.
-        data_range_hu: the peak of PSNR and the range of SSIM, in HU.
-        region: ``body``: voxels of :func:`body_mask` of the reference; ``frame``: all of the slice.
-        ssim_kernel: ``uniform`` with sample covariance (scikit-image's default), or ``gaussian``
-            (sigma 1.5 px) with population covariance (Wang et al. 2004).
-        ssim_kernel_size: odd side of the SSIM window in pixels.
-        error_window: HU both are clipped to before RMSE and mean shift; None: not clipped.
-
-    Raises:
-        ConfigRefusal: if a range or a size is not usable.
-    """
-
-    name: str
-    window: HUWindow | None
-    data_range_hu: float
-    region: Literal["body", "frame"] = "body"
-    ssim_kernel: Literal["uniform", "gaussian"] = "uniform"
-    ssim_kernel_size: int = 7
-    error_window: HUWindow | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.data_range_hu < np.inf:
-            raise ConfigRefusal(
-                f"data_range_hu {self.data_range_hu} of protocol {self.name}",
-                allowed="a positive, finite number of HU",
-                cure="give the width of the HU range that counts, e.g. 2000",
-            )
-        if self.ssim_kernel_size < 3 or self.ssim_kernel_size % 2 == 0:
-            raise ConfigRefusal(
-                f"ssim_kernel_size {self.ssim_kernel_size} of protocol {self.name}",
-                allowed="an odd number of pixels, 3 or more",
-                cure="use 7 with the uniform kernel, 11 with the gaussian one",
-            )
-
-
-HU_BODY = Protocol(
-    name="HU_BODY",
-    window=HUWindow(-1024, 3071),
-    data_range_hu=2000,
-    error_window=HUWindow(-1024, 3071),
-)
-"""Ours: inside the skin, clipped only to the 12 bits of CT (padding and metal overflow), range 2000 HU."""
-
-HU_FRAME = Protocol(
-    name="HU_FRAME",
-    window=HUWindow(-1024, 3071),
-    data_range_hu=2000,
-    region="frame",
-    error_window=HUWindow(-1024, 3071),
-)
-"""As ``HU_BODY`` on the whole slice: for patches and pictures without a body."""
-
-
-def _ldct_bench(region: str, level: float, width: float) -> Protocol:
-    """LDCT-Bench (Med Phys 2024, 10.1002/mp.17379): window to [0, 1], whole frame, scikit-image defaults."""
-    return Protocol(
-        name=f"LDCT_BENCH_{region}",
-        window=HUWindow(level - width / 2, level + width / 2),
-        data_range_hu=width,
-        region="frame",
-        error_window=HUWindow(-1024, 1900),
-    )
-
-
-LDCT_BENCH_CHEST = _ldct_bench("CHEST", -600, 1500)
-LDCT_BENCH_ABDOMEN = _ldct_bench("ABDOMEN", 50, 400)
-LDCT_BENCH_NEURO = _ldct_bench("NEURO", 40, 80)
 
 
 @dataclass(frozen=True)
@@ -114,6 +41,7 @@ class FidelityMean:
         ssim: mean structural similarity, at most 1.
         rmse_hu: mean of the slices' RMSE.
         mean_shift_hu: mean of test minus reference.
+        vif: mean of the slices' visual information fidelity; NaN where the protocol does not define it.
     """
 
     protocol: Protocol
@@ -122,9 +50,10 @@ class FidelityMean:
     ssim: float
     rmse_hu: float
     mean_shift_hu: float
+    vif: float = math.nan
 
     def gain_over(self, baseline: FidelityMean) -> dict[str, float]:
-        """This minus ``baseline`` (such as the noisy input), by field name.
+        """This minus ``baseline`` (such as the noisy input), by name, for what the protocol measures.
 
         Raises:
             Refusal: if the two were measured on different protocols or numbers of slices.
@@ -136,25 +65,31 @@ class FidelityMean:
                 allowed="means over the same slices",
                 cure="measure both images on the same volume",
             )
-        fields = ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu")
-        return {field: getattr(self, field) - getattr(baseline, field) for field in fields}
+        return {name: getattr(self, name) - getattr(baseline, name) for name in self.protocol.quantities}
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Fidelity of each slice. Every array has shape (slice,), NaN where the protocol's region is empty."""
+    """Fidelity of each slice. Every array has shape (slice,), NaN where the protocol's region is empty.
+
+    ``vif`` is NaN throughout where the protocol does not define it.
+    """
 
     protocol: Protocol
     psnr_db: NDArray[np.float64]
     ssim: NDArray[np.float64]
     rmse_hu: NDArray[np.float64]
     mean_shift_hu: NDArray[np.float64]
+    vif: NDArray[np.float64]
 
     def mean(self) -> FidelityMean:
         """Means over the slices that show the region."""
-        measured = ~np.isnan(self.rmse_hu)
-        columns = (self.psnr_db, self.ssim, self.rmse_hu, self.mean_shift_hu)
-        return FidelityMean(self.protocol, int(measured.sum()), *(float(column[measured].mean()) for column in columns))
+        columns = (self.psnr_db, self.ssim, self.rmse_hu, self.mean_shift_hu, self.vif)
+        # A slice may have a body and yet no SSIM (its window does not fit) or VIF (nothing in it).
+        means = (
+            float(column[~np.isnan(column)].mean()) if not np.isnan(column).all() else math.nan for column in columns
+        )
+        return FidelityMean(self.protocol, int((~np.isnan(self.rmse_hu)).sum()), *means)
 
 
 def same_protocol(*results: Fidelity | FidelityMean) -> Protocol:
@@ -165,15 +100,21 @@ def same_protocol(*results: Fidelity | FidelityMean) -> Protocol:
     """
     protocols = list(dict.fromkeys(result.protocol for result in results))
     if len(protocols) != 1:
-        # Protocols of one name can still differ: then only their contents tell them apart.
-        names = {protocol.name for protocol in protocols}
-        told = [protocol.name if len(names) == len(protocols) else str(protocol) for protocol in protocols]
         raise Refusal(
-            f"numbers measured on {len(protocols)} protocols: {', '.join(told) or 'none'}",
+            f"numbers measured on {len(protocols)} protocols: {_told_apart(protocols) or 'none'}",
             allowed="one protocol, the same in every setting, for all numbers that are compared",
-            cure="measure all images again on one protocol, e.g. HU_BODY",
+            cure="measure all images again on one protocol, e.g. hu-body",
         )
     return protocols[0]
+
+
+def _told_apart(protocols: Sequence[Protocol]) -> str:
+    """Their identities; and of those that share a name what differs, for a digest tells nobody what."""
+    settings = [protocol.settings() for protocol in protocols]
+    differ = [name for name in settings[0] if len({str(held[name]) for held in settings}) > 1] if settings else []
+    by_name = len({protocol.name for protocol in protocols}) == len(protocols)
+    details = ["" if by_name else f" ({', '.join(f'{name} {held[name]}' for name in differ)})" for held in settings]
+    return ", ".join(protocol.identity + detail for protocol, detail in zip(protocols, details, strict=True))
 
 
 def fidelity(test_hu: Image, reference_hu: Image, *, protocol: Protocol = HU_BODY) -> Fidelity:
@@ -209,26 +150,43 @@ def fidelity(test_hu: Image, reference_hu: Image, *, protocol: Protocol = HU_BOD
         raise ImageRefusal(
             f"no slice of the reference shows a body (largest value {reference.max():g} HU)",
             allowed=f"tissue above {SKIN_HU:g} HU for protocol {protocol.name}",
-            cure="check that the image is in HU; for patches use protocol HU_FRAME",
+            cure="check that the image is in HU; for patches use protocol hu-frame",
         )
     rows = [_slice_fidelity(*images, protocol) for images in zip(test, reference, mask, strict=True)]
-    psnr_db, ssim, rmse_hu, mean_shift_hu = np.array(rows, dtype=np.float64).T
-    return Fidelity(protocol, psnr_db, ssim, rmse_hu, mean_shift_hu)
+    return Fidelity(protocol, *np.array(rows, dtype=np.float64).T)
 
 
 def _slice_fidelity(
     test: NDArray[np.float32], reference: NDArray[np.float32], mask: NDArray[np.bool_], protocol: Protocol
-) -> tuple[float, float, float, float]:
-    """PSNR, SSIM, RMSE and mean shift of one slice (row, column)."""
+) -> tuple[float, float, float, float, float]:
+    """PSNR, SSIM, RMSE, mean shift and VIF of one slice (row, column)."""
     if not mask.any():
-        return (np.nan,) * 4
-    shown, truth = _clip(test, protocol.window), _clip(reference, protocol.window)
+        return (np.nan,) * 5
+    shown, truth = _clip(test, protocol.window), _rounded(_clip(reference, protocol.window), protocol)
     mse = np.mean((shown - truth)[mask].astype(np.float64) ** 2)
     psnr_db = 10 * np.log10(protocol.data_range_hu**2 / mse) if mse > 0 else np.inf
     error_hu = (_clip(test, protocol.error_window) - _clip(reference, protocol.error_window))[mask]
     error_hu = error_hu.astype(np.float64)
     rmse_hu = np.sqrt(np.mean(error_hu**2))
-    return float(psnr_db), _ssim(shown, truth, mask, protocol), float(rmse_hu), float(error_hu.mean())
+    ssim, vif = _ssim(shown, truth, mask, protocol), _vif(test, reference, protocol)
+    return float(psnr_db), ssim, float(rmse_hu), float(error_hu.mean()), vif
+
+
+def _rounded(clipped_hu: NDArray[np.float32], protocol: Protocol) -> NDArray[np.float32]:
+    """To the nearest of the protocol's grey levels."""
+    if protocol.window is None or protocol.reference_levels is None:
+        return clipped_hu
+    lowest, highest = protocol.window.lower, protocol.window.upper
+    step = (highest - lowest) / (protocol.reference_levels - 1)
+    rounded: NDArray[np.float32] = (np.rint((clipped_hu - lowest) / step) * step + lowest).astype(np.float32)
+    return rounded
+
+
+def _vif(test: NDArray[np.float32], reference: NDArray[np.float32], protocol: Protocol) -> float:
+    if protocol.vif_window is None:
+        return math.nan
+    image, scene = (test, reference) if protocol.vif_truth == "reference" else (reference, test)
+    return visual_information(image, scene, window=protocol.vif_window)
 
 
 def _ssim(

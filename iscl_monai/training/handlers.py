@@ -196,7 +196,7 @@ class MetricsWriter:
         metrics = {name: value for name, value in engine.state.metrics.items() if isinstance(value, float)}
         # JSON has no NaN and no infinity (the PSNR of two equal images).
         numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        content = {"protocol": engine.protocol.name, "items": engine.state.iteration, **numbers}
+        content = {"protocol": engine.protocol.identity, "items": engine.state.iteration, **numbers}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

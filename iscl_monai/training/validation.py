@@ -18,8 +18,9 @@ from torch import Tensor
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import Denoiser
 from iscl_monai.networks.denoiser import MODES
-from iscl_monai.quality.fidelity import HU_BODY, Protocol, fidelity
+from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.noise import no_reference_panel
+from iscl_monai.quality.protocol import HU_BODY, Protocol
 
 KEY_METRIC = "psnr_db"
 

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from iscl_monai.cli import app
 from iscl_monai.dicom.series import read_series
+from iscl_monai.quality.protocol import HU_BODY
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path("bundles/iscl/configs")
@@ -143,14 +144,14 @@ def test_evaluation(workflow: Workflow, trained: Any, sizes: dict[str, Any], pha
     places = {"output_dir": tmp_path, "ckpt_dir": trained.ckpt_dir, "dataset_dir": phantom}
     workflow("evaluate", **places, **sizes).run()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["protocol"] == "HU_BODY"
+    assert metrics["protocol"] == HU_BODY.identity
     assert metrics["items"] == 1
     names = ("psnr_db", "ssim", "rmse_hu", "noise_hu", "generator_psnr_db", "extractor_psnr_db", "input_ssim")
     assert all(np.isfinite(metrics[name]) for name in names)
     # A tiny network after fifteen steps is no denoiser, but its input is always the same.
     pair = json.loads((phantom / "datalist.json").read_text())["test"][0]
     noisy, clean = (read_series(phantom / pair[key]).hu for key in ("noisy", "clean"))
-    body = clean > -500  # roughly HU_BODY's
+    body = clean > -500  # roughly that of hu-body
     assert metrics["input_rmse_hu"] == pytest.approx(np.sqrt(np.mean((noisy - clean)[body] ** 2)), rel=0.2)
 
 

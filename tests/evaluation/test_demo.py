@@ -29,5 +29,5 @@ def test_the_demo_ends_with_a_report_and_says_whether_it_gained(
     series = read_series(tmp_path / "demo" / "denoised")
     assert series.hu.shape == (2, 96, 96)
     assert series.study_uid == read_series(datalist.parent / "patients" / "P15" / "low").study_uid
-    gain_db = float(capsys.readouterr().out.split("(HU_BODY): ")[1].split(" dB")[0])
+    gain_db = float(capsys.readouterr().out.split("(hu-body): ")[1].split(" dB")[0])
     assert code == (0 if gain_db >= 1 else 1)

@@ -21,8 +21,9 @@ from iscl_monai.evaluation.report import (
     provenance,
     write_report,
 )
-from iscl_monai.quality.fidelity import HU_FRAME, fidelity
+from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.noise import no_reference_panel
+from iscl_monai.quality.protocol import HU_BODY, HU_FRAME
 
 CLEAN = np.full((64, 80), -1000.0, dtype=np.float32)
 CLEAN[8:56, 8:72] = 40
@@ -124,7 +125,7 @@ def test_numbers_stand_beside_the_noisy_input_with_their_protocol(tmp_path: Path
     psnr = [fidelity(image, CLEAN).mean().psnr_db for image in (NOISY, DENOISED)]
     line = next(line for line in text.split("<tr>") if ">PSNR<" in line)
     assert re.findall(r"\d+\.\d+", line) == [f"{value:.2f}" for value in psnr]
-    assert "HU_BODY" in line
+    assert HU_BODY.identity in line
     noise = next(line for line in text.split("<tr>") if "Noise in soft tissue" in line)
     assert "no reference" in noise
 
@@ -181,7 +182,8 @@ def test_two_protocols_in_one_case_are_refused() -> None:
 def test_two_protocols_in_two_cases_are_refused(tmp_path: Path) -> None:
     frame = fidelity(NOISY, CLEAN, protocol=HU_FRAME).mean()
     rows = metric_rows(no_reference_panel(NOISY, DENOISED), noisy=frame, denoised=frame)
-    with pytest.raises(Refusal, match="PSNR measured on HU_BODY and, in case other, on HU_FRAME"):
+    told = f"PSNR measured on {HU_BODY.identity} and, in case other, on {HU_FRAME.identity}"
+    with pytest.raises(Refusal, match=told):
         written(tmp_path, case(), ReportCase("other", NOISY, DENOISED, CLEAN, rows))
 
 

@@ -7,23 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import structural_similarity
 
-from iscl_monai.errors import ConfigRefusal, ImageRefusal, Refusal
+from iscl_monai.errors import ImageRefusal, Refusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.quality.fidelity import (
-    HU_BODY,
-    HU_FRAME,
-    LDCT_BENCH_ABDOMEN,
-    LDCT_BENCH_CHEST,
-    LDCT_BENCH_NEURO,
-    Fidelity,
-    Protocol,
-    as_volume,
-    body_mask,
-    fidelity,
-    same_protocol,
-)
+from iscl_monai.quality.fidelity import Fidelity, as_volume, body_mask, fidelity, same_protocol
+from iscl_monai.quality.protocol import HU_BODY, HU_FRAME, Protocol
 
 ROWS, COLUMNS = np.mgrid[:96, :112]
 
@@ -46,21 +35,6 @@ def ellipse(row: float, column: float, height: float, width: float) -> np.ndarra
 def noisy(image: np.ndarray, sigma_hu: float = 30) -> np.ndarray:
     noise = np.random.default_rng(1).normal(0, sigma_hu, image.shape)
     return (image + noise).astype(np.float32)
-
-
-@pytest.mark.parametrize("protocol", [HU_FRAME, LDCT_BENCH_CHEST, LDCT_BENCH_ABDOMEN, LDCT_BENCH_NEURO])
-def test_whole_frame_equals_scikit_image_with_its_defaults(protocol: Protocol) -> None:
-    reference, test = chest(), noisy(chest())
-    window = protocol.window
-    assert window is not None
-    shown = [(image.clip(window.lower, window.upper) - window.lower).astype(float) for image in (reference, test)]
-
-    measured = fidelity(test, reference, protocol=protocol)
-
-    expected = peak_signal_noise_ratio(*shown, data_range=protocol.data_range_hu)
-    assert measured.psnr_db[0] == pytest.approx(expected, abs=1e-4)
-    expected = structural_similarity(*shown, data_range=protocol.data_range_hu)
-    assert measured.ssim[0] == pytest.approx(expected, abs=2e-5)
 
 
 def test_body_equals_scikit_image_averaged_over_the_body() -> None:
@@ -134,7 +108,8 @@ def test_torch_and_numpy_agree(dtype: torch.dtype) -> None:
     test = torch.from_numpy(noisy(chest()).round()).to(dtype)
     from_torch = fidelity(test, reference).mean()
     from_numpy = fidelity(test.numpy().astype(">f4"), reference.numpy()).mean()
-    assert from_torch == from_numpy
+    for quantity in ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu"):
+        assert getattr(from_torch, quantity) == getattr(from_numpy, quantity)
 
 
 def test_gain_is_this_minus_baseline() -> None:
@@ -148,13 +123,13 @@ def test_gain_is_this_minus_baseline() -> None:
 def test_two_protocols_are_not_compared() -> None:
     body = fidelity(noisy(chest()), chest()).mean()
     frame = fidelity(noisy(chest()), chest(), protocol=HU_FRAME).mean()
-    with pytest.raises(Refusal, match=r"2 protocols: HU_BODY, HU_FRAME"):
+    with pytest.raises(Refusal, match=f"2 protocols: {HU_BODY.identity}, {HU_FRAME.identity}"):
         body.gain_over(frame)
 
 
 def test_two_protocols_of_one_name_are_not_compared() -> None:
     forged = dataclasses.replace(HU_BODY, data_range_hu=4096)
-    with pytest.raises(Refusal, match="4096"):
+    with pytest.raises(Refusal, match=r"\(data_range_hu 2000\), hu-body:\w{8} \(data_range_hu 4096\)"):
         same_protocol(fidelity(noisy(chest()), chest()), fidelity(noisy(chest()), chest(), protocol=forged))
 
 
@@ -212,12 +187,6 @@ def test_a_phantom_of_noise_in_air_has_no_body() -> None:
 def test_images_that_cannot_be_measured_are_refused(test: np.ndarray, reference: np.ndarray, told: str) -> None:
     with pytest.raises(ImageRefusal, match=told):
         fidelity(test, reference)
-
-
-@pytest.mark.parametrize("change", [{"data_range_hu": 0}, {"data_range_hu": np.nan}, {"ssim_kernel_size": 6}])
-def test_protocols_that_measure_nothing_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ConfigRefusal, match="HU_BODY"):
-        dataclasses.replace(HU_BODY, **change)  # type: ignore[arg-type]
 
 
 def test_results_carry_their_protocol() -> None:

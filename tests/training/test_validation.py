@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import Denoiser, Generator, NoiseExtractor
-from iscl_monai.quality.fidelity import HU_BODY, fidelity
+from iscl_monai.quality.fidelity import fidelity
+from iscl_monai.quality.protocol import HU_BODY
 from iscl_monai.training import DenoisingEvaluator, InOrder, MetricsWriter, ModelWriter, TensorBoard, Validation
 from iscl_monai.training.handlers import scalars
 from iscl_monai.training.validation import MeanOfItems, said
@@ -321,7 +322,7 @@ def test_metrics_are_written_with_their_protocol(tmp_path: Path) -> None:
     made = evaluator(slices_of(volume(2)), simple(1, 0), val_handlers=[MetricsWriter(path=path)])
     made.run()
     content = strict(path)
-    assert content["protocol"] == "HU_BODY"
+    assert content["protocol"] == HU_BODY.identity
     assert content["items"] == 2
     assert content["psnr_db"] == made.state.metrics["psnr_db"]
     assert "all" not in content
