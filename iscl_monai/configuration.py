@@ -59,6 +59,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "learning_rate": NUMBER,
     "final_learning_rate": NUMBER,
     "nested_weight": NUMBER,
+    "cycle_weight": NUMBER,
     "bypass_weight": NUMBER,
     "boosting_weight": NUMBER,
     "pseudo_noise_weight": NUMBER,

@@ -19,6 +19,7 @@ class LossWeights:
 
     Args:
         nested: lambda, on cycle plus bypass; 30 in the paper.
+        cycle: on the cycle loss, inside the nested loss.
         bypass: on the bypass loss, inside the nested loss.
         boosting: on the discriminators' extra fakes.
         pseudo_noise: on the extractor's first term.
@@ -27,6 +28,7 @@ class LossWeights:
     """
 
     nested: float = 30.0
+    cycle: float = 1.0
     bypass: float = 1.0
     boosting: float = 1.0
     pseudo_noise: float = 1.0

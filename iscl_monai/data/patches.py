@@ -44,7 +44,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         seed: int = 0,
     ) -> None:
         self.pools = {"noisy": noisy, "clean": clean}
-        self.chances = {name: _by_slices(pool) for name, pool in self.pools.items() if pool}
+        self.chances = {name: _by_voxels(pool) for name, pool in self.pools.items() if pool}
         self.augmentation = augmentation
         self.windowing = windowing
         self.seed = seed
@@ -67,9 +67,10 @@ def plain_tensor(image: Tensor) -> Tensor:
     return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
-def _by_slices(pool: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    slices = np.array([scan["image"].shape[-1] for scan in pool], dtype=np.float64)
-    return np.asarray(slices / slices.sum())
+def _by_voxels(pool: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Every part of every scan as often as any other: by slices, cropped scans would be learnt by heart."""
+    voxels = np.array([scan["image"].shape[-3:].numel() for scan in pool], dtype=np.float64)
+    return np.asarray(voxels / voxels.sum())
 
 
 class RunSampler(Sampler[int]):

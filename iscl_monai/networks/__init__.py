@@ -1,4 +1,4 @@
-"""The five networks of ISCL and the denoiser that is made of two of them."""
+"""The five networks of ISCL, the denoiser made of two of them, and a baseline's network."""
 
 from iscl_monai.networks.blocks import fold_normalisation, initialise
 from iscl_monai.networks.denoiser import Denoiser
@@ -6,6 +6,7 @@ from iscl_monai.networks.discriminator import Discriminator
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
 from iscl_monai.networks.normalization import BatchInstanceNorm2d, gather_statistics, project_rho, set_statistics
+from iscl_monai.networks.red_cnn import RedCNN
 
 __all__ = [
     "BatchInstanceNorm2d",
@@ -13,6 +14,7 @@ __all__ = [
     "Discriminator",
     "Generator",
     "NoiseExtractor",
+    "RedCNN",
     "fold_normalisation",
     "gather_statistics",
     "initialise",

@@ -1,6 +1,6 @@
 """What is exported and deployed: F and H behind one face."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from iscl_monai.networks.blocks import symmetric_pad
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import SKIPS, Generator
 from iscl_monai.networks.normalization import STATISTICS, set_statistics
+from iscl_monai.networks.red_cnn import RedCNN
 
 MODES = ("ensemble", "generator", "extractor")
 SIZES_FORMAT = 1
@@ -26,7 +27,7 @@ class Denoiser(nn.Module):
     """``blend * F(x) + (1 - blend) * (x - H(x))``, clipped to [-1, 1] (Lee & Jeong 2021, prediction).
 
     Args:
-        denoiser: the generator F.
+        denoiser: the generator F, or the network of a baseline in its place.
         noise_extractor: the extractor H.
         hu_window: what [-1, 1] means in HU; kept with the weights, so that they are never used with another window.
         blend: weight of F; 0.5 in the paper. Kept with the weights, so that a validation may choose it.
@@ -51,7 +52,7 @@ class Denoiser(nn.Module):
     def __init__(
         self,
         *,
-        denoiser: Generator,
+        denoiser: Generator | RedCNN,
         noise_extractor: NoiseExtractor,
         hu_window: HUWindow,
         blend: float = 0.5,
@@ -86,22 +87,15 @@ class Denoiser(nn.Module):
 
         Args:
             weights: a ``state_dict`` of this class.
-            mode: see the class.
+            mode: see the class; an ensemble whose blend is 0 or 1 becomes the one network it consists of.
 
         Raises:
             CheckpointRefusal: weights that do not tell.
         """
         try:
             told = cls.settings_of(weights["sizes"])
-            generator = Generator(
-                width=told["width"],
-                downsamplings=told["downsamplings"],
-                residual_blocks=told["residual_blocks"],
-                skip=told["skip"],
-                edge_threshold=1.0,  # the weights bring their own
-            )
             network = cls(
-                denoiser=generator,
+                denoiser=_generator(told, weights),
                 noise_extractor=NoiseExtractor(width=told["extractor_width"], layers=told["extractor_layers"]),
                 hu_window=HUWindow(*weights["window_hu"].tolist()),
                 mode=mode,
@@ -109,6 +103,9 @@ class Denoiser(nn.Module):
                 statistics=STATISTICS[int(weights["sizes"][-1])],
             )
             network.load_state_dict(dict(weights))
+            # A blend of one network alone needs no other; some baselines train no other.
+            if mode == "ensemble" and float(network.blend) in (0.0, 1.0):
+                network.mode = "generator" if float(network.blend) == 1.0 else "extractor"
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointRefusal(
                 f"weights that do not say what network they belong to ({' '.join(str(error).split())[:160]})",
@@ -189,6 +186,18 @@ class Denoiser(nn.Module):
         knows_no_air = (lower > self.air_hu).to(x.dtype)
         ramp = ((mean_hu - self.air_hu) / (self.breath_hu - self.air_hu)).clamp(0.0, 1.0)
         return torch.maximum(ramp, knows_no_air)
+
+
+def _generator(told: Mapping[str, Any], names: Container[str]) -> Generator | RedCNN:
+    """F as its weights describe it: by its sizes, and by the names of its tensors."""
+    if "denoiser.encoder.0.weight" in names:
+        return RedCNN(width=told["width"])
+    return Generator(
+        width=told["width"],
+        downsamplings=told["downsamplings"],
+        residual_blocks=told["residual_blocks"],
+        skip=told["skip"],
+    )
 
 
 def local_mean(image: Tensor, side: int) -> Tensor:

@@ -1,6 +1,5 @@
 """The generators F (noisy to clean) and G (clean to noisy): one architecture, two sets of weights."""
 
-import math
 from itertools import pairwise
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.networks.blocks import NormedConv, ResidualBlock, SymmetricConv2d, initialise, symmetric_pad
-from iscl_monai.networks.skip import EdgeSkip
+from iscl_monai.networks.skip import EdgeSkip, sigma_filter
 
 SKIPS = ("none", "edges", "identity")
 
@@ -25,17 +24,14 @@ class Generator(nn.Module):
         downsamplings: how often the resolution is halved; 2 in the paper.
         residual_blocks: at the lowest resolution; 3 in the paper.
         skip: ``none`` as in the paper: tanh of what passed the bottleneck. ``edges``: that is added to
-            :class:`~iscl_monai.networks.skip.EdgeSkip` of the input (for F on scans with fine detail and mild noise);
-            ``identity``: to the input itself (for G, beside such an F). Both start as their skip, and change it by no
-            more than ``edge_threshold``: without that bound the first adversarial steps blew both up.
-        edge_threshold: in network units, about three times the noise; left out only where weights are loaded, which
-            bring their own (until then every answer is NaN).
+            :class:`~iscl_monai.networks.skip.EdgeSkip` of the input (for F), and changes it by no more than that
+            filter's own threshold; ``identity``: to the input itself (for G, beside such an F), by no more than
+            ``reach``. Both start as their skip; without a bound the first adversarial steps blew both up.
+        reach: in network units, about three times the noise that G is to add; for ``identity`` alone.
 
     Shape:
         (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up, in and out.
     """
-
-    reach: Tensor
 
     def __init__(
         self,
@@ -44,7 +40,7 @@ class Generator(nn.Module):
         downsamplings: int = 2,
         residual_blocks: int = 3,
         skip: str = "none",
-        edge_threshold: float = math.nan,
+        reach: float = 0.0,
     ) -> None:
         super().__init__()
         if width < 1 or downsamplings < 0 or residual_blocks < 0:
@@ -55,9 +51,9 @@ class Generator(nn.Module):
             )
         if skip not in SKIPS:
             raise ConfigRefusal(f"skip={skip!r}", allowed=", ".join(SKIPS), cure="choose one of these words")
-        if skip != "none" and edge_threshold <= 0:
+        if skip == "identity" and not reach > 0:
             raise ConfigRefusal(
-                f"edge_threshold={edge_threshold} with skip={skip!r}",
+                f"reach={reach} with skip={skip!r}",
                 allowed="above 0",
                 cure="give three times the noise",
             )
@@ -74,10 +70,10 @@ class Generator(nn.Module):
         steps.append(last)
         self.steps = nn.Sequential(*steps)
         initialise(self)
-        self.through_tanh = skip == "none"
-        self.register_buffer("reach", torch.tensor(1.0 if self.through_tanh else float(edge_threshold)))
-        self.skip: nn.Module = EdgeSkip(threshold=edge_threshold) if skip == "edges" else nn.Identity()
-        if not self.through_tanh:
+        self.kind = skip
+        self.reach = float(reach)
+        self.skip = EdgeSkip()
+        if skip != "none":
             nn.init.zeros_(last.weight)
 
     @property
@@ -86,14 +82,17 @@ class Generator(nn.Module):
         _, downsamplings, residual_blocks, _ = self.sizes
         levels = [2**level for level in range(downsamplings)]
         down, up = sum(2 * step for step in levels), sum(2 * step for step in levels)
-        return int(3 + down + 2 * residual_blocks * self.stride + up + 3)
+        own = int(3 + down + 2 * residual_blocks * self.stride + up + 3)
+        return max(own, self.skip.reach_px) if self.kind == "edges" else own
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it."""
         rows, columns = x.shape[-2], x.shape[-1]
         padded = symmetric_pad(x, -rows % self.stride, -columns % self.stride)
         translated = torch.tanh(self.steps(padded))[..., :rows, :columns]
-        if self.through_tanh:
-            return translated
-        skipped: Tensor = self.skip(x)
-        return skipped + self.reach * translated
+        if self.kind == "edges":
+            threshold = self.skip.threshold(x)
+            return sigma_filter(x, threshold) + threshold * translated
+        if self.kind == "identity":
+            return x + self.reach * translated
+        return translated

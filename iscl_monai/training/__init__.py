@@ -4,6 +4,7 @@ from iscl_monai.training.checkpoint import RunCheckpoint
 from iscl_monai.training.export import Export, WeightAveraging, best_blend
 from iscl_monai.training.guard import CollapseGuard, GuardLimits
 from iscl_monai.training.handlers import InOrder, LossBar, MetricsWriter, ModelWriter, TensorBoard
+from iscl_monai.training.noise2void import Noise2Void
 from iscl_monai.training.optim import LinearDecay, LookaheadRAdam
 from iscl_monai.training.trainer import ISCLTrainer
 from iscl_monai.training.twin import SupervisedTwin
@@ -21,6 +22,7 @@ __all__ = [
     "LossBar",
     "MetricsWriter",
     "ModelWriter",
+    "Noise2Void",
     "RunCheckpoint",
     "SupervisedTwin",
     "TensorBoard",

@@ -1,15 +1,15 @@
-"""The supervised twin: the generator F alone, taught by pairs. What unpaired learning is measured against."""
+"""Supervised baselines: one network taught by pairs. What unpaired learning is measured against."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from ignite.engine import Engine
 from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from iscl_monai.losses import reconstruction_loss
@@ -18,7 +18,7 @@ from iscl_monai.training.trainer import Batch, prepare_unpaired_batch, unwrapped
 
 
 class SupervisedTwin(Trainer):
-    """Trains F with mean absolute error on pairs, on the same patches and for the same number of steps as ISCL.
+    """Trains F, or another network in its place, on pairs: the same patches and the same number of steps as ISCL.
 
     Args:
         device: where the network lives.
@@ -27,6 +27,7 @@ class SupervisedTwin(Trainer):
         denoiser: F.
         generator_optimizer: over F.
         epoch_length: iterations per epoch.
+        loss: of what should have come out and what did; the mean absolute error, as everywhere in ISCL, by default.
         train_handlers: handlers with ``attach(engine)``.
     """
 
@@ -39,6 +40,7 @@ class SupervisedTwin(Trainer):
         denoiser: nn.Module,
         generator_optimizer: Optimizer,
         epoch_length: int | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] = reconstruction_loss,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(
@@ -52,11 +54,12 @@ class SupervisedTwin(Trainer):
         )
         self.denoiser = denoiser
         self.generator_optimizer = generator_optimizer
+        self.loss = loss
 
     def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
         x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
         y_hat = self.denoiser(x)
-        loss = reconstruction_loss(y, y_hat)
+        loss = self.loss(y, y_hat)
         self.generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
