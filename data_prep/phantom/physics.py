@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,21 +12,25 @@ from typing import Any
 
 from data_prep.dose import acquire
 from data_prep.dose.header import RECIPE as SIMULATOR
+from data_prep.phantom.anatomy_slice import REGIONS, draw_anatomy_slice
+from data_prep.phantom.canvas import Floats
 from data_prep.phantom.objects import MODULES, WATER_RADIUS_MM, draw_discs
 from data_prep.phantom.parts import Writer, make_parts, write_json, write_volume
 from data_prep.phantom.series import SyntheticScan, write_series
 from iscl_monai.errors import ConfigRefusal
 
-RECIPE = 1  # raise whenever the same parameters give other bytes
+RECIPE = 2  # raise whenever the same parameters give other bytes
 OVERVIEW = "physics.json"
 KERNEL = "Hann"
 FIELD_MM = 2 * WATER_RADIUS_MM + 10
+ANATOMY = {f"anatomy_{region}": region for region in REGIONS}
+"""Modules that show a slice of a made-up patient, and which."""
 
 DESCRIPTION = (
-    "Test objects made by `python -m data_prep phantom --kind physics`: water, inserts, low_contrast. Each "
-    "dose_* is a DICOM series whose slices show the same object with independent noise. truth/ holds the object "
-    "as drawn (drawn.nii), as the scanner shows it without noise (noise_free.nii), and where everything is "
-    "(truth.json)."
+    "Test objects made by `python -m data_prep phantom --kind physics`: water, inserts, low_contrast, and slices of a "
+    "made-up chest and abdomen with small lesions. Each dose_* is a DICOM series whose slices show the same object "
+    "with independent noise. truth/ holds the object as drawn (drawn.nii), as the scanner shows it without noise "
+    "(noise_free.nii; of anatomy also without its lesions, noise_free_plain.nii), and where everything is (truth.json)."
 )
 
 
@@ -108,8 +112,8 @@ def make_physics(
         photons=photons,
     )
     parts = {}
-    for module in MODULES:
-        parts[f"{module}/truth"] = partial(_make_truth, module, recipe)
+    for module in (*MODULES, *ANATOMY):
+        parts[f"{module}/truth"] = partial(_make_anatomy_truth if module in ANATOMY else _make_truth, module, recipe)
         for dose in recipe.doses:
             parts[f"{module}/dose_{dose:g}"] = partial(_make_series, module, dose, recipe)
     return make_parts(directory, recipe.manifest(), parts, last=(OVERVIEW, _overview(recipe)), unit="series")
@@ -121,33 +125,55 @@ def _overview(recipe: PhysicsRecipe) -> dict[str, Any]:
             "truth": f"{module}/truth/truth.json",
             "series": [{"dose": dose, "image": f"{module}/dose_{dose:g}"} for dose in recipe.doses],
         }
-        for module in MODULES
+        for module in (*MODULES, *ANATOMY)
     }
     return {"description": DESCRIPTION, "modules": modules}
 
 
 def _make_truth(module: str, recipe: PhysicsRecipe) -> Writer:
     """The object as drawn, as the scanner can show it, and in numbers."""
-    discs = MODULES[module]()
-    drawn_hu = draw_discs(discs, size=recipe.size, spacing_mm=recipe.spacing_mm)[None]
-    shown_hu = acquire(drawn_hu, spacing_mm=recipe.spacing_mm, photons=math.inf)
+    background, *inserts = (disc.entry(recipe.size, recipe.spacing_mm) for disc in MODULES[module]())
+    volumes = {"drawn": _drawn(module, recipe), "noise_free": _shown(_drawn(module, recipe), recipe)}
+    return partial(_write_truth, volumes=volumes, recipe=recipe, module=module, background=background, inserts=inserts)
+
+
+def _make_anatomy_truth(module: str, recipe: PhysicsRecipe) -> Writer:
+    """A slice of a patient with and without lesions, and where they are."""
+    anatomy = draw_anatomy_slice(ANATOMY[module], seed=recipe.seed, size=recipe.size, spacing_mm=recipe.spacing_mm)
+    volumes = {
+        "drawn": anatomy.with_lesions_hu[None],
+        "noise_free": _shown(anatomy.with_lesions_hu[None], recipe),
+        "noise_free_plain": _shown(anatomy.plain_hu[None], recipe),
+    }
+    lesions = [lesion.entry() for lesion in anatomy.lesions]
+    return partial(_write_truth, volumes=volumes, recipe=recipe, module=module, region=ANATOMY[module], lesions=lesions)
+
+
+def _write_truth(folder: Path, *, volumes: Mapping[str, Floats], recipe: PhysicsRecipe, **told: Any) -> None:
     steps = {"spacing_mm": recipe.spacing_mm, "slice_mm": recipe.slice_mm}
-    background, *inserts = (disc.entry(recipe.size, recipe.spacing_mm) for disc in discs)
+    for name, hu in volumes.items():
+        write_volume(folder / f"{name}.nii", hu, **steps)
     numbers = {"size": recipe.size, **steps, "realisations": recipe.realisations, "photons": recipe.photons}
+    write_json(folder / "truth.json", {"module": told.pop("module"), **numbers, **told})
 
-    def write(folder: Path) -> None:
-        write_volume(folder / "drawn.nii", drawn_hu, **steps)
-        write_volume(folder / "noise_free.nii", shown_hu, **steps)
-        write_json(folder / "truth.json", {"module": module, **numbers, "background": background, "inserts": inserts})
 
-    return write
+def _drawn(module: str, recipe: PhysicsRecipe) -> Floats:
+    """HU (1, row, column)."""
+    if module not in ANATOMY:
+        return draw_discs(MODULES[module](), size=recipe.size, spacing_mm=recipe.spacing_mm)[None]
+    anatomy = draw_anatomy_slice(ANATOMY[module], seed=recipe.seed, size=recipe.size, spacing_mm=recipe.spacing_mm)
+    return anatomy.with_lesions_hu[None]
+
+
+def _shown(drawn_hu: Floats, recipe: PhysicsRecipe) -> Floats:
+    """As the scanner shows it without noise."""
+    return acquire(drawn_hu, spacing_mm=recipe.spacing_mm, photons=math.inf)
 
 
 def _make_series(module: str, dose: float, recipe: PhysicsRecipe) -> Writer:
-    """One module at one dose: a cylinder, scanned slice by slice."""
-    drawn_hu = draw_discs(MODULES[module](), size=recipe.size, spacing_mm=recipe.spacing_mm)[None]
+    """One module at one dose, scanned slice by slice."""
     hu = acquire(
-        drawn_hu,
+        _drawn(module, recipe),  # projected once; only noise and reconstruction are repeated
         spacing_mm=recipe.spacing_mm,
         photons=recipe.photons,
         fraction=dose,
@@ -156,7 +182,8 @@ def _make_series(module: str, dose: float, recipe: PhysicsRecipe) -> Writer:
     )
     scan = SyntheticScan(
         subject=module.upper(),
-        part="WHOLEBODY",  # no word for test objects here; QualityControlImage says it
+        # No word for test objects here; QualityControlImage says it.
+        part=ANATOMY.get(module, "wholebody").upper(),
         title=module.replace("_", " "),
         dose=dose,
         number=1 + recipe.doses.index(dose),

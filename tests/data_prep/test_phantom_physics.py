@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.phantom import make_physics
+from data_prep.phantom.anatomy_slice import APART_MM, draw_anatomy_slice
 from data_prep.phantom.discs import disc_coverage
 from data_prep.phantom.objects import MODULES, WATER_RADIUS_MM, draw_discs
+from data_prep.phantom.physics import ANATOMY
 from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import ConfigRefusal
 
@@ -64,7 +66,7 @@ def test_no_disc_touches_another() -> None:
 
 def test_the_overview_names_what_is_there(overview: Path) -> None:
     modules = json.loads(overview.read_text())["modules"]
-    assert modules.keys() == MODULES.keys()
+    assert modules.keys() == {*MODULES, *ANATOMY}
     for module in modules.values():
         assert (overview.parent / module["truth"]).is_file()
         assert [entry["dose"] for entry in module["series"]] == [1.0, 0.25]
@@ -84,6 +86,36 @@ def test_the_scanner_shows_what_was_drawn(overview: Path) -> None:
         core = np.hypot(rows - row, columns - column) * SPACING_MM < insert["radius_mm"] - 2 * SPACING_MM
         assert shown_hu[core].mean() == pytest.approx(insert["hu"], abs=8 + 0.02 * abs(insert["hu"]))
         assert scanned_hu[core].mean() == pytest.approx(shown_hu[core].mean(), abs=12)
+
+
+@pytest.mark.parametrize("region", ANATOMY.values())
+def test_lesions_of_a_slice_are_what_and_where_they_are_said_to_be(region: str) -> None:
+    drawn = draw_anatomy_slice(region, seed=0, size=256, spacing_mm=1.4)
+    added_hu = drawn.with_lesions_hu - drawn.plain_hu
+    assert len(drawn.lesions) >= 12
+    for lesion in drawn.lesions:
+        row, column = lesion.centre
+        assert added_hu[row, column] == pytest.approx(lesion.contrast_hu, rel=0.02)
+        area_mm2 = lesion.image((256, 256), 1.4).sum() * 1.4**2 / lesion.contrast_hu
+        by_hand = math.pi * lesion.diameter_mm**2 / (4 if lesion.shape == "disc" else 4 * math.log(2))
+        assert area_mm2 == pytest.approx(by_hand, rel=0.03)
+        others = [other for other in drawn.lesions if other is not lesion]
+        assert all(math.dist(other.centre, lesion.centre) * 1.4 > APART_MM + lesion.diameter_mm / 2 for other in others)
+    assert {abs(lesion.contrast_hu) for lesion in drawn.lesions} == {10, 20, 50}
+
+
+def test_anatomy_comes_with_and_without_its_lesions(overview: Path) -> None:
+    folder = overview.parent / "anatomy_abdomen"
+    truth = json.loads((folder / "truth" / "truth.json").read_text())
+    shown_hu, plain_hu = (
+        nibabel.load(folder / "truth" / f"{name}.nii").get_fdata()[..., 0].T
+        for name in ("noise_free", "noise_free_plain")
+    )
+    scanned_hu = read_series(folder / "dose_1").hu.mean(axis=0)
+    assert np.abs(scanned_hu - shown_hu).mean() < np.abs(scanned_hu - plain_hu).mean()
+    largest = max(truth["lesions"], key=lambda lesion: lesion["diameter_mm"] * abs(lesion["contrast_hu"]))
+    row, column = largest["centre_row_column"]
+    assert (shown_hu - plain_hu)[row, column] == pytest.approx(largest["contrast_hu"], rel=0.4)
 
 
 def test_realisations_are_independent_and_noise_grows_as_dose_falls(overview: Path) -> None:
