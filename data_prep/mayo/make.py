@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_prep.mayo.protocols import DOSES, Protocol, load_protocol, protocol_mark, refuse_collisions, region_of
 from data_prep.mayo.tree import Scans, check_complete, find_scans
 from data_prep.split.write import write_datalist
+from iscl_monai.data.splits import DOSES, Protocol, load_protocol, protocol_mark, refuse_collisions, region_of
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 
 COLLECTION = "TCIA LDCT-and-Projection-data, doi 10.7937/9NPB-2637"
@@ -153,6 +153,7 @@ def _content(split: MayoSplit, protocol: Protocol, regions: tuple[str, ...], req
     )
     return {
         "description": description,
+        "split_protocol": protocol.name,
         "noisy": [_noisy(split.scans[name]) for name in split.sections["noisy"]],
         "clean": [_clean(split.scans[name]) for name in split.sections["clean"]],
         "validation": [_pair(split.scans[name]) for name in split.sections["validation"]],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from iscl_monai.data.splits import check_roles, protocol_names
 from iscl_monai.errors import DatalistRefusal, LeakRefusal
 
 MINIMUM_GAP_MM = 15.0
@@ -101,13 +102,14 @@ class Datalist:
     """The scans of a training: two unpaired pools, and pairs to validate and test on (possibly none).
 
     In the file, ``{"noisy": [...], "clean": [...], "validation": [...], "test": [...]}``, paths relative to
-    it.
+    it; and maybe ``"split_protocol": "ldct-bench"``, the published split (:mod:`iscl_monai.data.splits`) it follows.
     """
 
     noisy: tuple[PoolScan, ...]
     clean: tuple[PoolScan, ...]
     validation: tuple[ScanPair, ...] = ()
     test: tuple[ScanPair, ...] = ()
+    split_protocol: str = ""
 
     @classmethod
     def load(cls, path: Path | str) -> Datalist:
@@ -118,11 +120,12 @@ class Datalist:
 
         Raises:
             DatalistRefusal: naming entry, key, value and what is allowed.
-            LeakRefusal: if anatomy stands on two sides.
+            LeakRefusal: if anatomy stands on two sides, or a patient of the named split in another role.
         """
         path = Path(path)
         path = path / "datalist.json" if path.is_dir() else path
-        sections = {name: _entries(path, name, rows) for name, rows in _read(path).items() if name in SECTIONS}
+        content = _read(path)
+        sections = {name: _entries(path, name, rows) for name, rows in content.items() if name in SECTIONS}
         for needed in ("noisy", "clean"):
             if not sections.get(needed):
                 raise DatalistRefusal(
@@ -130,8 +133,11 @@ class Datalist:
                     allowed="at least one scan in each of 'noisy' and 'clean'",
                     cure="add scans of other patients than those of the other pool",
                 )
-        datalist = cls(**{name: tuple(rows) for name, rows in sections.items()})
+        named = _split_protocol(path, content)
+        datalist = cls(**{name: tuple(rows) for name, rows in sections.items()}, split_protocol=named)
         check_leaks(datalist)
+        if named:
+            check_roles(named, {name: [entry.patient for entry in rows] for name, rows in sections.items()})
         return datalist
 
     def digest(self) -> str:
@@ -153,11 +159,22 @@ def _read(path: Path) -> dict[str, Any]:
         raise DatalistRefusal(f"{path}: {error}", allowed="JSON", cure="mend the file at that place") from None
     if not isinstance(content, dict):
         raise DatalistRefusal(f"{path} holds a {type(content).__name__}", allowed="an object", cure="see docs")
-    known = [*SECTIONS, "description"]
+    known = [*SECTIONS, "description", "split_protocol"]
     for key in content:
         if key not in known:
             raise DatalistRefusal(f"{path}: section {key!r}", allowed=", ".join(known), cure=_nearest(key, known))
     return content
+
+
+def _split_protocol(path: Path, content: Mapping[str, Any]) -> str:
+    named = content.get("split_protocol", "")
+    if named != "" and named not in protocol_names():
+        raise DatalistRefusal(
+            f"{path}: split_protocol {named!r}",
+            allowed=", ".join(protocol_names()),
+            cure=_nearest(str(named), protocol_names()),
+        )
+    return str(named)
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

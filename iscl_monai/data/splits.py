@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ REGIONS = {"abdomen": "L", "chest": "C", "neuro": "N"}
 DOSES = {"abdomen": 0.25, "chest": 0.1, "neuro": 0.25}
 """Of the Low Dose Images, as share of the full dose."""
 
-_SPLITS = Path(__file__).parent / "splits"
+_SPLITS = Path(__file__).parent / "published"
 _NAMED = re.compile(r"\bprotocol=([\w.-]+)")
 
 
@@ -77,6 +77,41 @@ def protocol_of(description: str) -> str | None:
     """The split that a ``description`` names; None when it names none."""
     found = _NAMED.search(description)
     return found.group(1) if found else None
+
+
+ALLOWED_ROLES = {
+    "noisy": ("train",),
+    "clean": ("train",),
+    "validation": ("train", "validation"),
+    "test": ("test",),
+}
+"""Section of a datalist -> roles of the split; a split without validation patients takes them from training."""
+
+
+def check_roles(name: str, sections: Mapping[str, Iterable[str]]) -> None:
+    """Refuse a datalist that says it follows a split, and gives one of its patients another role.
+
+    Patients that the split does not name are nobody's business here.
+
+    Args:
+        name: of the split.
+        sections: section of the datalist -> patients.
+
+    Raises:
+        LeakRefusal: naming patient, section and role.
+        ConfigRefusal: when there is no such split.
+    """
+    protocol = load_protocol(name)
+    roles = {patient: role for role in ("train", "validation", "test") for patient in getattr(protocol, role)}
+    for section, patients in sections.items():
+        for patient in patients:
+            role = roles.get(patient)
+            if role is not None and role not in ALLOWED_ROLES[section]:
+                raise LeakRefusal(
+                    f"patient {patient!r} in {section!r} is a {role} patient of {name}",
+                    allowed=f"its {' or '.join(ALLOWED_ROLES[section])} patients, and others that it does not name",
+                    cure="move the patient, or leave split_protocol out and claim no such split",
+                )
 
 
 def refuse_collisions(trained_on: str, patients: Iterable[str]) -> None:
