@@ -1,0 +1,21 @@
+"""Quality checks on phantoms: a denoiser measured at several doses, and held against limits that can be edited."""
+
+from iscl_monai.evaluation.qa.limits import Limits, write_limits
+from iscl_monai.evaluation.qa.phantom import FULL, QUICK, Size, cache_folder, make_phantom
+from iscl_monai.evaluation.qa.result import QaResult, Verdict
+from iscl_monai.evaluation.qa.run import headline, run_qa, slices_to_do
+
+__all__ = [
+    "FULL",
+    "QUICK",
+    "Limits",
+    "QaResult",
+    "Size",
+    "Verdict",
+    "cache_folder",
+    "headline",
+    "make_phantom",
+    "run_qa",
+    "slices_to_do",
+    "write_limits",
+]

@@ -1,0 +1,217 @@
+"""A quality check from phantom to verdicts: for each dose every object is denoised, and everything measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from iscl_monai.evaluation.qa.accuracy import accuracy
+from iscl_monai.evaluation.qa.invention import flat_parts, inside_of, invention
+from iscl_monai.evaluation.qa.limits import Limits
+from iscl_monai.evaluation.qa.noise import noise_figures, texture
+from iscl_monai.evaluation.qa.phantom import (
+    ANATOMY,
+    FULL_DOSE,
+    INSERTS,
+    LOW_CONTRAST,
+    MODULES,
+    WATER,
+    Phantom,
+    read_phantom,
+)
+from iscl_monai.evaluation.qa.result import DoseResult, Picture, QaResult, mean
+from iscl_monai.evaluation.qa.robustness import robustness
+from iscl_monai.evaluation.qa.tasks import Seen, detectability, lesion_figures, removed_share
+from iscl_monai.evaluation.qa.verdicts import (
+    detectability_ratio,
+    frequency_shift_percent,
+    hallucinations_per_slice,
+    recovery,
+    verdicts,
+    worst_shift_hu,
+)
+from iscl_monai.inference.denoiser import SliceDenoiser, denoise_volume
+from iscl_monai.quality.linearity import slice_behaviour
+from iscl_monai.quality.noise import residual_correlation
+
+SOFT_CONTRAST_HU = 100.0
+SLICES_PER_REALISATION = 9
+SLICES_BESIDE = 4
+
+Volume = npt.NDArray[np.float32]
+Progress = Callable[[int], object]
+
+
+def run_qa(
+    denoiser: SliceDenoiser,
+    dataset: Path,
+    *,
+    doses: Sequence[float] | None = None,
+    limits: Limits,
+    progress: Progress | None = None,
+) -> QaResult:
+    """Measure a denoiser on phantoms, and hold it against limits.
+
+    Args:
+        denoiser: anything that denoises slices.
+        dataset: folder of the test objects, see :func:`iscl_monai.evaluation.qa.phantom.make_phantom`. With fewer
+            than 10 realisations a few signals stand for all.
+        doses: shares of the full dose to measure at; None: all that are there. Full dose is always among them.
+        limits: see :meth:`Limits.proposed`.
+        progress: called with 1 after each slice, :func:`slices_to_do` times.
+
+    Returns:
+        Everything that was found.
+
+    Raises:
+        ConfigRefusal: if the phantom is not there, is an older one, or lacks a dose.
+        ImageRefusal: if the denoiser gives what cannot be measured.
+    """
+    phantom = read_phantom(dataset, doses)
+    measured, pictures = [], []
+    for dose in phantom.doses:
+        scans = _Scans(phantom, dose, denoiser, progress)
+        measured.append(_measured(phantom, dose, scans))
+        pictures += [scans.picture(name) for name in MODULES]
+        if dose == FULL_DOSE:
+            full_dose = tuple(np.concatenate([each[name] for name in ANATOMY]) for each in (scans.before, scans.after))
+        if dose == phantom.doses[-1]:
+            beside = robustness(denoiser, scans.before[ANATOMY[1]][0], (full_dose[0], full_dose[1]))
+    identity = denoiser.identity
+    return QaResult(
+        denoiser={
+            "name": identity.name,
+            "version": identity.version,
+            "weights": identity.weights_digest,
+            **denoiser.parameters,
+        },
+        phantom={
+            "pixels": len(phantom.modules[WATER].truth_hu),
+            "spacing_mm": phantom.spacing_mm,
+            "realisations": phantom.realisations,
+            "photons": phantom.photons,
+        },
+        doses=tuple(measured),
+        robustness=beside,
+        limits=asdict(limits),
+        verdicts=verdicts(measured, beside, limits),
+        pictures=tuple(pictures),
+    )
+
+
+def slices_to_do(realisations: int, doses: int) -> int:
+    """How often :func:`run_qa` calls its ``progress``."""
+    return SLICES_PER_REALISATION * realisations * doses
+
+
+def headline(result: QaResult, dose: float) -> dict[str, float]:
+    """The few numbers a comparison of denoisers wants; NaN where one could not be measured.
+
+    Args:
+        result: of :func:`run_qa`.
+        dose: share of the full dose, one of those measured.
+
+    Returns:
+        By name, units in the name.
+
+    Raises:
+        KeyError: if the dose was not measured.
+    """
+    here, full = result.at(dose), result.at(FULL_DOSE)
+    inserts = here.accuracy.inserts
+    return {
+        "noise_reduction_percent": mean(one.reduction_percent for one in here.noise if one.module in ANATOMY),
+        "noise_frequency_shift_percent": frequency_shift_percent(here, full),
+        "f50_ratio_100_hu": mean(one.f50_ratio for one in inserts if abs(one.true_hu) == SOFT_CONTRAST_HU),
+        "d_prime_ratio": detectability_ratio(task for task in here.tasks if task.module == LOW_CONTRAST),
+        "d_prime_ratio_anatomy": detectability_ratio(task for task in here.tasks if task.module != LOW_CONTRAST),
+        "lesion_recovery": recovery(here.lesions),
+        "lesions_removed_share": here.removed.count / here.removed.total,
+        "hallucinations_per_slice": hallucinations_per_slice(here),
+        "worst_bias_hu": max(worst_shift_hu(inserts, soft=True), worst_shift_hu(inserts, soft=False)),
+        "full_dose_change_hu": result.robustness.full_dose_change_hu,
+    }
+
+
+class _Scans:
+    """All objects at one dose, before and after denoising; HU (realisation, row, column) by module."""
+
+    def __init__(self, phantom: Phantom, dose: float, denoiser: SliceDenoiser, progress: Progress | None) -> None:
+        self.phantom, self.dose = phantom, dose
+        self.before: dict[str, Volume] = {name: phantom.modules[name].scans_hu(dose) for name in MODULES}
+        self.after: dict[str, Volume] = {}
+        self.seen: dict[str, Seen] = {}
+
+        def denoised(scans_hu: Volume) -> Volume:
+            return denoise_volume(scans_hu, denoiser, progress=progress)
+
+        for name in MODULES:
+            self.after[name] = denoised(self.before[name])
+        for name in ANATOMY:
+            absent_hu = self.before[name] - phantom.modules[name].signal_hu
+            self.seen[name] = Seen(
+                present_before_hu=self.before[name],
+                absent_before_hu=absent_hu,
+                present_after_hu=self.after[name],
+                absent_after_hu=denoised(absent_hu),
+            )
+        discs, water = self.before[LOW_CONTRAST], self.before[WATER]
+        signal_hu = phantom.modules[LOW_CONTRAST].signal_hu
+        self.seen[LOW_CONTRAST] = Seen(
+            present_before_hu=np.concatenate([discs, water + signal_hu]),
+            absent_before_hu=np.concatenate([discs - signal_hu, water]),
+            present_after_hu=np.concatenate([self.after[LOW_CONTRAST], denoised(water + signal_hu)]),
+            absent_after_hu=np.concatenate([denoised(discs - signal_hu), self.after[WATER]]),
+        )
+
+    def pair(self, name: str) -> tuple[Volume, Volume]:
+        """Input and output."""
+        return self.before[name], self.after[name]
+
+    def picture(self, name: str) -> Picture:
+        """The first realisation, and what all have in common."""
+        truth_hu = self.phantom.modules[name].truth_hu
+        return Picture(
+            module=name,
+            dose=self.dose,
+            before_hu=self.before[name][0].copy(),
+            after_hu=self.after[name][0].copy(),
+            truth_hu=truth_hu,
+            error_hu=self.after[name].mean(axis=0) - truth_hu,
+        )
+
+
+def _measured(phantom: Phantom, dose: float, scans: _Scans) -> DoseResult:
+    water = phantom.modules[WATER].facts["background"]
+    disc = {
+        "centre": tuple(water["centre_row_column"]),
+        "radius_mm": water["radius_mm"],
+        "spacing_mm": phantom.spacing_mm,
+    }
+    before_hu, after_hu = scans.pair(WATER)
+    looked_at = (WATER, *ANATOMY)
+    lesions = tuple(one for name in ANATOMY for one in lesion_figures(phantom, name, scans.seen[name]))
+    inside = {name: inside_of(phantom, name) for name in looked_at}
+    return DoseResult(
+        dose=dose,
+        noise=tuple(noise_figures(name, *scans.pair(name), flat_parts(phantom, name)) for name in looked_at),
+        texture_before=texture(before_hu, **disc),
+        texture_after=texture(after_hu, **disc),
+        texture_removed=texture(before_hu - after_hu, **disc),
+        accuracy=accuracy(phantom, inserts=scans.pair(INSERTS), water=scans.pair(WATER)),
+        tasks=tuple(one for name in (LOW_CONTRAST, *ANATOMY) for one in detectability(phantom, name, scans.seen[name])),
+        lesions=lesions,
+        removed=removed_share(lesions),
+        invention=tuple(invention(phantom, name, *scans.pair(name)) for name in looked_at),
+        across={name: slice_behaviour(scans.after[name], scans.before[name], mask=inside[name]) for name in looked_at},
+        residual_edges={name: _edges(*scans.pair(name), inside[name]) for name in ANATOMY},
+    )
+
+
+def _edges(before_hu: Volume, after_hu: Volume, inside: npt.NDArray[np.bool_]) -> float:
+    mask = np.broadcast_to(inside, before_hu.shape)
+    return residual_correlation(before_hu, after_hu, mask=mask).edges
