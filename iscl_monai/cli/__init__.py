@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from iscl_monai.cli.denoise import denoise
+from iscl_monai.cli.evaluate import evaluate
 from iscl_monai.cli.outcome import DISCLAIMER
 from iscl_monai.version import __version__
 
@@ -37,7 +38,7 @@ def _everything(
     """Options before the verb."""
 
 
-for verb in (denoise,):
+for verb in (denoise, evaluate):
     app.command()(verb)
 
 

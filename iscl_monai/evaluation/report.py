@@ -53,6 +53,7 @@ def write_report(
     cases: Sequence[ReportCase],
     made_with: Mapping[str, str],
     summary: str = "",
+    tables: str = "",
 ) -> Path:
     """Write one self-contained HTML file; it appears whole or not at all.
 
@@ -62,6 +63,7 @@ def write_report(
         cases: what to show, at least one.
         made_with: see :func:`provenance`.
         summary: a paragraph under the heading.
+        tables: HTML under the summary, such as that of a cohort.
 
     Returns:
         ``path``.
@@ -76,7 +78,8 @@ def write_report(
         f"<h1>{escape(title)}</h1>",
         f'<p class="warning"><strong>{DISCLAIMER}.</strong></p>',
         f"<p>{escape(summary)}</p>" if summary else "",
-        overview_html(cases) if len(cases) > 1 else "",
+        tables,
+        overview_html([case for case in cases if case.rows]) if sum(bool(case.rows) for case in cases) > 1 else "",
         *(case_html(case) for case in cases),
         provenance_html(made_with),
     ]

@@ -46,28 +46,28 @@ class ReportCase:
 
     Args:
         name: heading of the case.
-        noisy_hu: the input in HU, (row, column).
+        noisy_hu: the input in HU, (row, column); None only if it is not known.
         denoised_hu: the output in HU, same shape.
         reference_hu: the truth in HU, same shape, where there is one.
         rows: the numbers, see :func:`metric_rows`.
         note: one line under the heading, e.g. where the scan comes from.
 
     Raises:
-        ImageRefusal: if the pictures are not 2-D, not finite, or differ in shape.
+        ImageRefusal: if there is neither input nor reference, the pictures are not 2-D, not finite, or differ in shape.
     """
 
     name: str
-    noisy_hu: NDArray[Any]
+    noisy_hu: NDArray[Any] | None
     denoised_hu: NDArray[Any]
     reference_hu: NDArray[Any] | None = None
     rows: Sequence[MetricRow] = ()
     note: str = ""
 
     def __post_init__(self) -> None:
-        pictures = [self.noisy_hu, self.denoised_hu]
-        pictures += [] if self.reference_hu is None else [self.reference_hu]
+        given = (self.noisy_hu, self.denoised_hu, self.reference_hu)
+        pictures = [picture for picture in given if picture is not None]
         shapes = [np.shape(picture) for picture in pictures]
-        if len(set(shapes)) != 1 or len(shapes[0]) != 2:
+        if len(shapes) < 2 or len(set(shapes)) != 1 or len(shapes[0]) != 2:
             raise ImageRefusal(
                 f"pictures of shapes {shapes} in case {self.name}",
                 allowed="slices (row, column) of one shape",

@@ -153,31 +153,35 @@ def case_html(case: ReportCase, rows: Sequence[PictureRow] = ()) -> str:
 def _pictures(case: ReportCase, rows: Sequence[PictureRow]) -> str:
     """Rows of before | after | reference | difference."""
     rows = rows or (WITHOUT_REFERENCE if case.reference_hu is None else WITH_REFERENCE)
-    columns = 3 if case.reference_hu is None else 4
+    columns = 4 if case.noisy_hu is not None and case.reference_hu is not None else 3
     return f'<div class="pictures columns{columns}">\n{"".join(_picture_row(case, row) for row in rows)}</div>'
 
 
 def _picture_row(case: ReportCase, row: PictureRow) -> str:
-    part = _detail(case.noisy_hu) if row.detail else (slice(None), slice(None))
-    noisy, denoised = (np.asarray(hu, dtype=np.float32)[part] for hu in (case.noisy_hu, case.denoised_hu))
-    shown = [("Before", row.view, noisy), ("After", row.view, denoised)]
-    removed = ("Removed", row.difference, noisy - denoised)
-    if case.reference_hu is not None:
-        reference = np.asarray(case.reference_hu, dtype=np.float32)[part]
-        shown.append(("Reference", row.view, reference))
-        if row.difference is ERROR_LEFT:
-            removed = ("Error left", row.difference, denoised - reference)
+    whole = case.denoised_hu if case.noisy_hu is None else case.noisy_hu
+    part = detail_of(whole) if row.detail else (slice(None), slice(None))
+    noisy, denoised, reference = (
+        None if hu is None else np.asarray(hu, dtype=np.float32)[part]
+        for hu in (case.noisy_hu, case.denoised_hu, case.reference_hu)
+    )
+    assert denoised is not None  # only the other two may be missing
+    named = (("Before", noisy), ("After", denoised), ("Reference", reference))
+    shown = [(label, row.view, picture) for label, picture in named if picture is not None]
+    if noisy is not None and (reference is None or row.difference is not ERROR_LEFT):
+        shown.append(("Removed", row.difference, noisy - denoised))
+    elif reference is not None:
+        shown.append(("Error left", ERROR_LEFT, denoised - reference))
     # A detail is magnified: show its pixels, do not smooth what is to be judged.
     kind = "detail" if row.detail else "whole"
     return "".join(
         f'<figure class="{kind if place else f"{kind} first"}">'
         f'<img src="{png_address(picture, window)}" alt="{escape(f"{case.name}: {label}")}">'
         f"<figcaption><b>{label}</b> {escape(window.name)}</figcaption></figure>\n"
-        for place, (label, window, picture) in enumerate((*shown, removed))
+        for place, (label, window, picture) in enumerate(shown)
     )
 
 
-def _detail(image_hu: NDArray[Any]) -> tuple[slice, slice]:
+def detail_of(image_hu: NDArray[Any]) -> tuple[slice, slice]:
     """A quarter of the slice each way, round the middle of the body: pixels a report's width can show."""
     places = np.argwhere(body_mask(image_hu)[0])
     rows, columns = np.shape(image_hu)

@@ -39,13 +39,12 @@ class Estimate:
     patients: int
 
     def told(self, digits: int, *, signed: bool = False) -> str:
-        """``28.03 (27.51 to 28.60)``, or why there is no interval."""
+        """``28.03 (27.51 to 28.60)``, or the mean alone where there is no interval."""
         sign = "+" if signed else ""
         if math.isnan(self.mean):
             return "not measurable"
         if self.interval is None:
-            few = self.patients < FEWEST_PATIENTS
-            return f"{self.mean:{sign}.{digits}f} ({'too few patients for an interval' if few else 'no interval'})"
+            return f"{self.mean:{sign}.{digits}f}"
         low, high = (f"{end:{sign}.{digits}f}" for end in self.interval)
         return f"{self.mean:{sign}.{digits}f} ({low} to {high})"
 

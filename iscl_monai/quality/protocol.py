@@ -142,7 +142,7 @@ def _ldct_bench(region: str, level: float, width: float, body_parts: tuple[str, 
         vif_window=HUWindow(-1024, 1900),
         vif_truth="test",
         body_parts=body_parts,
-        note="its published tables are means over slices, not over patients",
+        note="the published tables of LDCT-Bench are means over slices, not over patients",
     )
 
 
@@ -157,7 +157,7 @@ ISCL_8BIT = Protocol(
     region="frame",
     error_window=HUWindow(-1000, 1000),
     reference_levels=256,
-    note="the authors' CT window is not known: these are not numbers of their paper",
+    note="the CT window of ISCL's authors is not known: these are not numbers of their paper",
 )
 """The scale of ISCL's authors: scikit-image's PSNR and SSIM over 8-bit grey levels (data range 255).
 

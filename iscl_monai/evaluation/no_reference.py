@@ -1,0 +1,148 @@
+"""A denoised scan without a reference, told in numbers and pictures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+from iscl_monai.evaluation.curves import Axis, Curve, plot_svg
+from iscl_monai.evaluation.report_case import NO_REFERENCE, MetricRow, ReportCase
+from iscl_monai.evaluation.scans import Scan
+from iscl_monai.evaluation.scores import finite
+from iscl_monai.evaluation.series_report import SeriesReport, region_rows
+from iscl_monai.quality.before_after import BeforeAfter, Texture, before_after
+from iscl_monai.quality.regions import RegionResult
+from iscl_monai.quality.spectrum import RadialSpectrum
+
+CANNOT_TELL = (
+    "There is no reference here, so nothing in this panel can tell whether a lesion was kept or made up: only how much "
+    "noise went, how its texture changed, whether HU moved, and whether anatomy shows in what was removed"
+)
+
+
+def measured(noisy: Scan, denoised: Scan) -> BeforeAfter:
+    """The panel of a scan.
+
+    Raises:
+        ImageRefusal: see :func:`iscl_monai.quality.before_after.before_after`.
+    """
+    return before_after(noisy.hu, denoised.hu, pixel_spacing_mm=noisy.pixel_spacing_mm, padded=noisy.padded)
+
+
+def panel_rows(panel: BeforeAfter) -> tuple[MetricRow, ...]:
+    """Every number of a panel, one line each."""
+    residual = panel.panel.residual
+    shares = [(one.name, 100 * noise_removed(one)) for one in panel.regions]
+    rows = [
+        *region_rows(panel.regions),
+        *(MetricRow(f"Noise removed, {name}", "%", None, share, NO_REFERENCE, "", 0) for name, share in shares),
+        MetricRow("Mean shift over the body", "HU", None, panel.panel.mean_shift_hu, NO_REFERENCE, "near 0", 2),
+        MetricRow("Image in residual", "", None, residual.image, NO_REFERENCE, "near 0", 3),
+        MetricRow("Edges in residual", "", None, residual.edges, NO_REFERENCE, "near 0", 3),
+    ]
+    if panel.texture is not None:
+        before, after = panel.texture.before, panel.texture.after
+        mean, peak = (before.mean_per_mm(), after.mean_per_mm()), (before.peak_per_mm(), after.peak_per_mm())
+        rows += [
+            MetricRow("Mean frequency of noise", "1/mm", *mean, NO_REFERENCE, "unchanged", 3),
+            MetricRow("Peak frequency of noise", "1/mm", *peak, NO_REFERENCE, "unchanged", 3),
+        ]
+    if panel.slices is not None:
+        alike = panel.slices.residual_correlation
+        rows += [
+            MetricRow("Flicker between slices, share of the input's", "", None, panel.slices.flicker, NO_REFERENCE),
+            MetricRow("Residual alike in neighbouring slices", "", None, alike, NO_REFERENCE, "near 0", 3),
+        ]
+    return tuple(replace(row, digits=2) if row.name.startswith("Flicker") else row for row in rows)
+
+
+def noise_removed(region: RegionResult) -> float:
+    """Part of the noise of a region that is gone: 0 nothing, 1 everything; NaN if it was not measured."""
+    return 1 - region.sigma_after_hu / region.sigma_before_hu if region.sigma_before_hu > 0 else math.nan
+
+
+def panel_cases(name: str, noisy: Scan, denoised: Scan, panel: BeforeAfter) -> list[ReportCase]:
+    """Three slices in pictures, the first with all numbers."""
+    gathered = SeriesReport(name=name, count=len(noisy.hu))
+    for index, (before, after) in enumerate(zip(noisy.hu, denoised.hu, strict=True)):
+        gathered.saw(index, before, after, None if noisy.padded is None else noisy.padded[index])
+    cases = gathered.cases()
+    return [replace(case, rows=panel_rows(panel)) for case in cases[:1]] + cases[1:]
+
+
+def texture_html(texture: Texture | None) -> str:
+    """The noise power spectra as curves, or why there are none."""
+    if texture is None:
+        return "<section>\n<h2>Texture of noise</h2>\n<p>Not measurable: too little soft tissue.</p>\n</section>"
+    plots = "".join(
+        plot_svg(curves, title=title, x=Axis(label="spatial frequency, 1/mm", low=0), y=Axis(label=label, low=0))
+        for title, label, curves in (
+            (
+                "Noise power spectrum",
+                "HU² mm²",
+                [
+                    _curve("before", texture.before),
+                    _curve("after", texture.after),
+                    _curve("removed", texture.removed, dashed=True),
+                ],
+            ),
+            (
+                "The same, each over its highest value",
+                "share",
+                [_curve("before", texture.before, normal=True), _curve("after", texture.after, normal=True)],
+            ),
+        )
+    )
+    return (
+        f"<section>\n<h2>Texture of noise</h2>\n<p>Soft tissue, {texture.patches} patches in differences of "
+        "neighbouring slices. A curve that moves to the left is noise that looks coarser; a peak of the removed at the "
+        f'far left is anatomy that was removed.</p>\n<div class="wide">{plots}</div>\n</section>'
+    )
+
+
+def _curve(name: str, spectrum: RadialSpectrum, *, normal: bool = False, dashed: bool = False) -> Curve:
+    highest = float(spectrum.power_hu2_mm2.max()) if normal else 1.0
+    scale = 1 / highest if highest > 0 else math.nan
+    return Curve(name=name, x=spectrum.frequency_per_mm, y=spectrum.power_hu2_mm2 * scale, dashed=dashed)
+
+
+def panel_content(panel: BeforeAfter) -> dict[str, Any]:
+    """All numbers, as JSON can hold them."""
+    content: dict[str, Any] = {
+        "protocol": NO_REFERENCE,
+        "notices": [CANNOT_TELL],
+        "mean_shift_hu": finite(panel.panel.mean_shift_hu),
+        "residual": _finite(asdict(panel.panel.residual)),
+        "regions": [_finite({**asdict(region), "noise_removed": noise_removed(region)}) for region in panel.regions],
+        "slices": None if panel.slices is None else _finite(asdict(panel.slices)),
+        "texture": None,
+    }
+    if panel.texture is not None:
+        spectra = {name: getattr(panel.texture, name) for name in ("before", "after", "removed")}
+        content["texture"] = {
+            "patches": panel.texture.patches,
+            "mean_shift": finite(panel.texture.mean_shift),
+            "peak_shift": finite(panel.texture.peak_shift),
+            **{name: _spectrum(spectrum) for name, spectrum in spectra.items()},
+        }
+    return content
+
+
+def _spectrum(spectrum: RadialSpectrum) -> dict[str, Any]:
+    some = bool((spectrum.power_hu2_mm2 > 0).any())
+    return {
+        "mean_per_mm": finite(spectrum.mean_per_mm()) if some else None,
+        "peak_per_mm": finite(spectrum.peak_per_mm()) if some else None,
+        "frequency_per_mm": [round(value, 6) for value in spectrum.frequency_per_mm.tolist()],
+        "power_hu2_mm2": spectrum.power_hu2_mm2.tolist(),
+    }
+
+
+def _finite(numbers: dict[str, Any]) -> dict[str, Any]:
+    def one(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _finite(value)
+        return finite(value) if isinstance(value, float) else value
+
+    return {name: one(value) for name, value in numbers.items()}

@@ -1,0 +1,97 @@
+"""What is evaluated: scans with a reference, one pair from two paths or all pairs of a datalist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iscl_monai.data import Datalist, ScanPair, pairs_of
+from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
+
+DenoiseVolume = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""HU (slice, row, column) in and out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pair:
+    """A denoised scan and its reference, at the same places.
+
+    Args:
+        name: as printed.
+        patient: who it is; scans of one patient are averaged before patients are.
+        denoised_hu: HU (slice, row, column).
+        reference: the truth.
+        noisy: what was denoised; None only if it is not known.
+    """
+
+    name: str
+    patient: str
+    denoised_hu: NDArray[np.float32]
+    reference: Scan
+    noisy: Scan | None = None
+
+    @property
+    def body_part(self) -> str:
+        """BodyPartExamined of the reference, or of the noisy scan; empty when not said."""
+        return self.reference.body_part or (self.noisy.body_part if self.noisy else "")
+
+
+def read_pair(denoised: Path, reference: Path, noisy: Path | None = None) -> Pair:
+    """One pair from its files.
+
+    Args:
+        denoised: DICOM series or volume file.
+        reference: likewise, at the same places.
+        noisy: what was denoised, likewise.
+
+    Raises:
+        Refusal: whatever cannot be read, or lies elsewhere.
+    """
+    after, truth = read_scan(denoised), read_scan(reference)
+    check_same_place(after, truth)
+    before = None
+    if noisy is not None:
+        before = read_scan(noisy)
+        check_same_place(before, truth)
+    # The name of the folder that was given: the person who types it knows it, and nobody else is told more.
+    return Pair(name=denoised.name, patient=denoised.name, denoised_hu=after.hu, reference=truth, noisy=before)
+
+
+def pairs_in(datalist: Datalist, section: str) -> Sequence[ScanPair]:
+    """The pairs of ``validation`` or ``test``.
+
+    Raises:
+        ConfigRefusal: if there is no such section, or nothing in it.
+    """
+    pairs_of(datalist, section)
+    return datalist.test if section == "test" else datalist.validation
+
+
+def denoised_pairs(pairs: Sequence[ScanPair], denoise: DenoiseVolume) -> Iterator[Pair]:
+    """Read, denoise in memory and hand out one pair after the other.
+
+    Args:
+        pairs: see :func:`pairs_in`.
+        denoise: the method.
+
+    Raises:
+        Refusal: whatever cannot be read, or whose two scans lie elsewhere.
+    """
+    counts: dict[str, int] = {}
+    for pair in pairs:
+        noisy = read_scan(pair.noisy, series_uid=pair.noisy_series_uid, z_range_mm=pair.z_range_mm)
+        truth = read_scan(pair.clean, series_uid=pair.clean_series_uid, z_range_mm=pair.z_range_mm)
+        check_same_place(noisy, truth)
+        counts[pair.patient] = counts.get(pair.patient, 0) + 1
+        name = pair.patient if counts[pair.patient] == 1 else f"{pair.patient}, scan {counts[pair.patient]}"
+        yield Pair(name=name, patient=pair.patient, denoised_hu=denoise(noisy.hu), reference=truth, noisy=noisy)
+
+
+def middle_slice(volume: NDArray[Any]) -> NDArray[Any]:
+    """A copy of the slice in the middle, (row, column), so that the volume can go."""
+    return np.array(volume[len(volume) // 2])

@@ -1,0 +1,187 @@
+"""All pairs of an evaluation on one protocol: per slice, per patient, per cohort, the noisy input beside everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from iscl_monai.errors import Refusal
+from iscl_monai.evaluation.pairs import Pair, middle_slice
+from iscl_monai.evaluation.report_case import ReportCase, fidelity_rows, metric_rows
+from iscl_monai.quality.cohort import Cohort, cohort, paired_difference, patient_mean
+from iscl_monai.quality.fidelity import Fidelity, FidelityMean, fidelity
+from iscl_monai.quality.noise import no_reference_panel
+from iscl_monai.quality.protocol import Protocol
+
+MOST_PICTURED = 8
+UNITS = {"psnr_db": "dB", "ssim": "", "rmse_hu": "HU", "mean_shift_hu": "HU", "vif": ""}
+NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE", "mean_shift_hu": "Mean shift", "vif": "VIF"}
+DIGITS = {"psnr_db": 2, "ssim": 4, "rmse_hu": 2, "mean_shift_hu": 2, "vif": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairScores:
+    """One pair, measured.
+
+    Args:
+        name: of the pair.
+        patient: who it is.
+        body_part: BodyPartExamined; empty when not said.
+        denoised: per slice.
+        noisy: likewise; None if the noisy input is not known.
+    """
+
+    name: str
+    patient: str
+    body_part: str
+    denoised: Fidelity
+    noisy: Fidelity | None
+
+    def gain_db(self) -> float:
+        """PSNR over the noisy input; without one, PSNR."""
+        before = 0.0 if self.noisy is None else self.noisy.mean().psnr_db
+        return self.denoised.mean().psnr_db - before
+
+
+class Scores:
+    """Gathers pairs as they come; volumes are not kept.
+
+    Args:
+        protocol: what is measured.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.pairs: list[PairScores] = []
+        self._pictured: list[tuple[float, ReportCase]] = []
+
+    def add(self, pair: Pair) -> PairScores:
+        """Measure a pair.
+
+        Raises:
+            ImageRefusal: what the protocol cannot measure.
+        """
+        truth = pair.reference.hu
+        noisy = None if pair.noisy is None else fidelity(pair.noisy.hu, truth, protocol=self.protocol)
+        denoised = fidelity(pair.denoised_hu, truth, protocol=self.protocol)
+        scores = PairScores(
+            name=pair.name, patient=pair.patient, body_part=pair.body_part, denoised=denoised, noisy=noisy
+        )
+        self.pairs.append(scores)
+        self._picture(pair, scores)
+        return scores
+
+    def _picture(self, pair: Pair, scores: PairScores) -> None:
+        """Keep the cases with the least gain: a report that shows only what went well is advertising."""
+        after = scores.denoised.mean()
+        if pair.noisy is None or scores.noisy is None:
+            rows = fidelity_rows(after, None)
+        else:
+            panel = no_reference_panel(pair.noisy.hu, pair.denoised_hu)
+            rows = metric_rows(panel, noisy=scores.noisy.mean(), denoised=after)
+        case = ReportCase(
+            name=pair.name,
+            noisy_hu=None if pair.noisy is None else middle_slice(pair.noisy.hu),
+            denoised_hu=middle_slice(pair.denoised_hu),
+            reference_hu=middle_slice(pair.reference.hu),
+            rows=rows,
+            note=f"Pictures: the middle one of {len(pair.denoised_hu)} slices. Numbers: means over all of them.",
+        )
+        gain = scores.gain_db()
+        self._pictured.append((-math.inf if math.isnan(gain) else gain, case))
+        self._pictured.sort(key=lambda entry: entry[0])
+        del self._pictured[MOST_PICTURED:]
+
+    def cases(self) -> list[ReportCase]:
+        """The pairs with the least gain in PSNR, at most 8, the least first."""
+        return [case for _, case in self._pictured]
+
+    def patients(self, method: str) -> dict[str, FidelityMean]:
+        """Patient -> mean over all slices of all scans.
+
+        Args:
+            method: ``denoised`` or ``noisy``.
+
+        Raises:
+            Refusal: if nothing was measured, or of ``noisy`` if a pair has none.
+        """
+        scans: dict[str, list[Fidelity]] = {}
+        for pair in self.pairs:
+            one = getattr(pair, method)
+            if one is None:
+                raise Refusal(f"no {method} scan of {pair.name}", allowed="one in each pair", cure="give --noisy")
+            scans.setdefault(pair.patient, []).append(one)
+        return {patient: patient_mean(each) for patient, each in scans.items()}
+
+    def cohorts(self) -> dict[str, Cohort]:
+        """``denoised``; and, where the noisy input of every pair is known, ``noisy`` and ``gain`` (paired)."""
+        denoised = self.patients("denoised")
+        if any(pair.noisy is None for pair in self.pairs):
+            return {"denoised": cohort(denoised)}
+        noisy = self.patients("noisy")
+        return {"noisy": cohort(noisy), "denoised": cohort(denoised), "gain": paired_difference(denoised, noisy)}
+
+    def notices(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        told = [self.protocol.note] if self.protocol.note else []
+        others = sorted({pair.body_part for pair in self.pairs if not self.protocol.fits(pair.body_part)})
+        if others:
+            meant = ", ".join(self.protocol.body_parts)
+            told.append(f"BodyPartExamined is {', '.join(others)}; {self.protocol.name} is meant for {meant}")
+        if any(pair.noisy is None for pair in self.pairs):
+            told.append("the noisy input was not given: without its numbers these say little (give --noisy)")
+        return told
+
+    def content(self) -> dict[str, Any]:
+        """All numbers, as JSON can hold them; what could not be measured, and infinity, is null."""
+        columns = self.protocol.quantities
+        return {
+            "protocol": {"identity": self.protocol.identity, **self.protocol.settings()},
+            "notices": self.notices(),
+            "cohort": {name: _cohort_content(one) for name, one in self.cohorts().items()},
+            "mean_over_slices": {
+                method: _means(patient_mean([getattr(pair, method) for pair in self.pairs]), columns)
+                for method in self._methods()
+            },
+            "patients": {
+                patient: {method: _means(self.patients(method)[patient], columns) for method in self._methods()}
+                for patient in self.patients("denoised")
+            },
+            "pairs": [self._pair_content(pair, columns) for pair in self.pairs],
+        }
+
+    def _methods(self) -> tuple[str, ...]:
+        return ("denoised",) if any(pair.noisy is None for pair in self.pairs) else ("noisy", "denoised")
+
+    def _pair_content(self, pair: PairScores, columns: Sequence[str]) -> dict[str, Any]:
+        slices = {
+            method: {column: [finite(value) for value in getattr(getattr(pair, method), column)] for column in columns}
+            for method in self._methods()
+        }
+        return {"name": pair.name, "patient": pair.patient, "body_part": pair.body_part, "slices": slices}
+
+
+def finite(value: float) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _means(mean: FidelityMean, columns: Sequence[str]) -> dict[str, float | int | None]:
+    return {"slices": mean.slices, **{column: finite(getattr(mean, column)) for column in columns}}
+
+
+def _cohort_content(one: Cohort) -> dict[str, Any]:
+    return {
+        "patients": len(one.patients),
+        "slices": one.slices,
+        **{
+            name: {
+                "mean": finite(estimate.mean),
+                "interval_95": None if estimate.interval is None else list(estimate.interval),
+                "patients": estimate.patients,
+            }
+            for name, estimate in one.estimates.items()
+        },
+    }

@@ -1,0 +1,63 @@
+"""Weights are not scored on patients that they have seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from iscl_monai.data.splits import refuse_collisions
+from iscl_monai.errors import CheckpointRefusal, LeakRefusal
+
+FILE = "training.json"
+
+
+def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = "") -> str:
+    """Refuse to score a bundle on patients of its training, by ``models/training.json`` beside its weights.
+
+    Args:
+        bundle: folder of the trained bundle.
+        patients: names to be scored, as the datalist has them.
+        split_protocol: the published split that the datalist follows; with it the names are that collection's.
+
+    Returns:
+        What could be checked, in words.
+
+    Raises:
+        LeakRefusal: naming the patients.
+        CheckpointRefusal: if the record cannot be read.
+    """
+    record = _record(Path(bundle) / "models" / FILE)
+    if record is None:
+        return "the weights do not say which patients they were trained on: nothing could be checked"
+    scored = set(patients)
+    trained = {str(name) for name in record.get("patients") or ()}
+    both = sorted(scored & trained)
+    if both:
+        raise LeakRefusal(
+            f"weights of {bundle} were trained on {', '.join(both)}",
+            allowed="patients that the weights have not seen",
+            cure="take these out of the section that is scored, or score other weights",
+        )
+    named = str(record.get("split_protocol") or "")
+    if named and split_protocol:
+        refuse_collisions(named, scored)
+    checked = f"no patient among the {len(trained)} that the weights were trained on"
+    return f"{checked}; split {named}" if named else checked
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("patients", []), list):
+            raise ValueError("no object with a list of patients")
+    except (OSError, ValueError) as error:
+        raise CheckpointRefusal(
+            f"{path}: {error}",
+            allowed='{"patients": [...], "split_protocol": ...} as the training wrote it',
+            cure="copy it again from the folder of the training",
+        ) from error
+    return content
