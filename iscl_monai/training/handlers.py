@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from iscl_monai.data import Datalist
+from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import Denoiser
 from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, said
@@ -151,19 +152,42 @@ class ModelWriter:
         folder: the bundle's ``models`` folder.
         network: the exported denoiser.
         validation: whose key metric decides.
+        scans: what is trained on; the patients are written to ``training.json`` beside the weights, so that nobody
+            scores them on what they have seen.
         enabled: False on all but the first process.
     """
 
-    def __init__(self, *, folder: Path | str, network: Denoiser, validation: Validation, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path | str,
+        network: Denoiser,
+        validation: Validation,
+        scans: Datalist | None = None,
+        enabled: bool = True,
+    ) -> None:
         self.folder = Path(folder)
         self.network = network
         self.validation = validation
+        self.scans = scans
         self.enabled = enabled
 
     def attach(self, engine: Engine) -> None:
         """Write after validations; attach after :class:`Validation`."""
         if self.enabled:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+            engine.add_event_handler(Events.STARTED, lambda _: self._record())
+
+    def _record(self) -> None:
+        if self.scans is not None:
+            pools = {scan.patient for scan in (*self.scans.noisy, *self.scans.clean)}
+            content = {
+                "patients": sorted(pools | {pair.patient for pair in self.scans.validation}),
+                "split_protocol": self.scans.split_protocol,
+                "datalist_digest": self.scans.digest(),
+            }
+            with whole_file(self.folder / "training.json") as file:
+                file.write((json.dumps(content, indent=2) + "\n").encode())
 
     def __call__(self, engine: Engine) -> None:
         """Write what the validation that just ran calls for."""
@@ -197,8 +221,6 @@ class MetricsWriter:
         # JSON has no NaN and no infinity (the PSNR of two equal images).
         numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         content = {"protocol": engine.protocol.identity, "items": engine.state.iteration, **numbers}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.path)
+        with whole_file(self.path) as file:
+            file.write((json.dumps(content, indent=2) + "\n").encode())
         engine.logger.info("%s: %s", self.path, said(metrics))

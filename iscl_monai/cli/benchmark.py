@@ -1,0 +1,92 @@
+"""``iscl-monai benchmark``: argument parsing only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from iscl_monai.cli.outcome import exit_codes, found_bundle, say
+from iscl_monai.errors import ConfigRefusal
+
+
+def benchmark(
+    dataset: Annotated[Path, typer.Option(help="datalist.json with test pairs, or its folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of everything that is made; goes on where it was.")],
+    budget: Annotated[str, typer.Option(help="For each learned method: 500steps, or 20min (of ISCL on this machine).")],
+    method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).", show_default=False)] = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="One table for each.  [default: hu-body]")] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="Config after train.json, for all methods.  [default: small.json without a GPU]"),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Bundle setting for all methods; repeatable."),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Repeatable.  [default: 0]")] = None,
+    section: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    bundle: Annotated[Path | None, typer.Option(help="Bundle whose configs train.", show_default=False)] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    physics: Annotated[str, typer.Option(help="On phantoms: none, quick or full.")] = "quick",
+) -> None:
+    """Compare ISCL with classical filters, Noise2Void, CycleGAN, its ablations and supervised networks on your scans.
+
+    Every learned method is trained on the same patches for the same number of steps, then all are scored on the test
+    pairs, measured on phantoms, and timed. Supervised methods need a reference for every noisy scan (simulated dose has
+    one). OUT gets report.html, tables.md and results.json. The same command continues an interrupted run; what has been
+    trained is not trained again.
+
+    Example:
+        iscl-monai benchmark --dataset D --out runs/benchmark --budget 20min --method iscl --method cyclegan --method tv
+    """
+    with exit_codes("what was trained and measured is kept; the same command goes on"):
+        from iscl_monai.evaluation.benchmark.methods import chosen
+        from iscl_monai.evaluation.benchmark.run import Request
+        from iscl_monai.evaluation.benchmark.run import benchmark as run
+        from iscl_monai.quality.protocol import named_protocol
+
+        result = run(
+            Request(
+                datalist=dataset,
+                out=out,
+                budget=budget,
+                methods=chosen(method),
+                seeds=seed or [0],
+                protocols=[named_protocol(name) for name in protocol or ["hu-body"]],
+                bundle=found_bundle(bundle),
+                configs=_configs(config),
+                settings=dict(_setting(pair) for pair in setting or ()),
+                section=section,
+                device=device,
+                physics=_physics(physics, out),
+            ),
+            tell=say,
+        )
+        say(f"{len(result.rows)} rows: {out / 'report.html'}, {out / 'tables.md'}, {out / 'results.json'}")
+
+
+def _configs(given: list[str] | None) -> list[str]:
+    if given is not None:
+        return given
+    import torch
+
+    return [] if torch.cuda.is_available() else ["small.json"]
+
+
+def _setting(pair: str) -> tuple[str, Any]:
+    name, equals, value = pair.partition("=")
+    if not equals:
+        raise ConfigRefusal(f"--set {pair}", allowed="NAME=VALUE", cure="e.g. --set width=24")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _physics(asked: str, out: Path) -> Any:
+    if asked not in ("none", "quick", "full"):
+        raise ConfigRefusal(f"--physics {asked}", allowed="none, quick or full", cure="choose one")
+    return None

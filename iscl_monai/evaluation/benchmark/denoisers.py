@@ -1,0 +1,51 @@
+"""The denoiser of each method, all with one face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from iscl_monai.baselines import classical
+from iscl_monai.errors import CheckpointRefusal
+from iscl_monai.evaluation.benchmark.methods import Method
+from iscl_monai.inference import Denoiser, ModelIdentity, SliceDenoiser
+from iscl_monai.version import __version__
+
+
+class Unchanged:
+    """Nothing done: the noisy input, which stands beside every number."""
+
+    identity = ModelIdentity("noisy input", __version__, "")
+    device = torch.device("cpu")
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def change_hu(self, slice_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """0 HU everywhere."""
+        return np.zeros(slice_hu.shape, np.float32)
+
+
+def denoiser_of(method: Method, bundle: Path | None, *, device: str = "auto") -> SliceDenoiser:
+    """What is measured.
+
+    Args:
+        method: a row of the table.
+        bundle: of its training; None where nothing was trained.
+        device: of learned methods.
+
+    Raises:
+        CheckpointRefusal: if a learned method left no weights.
+    """
+    if method.kind == "input":
+        return Unchanged()
+    if method.kind == "classical":
+        return classical(method.name)
+    if bundle is None:
+        raise CheckpointRefusal(f"{method.name} without a bundle", allowed="a trained one", cure="train it first")
+    return Denoiser.from_bundle(bundle, device=device, mode=method.mode)

@@ -1,0 +1,148 @@
+"""What a benchmark found, and what made it."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iscl_monai.evaluation.benchmark.cost import Cost
+from iscl_monai.evaluation.benchmark.methods import Method
+from iscl_monai.evaluation.benchmark.score import to_json
+from iscl_monai.evaluation.report import provenance
+from iscl_monai.quality.cohort import Cohort, cohort, paired_difference
+from iscl_monai.quality.fidelity import FidelityMean
+from iscl_monai.quality.protocol import Protocol
+
+INPUT = "input"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+    """One method, trained with one seed.
+
+    Args:
+        method: what it is.
+        seed: of its training; of no meaning where nothing is trained.
+        stopped: why its training stopped before its end; empty: it did not.
+        fidelity: by protocol identity and patient; empty where there are no weights.
+        physics: headline numbers on phantoms; empty where not measured.
+        cost: of one slice; None where there are no weights.
+        training_cpu_seconds: NaN where nothing is trained.
+        weights: SHA-256 of the weights file.
+        pictures: file of denoised slices by patient.
+    """
+
+    method: Method
+    seed: int
+    stopped: str = ""
+    fidelity: Mapping[str, Mapping[str, FidelityMean]] = field(default_factory=dict)
+    physics: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost | None = None
+    training_cpu_seconds: float = math.nan
+    weights: str = ""
+    pictures: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Benchmark:
+    """All rows.
+
+    Args:
+        rows: in the table's order, the noisy input first.
+        steps: that every learned method was trained for.
+        section: of the datalist that was scored.
+        made_with: versions, hardware, commit, datalist.
+    """
+
+    rows: Sequence[Row]
+    steps: int
+    section: str
+    made_with: Mapping[str, str]
+
+    def cohorts(self, protocol: Protocol) -> dict[int, Cohort]:
+        """Means over patients of each row that has weights, by its index."""
+        return {index: cohort(row.fidelity[protocol.identity]) for index, row in enumerate(self.rows) if row.fidelity}
+
+    def gains(self, protocol: Protocol) -> dict[int, Cohort]:
+        """Paired differences from the noisy input, by index of the row."""
+        noisy = next(row for row in self.rows if row.method.name == INPUT).fidelity[protocol.identity]
+        return {
+            index: paired_difference(row.fidelity[protocol.identity], noisy)
+            for index, row in enumerate(self.rows)
+            if row.fidelity and row.method.name != INPUT
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pictures, without NaN."""
+        return {
+            "made_with": dict(self.made_with),
+            "steps": self.steps,
+            "section": self.section,
+            "rows": [_row(row) for row in self.rows],
+        }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "method": row.method.name,
+        "kind": row.method.kind,
+        "seed": row.seed if row.method.training else None,
+        "stopped": row.stopped,
+        "weights": row.weights,
+        "training_cpu_seconds": _number(row.training_cpu_seconds),
+        "fidelity": to_json(row.fidelity),
+        "physics": {name: _number(value) for name, value in row.physics.items()},
+        "cost": {} if row.cost is None else {name: _number(value) for name, value in asdict(row.cost).items()},
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def provenance_of(datalist: Path, budget: str, configs: Sequence[str]) -> dict[str, str]:
+    """What a reader needs to make the table again."""
+    from iscl_monai.data import Datalist
+
+    more = {
+        "commit": _commit(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "accelerator": _accelerator(),
+        "datalist": f"{datalist.name}, digest {Datalist.load(datalist).digest()}",
+        "budget": budget,
+        "configs": ", ".join(["train.json", *configs]),
+    }
+    return provenance() | more
+
+
+def _commit() -> str:
+    """Of the repository the package stands in; installed packages have none."""
+    told = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip() or "not in a repository"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _accelerator() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

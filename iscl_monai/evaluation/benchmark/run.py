@@ -1,0 +1,238 @@
+"""The whole benchmark, step by step; what is done stays done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iscl_monai.data import Datalist
+from iscl_monai.durable import whole_file
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.benchmark import score
+from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
+from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
+from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
+from iscl_monai.evaluation.benchmark.methods import Method, trainings
+from iscl_monai.evaluation.benchmark.page import write_page
+from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
+from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
+from iscl_monai.evaluation.benchmark.training import Training, trained
+from iscl_monai.evaluation.pairs import pairs_in
+from iscl_monai.inference import SliceDenoiser
+from iscl_monai.inference.denoiser import denoise_volume
+from iscl_monai.quality.protocol import Protocol
+
+Tell = Callable[[str], object]
+Physics = Callable[[SliceDenoiser], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for.
+
+    Args:
+        datalist: with ``noisy``, ``clean`` and the section to be scored.
+        out: folder of everything that is made.
+        budget: see :func:`iscl_monai.evaluation.benchmark.budget.steps_of`.
+        methods: of :func:`iscl_monai.evaluation.benchmark.methods.chosen`.
+        seeds: each learned method is trained once with each.
+        protocols: one table for each.
+        bundle: the bundle whose configs train.
+        configs: its configs after ``train.json``, for all methods, such as ``small.json``.
+        settings: overrides for all methods.
+        section: ``test`` or ``validation``.
+        device: where learned methods denoise.
+        physics: headline numbers on phantoms of a denoiser; None: not measured.
+    """
+
+    datalist: Path
+    out: Path
+    budget: str
+    methods: Sequence[Method]
+    seeds: Sequence[int]
+    protocols: Sequence[Protocol]
+    bundle: Path
+    configs: Sequence[str] = ()
+    settings: Mapping[str, Any]
+    section: str = "test"
+    device: str = "auto"
+    physics: Physics | None = None
+
+
+def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
+    """Train, score, measure and time every method that has not been yet.
+
+    Args:
+        request: what is asked for.
+        tell: called with one line as each step begins.
+
+    Returns:
+        All rows, also written to ``results.json`` in ``request.out``.
+
+    Raises:
+        Refusal: whatever a training, a scan or a setting was refused for.
+    """
+    pairs = pairs_in(Datalist.load(request.datalist), request.section)
+    learned = trainings(request.methods)
+    steps = _steps(request, learned)
+    done = {
+        (method.name, seed): _train(request, method, seed, steps, tell) for seed in request.seeds for method in learned
+    }
+    tell(f"reading {len(pairs)} {request.section} pairs")
+    loaded = list(score.loaded(pairs))
+    rows = [
+        _row(request, method, seed, done.get((method.training, seed)), loaded, tell)
+        for method in request.methods
+        for seed in (request.seeds if method.training else request.seeds[:1])
+    ]
+    result = Benchmark(
+        rows=tuple(row for row in rows if row is not None),
+        steps=steps,
+        section=request.section,
+        made_with=provenance_of(request.datalist, request.budget, request.configs),
+    )
+    _write(request.out / "results.json", result.to_json())
+    write_page(request.out / "report.html", result, request.protocols, loaded)
+    _write_tables(request, result)
+    return result
+
+
+def _write_tables(request: Request, result: Benchmark) -> None:
+    """All tables in one file, to be pasted into documents."""
+    some = [fidelity_table(result, protocol) for protocol in request.protocols]
+    more = [patients_table(result, request.protocols[0]), physics_table(result), cost_table(result)]
+    text = "\n\n".join(f"**{table.title}**\n\n{table.markdown()}" for table in [*some, *more] if table is not None)
+    with whole_file(request.out / "tables.md") as file:
+        file.write(f"{text}\n".encode())
+
+
+def _steps(request: Request, learned: Sequence[Method]) -> int:
+    """Decided once, so that a benchmark that is continued does not train its later methods longer or shorter."""
+    if not learned:
+        return 0
+    held = request.out / "budget.json"
+    asked = {"budget": request.budget}
+    if held.is_file():
+        content = json.loads(held.read_text("utf-8"))
+        if content["budget"] != request.budget:
+            raise ConfigRefusal(
+                f"--budget {request.budget} in {request.out}, which was begun with {content['budget']}",
+                allowed="one budget for all methods",
+                cure="give another --out",
+            )
+        return int(content["steps"])
+    settings = {**request.settings, "dataset_dir": str(request.datalist)}
+    steps = steps_of(request.budget, _configs(request), settings)
+    _write(held, {**asked, "steps": steps})
+    return steps
+
+
+def _configs(request: Request, *more: str) -> list[str]:
+    return [str(request.bundle / "configs" / name) for name in ("train.json", *request.configs, *more)]
+
+
+def _train(request: Request, method: Method, seed: int, steps: int, tell: Tell) -> Training:
+    folder = request.out / method.name / f"seed{seed}"
+    tell(f"training {method.title}, seed {seed}, {steps} steps (log: {folder / 'train.log'})")
+    configs = _configs(request, *method.configs)
+    settings = {
+        **schedule(steps, _warm_up(configs, request.settings)),
+        **method.settings,
+        **request.settings,
+        "dataset_dir": str(request.datalist),
+        "seed": seed,
+    }
+    return trained(
+        method, folder, configs=configs, metadata=request.bundle / "configs" / "metadata.json", settings=settings
+    )
+
+
+def _warm_up(configs: Sequence[str], settings: Mapping[str, Any]) -> int:
+    """What the last config that says so asks for."""
+    asked = [json.loads(Path(config).read_text("utf-8")).get("warm_up_steps") for config in configs]
+    asked.append(settings.get("warm_up_steps"))
+    return int([steps for steps in asked if steps is not None][-1])
+
+
+def _row(
+    request: Request,
+    method: Method,
+    seed: int,
+    training: Training | None,
+    pairs: Sequence[score.LoadedPair],
+    tell: Tell,
+) -> Row | None:
+    if method.training and (training is None or training.weights is None):
+        reason = training.stopped if training else "not trained"
+        tell(f"{method.title}, seed {seed}: no weights ({reason})")
+        return Row(method=method, seed=seed, stopped=reason)
+    bundle = training.bundle if training else None
+    folder = request.out / method.name / (f"seed{seed}" if method.training else "")
+    denoiser = denoiser_of(method, bundle, device=request.device)
+    tell(f"scoring {method.title}" + (f", seed {seed}" if method.training else ""))
+    weights = hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
+    known = {"weights": weights, "parameters": denoiser.parameters}
+
+    def fidelity() -> dict[str, Any]:
+        _picture(denoiser, pairs, folder / "pictures.npz")
+        return score.to_json(score.scores(denoiser, pairs, request.protocols))
+
+    identities = [protocol.identity for protocol in request.protocols]
+    asked = {"pairs": [pair.digest() for pair in pairs], "protocols": identities}
+    measured = _once(folder / "scores.json", known | asked, fidelity)
+    physics = request.physics
+    told = _once(folder / "physics.json", known, lambda: dict(physics(denoiser))) if physics is not None else {}
+    cost = _once(folder / "cost.json", known, lambda: _plain(asdict(cost_of(method.name, bundle))))
+    return Row(
+        method=method,
+        seed=seed,
+        stopped=training.stopped if training else "",
+        fidelity=score.from_json(measured, request.protocols),
+        physics={name: math.nan if value is None else value for name, value in told.items()},
+        cost=Cost(**{name: math.nan if value is None else value for name, value in cost.items()}),
+        training_cpu_seconds=training.cpu_seconds if training else math.nan,
+        weights=weights,
+        pictures=folder / "pictures.npz",
+    )
+
+
+def _picture(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: Path) -> None:
+    """The middle slice of each patient's first scan, as whole HU."""
+    first = {pair.patient: pair for pair in reversed(pairs)}
+    slices = {
+        name: np.rint(denoise_volume(pair.noisy_hu[len(pair.noisy_hu) // 2][None], denoiser)[0]).astype(np.int16)
+        for name, pair in first.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **slices)
+
+
+def _once(path: Path, identity: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Measured now, or found as it was measured before on the very same."""
+    identity = json.loads(json.dumps(dict(identity)))
+    if path.is_file():
+        held = json.loads(path.read_text("utf-8"))
+        if held["of"] == identity:
+            found: dict[str, Any] = held["measured"]
+            return found
+    measured = _plain(measure())
+    _write(path, {"of": identity, "measured": measured})
+    return measured
+
+
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows no NaN."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in content.items()}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with whole_file(path) as file:
+        file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -1,0 +1,119 @@
+"""How near a denoiser comes to the references of a datalist's pairs, patient by patient, on several protocols."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iscl_monai.data import ScanPair
+from iscl_monai.evaluation.scans import check_same_place, read_scan
+from iscl_monai.inference import SliceDenoiser, denoise_volume
+from iscl_monai.quality.cohort import patient_mean
+from iscl_monai.quality.fidelity import Fidelity, FidelityMean, fidelity
+from iscl_monai.quality.protocol import Protocol
+
+Volume = NDArray[np.float32]
+QUANTITIES = ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu", "vif")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedPair:
+    """A noisy scan and its reference in memory.
+
+    Args:
+        patient: who it is.
+        noisy_hu: float32 HU (slice, row, column).
+        clean_hu: the same shape.
+    """
+
+    patient: str
+    noisy_hu: Volume
+    clean_hu: Volume
+
+    def digest(self) -> str:
+        """Tells these voxels from any others."""
+        return hashlib.sha256(self.noisy_hu.tobytes() + self.clean_hu.tobytes()).hexdigest()[:16]
+
+
+def loaded(pairs: Sequence[ScanPair]) -> Iterator[LoadedPair]:
+    """Read pairs one after the other.
+
+    Raises:
+        Refusal: whatever cannot be read, or whose two scans lie elsewhere.
+    """
+    for pair in pairs:
+        noisy = read_scan(pair.noisy, series_uid=pair.noisy_series_uid, z_range_mm=pair.z_range_mm)
+        clean = read_scan(pair.clean, series_uid=pair.clean_series_uid, z_range_mm=pair.z_range_mm)
+        check_same_place(noisy, clean)
+        yield LoadedPair(patient=pair.patient, noisy_hu=noisy.hu, clean_hu=clean.hu)
+
+
+def scores(
+    denoiser: SliceDenoiser,
+    pairs: Sequence[LoadedPair],
+    protocols: Sequence[Protocol],
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, dict[str, FidelityMean]]:
+    """Denoise every pair and measure it.
+
+    Args:
+        denoiser: what is measured.
+        pairs: a patient may have several.
+        protocols: what to measure on.
+        progress: called with 1 after each slice.
+
+    Returns:
+        By protocol identity and patient: the mean over the patient's slices.
+    """
+    scans: dict[str, dict[str, list[Fidelity]]] = {one.identity: defaultdict(list) for one in protocols}
+    for pair in pairs:
+        denoised = denoise_volume(pair.noisy_hu, denoiser, progress=progress)
+        for protocol in protocols:
+            measured = fidelity(denoised, pair.clean_hu, protocol=protocol)
+            scans[protocol.identity][pair.patient].append(measured)
+    return {
+        identity: {patient: patient_mean(each) for patient, each in patients.items()}
+        for identity, patients in scans.items()
+    }
+
+
+def to_json(measured: Mapping[str, Mapping[str, FidelityMean]]) -> dict[str, Any]:
+    """As JSON holds it, which knows neither NaN nor infinity."""
+    return {
+        identity: {
+            patient: {"slices": mean.slices} | {name: _finite(getattr(mean, name)) for name in QUANTITIES}
+            for patient, mean in patients.items()
+        }
+        for identity, patients in measured.items()
+    }
+
+
+def from_json(content: Mapping[str, Any], protocols: Sequence[Protocol]) -> dict[str, dict[str, FidelityMean]]:
+    """What :func:`to_json` was given, for these protocols."""
+    return {
+        protocol.identity: {
+            patient: FidelityMean(protocol, held["slices"], **{name: _number(held[name]) for name in QUANTITIES})
+            for patient, held in content[protocol.identity].items()
+        }
+        for protocol in protocols
+    }
+
+
+def _finite(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else "exact"
+
+
+def _number(value: float | str | None) -> float:
+    if value is None:
+        return math.nan
+    return math.inf if value == "exact" else float(value)

@@ -1,0 +1,139 @@
+"""The table: one protocol, one row per method and seed, the noisy input first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from iscl_monai.evaluation.benchmark.result import INPUT, Benchmark, Row
+from iscl_monai.quality.cohort import Cohort, Estimate
+from iscl_monai.quality.protocol import Protocol
+
+NOT_GIVEN = "\N{EN DASH}"
+
+FIDELITY = (
+    ("psnr_db", "PSNR, dB", 2),
+    ("ssim", "SSIM", 3),
+    ("rmse_hu", "RMSE, HU", 1),
+    ("vif", "VIF", 3),
+    ("mean_shift_hu", "mean shift, HU", 1),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Words in rows and columns, ready for any format.
+
+    Args:
+        title: what it shows, its protocol by name.
+        heads: of the columns.
+        lines: of cells, each as long as ``heads``.
+    """
+
+    title: str
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """For documents."""
+        rule = ["---", *["---:"] * (len(self.heads) - 1)]
+        lines = [self.heads, rule, *self.lines]
+        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+    def html(self) -> str:
+        """For reports."""
+        heads = "".join(f"<th>{escape(head)}</th>" for head in self.heads)
+        lines = "".join(
+            f'<tr><th scope="row">{escape(line[0])}</th>'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in line[1:])
+            + "</tr>"
+            for line in self.lines
+        )
+        return (
+            f"<h2>{escape(self.title)}</h2>\n"
+            f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+        )
+
+
+def fidelity_table(result: Benchmark, protocol: Protocol) -> Table:
+    """Means over patients on one protocol, with the gain in PSNR over the noisy input and its interval."""
+    cohorts, gains = result.cohorts(protocol), result.gains(protocol)
+    columns = [column for column in FIDELITY if column[0] in protocol.quantities]
+    lines = []
+    for index, row in enumerate(result.rows):
+        cells = [_title(result, row), row.method.kind]
+        if index not in cohorts:
+            lines.append([*cells, f"no weights: {row.stopped}", *[NOT_GIVEN] * len(columns)])
+            continue
+        gain = gains[index].estimates["psnr_db"] if index in gains else None
+        cells.append(NOT_GIVEN if gain is None else _interval(gain, 2))
+        cells += [_mean(cohorts[index], name, digits) for name, _, digits in columns]
+        lines.append(cells)
+    some = next(iter(cohorts.values()))
+    title = f"{protocol.identity}: {len(some.patients)} patients, {some.slices} slices, section {result.section}"
+    heads = ["method", "learns from", "PSNR gain (95 % interval over patients), dB", *[head for _, head, _ in columns]]
+    return Table(title=title, heads=heads, lines=lines)
+
+
+def patients_table(result: Benchmark, protocol: Protocol) -> Table:
+    """PSNR of each patient: where a method wins, and where it does not."""
+    noisy = next(row for row in result.rows if row.method.name == INPUT).fidelity[protocol.identity]
+    lines = [
+        [_title(result, row), *[f"{row.fidelity[protocol.identity][patient].psnr_db:.2f}" for patient in noisy]]
+        for row in result.rows
+        if row.fidelity
+    ]
+    return Table(title=f"PSNR by patient, dB, {protocol.identity}", heads=["method", *noisy], lines=lines)
+
+
+def physics_table(result: Benchmark) -> Table | None:
+    """Headline numbers on phantoms; None where nothing was measured."""
+    measured = [row for row in result.rows if row.physics]
+    if not measured:
+        return None
+    heads = list(measured[0].physics)
+    lines = [[_title(result, row), *[_plain(row.physics.get(head, math.nan), 2) for head in heads]] for row in measured]
+    return Table(title="Physics on phantoms", heads=["method", *heads], lines=lines)
+
+
+def cost_table(result: Benchmark) -> Table:
+    """What each method costs."""
+    columns: Sequence[tuple[str, Callable[[Row], float], int]] = (
+        ("parameters", lambda row: row.cost.parameters if row.cost else math.nan, 0),
+        ("GFLOP/slice", lambda row: row.cost.gflop if row.cost else math.nan, 1),
+        ("CPU s/slice", lambda row: row.cost.seconds if row.cost else math.nan, 2),
+        ("peak memory, MiB", lambda row: row.cost.peak_mib if row.cost else math.nan, 0),
+        ("training, CPU min", lambda row: row.training_cpu_seconds / 60, 1),
+    )
+    lines = [
+        [_title(result, row), *[_plain(value(row), digits) for _, value, digits in columns]]
+        for row in result.rows
+        if row.method.name != INPUT
+    ]
+    return Table(
+        title="Cost of one slice of 512x512 on one thread, and of training",
+        heads=["method", *[head for head, _, _ in columns]],
+        lines=lines,
+    )
+
+
+def _title(result: Benchmark, row: Row) -> str:
+    several = len({other.seed for other in result.rows}) > 1
+    seed = f", seed {row.seed}" if row.method.training and several else ""
+    return f"{row.method.title}{seed}" + (" (stopped early)" if row.stopped else "")
+
+
+def _mean(measured: Cohort, name: str, digits: int) -> str:
+    return _plain(measured.estimates[name].mean, digits)
+
+
+def _interval(gain: Estimate, digits: int) -> str:
+    return gain.told(digits, signed=True)
+
+
+def _plain(value: float, digits: int) -> str:
+    if math.isnan(value):
+        return NOT_GIVEN
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "∞"
