@@ -1,9 +1,10 @@
 """Quality checks on phantoms: a denoiser measured at several doses, and held against limits that can be edited."""
 
+from iscl_monai.evaluation.qa.headline import headline
 from iscl_monai.evaluation.qa.limits import Limits, write_limits
 from iscl_monai.evaluation.qa.phantom import FULL, QUICK, Size, cache_folder, make_phantom
 from iscl_monai.evaluation.qa.result import QaResult, Verdict
-from iscl_monai.evaluation.qa.run import headline, run_qa, slices_to_do
+from iscl_monai.evaluation.qa.run import run_qa, slices_to_do
 
 __all__ = [
     "FULL",

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from iscl_monai.errors import ImageRefusal
+from iscl_monai.evaluation.qa.figures import AccuracyFigures, InsertFigures
 from iscl_monai.evaluation.qa.phantom import INSERTS, WATER, Module, Phantom
-from iscl_monai.evaluation.qa.result import AccuracyFigures, InsertFigures
 from iscl_monai.quality.linearity import disc_means, uniformity
 from iscl_monai.quality.resolution import task_transfer
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from iscl_monai.evaluation.qa.figures import InventionFigures
 from iscl_monai.evaluation.qa.phantom import ANATOMY, Phantom
-from iscl_monai.evaluation.qa.result import InventionFigures
 from iscl_monai.quality.fidelity import body_mask
 from iscl_monai.quality.hallucination import hallucinations
 from iscl_monai.quality.linearity import distance_mm_from

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.evaluation.qa.result import NoiseFigures, Texture
+from iscl_monai.evaluation.qa.figures import NoiseFigures, Texture
 from iscl_monai.quality.linearity import distance_mm_from
 from iscl_monai.quality.spectrum import noise_power_spectrum, radial
 

@@ -10,170 +10,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.quality.detectability import Detectability
+from iscl_monai.evaluation.qa.figures import (
+    AccuracyFigures,
+    InventionFigures,
+    LesionFigures,
+    NoiseFigures,
+    RobustnessFigures,
+    TaskFigures,
+    Texture,
+)
 from iscl_monai.quality.lesions import Share
 from iscl_monai.quality.linearity import SliceBehaviour
 
 Status = Literal["pass", "fail", "not measurable"]
 DIGITS = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseFigures:
-    """Noise of one module, before and after: standard deviation over realisations, over a region.
-
-    Args:
-        module: where.
-        before_hu: of the input.
-        after_hu: of the output.
-    """
-
-    module: str
-    before_hu: float
-    after_hu: float
-
-    @property
-    def reduction_percent(self) -> float:
-        """0 nothing, 100 everything."""
-        return 100 * (1 - self.after_hu / self.before_hu) if self.before_hu > 0 else float("nan")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Texture:
-    """A radial noise power spectrum in water.
-
-    Args:
-        frequency_per_mm: shape (frequency,).
-        power_hu2_mm2: HU^2 mm^2, shape (frequency,).
-        peak_per_mm: where it is highest.
-        mean_per_mm: mean frequency, weighted with the power.
-        check: root of the sum of the two-dimensional spectrum times du dv, over the patches' standard deviation: 1.
-    """
-
-    frequency_per_mm: npt.NDArray[np.float64]
-    power_hu2_mm2: npt.NDArray[np.float64]
-    peak_per_mm: float
-    mean_per_mm: float
-    check: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class InsertFigures:
-    """One rod: is its value right, and its edge sharp. What could not be measured is NaN.
-
-    Args:
-        name: of it.
-        true_hu: as drawn.
-        shown_hu: as the scanner shows it without noise.
-        before_hu: mean of the input.
-        after_hu: mean of the output.
-        f50_per_mm: of the scan without noise.
-        f50_before_per_mm: of the input, where its edge stands out.
-        f50_after_per_mm: of the output.
-        f10_per_mm: as ``f50_per_mm``.
-        f10_after_per_mm: as ``f50_after_per_mm``.
-    """
-
-    name: str
-    true_hu: float
-    shown_hu: float
-    before_hu: float
-    after_hu: float
-    f50_per_mm: float
-    f50_before_per_mm: float
-    f50_after_per_mm: float
-    f10_per_mm: float
-    f10_after_per_mm: float
-
-    @property
-    def shift_hu(self) -> float:
-        """What the denoiser did to the mean: noise is the same in both, so few pixels tell it exactly."""
-        return self.after_hu - self.before_hu
-
-    @property
-    def f50_ratio(self) -> float:
-        """After, over the scan without noise."""
-        return self.f50_after_per_mm / self.f50_per_mm
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccuracyFigures:
-    """Hounsfield units and sharpness.
-
-    Args:
-        inserts: one by one.
-        slope: of out against in over the inserts.
-        offset_hu: of that line at 0 HU.
-        uniformity_before_hu: largest difference of the border from the middle of water.
-        uniformity_after_hu: of the output.
-    """
-
-    inserts: tuple[InsertFigures, ...]
-    slope: float
-    offset_hu: float
-    uniformity_before_hu: float
-    uniformity_after_hu: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskFigures:
-    """Can an observer tell a signal from its absence.
-
-    Args:
-        module: where.
-        name: of the signal.
-        diameter_mm: of it.
-        contrast_hu: of it, signed.
-        before: on the input.
-        after: on the output.
-    """
-
-    module: str
-    name: str
-    diameter_mm: float
-    contrast_hu: float
-    before: Detectability
-    after: Detectability
-
-
-@dataclass(frozen=True, kw_only=True)
-class LesionFigures:
-    """One lesion in anatomy.
-
-    Args:
-        module: where.
-        organ: it lies in.
-        diameter_mm: of it.
-        contrast_hu: of it, signed.
-        shape: disc or gaussian.
-        recovered: share of its contrast in the output, mean over realisations.
-    """
-
-    module: str
-    organ: str
-    diameter_mm: float
-    contrast_hu: float
-    shape: str
-    recovered: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class InventionFigures:
-    """Blobs that stay from realisation to realisation and are not in the truth.
-
-    Args:
-        module: where.
-        before: in the mean of the inputs: what the scan itself does at few photons.
-        after: in the mean of the outputs.
-        low: lower end of the 95 % interval of ``after``.
-        high: upper end of it.
-    """
-
-    module: str
-    before: int
-    after: int
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,25 +57,6 @@ class DoseResult:
     invention: tuple[InventionFigures, ...]
     across: Mapping[str, SliceBehaviour]
     residual_edges: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RobustnessFigures:
-    """What has nothing to do with dose.
-
-    Args:
-        full_dose_change_hu: mean absolute change over the body at full dose.
-        full_dose_psnr_db: of output against input there, range 2000 HU; inf where nothing changed.
-        padded_hu: largest change in the middle when air is put around the slice.
-        cropped_hu: the same when the border is cut off.
-        repeat_hu: largest difference between two runs.
-    """
-
-    full_dose_change_hu: float
-    full_dose_psnr_db: float
-    padded_hu: float
-    cropped_hu: float
-    repeat_hu: float
 
 
 @dataclass(frozen=True, kw_only=True)

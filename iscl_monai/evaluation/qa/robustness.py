@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.evaluation.qa.result import RobustnessFigures
+from iscl_monai.evaluation.qa.figures import RobustnessFigures
 from iscl_monai.inference.denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.fidelity import body_mask
 

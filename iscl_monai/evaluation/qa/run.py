@@ -23,24 +23,15 @@ from iscl_monai.evaluation.qa.phantom import (
     Phantom,
     read_phantom,
 )
-from iscl_monai.evaluation.qa.result import DoseResult, Picture, QaResult, mean
+from iscl_monai.evaluation.qa.result import DoseResult, Picture, QaResult
 from iscl_monai.evaluation.qa.robustness import robustness
 from iscl_monai.evaluation.qa.tasks import Seen, detectability, lesion_figures, removed_share
-from iscl_monai.evaluation.qa.verdicts import (
-    detectability_ratio,
-    frequency_shift_percent,
-    hallucinations_per_slice,
-    recovery,
-    verdicts,
-    worst_shift_hu,
-)
+from iscl_monai.evaluation.qa.verdicts import verdicts
 from iscl_monai.inference.denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.linearity import slice_behaviour
 from iscl_monai.quality.noise import residual_correlation
 
-SOFT_CONTRAST_HU = 100.0
 SLICES_PER_REALISATION = 9
-SLICES_BESIDE = 4
 
 Volume = npt.NDArray[np.float32]
 Progress = Callable[[int], object]
@@ -72,23 +63,19 @@ def run_qa(
         ImageRefusal: if the denoiser gives what cannot be measured.
     """
     phantom = read_phantom(dataset, doses)
-    measured, pictures = [], []
+    measured: list[DoseResult] = []
+    pictures: list[Picture] = []
+    full_dose: list[Volume] = []
     for dose in phantom.doses:
         scans = _Scans(phantom, dose, denoiser, progress)
         measured.append(_measured(phantom, dose, scans))
         pictures += [scans.picture(name) for name in MODULES]
         if dose == FULL_DOSE:
-            full_dose = tuple(np.concatenate([each[name] for name in ANATOMY]) for each in (scans.before, scans.after))
-        if dose == phantom.doses[-1]:
-            beside = robustness(denoiser, scans.before[ANATOMY[1]][0], (full_dose[0], full_dose[1]))
-    identity = denoiser.identity
+            full_dose = [np.concatenate([each[name] for name in ANATOMY]) for each in (scans.before, scans.after)]
+    # The lowest dose comes last: there a denoiser does most.
+    beside = robustness(denoiser, scans.before[ANATOMY[1]][0], (full_dose[0], full_dose[1]))
     return QaResult(
-        denoiser={
-            "name": identity.name,
-            "version": identity.version,
-            "weights": identity.weights_digest,
-            **denoiser.parameters,
-        },
+        denoiser=_described(denoiser),
         phantom={
             "pixels": len(phantom.modules[WATER].truth_hu),
             "spacing_mm": phantom.spacing_mm,
@@ -108,33 +95,10 @@ def slices_to_do(realisations: int, doses: int) -> int:
     return SLICES_PER_REALISATION * realisations * doses
 
 
-def headline(result: QaResult, dose: float) -> dict[str, float]:
-    """The few numbers a comparison of denoisers wants; NaN where one could not be measured.
-
-    Args:
-        result: of :func:`run_qa`.
-        dose: share of the full dose, one of those measured.
-
-    Returns:
-        By name, units in the name.
-
-    Raises:
-        KeyError: if the dose was not measured.
-    """
-    here, full = result.at(dose), result.at(FULL_DOSE)
-    inserts = here.accuracy.inserts
-    return {
-        "noise_reduction_percent": mean(one.reduction_percent for one in here.noise if one.module in ANATOMY),
-        "noise_frequency_shift_percent": frequency_shift_percent(here, full),
-        "f50_ratio_100_hu": mean(one.f50_ratio for one in inserts if abs(one.true_hu) == SOFT_CONTRAST_HU),
-        "d_prime_ratio": detectability_ratio(task for task in here.tasks if task.module == LOW_CONTRAST),
-        "d_prime_ratio_anatomy": detectability_ratio(task for task in here.tasks if task.module != LOW_CONTRAST),
-        "lesion_recovery": recovery(here.lesions),
-        "lesions_removed_share": here.removed.count / here.removed.total,
-        "hallucinations_per_slice": hallucinations_per_slice(here),
-        "worst_bias_hu": max(worst_shift_hu(inserts, soft=True), worst_shift_hu(inserts, soft=False)),
-        "full_dose_change_hu": result.robustness.full_dose_change_hu,
-    }
+def _described(denoiser: SliceDenoiser) -> dict[str, str]:
+    identity = denoiser.identity
+    told = {"name": identity.name, "version": identity.version, "weights": identity.weights_digest}
+    return told | denoiser.parameters
 
 
 class _Scans:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from iscl_monai.evaluation.qa.figures import LesionFigures, TaskFigures
 from iscl_monai.evaluation.qa.phantom import LOW_CONTRAST, Module, Phantom
-from iscl_monai.evaluation.qa.result import LesionFigures, TaskFigures
 from iscl_monai.quality.detectability import Detectability, hotelling, laguerre_gauss
 from iscl_monai.quality.lesions import REMOVED_BELOW, Share, wilson
 from iscl_monai.quality.linearity import distance_mm_from

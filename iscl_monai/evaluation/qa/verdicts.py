@@ -6,18 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from iscl_monai.evaluation.qa.figures import InsertFigures, LesionFigures, RobustnessFigures, TaskFigures
 from iscl_monai.evaluation.qa.limits import Limits
 from iscl_monai.evaluation.qa.phantom import FULL_DOSE, LOW_CONTRAST
-from iscl_monai.evaluation.qa.result import (
-    DoseResult,
-    InsertFigures,
-    LesionFigures,
-    RobustnessFigures,
-    Status,
-    TaskFigures,
-    Verdict,
-    mean,
-)
+from iscl_monai.evaluation.qa.result import DoseResult, Status, Verdict, mean
 
 SOFT_HU = 200.0
 LARGE_MM, STRONG_HU = 5.0, 20.0
