@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from iscl_monai.evaluation.scans import read_scan
 from iscl_monai.inference import Denoiser
 from iscl_monai.inference.denoiser import denoise_volume
 from iscl_monai.quality.fidelity import fidelity
-from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, LDCT_BENCH_CHEST
+from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, LDCT_BENCH_CHEST, PROTOCOLS
 
 SIDE = 160
 SLICES = 4
@@ -322,3 +324,22 @@ def test_help_tells_every_option() -> None:
     told = run("--help").stdout
     for option in ("noisy", "protocol", "bundle", "section", "no-reference", "device", "out"):
         assert f"--{option}" in told
+
+
+def test_the_commands_of_the_documentation(
+    datalist: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
+    text = page.read_text(encoding="utf-8")
+    for name, called in {"full": "full_dose", "low": "low_dose", "denoised": "denoised"}.items():
+        shutil.copytree(datalist / name, tmp_path / "docs" / called)
+    shutil.copytree(datalist, tmp_path / "docs" / "D")
+    shutil.copytree(bundle, tmp_path / "docs" / "runs" / "a")
+    monkeypatch.chdir(tmp_path / "docs")
+    lines = re.findall(r"^iscl-monai evaluate (.*)$", text, re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        result = run(*shlex.split(line))
+        assert result.exit_code == 0, result.output
+    assert set(PROTOCOLS) == set(re.findall(r"^\| `([a-z0-9-]+)` \| (?:inside|whole)", text, re.MULTILINE))
+    assert HU_BODY.identity in text
