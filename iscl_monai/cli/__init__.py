@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from iscl_monai.cli.benchmark import benchmark
 from iscl_monai.cli.denoise import denoise
 from iscl_monai.cli.evaluate import evaluate
 from iscl_monai.cli.outcome import DISCLAIMER
+from iscl_monai.cli.qa import qa
 from iscl_monai.version import __version__
 
 __all__ = ["DISCLAIMER", "app", "main"]
@@ -38,7 +40,7 @@ def _everything(
     """Options before the verb."""
 
 
-for verb in (denoise, evaluate):
+for verb in (denoise, evaluate, benchmark, qa):
     app.command()(verb)
 
 

@@ -35,7 +35,7 @@ def noise_plots(result: QaResult) -> Iterator[str]:
             values = [_noise(one, name, after=after) for one in result.doses]
             label = f"{told(name)}, {'output' if after else 'input'}"
             curves.append(_by_dose(result, label, values, colour=colour, dashed=not after))
-    yield plot_svg(curves, x=_doses(result), y=Axis(label="σ, HU", log=True), title="Noise")
+    yield plot_svg(curves, x=_doses(result), y=Axis(label="standard deviation, HU", log=True), title="Noise")
     shown = _some(result.doses)
     spectra = []
     for colour, one in enumerate(shown):
