@@ -111,7 +111,7 @@ def page_html(title: str, body: str) -> str:
 
 
 def overview_html(cases: Sequence[ReportCase]) -> str:
-    """All cases in one table: input → output for each quantity."""
+    """The cases in one table: input → output for each quantity."""
     heads = list(dict.fromkeys((row.name, row.unit, row.protocol) for case in cases for row in case.rows))
     if not heads:
         return ""
@@ -125,7 +125,7 @@ def overview_html(cases: Sequence[ReportCase]) -> str:
         told = "".join(f"<td>{_change(by_name.get(name))}</td>" for name, _, _ in heads)
         lines.append(f'<tr><th scope="row">{escape(case.name)}</th>{told}</tr>')
     return (
-        "<h2>All cases</h2>\n<p>Each cell: noisy input → denoised. A dash: not measured.</p>\n"
+        "<h2>Cases shown</h2>\n<p>Each cell: noisy input → denoised. A dash: not measured.</p>\n"
         f'<div class="wide"><table><thead><tr><th>Case</th>{cells}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )

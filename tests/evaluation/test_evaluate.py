@@ -247,7 +247,7 @@ def test_a_datalist_is_denoised_in_memory_and_averaged_over_patients(
     assert told["mean_over_slices"]["denoised"]["psnr_db"] == pytest.approx(np.mean(psnr_db))
     assert [pair["name"] for pair in told["pairs"]] == ["a", "b", "c", "c, scan 2"]
     assert told["made_with"]["weights"].endswith(denoiser.identity.weights_digest)
-    assert "All cases" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Cases shown" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_bundle_may_come_from_the_environment(

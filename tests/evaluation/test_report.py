@@ -131,7 +131,7 @@ def test_numbers_stand_beside_the_noisy_input_with_their_protocol(tmp_path: Path
 
 
 def test_overview_lists_every_case_once_there_are_two(tmp_path: Path) -> None:
-    assert "All cases" not in written(tmp_path / "1", case()).text
+    assert "Cases shown" not in written(tmp_path / "1", case()).text
     overview = written(tmp_path / "2", case("first"), case("se<cond", reference=False)).text.split("<section>")[0]
     assert "first" in overview
     assert "se&lt;cond" in overview

@@ -184,7 +184,7 @@ def test_windows_are_named_under_the_pictures(tmp_path: Path) -> None:
 def test_each_series_has_one_table_and_the_overview_one_line(tmp_path: Path) -> None:
     alone = written(tmp_path / "1", report())
     assert alone.tags.count("table") == 1
-    assert "All cases" not in alone.source
+    assert "Cases shown" not in alone.source
     page = written(tmp_path / "2", report("first"), report("second"))
     assert page.tags.count("table") == 3
     overview = page.source.split("<section>")[0]
