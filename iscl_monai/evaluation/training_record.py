@@ -14,7 +14,7 @@ FILE = "training.json"
 
 
 def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = "") -> str:
-    """Refuse to score a bundle on patients of its training, by ``models/training.json`` beside its weights.
+    """Refuse to score a bundle on patients of its training or validation, by ``models/training.json``.
 
     Args:
         bundle: folder of the trained bundle.
@@ -30,20 +30,20 @@ def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = 
     """
     record = _record(Path(bundle) / "models" / FILE)
     if record is None:
-        return "the weights do not say which patients they were trained on: nothing could be checked"
+        return "the weights do not say which patients they have seen: nothing could be checked"
     scored = set(patients)
     trained = {str(name) for name in record.get("patients") or ()}
     both = sorted(scored & trained)
     if both:
         raise LeakRefusal(
-            f"weights of {bundle} were trained on {', '.join(both)}",
+            f"weights of {bundle} have seen {', '.join(both)}, in training or where they were chosen",
             allowed="patients that the weights have not seen",
             cure="take these out of the section that is scored, or score other weights",
         )
     named = str(record.get("split_protocol") or "")
     if named and split_protocol:
         refuse_collisions(named, scored)
-    checked = f"no patient among the {len(trained)} that the weights were trained on"
+    checked = f"no patient among the {len(trained)} that the weights have seen"
     return f"{checked}; split {named}" if named else checked
 
 
