@@ -163,10 +163,11 @@ def _write(out: Path, result: QaResult) -> None:
 
 def _tell(out: Path, result: QaResult) -> None:
     for verdict in result.verdicts:
-        if verdict.status != "pass":
+        if verdict.status in ("fail", "not measurable"):
             dose = "" if verdict.dose is None else f" at {100 * verdict.dose:g} % of the dose"
             value = "" if verdict.status == "not measurable" else f" {verdict.value:.3g}, allowed {verdict.allowed}"
             say(f"{verdict.status}: {verdict.quantity}{dose}:{value or ' -'} ({verdict.limit})")
-    passed = sum(verdict.status == "pass" for verdict in result.verdicts)
-    say(f"{passed} of {len(result.verdicts)} limits passed, {len(result.failed)} failed")
+    judged = [verdict for verdict in result.verdicts if verdict.status != "not judged"]
+    passed = sum(verdict.status == "pass" for verdict in judged)
+    say(f"{passed} of {len(judged)} limits passed, {len(result.failed)} failed")
     say(f"written: {out / 'qa.json'}, {out / 'qa.html'}")

@@ -127,7 +127,7 @@ def _parsed(text: str, name: str) -> Limits:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             raise ConfigRefusal(
                 f"{name}: {key} is not known",
-                allowed=", ".join(known),
+                allowed="the names in the file that --write-limits writes",
                 cure=f"did you mean {near[0]}?" if near else "take the line out",
             )
     return Limits(**found)

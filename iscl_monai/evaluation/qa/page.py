@@ -24,8 +24,8 @@ from iscl_monai.evaluation.report_page import (
 from iscl_monai.hu import HUWindow
 
 TITLE = "Image quality on phantoms"
-NARROW = View("0/100", HUWindow(-50, 50))
-WIDE = View("0/2000", HUWindow(-1000, 1000))
+NARROW = View("narrow 0/100", HUWindow(-50, 50))
+WIDE = View("wide 0/2000", HUWindow(-1000, 1000))
 ERROR = View("mean of all outputs minus truth, ±20 HU", HUWindow(-20, 20))
 VIEWS = {name: SOFT_TISSUE if name in ANATOMY else WIDE if name == INSERTS else NARROW for name in MODULES}
 
@@ -33,6 +33,7 @@ STYLE = """<style>
 .plots { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1.25rem 1.5rem; margin: .75rem 0 1rem; }
 .plots svg.plot { flex: 1 1 500px; min-width: min(100%, 320px); max-width: 640px !important; }
 td.all { text-align: center; }
+td.quiet { color: var(--quiet); }
 .pass { --tint: #1a7f37; } .fail { --tint: #cf222e; } .open { --tint: #9a6700; }
 @media (prefers-color-scheme: dark) { .pass { --tint: #3fb950; } .fail { --tint: #ff7b72; } .open { --tint: #d29922; } }
 td.pass, td.fail, td.open, b.pass, b.fail, b.open { color: var(--tint); }
@@ -45,7 +46,12 @@ details { margin: .5rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 @media (max-width: 900px) { .how dl { grid-template-columns: minmax(0, 1fr); } }
 </style>"""
-MARKS = {"pass": ("pass", "✓"), "fail": ("fail", "✗"), "not measurable": ("open", "not measurable")}
+MARKS = {
+    "pass": ("pass", "✓"),
+    "fail": ("fail", "✗"),
+    "not measurable": ("open", "not measurable"),
+    "not judged": ("quiet", ""),
+}
 
 
 def write_page(path: Path, result: QaResult, *, made_with: Mapping[str, str]) -> Path:
@@ -82,12 +88,13 @@ def write_page(path: Path, result: QaResult, *, made_with: Mapping[str, str]) ->
 
 def _summary(result: QaResult) -> str:
     counts = {status: sum(one.status == status for one in result.verdicts) for status in MARKS}
+    judged = len(result.verdicts) - counts["not judged"]
     phantom, denoiser = result.phantom, result.denoiser
     doses = ", ".join(percent(one.dose) for one in result.doses)
     return (
         f"<p><b class='pass'>{counts['pass']} passed</b>, <b class='fail'>{counts['fail']} failed</b>, "
-        f"<b class='open'>{counts['not measurable']} not measurable</b> of {len(result.verdicts)} limits. Limits are "
-        "proposals that can be edited, no standard.</p>\n"
+        f"<b class='open'>{counts['not measurable']} not measurable</b> of {judged} limits. Limits are proposals that "
+        "can be edited, no standard.</p>\n"
         f"<p>Denoiser: {escape(denoiser['name'])} {escape(denoiser['version'])}. Simulated scans of test objects at "
         f"{doses} of the dose: {phantom['pixels']:g} x {phantom['pixels']:g} pixels of {phantom['spacing_mm']:g} mm, "
         f"{phantom['realisations']:g} realisations of the noise each. No patient data.</p>"
@@ -112,8 +119,8 @@ def _verdicts(result: QaResult) -> str:
     return (
         '<section>\n<h2>Verdicts</h2>\n<div class="wide"><table id="verdicts"><thead><tr><th>Quantity</th>'
         f'<th class="word">Limit</th>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>\n'
-        "<p>An empty cell is not judged: no noise need be removed at full dose, and the limits file says from which "
-        "dose on to judge.</p>\n</section>"
+        "<p>Grey numbers are measured and not judged: the limits file says from which dose on to judge. An empty "
+        "cell: no noise need be removed at full dose.</p>\n</section>"
     )
 
 

@@ -22,7 +22,7 @@ from iscl_monai.evaluation.qa.figures import (
 from iscl_monai.quality.lesions import Share
 from iscl_monai.quality.linearity import SliceBehaviour
 
-Status = Literal["pass", "fail", "not measurable"]
+Status = Literal["pass", "fail", "not measurable", "not judged"]
 DIGITS = 6
 
 
@@ -69,7 +69,7 @@ class Verdict:
         dose: share of the full dose; None: whatever the dose.
         value: measured; NaN if not measurable.
         allowed: the limit, in words.
-        status: how it ended.
+        status: how it ended; "not judged" below the lowest dose that limits are meant for.
     """
 
     limit: str

@@ -19,7 +19,7 @@ Judged = tuple[str, str, float]
 
 
 def verdicts(doses: Sequence[DoseResult], robustness: RobustnessFigures, limits: Limits) -> tuple[Verdict, ...]:
-    """One verdict for each limit that is set, at each dose that is judged.
+    """One verdict for each limit that is set, at each dose.
 
     Args:
         doses: measured, full dose among them.
@@ -27,10 +27,13 @@ def verdicts(doses: Sequence[DoseResult], robustness: RobustnessFigures, limits:
         limits: those that are None are left out.
     """
     full = next(result for result in doses if result.dose == FULL_DOSE)
-    judged = [result for result in doses if result.dose >= (limits.lowest_dose or 0)]
-    found = [(result.dose, one) for result in judged for one in _of_dose(result, full)]
-    found += [(None, one) for one in _of_all(robustness)]  # type: ignore[misc]
-    told = (_verdict(limits, dose, *one) for dose, one in found)
+    lowest = limits.lowest_dose or 0.0
+    told = [
+        _verdict(limits, result.dose, *one, judged=result.dose >= lowest)
+        for result in doses
+        for one in _of_dose(result, full)
+    ]
+    told += [_verdict(limits, None, *one, judged=True) for one in _of_all(robustness)]
     return tuple(verdict for verdict in told if verdict is not None)
 
 
@@ -109,7 +112,9 @@ def _of_all(robustness: RobustnessFigures) -> Iterator[Judged]:
     yield "repeat_hu_max", "difference between two runs, HU", robustness.repeat_hu
 
 
-def _verdict(limits: Limits, dose: float | None, limit: str, quantity: str, value: float) -> Verdict | None:
+def _verdict(
+    limits: Limits, dose: float | None, limit: str, quantity: str, value: float, *, judged: bool
+) -> Verdict | None:
     number: float | None = getattr(limits, limit)
     if number is None:
         return None
@@ -124,7 +129,7 @@ def _verdict(limits: Limits, dose: float | None, limit: str, quantity: str, valu
         dose=dose,
         value=value,
         allowed=f"{'at least' if least else 'at most'} {number:g}",
-        status=status,
+        status=status if judged else "not judged",
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Made, Oracle, fitted
+from evaluation.qa.denoisers import Made, Oracle, fitted
 from scipy import ndimage
 
 from iscl_monai.evaluation.qa import Limits, QaResult, run_qa

@@ -1,0 +1,123 @@
+"""The check as a whole: everything measured, told in plain numbers, shown on a page, and refused where it must be."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation.qa.denoisers import Made, Oracle
+from scipy import ndimage
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.qa import Limits, QaResult, headline, run_qa, slices_to_do
+from iscl_monai.evaluation.qa.noise import noise_figures, texture
+from iscl_monai.evaluation.qa.page import write_page
+from iscl_monai.evaluation.qa.phantom import MODULES, read_phantom
+from iscl_monai.evaluation.qa.plots import percent
+
+DOSES = [1.0, 0.25]
+
+
+@pytest.fixture(scope="module")
+def done() -> list[int]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(dataset: Path, oracle: Oracle, done: list[int]) -> QaResult:
+    return run_qa(Made(oracle, name="oracle <&>"), dataset, limits=Limits.proposed(), progress=done.append)
+
+
+def test_every_slice_is_counted(result: QaResult, done: list[int]) -> None:
+    assert sum(done) == slices_to_do(6, 2)
+
+
+def test_noise_of_the_input_grows_as_the_dose_falls(result: QaResult) -> None:
+    full, quarter = (result.at(dose) for dose in DOSES)
+    for one, other in zip(full.noise, quarter.noise, strict=True):
+        assert other.before_hu / one.before_hu == pytest.approx(2, rel=0.05)
+    assert full.texture_before.check == pytest.approx(1, abs=1e-6)
+    # The oracle scales noise and does not colour it.
+    assert quarter.texture_after.mean_per_mm == pytest.approx(quarter.texture_before.mean_per_mm, rel=0.01)
+
+
+def test_the_headline_says_what_the_oracle_does(result: QaResult) -> None:
+    told = headline(result, 0.25)
+    assert told["noise_reduction_percent"] == pytest.approx(60, abs=5)
+    assert told["d_prime_ratio"] > 1.5
+    assert told["lesion_recovery"] == pytest.approx(1, abs=0.02)
+    assert told["hallucinations_per_slice"] == 0
+    assert told["worst_bias_hu"] < 2
+    assert all(math.isfinite(value) for value in told.values())
+
+
+def test_the_result_is_plain_json_without_nan(result: QaResult) -> None:
+    text = json.dumps(result.to_json(), allow_nan=False)
+    found = json.loads(text)
+    assert found["denoiser"]["name"] == "oracle <&>"
+    assert [one["dose"] for one in found["doses"]] == DOSES
+    assert len(found["verdicts"]) == len(result.verdicts)
+    assert "pictures" not in found
+    assert len(text) < 200_000
+
+
+def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, tmp_path: Path) -> None:
+    page = write_page(tmp_path / "qa.html", result, made_with={"iscl-monai": "x"}).read_text(encoding="utf-8")
+    assert page.count("<svg class=") >= 12
+    assert page.count("data:image/png") == len(MODULES) * len(DOSES) * 4
+    for verdict in result.verdicts:
+        assert verdict.allowed in page
+    assert "oracle &lt;&amp;&gt;" in page
+    assert "oracle <&>" not in page
+    assert not re.search(r'(?:src|href)="https?:|<script|@import', page)
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
+
+
+def test_what_was_not_asked_for_is_not_judged(dataset: Path) -> None:
+    only = Limits(f50_ratio_min=0.9, lowest_dose=0.5)
+    result = run_qa(Made(lambda image: image), dataset, limits=only)
+    assert {verdict.limit for verdict in result.verdicts} == {"f50_ratio_min"}
+    assert {verdict.dose: verdict.status for verdict in result.verdicts} == {1.0: "pass", 0.25: "not judged"}
+
+
+def test_noise_and_texture_of_white_noise() -> None:
+    scans = np.random.default_rng(0).normal(10, 7, (8, 256, 256)).astype(np.float32)
+    soft = ndimage.gaussian_filter(scans, (0, 1, 1))
+    figures = noise_figures("water", scans, soft, np.ones((256, 256), bool))
+    assert figures.before_hu == pytest.approx(7, rel=0.01)
+    assert figures.reduction_percent == pytest.approx(100 * (1 - 1 / math.sqrt(4 * math.pi)), abs=1)
+    disc = {"centre": (127.5, 127.5), "radius_mm": 120.0, "spacing_mm": 1.0}
+    before, after = (texture(images, **disc) for images in (scans, soft))  # type: ignore[arg-type]
+    np.testing.assert_allclose(before.power_hu2_mm2[2:], 49, rtol=0.15)
+    # A Gaussian of one pixel leaves exp(-4 pi^2 f^2) of the power.
+    expected = 49 * np.exp(-4 * np.pi**2 * after.frequency_per_mm**2)
+    np.testing.assert_allclose(after.power_hu2_mm2[2:20], expected[2:20], rtol=0.15)
+
+
+def test_a_constant_output_is_measured_without_a_stumble() -> None:
+    flat = np.zeros((6, 256, 256), np.float32)
+    silent = texture(flat, centre=(127.5, 127.5), radius_mm=120.0, spacing_mm=1.0)
+    assert math.isnan(silent.mean_per_mm)
+
+
+def test_a_phantom_that_is_not_there_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigRefusal, match="test objects"):
+        read_phantom(tmp_path)
+    with pytest.raises(ConfigRefusal, match="doses"):
+        read_phantom(dataset, [0.3])
+    older = tmp_path / "older"
+    shutil.copytree(dataset, older, ignore=shutil.ignore_patterns("*.dcm"))
+    overview = json.loads((older / "physics.json").read_text())
+    del overview["modules"]["anatomy_chest"]
+    (older / "physics.json").write_text(json.dumps(overview))
+    with pytest.raises(ConfigRefusal, match="anatomy_chest"):
+        read_phantom(older)
+
+
+def test_doses_are_written_as_percent() -> None:
+    assert [percent(dose) for dose in (1.0, 0.05, 0.125)] == ["100 %", "5 %", "12.5 %"]
