@@ -29,7 +29,7 @@ class Gaussian(ClassicalFilter):
 
     name = "gaussian"
     title = "Gaussian filter"
-    tuned_strength = 0.5
+    tuned_strength = 0.35
 
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
         """Average with a Gaussian weight."""
@@ -45,7 +45,7 @@ class SigmaFilter(ClassicalFilter):
 
     name = "sigma"
     title = "Sigma filter"
-    tuned_strength = 3.0
+    tuned_strength = 2.5
     settings = {"radius_px": "2"}  # noqa: RUF012
 
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
@@ -63,9 +63,9 @@ class Bilateral(ClassicalFilter):
 
     name = "bilateral"
     title = "Bilateral filter"
-    tuned_strength = 3.0
-    spatial_px = 1.5
-    settings = {"spatial_px": "1.5"}  # noqa: RUF012
+    tuned_strength = 1.2
+    spatial_px = 2.0
+    settings = {"spatial_px": "2"}  # noqa: RUF012
 
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
         """Average those that are near and alike."""
@@ -86,7 +86,7 @@ class NonLocalMeans(ClassicalFilter):
 
     name = "nlm"
     title = "Non-local means"
-    tuned_strength = 0.8
+    tuned_strength = 0.6
     patch_px = 5
     reach_px = 6
     settings = {"patch_px": "5", "reach_px": "6"}  # noqa: RUF012
@@ -114,7 +114,7 @@ class TotalVariation(ClassicalFilter):
 
     name = "tv"
     title = "Total variation"
-    tuned_strength = 0.8
+    tuned_strength = 0.65
     settings = {"iterations": "200"}  # noqa: RUF012
 
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
