@@ -42,6 +42,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "skip": TEXT,
     "extractor_width": (int,),
     "extractor_layers": (int,),
+    "silent_start": FLAG,
     "discriminator_width": (int,),
     "blend": NUMBER,
     "choose_blend": FLAG,

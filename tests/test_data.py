@@ -290,7 +290,7 @@ def test_noisy_and_clean_are_drawn_independently(folder: Path) -> None:
     assert all(torch.equal(patches[n]["noisy"], other_clean[n]["noisy"]) for n in range(5))
 
 
-def test_every_scan_is_drawn_as_often_as_it_has_slices(folder: Path) -> None:
+def test_every_scan_is_drawn_as_often_as_it_has_voxels(folder: Path) -> None:
     patches = row(folder)
     assert patches.chances["noisy"].tolist() == pytest.approx([2 / 5, 3 / 5])
 

@@ -14,12 +14,14 @@ class NoiseExtractor(nn.Module):
     Args:
         width: channels between the convolutions; 32 in the paper.
         layers: number of convolutions; 20 in the paper.
+        silent_start: the last convolution starts at 0, so that the first answer is "no noise". Else (as in the paper)
+            the first answer is many times louder than the noise of CT, and a short training is spent on unlearning it.
 
     Shape:
         image (batch, 1, rows, columns) in [-1, 1] in; its noise, same shape, same units, out.
     """
 
-    def __init__(self, *, width: int = 32, layers: int = 20) -> None:
+    def __init__(self, *, width: int = 32, layers: int = 20, silent_start: bool = False) -> None:
         super().__init__()
         if width < 1 or layers < 2:
             raise ConfigRefusal(
@@ -28,13 +30,16 @@ class NoiseExtractor(nn.Module):
                 cure="the authors use 32 and 20",
             )
         self.sizes = (width, layers)
+        last = nn.Conv2d(width, 1, 3, padding=1)
         self.steps = nn.Sequential(
             nn.Conv2d(1, width, 3, padding=1),
             leaky_relu(),
             *(NormedConv(nn.Conv2d(width, width, 3, padding=1)) for _ in range(layers - 2)),
-            nn.Conv2d(width, 1, 3, padding=1),
+            last,
         )
         initialise(self)
+        if silent_start:
+            nn.init.zeros_(last.weight)
 
     @property
     def reach_px(self) -> int:

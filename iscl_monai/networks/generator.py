@@ -33,6 +33,8 @@ class Generator(nn.Module):
         (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up, in and out.
     """
 
+    __jit_unused_properties__ = ("reach_px",)
+
     def __init__(
         self,
         *,

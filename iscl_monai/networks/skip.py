@@ -26,6 +26,8 @@ class EdgeSkip(nn.Module):
         (batch, 1, rows, columns) in and out.
     """
 
+    __jit_unused_properties__ = ("reach_px",)
+
     def __init__(self, *, strength: float = 3.0, radius: int = 2) -> None:
         super().__init__()
         self.strength = strength
@@ -70,7 +72,7 @@ def sigma_filter(x: Tensor, threshold: Tensor, radius: int = 2) -> Tensor:
     return total / count
 
 
-def quiet_deviation(x: Tensor) -> Tensor:
+def quiet_deviation(x: Tensor, side: int = NEIGHBOURHOOD_PX, quiet: int = QUIET_PX, clipped: float = CLIPPED) -> Tensor:
     """The noise around each pixel: the standard deviation of the quietest 9x9 pixels nearby, smoothed.
 
     Structure only adds to a deviation, so the least of a neighbourhood is the noise; being the least of many it lies
@@ -79,19 +81,21 @@ def quiet_deviation(x: Tensor) -> Tensor:
 
     Args:
         x: (batch, 1, rows, columns) in [-1, 1].
+        side: of the neighbourhood of a deviation, in pixels; odd.
+        quiet: of the square whose least deviation counts, and of the smoothing; odd.
+        clipped: local means beyond this are cut off by the window.
 
     Returns:
         The same shape and units; 0 where everything around is clipped.
     """
-    mean = _box(x, NEIGHBOURHOOD_PX)
-    # Differences to a local level first: squares of bright tissue would lose small deviations to rounding.
-    variance = (_box((x - mean).square(), NEIGHBOURHOOD_PX) - (_box(x - mean, NEIGHBOURHOOD_PX)).square()).clamp_min(0.0)
-    clipped = mean.abs() > CLIPPED
-    deviation = torch.where(clipped, torch.full_like(x, 2.0), variance.sqrt())
-    half = QUIET_PX // 2
-    least = -max_pool2d(max_pool2d(-deviation, [QUIET_PX, 1], 1, [half, 0]), [1, QUIET_PX], 1, [0, half])
+    mean = _box(x, side)
+    # Of differences to a local level: squares of bright tissue would lose small deviations to rounding.
+    variance = (_box((x - mean).square(), side) - _box(x - mean, side).square()).clamp_min(0.0)
+    deviation = torch.where(mean.abs() > clipped, torch.full_like(x, 2.0), variance.sqrt())
+    half = quiet // 2
+    least = -max_pool2d(max_pool2d(-deviation, [quiet, 1], 1, [half, 0]), [1, quiet], 1, [0, half])
     known = (least < 2.0).to(x.dtype)
-    return _box(least * known, QUIET_PX) / _box(known, QUIET_PX).clamp_min(1e-6)
+    return _box(least * known, quiet) / _box(known, quiet).clamp_min(1e-6)
 
 
 def _box(image: Tensor, side: int) -> Tensor:

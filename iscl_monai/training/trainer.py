@@ -177,8 +177,10 @@ class ISCLTrainer(Trainer):
         d_x, d_y = unwrapped(self.noisy_discriminator), unwrapped(self.clean_discriminator)
         with frozen(d_x, d_y):
             adversarial = losses.adversarial_loss(d_x(x_hat), d_y(y_hat))
-        cycle = losses.cycle_loss(x, self.degrader(y_hat), y, self.denoiser(x_hat))
-        nested, terms = self.weights.cycle * cycle, {"adversarial": adversarial, "cycle": cycle}
+        nested, terms = adversarial.new_zeros(()), {"adversarial": adversarial}
+        if self.weights.cycle:
+            terms["cycle"] = losses.cycle_loss(x, self.degrader(y_hat), y, self.denoiser(x_hat))
+            nested = nested + self.weights.cycle * terms["cycle"]
         if self.weights.bypass:
             terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, self.denoiser(x_bar))
             nested = nested + self.weights.bypass * terms["bypass"]

@@ -32,7 +32,7 @@ def network(
     with torch.random.fork_rng():
         torch.manual_seed(1)
         generator = Generator(
-            width=3, downsamplings=downsamplings, residual_blocks=residual_blocks, skip=skip, edge_threshold=0.3
+            width=3, downsamplings=downsamplings, residual_blocks=residual_blocks, skip=skip
         )
         made = Network(
             denoiser=generator,

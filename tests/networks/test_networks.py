@@ -28,7 +28,7 @@ from iscl_monai.networks import (
 from iscl_monai.networks.blocks import NormedConv, SymmetricConv2d, symmetric_pad
 from iscl_monai.networks.denoiser import MODES, local_mean
 from iscl_monai.networks.normalization import normalisations
-from iscl_monai.networks.skip import EdgeSkip
+from iscl_monai.networks.skip import EdgeSkip, quiet_deviation, sigma_filter
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -89,7 +89,7 @@ def test_logits_are_unbounded() -> None:
 @cache
 def shape_keepers() -> list[nn.Module]:
     generators = [Generator(width=2, downsamplings=n, residual_blocks=1) for n in range(4)]
-    generators.append(Generator(width=2, residual_blocks=1, skip="edges", edge_threshold=0.1))
+    generators.append(Generator(width=2, residual_blocks=1, skip="edges"))
     return [network.eval() for network in (*generators, NoiseExtractor(width=2, layers=3))]
 
 
@@ -155,7 +155,7 @@ def test_initialisation_repeats_with_its_own_source_of_randomness() -> None:
     [
         lambda: Generator(width=8, residual_blocks=2),
         lambda: Generator(width=4, downsamplings=0),
-        lambda: Generator(width=4, skip="edges", edge_threshold=0.2),
+        lambda: Generator(width=4, skip="edges"),
         lambda: NoiseExtractor(width=8, layers=6),
         lambda: Discriminator(width=4),
     ],
@@ -195,15 +195,15 @@ def test_what_is_not_frozen_is_not_folded() -> None:
 @torch.no_grad()
 def test_generators_with_a_skip_start_as_their_skip() -> None:
     x = images()
-    assert torch.equal(Generator(width=2, skip="identity", edge_threshold=0.3)(x), x)
-    edges = Generator(width=2, skip="edges", edge_threshold=0.3)(x)
-    assert torch.equal(edges, EdgeSkip(threshold=0.3)(x))
+    assert torch.equal(Generator(width=2, skip="identity", reach=0.3)(x), x)
+    edges = Generator(width=2, skip="edges")(x)
+    assert torch.equal(edges, EdgeSkip()(x))
     assert (edges - x).abs().max() > 0.01
 
 
 @torch.no_grad()
 def test_a_generator_adds_no_more_than_its_reach_to_its_skip() -> None:
-    x, network = images(), Generator(width=2, skip="identity", edge_threshold=0.25)
+    x, network = images(), Generator(width=2, skip="identity", reach=0.25)
     initialise(network, std=5)
     added = (network(x) - x).abs().max().item()
     assert added == pytest.approx(0.25, abs=0.01)
@@ -212,7 +212,7 @@ def test_a_generator_adds_no_more_than_its_reach_to_its_skip() -> None:
 @pytest.mark.parametrize("skip", ["edges", "identity"])
 def test_a_generator_with_a_skip_learns(skip: str) -> None:
     """Its last weights start at 0, and with them all gradients but theirs; after one step all have some."""
-    network = Generator(width=2, residual_blocks=1, skip=skip, edge_threshold=0.3)
+    network = Generator(width=2, residual_blocks=1, skip=skip, reach=0.3)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
@@ -228,7 +228,7 @@ def test_skips_that_do_not_exist_are_refused() -> None:
         Generator(width=2, skip="unet")
 
 
-def test_the_edge_skip_is_the_sigma_filter() -> None:
+def test_the_sigma_filter_takes_the_mean_of_neighbours_within_its_threshold() -> None:
     source = images(1, 6, 7)
     padded = np.pad(source[0, 0].numpy().astype(np.float64), 2, mode="reflect")
     expected = np.empty((6, 7))
@@ -236,17 +236,37 @@ def test_the_edge_skip_is_the_sigma_filter() -> None:
         for column in range(7):
             square = padded[row : row + 5, column : column + 5]
             expected[row, column] = square[np.abs(square - square[2, 2]) < 0.5].mean()
-    np.testing.assert_allclose(EdgeSkip(threshold=0.5)(source)[0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(sigma_filter(source, torch.tensor(0.5))[0, 0], expected, atol=1e-6)
 
 
 def test_the_edge_skip_averages_noise_and_keeps_edges() -> None:
     step = torch.zeros(1, 1, 32, 32)
     step[..., 16:] = 1
     noisy = step + 0.02 * torch.randn(step.shape)
-    out = EdgeSkip(threshold=0.08)(noisy)
+    out = EdgeSkip()(noisy)
     assert (out - step).abs().max() < 0.05
     assert (out - step).std() < 0.3 * (noisy - step).std()
-    assert torch.equal(EdgeSkip(threshold=0.08)(step), step)
+    assert torch.equal(EdgeSkip()(step), step)
+
+
+def test_the_edge_skip_follows_the_noise_of_each_place() -> None:
+    """One threshold for a whole slice would blur its quiet half, or leave its loud half."""
+    torch.manual_seed(0)
+    sigma = torch.full((1, 1, 96, 192), 0.01)
+    sigma[..., 96:] = 0.05
+    deviation = quiet_deviation(sigma * torch.randn(sigma.shape))[0, 0]
+    quiet, loud = deviation[:, 16:60].mean().item(), deviation[:, 132:176].mean().item()
+    assert loud / quiet == pytest.approx(5, rel=0.05)
+    assert 0.6 * 0.01 < quiet < 0.01
+
+
+def test_clipped_air_says_nothing_about_noise() -> None:
+    torch.manual_seed(0)
+    image = torch.full((1, 1, 64, 128), -1.0)
+    image[..., 64:] = 0.02 * torch.randn(1, 1, 64, 64)
+    deviation = quiet_deviation(image)[0, 0]
+    assert (deviation[:, 70:] > 0.6 * 0.02).all()
+    assert (deviation[:, :20] == 0).all()
 
 
 def interior(image: Tensor, margin: int = 32) -> Tensor:
