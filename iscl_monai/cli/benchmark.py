@@ -44,6 +44,7 @@ def benchmark(
     """
     with exit_codes("what was trained and measured is kept; the same command goes on"):
         from iscl_monai.evaluation.benchmark.methods import chosen
+        from iscl_monai.evaluation.benchmark.physics import physics_of
         from iscl_monai.evaluation.benchmark.run import Request
         from iscl_monai.evaluation.benchmark.run import benchmark as run
         from iscl_monai.quality.protocol import named_protocol
@@ -61,7 +62,7 @@ def benchmark(
                 settings=dict(_setting(pair) for pair in setting or ()),
                 section=section,
                 device=device,
-                physics=_physics(physics, out),
+                physics=physics_of(physics),
             ),
             tell=say,
         )
@@ -84,9 +85,3 @@ def _setting(pair: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
-
-
-def _physics(asked: str, out: Path) -> Any:
-    if asked not in ("none", "quick", "full"):
-        raise ConfigRefusal(f"--physics {asked}", allowed="none, quick or full", cure="choose one")
-    return None

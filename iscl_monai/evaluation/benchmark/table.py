@@ -93,9 +93,13 @@ def physics_table(result: Benchmark) -> Table | None:
     measured = [row for row in result.rows if row.physics]
     if not measured:
         return None
-    heads = list(measured[0].physics)
-    lines = [[_title(result, row), *[_plain(row.physics.get(head, math.nan), 2) for head in heads]] for row in measured]
-    return Table(title="Physics on phantoms", heads=["method", *heads], lines=lines)
+    names = list(measured[0].physics)
+    lines = [[_title(result, row), *[_plain(row.physics.get(name, math.nan), 2) for name in names]] for row in measured]
+    return Table(
+        title="Physics on phantoms at a quarter of the dose (iscl-monai qa)",
+        heads=["method", *[name.replace("_", " ") for name in names]],
+        lines=lines,
+    )
 
 
 def cost_table(result: Benchmark) -> Table:

@@ -1,0 +1,38 @@
+"""The headline numbers of the quality check, for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.qa import FULL, QUICK, Limits, cache_folder, headline, make_phantom, run_qa
+from iscl_monai.inference import SliceDenoiser
+
+DOSE = 0.25
+SIZES = {"quick": QUICK, "full": FULL}
+NONE = "none"
+
+
+def physics_of(size: str) -> Callable[[SliceDenoiser], dict[str, float]] | None:
+    """What measures a denoiser on phantoms at a quarter of the dose.
+
+    Args:
+        size: ``quick``, ``full`` (as ``iscl-monai qa``, slow) or ``none``.
+
+    Returns:
+        A function of the denoiser, see :func:`iscl_monai.evaluation.qa.headline`; None for ``none``.
+
+    Raises:
+        ConfigRefusal: another word.
+    """
+    if size == NONE:
+        return None
+    if size not in SIZES:
+        raise ConfigRefusal(f"--physics {size}", allowed="none, quick or full", cure="choose one")
+    folder = make_phantom(cache_folder(SIZES[size]), SIZES[size])
+    limits = Limits.proposed()
+
+    def measure(denoiser: SliceDenoiser) -> dict[str, float]:
+        return headline(run_qa(denoiser, folder, doses=(1.0, DOSE), limits=limits), DOSE)
+
+    return measure
