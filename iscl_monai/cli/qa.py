@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,20 +67,33 @@ def qa(
 
             say(f"written: {write(write_limits)}")
             return
-        from iscl_monai.durable import check_free
-        from iscl_monai.evaluation.qa import Limits
-        from iscl_monai.inference import Denoiser
-
-        check_free(out)
-        shares = _shares(doses)
-        held_against = Limits.proposed() if limits is None else Limits.read(limits)
-        denoiser = Denoiser.from_bundle(found_bundle(bundle), mode=mode, device=device)
-        result = _run(denoiser, dataset, shares, held_against, quick=quick)
-        _write(out, result)
-        _tell(out, result)
-        failed = bool(result.failed)
+        failed = _checked(out, bundle, {"mode": mode, "device": device}, dataset, limits, _shares(doses), quick=quick)
     if strict and failed:
         raise typer.Exit(1)
+
+
+def _checked(
+    out: Path,
+    bundle: Path | None,
+    options: Mapping[str, str],
+    dataset: Path | None,
+    limits: Path | None,
+    doses: tuple[float, ...] | None,
+    *,
+    quick: bool,
+) -> bool:
+    """Refuse what can be refused before the work; then measure, write and tell. Whether a limit failed."""
+    from iscl_monai.durable import check_free
+    from iscl_monai.evaluation.qa import Limits
+    from iscl_monai.inference import Denoiser
+
+    check_free(out)
+    held_against = Limits.proposed() if limits is None else Limits.read(limits)
+    denoiser = Denoiser.from_bundle(found_bundle(bundle), mode=options["mode"], device=options["device"])
+    result = _run(denoiser, dataset, doses, held_against, quick=quick)
+    _write(out, result)
+    _tell(out, result)
+    return bool(result.failed)
 
 
 def _shares(doses: str | None) -> tuple[float, ...] | None:

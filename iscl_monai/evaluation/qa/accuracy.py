@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,13 @@ from iscl_monai.errors import ImageRefusal
 from iscl_monai.evaluation.qa.figures import AccuracyFigures, InsertFigures
 from iscl_monai.evaluation.qa.phantom import INSERTS, WATER, Module, Phantom
 from iscl_monai.quality.linearity import disc_means, uniformity
-from iscl_monai.quality.resolution import task_transfer
+from iscl_monai.quality.resolution import FREQUENCIES, TaskTransferFunction, task_transfer
 
 CORE = 0.6
 """Part of a rod's radius that is measured: the blurred rim stays out."""
+
+CURVE_STEP = 4
+"""Every so many-th frequency of a transfer is kept."""
 
 PERIPHERY, PERIPHERY_RADIUS_MM = 0.8, 12.0
 
@@ -44,7 +49,7 @@ def accuracy(phantom: Phantom, *, inserts: tuple[Volume, Volume], water: tuple[V
 
 
 def _insert(
-    phantom: Phantom, module: Module, facts: dict[str, Any], before_hu: Volume, after_hu: Volume
+    phantom: Phantom, module: Module, facts: Mapping[str, Any], before_hu: Volume, after_hu: Volume
 ) -> InsertFigures:
     row, column = facts["centre_row_column"]
     radius_mm, steps = facts["radius_mm"], phantom.pixel_spacing_mm
@@ -52,28 +57,29 @@ def _insert(
         float(disc_means(hu, centres=[(row, column)], radius_mm=CORE * radius_mm, pixel_spacing_mm=steps)[0])
         for hu in (module.truth_hu, before_hu, after_hu)
     )
-    f50, f10 = _sharpness(module.truth_hu, facts, steps)
-    f50_before, _ = _sharpness(before_hu, facts, steps)
-    f50_after, f10_after = _sharpness(after_hu, facts, steps)
+    without, noisy, denoised = (_transfer(hu, facts, steps) for hu in (module.truth_hu, before_hu, after_hu))
     return InsertFigures(
         name=facts["name"],
         true_hu=float(facts["hu"]),
         shown_hu=shown,
         before_hu=before,
         after_hu=after,
-        f50_per_mm=f50,
-        f50_before_per_mm=f50_before,
-        f50_after_per_mm=f50_after,
-        f10_per_mm=f10,
-        f10_after_per_mm=f10_after,
+        f50_per_mm=without.f50_per_mm,
+        f50_before_per_mm=noisy.f50_per_mm,
+        f50_after_per_mm=denoised.f50_per_mm,
+        f10_per_mm=without.f10_per_mm,
+        f10_after_per_mm=denoised.f10_per_mm,
+        frequency_per_mm=without.frequency_per_mm[::CURVE_STEP],
+        transfer=without.value[::CURVE_STEP],
+        transfer_after=denoised.value[::CURVE_STEP],
     )
 
 
-def _sharpness(scans_hu: Volume, facts: dict[str, Any], steps: tuple[float, float]) -> tuple[float, float]:
-    """f50 and f10 per mm; NaN where the edge does not stand out of the noise (edge CNR below 15)."""
+def _transfer(scans_hu: Volume, facts: Mapping[str, Any], steps: tuple[float, float]) -> TaskTransferFunction:
+    """NaN all over where the edge does not stand out of the noise (edge CNR below 15)."""
     row, column = facts["centre_row_column"]
     try:
-        transfer = task_transfer(
+        return task_transfer(
             scans_hu,
             centre=(row, column),
             radius_mm=facts["radius_mm"],
@@ -81,8 +87,16 @@ def _sharpness(scans_hu: Volume, facts: dict[str, Any], steps: tuple[float, floa
             fit_centre=False,  # known exactly; noise would move it
         )
     except ImageRefusal:
-        return float("nan"), float("nan")
-    return transfer.f50_per_mm, transfer.f10_per_mm
+        unknown = np.full(FREQUENCIES, np.nan)
+        return TaskTransferFunction(
+            frequency_per_mm=unknown,
+            value=unknown,
+            f50_per_mm=math.nan,
+            f10_per_mm=math.nan,
+            contrast_hu=math.nan,
+            edge_cnr=math.nan,
+            centre=(row, column),
+        )
 
 
 def _uniformity(phantom: Phantom, scans_hu: Volume) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ class Texture:
     Args:
         frequency_per_mm: shape (frequency,).
         power_hu2_mm2: HU^2 mm^2, shape (frequency,).
+        plane_hu2_mm2: by direction, frequency 0 in the middle, shape (64, 64); not in the JSON.
         peak_per_mm: where it is highest.
         mean_per_mm: mean frequency, weighted with the power.
         check: root of the sum of the two-dimensional spectrum times du dv, over the patches' standard deviation: 1.
@@ -44,12 +45,13 @@ class Texture:
 
     frequency_per_mm: npt.NDArray[np.float64]
     power_hu2_mm2: npt.NDArray[np.float64]
+    plane_hu2_mm2: npt.NDArray[np.float64] = field(repr=False, metadata={"json": False})
     peak_per_mm: float
     mean_per_mm: float
     check: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class InsertFigures:
     """One rod: is its value right, and its edge sharp. What could not be measured is NaN.
 
@@ -64,6 +66,9 @@ class InsertFigures:
         f50_after_per_mm: of the output.
         f10_per_mm: as ``f50_per_mm``.
         f10_after_per_mm: as ``f50_after_per_mm``.
+        frequency_per_mm: of the task transfer functions, ascending from 0, shape (frequency,).
+        transfer: task transfer function of the scan without noise, same shape.
+        transfer_after: of the output; NaN where its edge does not stand out.
     """
 
     name: str
@@ -76,6 +81,9 @@ class InsertFigures:
     f50_after_per_mm: float
     f10_per_mm: float
     f10_after_per_mm: float
+    frequency_per_mm: npt.NDArray[np.float64]
+    transfer: npt.NDArray[np.float64]
+    transfer_after: npt.NDArray[np.float64]
 
     @property
     def shift_hu(self) -> float:

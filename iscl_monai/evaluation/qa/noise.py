@@ -62,6 +62,7 @@ def texture(scans_hu: Volume, *, centre: tuple[float, float], radius_mm: float, 
     return Texture(
         frequency_per_mm=curve.frequency_per_mm,
         power_hu2_mm2=curve.power_hu2_mm2,
+        plane_hu2_mm2=np.fft.fftshift(power),
         peak_per_mm=curve.peak_per_mm() if sigma_hu > 0 else float("nan"),
         mean_per_mm=curve.mean_per_mm() if sigma_hu > 0 else float("nan"),
         check=float(np.sqrt(power.sum() * step**2) / sigma_hu) if sigma_hu > 0 else float("nan"),

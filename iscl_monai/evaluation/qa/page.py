@@ -7,11 +7,17 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from iscl_monai.durable import whole_file
+from iscl_monai.evaluation.qa.by_dose import percent, told
 from iscl_monai.evaluation.qa.explained import MEASURED, NOT_MEASURED
+from iscl_monai.evaluation.qa.noise_plots import noise_plots
 from iscl_monai.evaluation.qa.phantom import ANATOMY, INSERTS, MODULES
-from iscl_monai.evaluation.qa.plots import accuracy_plots, lesion_plots, noise_plots, percent, task_plots, told
 from iscl_monai.evaluation.qa.result import Picture, QaResult, Verdict
+from iscl_monai.evaluation.qa.rod_plots import rod_plots
+from iscl_monai.evaluation.qa.signal_plots import lesion_plots, task_plots
 from iscl_monai.evaluation.report_page import (
     DISCLAIMER,
     MINUS,
@@ -27,11 +33,14 @@ TITLE = "Image quality on phantoms"
 NARROW = View("narrow 0/100", HUWindow(-50, 50))
 WIDE = View("wide 0/2000", HUWindow(-1000, 1000))
 ERROR = View("mean of all outputs minus truth, ±20 HU", HUWindow(-20, 20))
+PLANE = View("black 0, white its peak; frequency 0 in the middle", HUWindow(0, 1))
 VIEWS = {name: SOFT_TISSUE if name in ANATOMY else WIDE if name == INSERTS else NARROW for name in MODULES}
 
 STYLE = """<style>
 .plots { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1.25rem 1.5rem; margin: .75rem 0 1rem; }
 .plots svg.plot { flex: 1 1 500px; min-width: min(100%, 320px); max-width: 640px !important; }
+.planes { display: flex; flex-wrap: wrap; gap: 1rem; margin: .75rem 0; }
+.planes figure { width: 256px; }
 td.all { text-align: center; }
 td.quiet { color: var(--quiet); }
 .pass { --tint: #1a7f37; } .fail { --tint: #cf222e; } .open { --tint: #9a6700; }
@@ -72,8 +81,9 @@ def write_page(path: Path, result: QaResult, *, made_with: Mapping[str, str]) ->
         _summary(result),
         _verdicts(result),
         _plots("Noise and its texture", noise_plots(result)),
+        _planes(result),
         _slices(result),
-        _plots("Sharpness and Hounsfield units", accuracy_plots(result)),
+        _plots("Sharpness and Hounsfield units", rod_plots(result)),
         _rods(result),
         _plots("Detectability", task_plots(result)),
         _plots("Small lesions and inventions", lesion_plots(result)),
@@ -142,6 +152,23 @@ def _number(value: float, digits: int = 3) -> str:
 
 def _plots(title: str, plots: Iterable[str]) -> str:
     return f'<section>\n<h2>{title}</h2>\n<div class="plots">{"".join(plots)}</div>\n</section>'
+
+
+def _planes(result: QaResult) -> str:
+    """Two-dimensional spectra at the lowest dose: texture that has a direction shows here."""
+    lowest = result.doses[-1]
+    shown = (("Input", lowest.texture_before), ("Output", lowest.texture_after), ("Removed", lowest.texture_removed))
+    figures = "".join(
+        f'<figure><img src="{png_address(_relative(texture.plane_hu2_mm2), PLANE)}" alt="noise power, {label}">'
+        f"<figcaption><b>{label}</b> {PLANE.name}</figcaption></figure>\n"
+        for label, texture in shown
+    )
+    title = f"Noise power by direction at {percent(lowest.dose)} of the dose"
+    return f'<section>\n<h2>{title}</h2>\n<div class="planes detail">{figures}</div>\n</section>'
+
+
+def _relative(power: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    return (power / max(float(power.max()), 1e-9)).astype(np.float32)
 
 
 def _slices(result: QaResult) -> str:

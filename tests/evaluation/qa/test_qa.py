@@ -15,10 +15,11 @@ from scipy import ndimage
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.qa import Limits, QaResult, headline, run_qa, slices_to_do
+from iscl_monai.evaluation.qa.by_dose import percent
 from iscl_monai.evaluation.qa.noise import noise_figures, texture
 from iscl_monai.evaluation.qa.page import write_page
 from iscl_monai.evaluation.qa.phantom import MODULES, read_phantom
-from iscl_monai.evaluation.qa.plots import percent
+from iscl_monai.evaluation.qa.robustness import robustness
 
 DOSES = [1.0, 0.25]
 
@@ -69,7 +70,7 @@ def test_the_result_is_plain_json_without_nan(result: QaResult) -> None:
 def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, tmp_path: Path) -> None:
     page = write_page(tmp_path / "qa.html", result, made_with={"iscl-monai": "x"}).read_text(encoding="utf-8")
     assert page.count("<svg class=") >= 12
-    assert page.count("data:image/png") == len(MODULES) * len(DOSES) * 4
+    assert page.count("data:image/png") == len(MODULES) * len(DOSES) * 4 + 3
     for verdict in result.verdicts:
         assert verdict.allowed in page
     assert "oracle &lt;&amp;&gt;" in page
@@ -121,3 +122,30 @@ def test_a_phantom_that_is_not_there_is_refused(dataset: Path, tmp_path: Path) -
 
 def test_doses_are_written_as_percent() -> None:
     assert [percent(dose) for dose in (1.0, 0.05, 0.125)] == ["100 %", "5 %", "12.5 %"]
+
+
+def test_statistics_over_the_slice_and_chance_are_found_out() -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:96, :96] - 47.5
+    body = np.where(np.hypot(rows, columns) < 35, 40.0, -1000.0).astype(np.float32)
+    noisy = body + rng.normal(0, 10, body.shape).astype(np.float32)
+    full_dose = (noisy[None], noisy[None] + np.float32(1.5))
+
+    steady = robustness(Made(lambda image: image * 0.5), noisy, full_dose)
+    assert steady.padded_hu == steady.cropped_hu == steady.repeat_hu == 0
+    assert steady.full_dose_change_hu == pytest.approx(1.5, abs=1e-4)
+    assert steady.full_dose_psnr_db == pytest.approx(20 * math.log10(2000 / 1.5), abs=1e-3)
+
+    by_slice = robustness(Made(lambda image: image - 0.01 * image.mean()), noisy, full_dose)
+    assert by_slice.padded_hu > 1
+    assert by_slice.cropped_hu > 1
+    assert by_slice.repeat_hu == 0
+    by_chance = robustness(Made(lambda image: image + rng.normal(0, 1, image.shape)), noisy, full_dose)
+    assert by_chance.repeat_hu > 1
+
+
+def test_a_full_dose_scan_that_is_left_alone_has_infinite_psnr() -> None:
+    body = np.full((64, 64), 40.0, np.float32)
+    left = robustness(Made(lambda image: image), body, (body[None], body[None]))
+    assert left.full_dose_change_hu == 0
+    assert left.full_dose_psnr_db == math.inf
