@@ -15,7 +15,6 @@ from scipy import ndimage
 from iscl_monai.baselines.bm3d import bm3d
 from iscl_monai.baselines.classical import HU_WINDOW, ClassicalFilter, Slice
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.networks.skip import sigma_filter
 
 WIDTH_HU = HU_WINDOW.upper - HU_WINDOW.lower
 
@@ -39,8 +38,7 @@ class Gaussian(ClassicalFilter):
 class SigmaFilter(ClassicalFilter):
     """The mean of the neighbours in 5x5 pixels that differ by less than ``strength`` times the noise.
 
-    J.-S. Lee, Computer Vision, Graphics and Image Processing 24:255-269, 1983. The very filter that F's edge skip is
-    (:class:`iscl_monai.networks.skip.EdgeSkip`, there with the noise around each pixel).
+    J.-S. Lee, Computer Vision, Graphics and Image Processing 24:255-269, 1983.
     """
 
     name = "sigma"
@@ -159,3 +157,28 @@ def _restoration() -> ModuleType:
         ) from error
     module: ModuleType = restoration
     return module
+
+
+def sigma_filter(x: torch.Tensor, threshold: torch.Tensor, radius: int = 2) -> torch.Tensor:
+    """The mean of those neighbours that differ by no more than a threshold.
+
+    J.-S. Lee, Computer Vision, Graphics and Image Processing 24:255-269, 1983.
+
+    Args:
+        x: (batch, 1, rows, columns).
+        threshold: in the units of ``x``, of a shape that goes with it.
+        radius: of the square neighbourhood, in pixels.
+
+    Returns:
+        The shape of ``x``.
+    """
+    rows, columns = x.shape[-2], x.shape[-1]
+    padded = torch.nn.functional.pad(x, [radius, radius, radius, radius], mode="reflect")
+    total, count = torch.zeros_like(x), torch.zeros_like(x)
+    for row in range(2 * radius + 1):
+        for column in range(2 * radius + 1):
+            neighbour = padded[:, :, row : row + rows, column : column + columns]
+            near = ((neighbour - x).abs() <= threshold).to(x.dtype)
+            total = total + near * neighbour
+            count = count + near
+    return total / count

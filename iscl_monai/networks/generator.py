@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.networks.blocks import NormedConv, ResidualBlock, SymmetricConv2d, initialise, symmetric_pad
-from iscl_monai.networks.skip import EdgeSkip, sigma_filter
+from iscl_monai.networks.skip import NonLocalSkip, quiet_deviation
 
-SKIPS = ("none", "edges", "identity")
+SKIPS = ("none", "nonlocal", "identity")
 
 
 class Generator(nn.Module):
@@ -23,9 +23,9 @@ class Generator(nn.Module):
         width: channels of the first convolution.
         downsamplings: how often the resolution is halved; 2 in the paper.
         residual_blocks: at the lowest resolution; 3 in the paper.
-        skip: ``none`` as in the paper: tanh of what passed the bottleneck. ``edges``: that is added to
-            :class:`~iscl_monai.networks.skip.EdgeSkip` of the input (for F), and changes it by no more than that
-            filter's own threshold; ``identity``: to the input itself (for G, beside such an F), by no more than
+        skip: ``none`` as in the paper: tanh of what passed the bottleneck. ``nonlocal``: that is added to
+            :class:`~iscl_monai.networks.skip.NonLocalSkip` of the input (for F), and changes it by no more than three
+            times the noise around; ``identity``: to the input itself (for G, beside such an F), by no more than
             ``reach``. Both start as their skip; without a bound the first adversarial steps blew both up.
         reach: in network units, about three times the noise that G is to add; for ``identity`` alone.
 
@@ -74,7 +74,7 @@ class Generator(nn.Module):
         initialise(self)
         self.kind = skip
         self.reach = float(reach)
-        self.skip = EdgeSkip()
+        self.skip = NonLocalSkip()
         if skip != "none":
             nn.init.zeros_(last.weight)
 
@@ -85,16 +85,16 @@ class Generator(nn.Module):
         levels = [2**level for level in range(downsamplings)]
         down, up = sum(2 * step for step in levels), sum(2 * step for step in levels)
         own = int(3 + down + 2 * residual_blocks * self.stride + up + 3)
-        return max(own, self.skip.reach_px) if self.kind == "edges" else own
+        return max(own, self.skip.reach_px) if self.kind == "nonlocal" else own
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it."""
         rows, columns = x.shape[-2], x.shape[-1]
         padded = symmetric_pad(x, -rows % self.stride, -columns % self.stride)
         translated = torch.tanh(self.steps(padded))[..., :rows, :columns]
-        if self.kind == "edges":
-            threshold = self.skip.threshold(x)
-            return sigma_filter(x, threshold) + threshold * translated
+        if self.kind == "nonlocal":
+            noise = quiet_deviation(x)
+            return self.skip.averaged(x, noise) + self.skip.bound * noise * translated
         if self.kind == "identity":
             return x + self.reach * translated
         return translated

@@ -1,4 +1,4 @@
-"""A way around the bottleneck that edges can take and noise cannot."""
+"""A way around the bottleneck that structure can take and noise cannot."""
 
 from __future__ import annotations
 
@@ -11,65 +11,75 @@ QUIET_PX = 25
 CLIPPED = 0.95
 
 
-class EdgeSkip(nn.Module):
-    """The sigma filter with its threshold taken from the noise around each pixel.
+class NonLocalSkip(nn.Module):
+    """Non-local means whose strength follows the noise around each pixel.
 
-    With a threshold of about three times the noise, noise is averaged away and stronger edges stay where they are. As a
-    skip of F it spares the bottleneck the edges, and cannot carry the noise that must not pass. Noise differs from scan
-    to scan, and within a slice from the shoulders to the neck, so one threshold for all would blur the quiet ones.
+    As a skip of F it spares the bottleneck what is seen in several places of an image (edges, vessels), and cannot
+    carry the noise that must not pass. Noise differs from scan to scan, and within a slice from the shoulders to the
+    neck, so one strength for all would blur the quiet ones.
+
+    A. Buades, B. Coll, J.-M. Morel, CVPR 2005, vol. 2, p. 60-65; every displacement is one moving average, as in
+    J. Darbon et al., ISBI 2008.
 
     Args:
-        strength: threshold over :func:`quiet_deviation`, which lies below the noise where structure is rare.
-        radius: of the sigma filter's square neighbourhood, in pixels.
+        strength: filtering parameter over :func:`quiet_deviation`.
+        search_px: farthest displacement, in rows and in columns.
+        patch_px: side of the patches that are compared; odd.
+        bound: how far a generator may move away from the skip, over :func:`quiet_deviation`.
 
     Shape:
-        (batch, 1, rows, columns) in and out.
+        (batch, 1, rows, columns) in [-1, 1] in and out.
     """
 
     __jit_unused_properties__ = ("reach_px",)
 
-    def __init__(self, *, strength: float = 3.0, radius: int = 2) -> None:
+    def __init__(self, *, strength: float = 1.4, search_px: int = 3, patch_px: int = 5, bound: float = 3.0) -> None:
         super().__init__()
         self.strength = strength
-        self.radius = radius
+        self.search_px = search_px
+        self.patch_px = patch_px
+        self.bound = bound
 
     @property
     def reach_px(self) -> int:
         """How far away a pixel of the input can change one of the output."""
-        return NEIGHBOURHOOD_PX // 2 + 2 * (QUIET_PX // 2) + self.radius
-
-    def threshold(self, x: Tensor) -> Tensor:
-        """Up to which difference neighbours count as noise, (batch, 1, rows, columns), in network units."""
-        return self.strength * quiet_deviation(x)
+        noise = 2 * (NEIGHBOURHOOD_PX // 2) + 2 * (QUIET_PX // 2)
+        return max(noise, self.search_px + self.patch_px // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Smooth everything but edges."""
-        return sigma_filter(x, self.threshold(x), self.radius)
+        """Average those pixels whose surroundings are alike."""
+        return self.averaged(x, quiet_deviation(x))
+
+    def averaged(self, x: Tensor, noise: Tensor) -> Tensor:
+        """The same, where the noise around each pixel is known already."""
+        return non_local_means(x, self.strength * noise, self.search_px, self.patch_px)
 
 
-def sigma_filter(x: Tensor, threshold: Tensor, radius: int = 2) -> Tensor:
-    """The mean of those neighbours that differ by no more than a threshold.
-
-    J.-S. Lee, Computer Vision, Graphics and Image Processing 24:255-269, 1983.
+def non_local_means(x: Tensor, h: Tensor, search_px: int, patch_px: int) -> Tensor:
+    """``sum w x / sum w`` over displacements, ``w = exp(-d^2 / h^2)``, d^2 the mean squared difference of two patches.
 
     Args:
         x: (batch, 1, rows, columns).
-        threshold: in the units of ``x``, of a shape that goes with it.
-        radius: of the square neighbourhood, in pixels.
+        h: in the units of ``x``, of the same shape.
+        search_px: farthest displacement, in rows and in columns.
+        patch_px: side of the patches; odd.
 
     Returns:
         The shape of ``x``.
     """
     rows, columns = x.shape[-2], x.shape[-1]
-    padded = pad(x, [radius, radius, radius, radius], mode="reflect")
-    total, count = torch.zeros_like(x), torch.zeros_like(x)
-    for row in range(2 * radius + 1):
-        for column in range(2 * radius + 1):
-            neighbour = padded[:, :, row : row + rows, column : column + columns]
-            near = ((neighbour - x).abs() <= threshold).to(x.dtype)
-            total = total + near * neighbour
-            count = count + near
-    return total / count
+    r = search_px
+    padded = pad(x, [r, r, r, r], mode="reflect")
+    precision = h.clamp_min(1e-4).square().reciprocal()  # flat, noiseless places
+    total, weights = x.clone(), torch.ones_like(x)
+    for row in range(2 * r + 1):
+        for column in range(2 * r + 1):
+            if row != r or column != r:
+                neighbour = padded[:, :, row : row + rows, column : column + columns]
+                weight = torch.exp(-_box((neighbour - x).square(), patch_px) * precision)
+                total = total + weight * neighbour
+                weights = weights + weight
+    return total / weights
 
 
 def quiet_deviation(x: Tensor, side: int = NEIGHBOURHOOD_PX, quiet: int = QUIET_PX, clipped: float = CLIPPED) -> Tensor:

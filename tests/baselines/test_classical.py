@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from iscl_monai.baselines import CLASSICAL, ClassicalFilter, classical
-from iscl_monai.baselines.filters import Bilateral, NonLocalMeans
+from iscl_monai.baselines.filters import Bilateral, NonLocalMeans, sigma_filter
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.inference.denoiser import denoise_volume
 from tests.baselines.slices import hann_noise, phantom, white_noise
@@ -182,3 +182,14 @@ def test_identity_and_parameters_tell_all() -> None:
     }
     assert CLASSICAL["bilateral"]().parameters["spatial_px"] == f"{Bilateral.spatial_px:g}"
     assert {each.device for each in filters} == {torch.device("cpu")}
+
+
+def test_the_sigma_filter_takes_the_mean_of_neighbours_within_its_threshold() -> None:
+    source = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    padded = np.pad(source[0, 0].numpy().astype(np.float64), 2, mode="reflect")
+    expected = np.empty((6, 7))
+    for row in range(6):
+        for column in range(7):
+            square = padded[row : row + 5, column : column + 5]
+            expected[row, column] = square[np.abs(square - square[2, 2]) < 0.5].mean()
+    np.testing.assert_allclose(sigma_filter(source, torch.tensor(0.5))[0, 0], expected, atol=1e-6)

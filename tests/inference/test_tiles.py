@@ -31,9 +31,7 @@ def network(
     """Random weights, large enough for every pixel to matter to the farthest that sees it."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        generator = Generator(
-            width=3, downsamplings=downsamplings, residual_blocks=residual_blocks, skip=skip
-        )
+        generator = Generator(width=3, downsamplings=downsamplings, residual_blocks=residual_blocks, skip=skip)
         made = Network(
             denoiser=generator,
             noise_extractor=NoiseExtractor(width=3, layers=layers),
@@ -76,7 +74,7 @@ def seen_px(made: Network, side: int, row: int, column: int) -> int:
 
 
 @pytest.mark.parametrize("keep_mean_px", [0, 9])
-@pytest.mark.parametrize("skip", ["none", "edges"])
+@pytest.mark.parametrize("skip", ["none", "nonlocal"])
 @pytest.mark.parametrize(
     ("downsamplings", "residual_blocks", "layers"), [(0, 2, 5), (1, 1, 20), (2, 0, 5), (2, 2, 4), (3, 0, 6)]
 )
@@ -163,7 +161,7 @@ def test_tiles_give_what_the_whole_slice_gives(
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=TOLERANCE_HU / 10)
 
 
-@pytest.mark.parametrize("skip", ["none", "edges"])
+@pytest.mark.parametrize("skip", ["none", "nonlocal"])
 @pytest.mark.parametrize(("downsamplings", "keep_mean_px"), [(0, 9), (1, 0), (3, 9)])
 def test_tiles_of_networks_of_other_sizes(downsamplings: int, keep_mean_px: int, skip: str) -> None:
     made = network(downsamplings, 0, skip, keep_mean_px)

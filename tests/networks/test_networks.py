@@ -28,7 +28,7 @@ from iscl_monai.networks import (
 from iscl_monai.networks.blocks import NormedConv, SymmetricConv2d, symmetric_pad
 from iscl_monai.networks.denoiser import MODES, local_mean
 from iscl_monai.networks.normalization import normalisations
-from iscl_monai.networks.skip import EdgeSkip, quiet_deviation, sigma_filter
+from iscl_monai.networks.skip import NonLocalSkip, non_local_means, quiet_deviation
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -89,7 +89,7 @@ def test_logits_are_unbounded() -> None:
 @cache
 def shape_keepers() -> list[nn.Module]:
     generators = [Generator(width=2, downsamplings=n, residual_blocks=1) for n in range(4)]
-    generators.append(Generator(width=2, residual_blocks=1, skip="edges"))
+    generators.append(Generator(width=2, residual_blocks=1, skip="nonlocal"))
     return [network.eval() for network in (*generators, NoiseExtractor(width=2, layers=3))]
 
 
@@ -155,7 +155,7 @@ def test_initialisation_repeats_with_its_own_source_of_randomness() -> None:
     [
         lambda: Generator(width=8, residual_blocks=2),
         lambda: Generator(width=4, downsamplings=0),
-        lambda: Generator(width=4, skip="edges"),
+        lambda: Generator(width=4, skip="nonlocal"),
         lambda: NoiseExtractor(width=8, layers=6),
         lambda: Discriminator(width=4),
     ],
@@ -196,9 +196,9 @@ def test_what_is_not_frozen_is_not_folded() -> None:
 def test_generators_with_a_skip_start_as_their_skip() -> None:
     x = images()
     assert torch.equal(Generator(width=2, skip="identity", reach=0.3)(x), x)
-    edges = Generator(width=2, skip="edges")(x)
-    assert torch.equal(edges, EdgeSkip()(x))
-    assert (edges - x).abs().max() > 0.01
+    filtered = Generator(width=2, skip="nonlocal")(x)
+    assert torch.equal(filtered, NonLocalSkip()(x))
+    assert (filtered - x).abs().max() > 0.01
 
 
 @torch.no_grad()
@@ -209,7 +209,7 @@ def test_a_generator_adds_no_more_than_its_reach_to_its_skip() -> None:
     assert added == pytest.approx(0.25, abs=0.01)
 
 
-@pytest.mark.parametrize("skip", ["edges", "identity"])
+@pytest.mark.parametrize("skip", ["nonlocal", "identity"])
 def test_a_generator_with_a_skip_learns(skip: str) -> None:
     """Its last weights start at 0, and with them all gradients but theirs; after one step all have some."""
     network = Generator(width=2, residual_blocks=1, skip=skip, reach=0.3)
@@ -224,32 +224,43 @@ def test_a_generator_with_a_skip_learns(skip: str) -> None:
 
 
 def test_skips_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(ConfigRefusal, match="skip='unet'; allowed: none, edges, identity"):
+    with pytest.raises(ConfigRefusal, match="skip='unet'; allowed: none, nonlocal, identity"):
         Generator(width=2, skip="unet")
 
 
-def test_the_sigma_filter_takes_the_mean_of_neighbours_within_its_threshold() -> None:
-    source = images(1, 6, 7)
-    padded = np.pad(source[0, 0].numpy().astype(np.float64), 2, mode="reflect")
-    expected = np.empty((6, 7))
-    for row in range(6):
-        for column in range(7):
-            square = padded[row : row + 5, column : column + 5]
-            expected[row, column] = square[np.abs(square - square[2, 2]) < 0.5].mean()
-    np.testing.assert_allclose(sigma_filter(source, torch.tensor(0.5))[0, 0], expected, atol=1e-6)
+def test_the_skip_is_non_local_means() -> None:
+    source = images(1, 9, 10)
+    x = np.pad(source[0, 0].numpy().astype(np.float64), 1, mode="reflect")
+    h = 0.4
+    expected = np.empty((9, 10))
+    for row in range(9):
+        for column in range(10):
+            weights, values = [], []
+            for down in (-1, 0, 1):
+                for right in (-1, 0, 1):
+                    patch = [
+                        (x[r + 1 + down, c + 1 + right] - x[r + 1, c + 1]) ** 2
+                        for r in range(max(row - 1, 0), min(row + 2, 9))
+                        for c in range(max(column - 1, 0), min(column + 2, 10))
+                    ]
+                    weights.append(np.exp(-np.mean(patch) / h**2))
+                    values.append(x[row + 1 + down, column + 1 + right])
+            expected[row, column] = np.average(values, weights=weights)
+    done = non_local_means(source, torch.full_like(source, h), 1, 3)
+    np.testing.assert_allclose(done[0, 0], expected, atol=1e-5)
 
 
-def test_the_edge_skip_averages_noise_and_keeps_edges() -> None:
-    step = torch.zeros(1, 1, 32, 32)
-    step[..., 16:] = 1
+def test_the_skip_averages_noise_and_keeps_edges() -> None:
+    step = torch.zeros(1, 1, 48, 48)
+    step[..., 24:] = 0.8
     noisy = step + 0.02 * torch.randn(step.shape)
-    out = EdgeSkip()(noisy)
-    assert (out - step).abs().max() < 0.05
-    assert (out - step).std() < 0.3 * (noisy - step).std()
-    assert torch.equal(EdgeSkip()(step), step)
+    out = NonLocalSkip()(noisy)
+    assert (out - step).abs().max() < 0.07
+    assert (out - step).std() < 0.45 * (noisy - step).std()
+    torch.testing.assert_close(NonLocalSkip()(step), step, rtol=0, atol=1e-6)
 
 
-def test_the_edge_skip_follows_the_noise_of_each_place() -> None:
+def test_the_noise_is_that_of_each_place_the_noise_of_each_place() -> None:
     """One threshold for a whole slice would blur its quiet half, or leave its loud half."""
     torch.manual_seed(0)
     sigma = torch.full((1, 1, 96, 192), 0.01)

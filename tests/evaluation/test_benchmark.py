@@ -1,0 +1,186 @@
+"""The benchmark on the phantom, with the bundle's own training at its smallest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from data_prep.phantom import make_dataset
+from iscl_monai.cli import app
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.benchmark import run as running
+from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
+from iscl_monai.evaluation.benchmark.methods import METHODS, chosen, trainings
+from iscl_monai.evaluation.benchmark.result import Benchmark
+from iscl_monai.evaluation.benchmark.run import Request, benchmark
+from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table
+from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {
+    "width": 2,
+    "extractor_layers": 3,
+    "residual_blocks": 1,
+    "batch_size": 2,
+    "validation_slices": 1,
+    "num_workers": 0,
+}
+NAMES = ["gaussian", "noise2void", "iscl", "iscl-h"]
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    folder = tmp_path_factory.mktemp("benchmark")
+    counts = {"noisy": 2, "clean": 2, "validation": 1, "test": 3}
+    make_dataset(folder / "phantom", size=96, slices=2, spacing_mm=3.6, **counts)
+    return Request(
+        datalist=folder / "phantom",
+        out=folder / "out",
+        budget="5steps",
+        methods=chosen(NAMES),
+        seeds=[0],
+        protocols=[HU_BODY, LDCT_BENCH_ABDOMEN],
+        bundle=ROOT / "bundles" / "iscl",
+        configs=["small.json"],
+        settings=TINY,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def result(request_: Request) -> Benchmark:
+    return benchmark(request_, tell=lambda _: None)
+
+
+def test_the_noisy_input_stands_first_and_beside_every_method(result: Benchmark) -> None:
+    assert [row.method.name for row in result.rows] == ["input", *NAMES]
+    noisy = result.rows[0].fidelity[HU_BODY.identity]
+    assert len(noisy) == 3
+    assert all(set(row.fidelity[HU_BODY.identity]) == set(noisy) for row in result.rows)
+    table = fidelity_table(result, HU_BODY)
+    assert table.lines[0][0] == "Noisy input"
+    assert len(table.lines) == 5
+
+
+def test_a_filter_is_scored_as_it_denoises(result: Benchmark, request_: Request) -> None:
+    """The number in the table is that of the filter applied to the test scans by hand."""
+    from iscl_monai.baselines import classical
+    from iscl_monai.evaluation.scans import read_scan
+    from iscl_monai.inference import denoise_volume
+    from iscl_monai.quality.fidelity import fidelity
+
+    content = json.loads((request_.datalist / "datalist.json").read_text())["test"][0]
+    noisy, clean = (read_scan(request_.datalist / content[key]) for key in ("noisy", "clean"))
+    expected = fidelity(denoise_volume(noisy.hu, classical("gaussian")), clean.hu).mean().psnr_db
+    row = result.rows[1].fidelity[HU_BODY.identity][content["patient"]]
+    assert row.psnr_db == pytest.approx(expected, abs=1e-6)
+
+
+def test_numbers_of_two_protocols_are_in_two_tables(result: Benchmark, request_: Request) -> None:
+    one, other = (fidelity_table(result, protocol) for protocol in request_.protocols)
+    assert HU_BODY.identity in one.title
+    assert HU_BODY.identity not in other.title
+    assert "VIF" in other.heads
+    assert "VIF" not in one.heads
+    assert (request_.out / "tables.md").read_text().count("PSNR gain") == 2
+
+
+def test_modes_of_one_training_share_its_weights(result: Benchmark) -> None:
+    by_name = {row.method.name: row for row in result.rows}
+    assert by_name["iscl"].weights == by_name["iscl-h"].weights != by_name["noise2void"].weights
+    assert by_name["iscl"].cost is not None
+    assert by_name["iscl-h"].cost is not None
+    assert by_name["iscl"].cost.parameters > by_name["iscl-h"].cost.parameters > 0
+    assert math.isnan(by_name["gaussian"].cost.parameters)  # type: ignore[union-attr]
+    assert len(cost_table(result).lines) == 4
+    assert len(patients_table(result, HU_BODY).heads) == 4
+
+
+def test_what_is_done_is_not_done_again(result: Benchmark, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr("iscl_monai.evaluation.benchmark.training._run", never)
+    monkeypatch.setattr(running, "cost_of", never)
+    monkeypatch.setattr(running.score, "scores", never)
+    again = benchmark(request_, tell=lambda _: None)
+    assert json.dumps(again.to_json()["rows"]) == json.dumps(result.to_json()["rows"])
+
+
+def test_other_voxels_are_scored_anew(result: Benchmark, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    kept = running.score.scores
+
+    def counted(*arguments: object, **options: object) -> object:
+        seen.append(1)
+        return kept(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running.score, "scores", counted)
+    loaded = running.score.loaded
+
+    def shifted(pairs: Sequence[object]) -> list[object]:
+        return [replace(pair, noisy_hu=pair.noisy_hu + np.float32(1)) for pair in loaded(pairs)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running.score, "loaded", shifted)
+    classical_only = replace(request_, methods=chosen(["gaussian"]))
+    benchmark(classical_only, tell=lambda _: None)
+    assert len(seen) == 2
+
+
+def test_another_budget_or_setting_in_the_same_folder_is_refused(result: Benchmark, request_: Request) -> None:
+    with pytest.raises(ConfigRefusal, match="which was begun with 5steps"):
+        benchmark(replace(request_, budget="10steps"), tell=lambda _: None)
+    with pytest.raises(ConfigRefusal, match="with other settings"):
+        benchmark(replace(request_, settings={**TINY, "width": 3}), tell=lambda _: None)
+
+
+def test_the_report_shows_every_method_and_needs_no_network(result: Benchmark, request_: Request) -> None:
+    page = (request_.out / "report.html").read_text()
+    for row in result.rows:
+        assert row.method.title in page
+    assert page.count("<img") == 3 * (3 * 6 + 5)  # per patient: three views with the reference, and the errors
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "not for primary diagnosis" in page
+
+
+def test_a_budget_is_steps_or_minutes() -> None:
+    assert steps_of("503steps", [], {}) == 500
+    assert schedule(500, 120) == {"epochs": 5, "steps_per_epoch": 100, "warm_up_steps": 100}
+    assert schedule(8000, 400)["warm_up_steps"] == 400
+    for wrong in ("20", "steps", "-5min", "4steps"):
+        with pytest.raises(ConfigRefusal, match="--budget"):
+            steps_of(wrong, [], {})
+
+
+def test_minutes_become_steps_by_the_speed_of_iscl(request_: Request) -> None:
+    configs = [str(request_.bundle / "configs" / name) for name in ("train.json", "small.json")]
+    steps = steps_of("1min", configs, {**TINY, "dataset_dir": str(request_.datalist)})
+    assert steps % 5 == 0
+    assert 50 < steps < 20_000
+
+
+def test_an_unknown_method_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigRefusal, match="did you mean 'cyclegan'"):
+        chosen(["cycle-gan"])
+
+
+def test_every_learned_row_has_a_training_and_every_config_exists() -> None:
+    assert {method.training for method in METHODS if method.training} == {one.name for one in trainings(METHODS)}
+    for method in METHODS:
+        for config in method.configs:
+            assert (ROOT / "bundles" / "iscl" / "configs" / config).is_file()
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
+    command = ["benchmark", "--dataset", str(tmp_path), "--out", str(tmp_path / "out"), "--budget", "5steps"]
+    done = CliRunner().invoke(app, [*command, "--method", "tvv"])
+    assert done.exit_code == 2
+    assert "did you mean 'tv'" in done.output
