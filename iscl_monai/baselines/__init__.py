@@ -5,13 +5,21 @@ from __future__ import annotations
 import difflib
 
 from iscl_monai.baselines.classical import ClassicalFilter
-from iscl_monai.baselines.filters import BM3D, Bilateral, Gaussian, NonLocalMeans, SigmaFilter, TotalVariation
+from iscl_monai.baselines.filters import (
+    BM3D,
+    Bilateral,
+    Gaussian,
+    LocalNonLocalMeans,
+    NonLocalMeans,
+    SigmaFilter,
+    TotalVariation,
+)
 from iscl_monai.baselines.noise_level import noise_level_hu
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.inference.denoiser import SliceDenoiser
 
 CLASSICAL: dict[str, type[ClassicalFilter]] = {
-    method.name: method for method in (Gaussian, SigmaFilter, Bilateral, NonLocalMeans, TotalVariation, BM3D)
+    method.name: method for method in (Gaussian, SigmaFilter, Bilateral, NonLocalMeans, LocalNonLocalMeans, TotalVariation, BM3D)
 }
 """Every classical filter, by name; call one with ``strength=`` or without."""
 

@@ -15,6 +15,7 @@ from scipy import ndimage
 from iscl_monai.baselines.bm3d import bm3d
 from iscl_monai.baselines.classical import HU_WINDOW, ClassicalFilter, Slice
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.networks.skip import NonLocalSkip
 
 WIDTH_HU = HU_WINDOW.upper - HU_WINDOW.lower
 
@@ -103,6 +104,26 @@ class NonLocalMeans(ClassicalFilter):
         return _to_hu(filtered)
 
 
+class LocalNonLocalMeans(ClassicalFilter):
+    """Non-local means whose strength follows the noise around each pixel, not that of the slice.
+
+    The very filter that the trained F goes around its bottleneck by (:class:`iscl_monai.networks.skip.NonLocalSkip`):
+    what training adds to it is the trained denoiser less this row.
+    """
+
+    name = "nlm-local"
+    title = "Non-local means, local noise (F's skip)"
+    tuned_strength = 1.4
+    settings = {"patch_px": "5", "reach_px": "3"}  # noqa: RUF012
+
+    def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
+        """Average those whose surroundings are alike; the noise of the slice is not looked at."""
+        x = self.hu_window.to_network(torch.from_numpy(image_hu)[None, None])
+        with torch.inference_mode():
+            smoothed = NonLocalSkip(strength=self.strength)(x)
+        return np.asarray(self.hu_window.to_hu(smoothed)[0, 0].numpy())
+
+
 class TotalVariation(ClassicalFilter):
     """The image of least total variation that stays near.
 
@@ -131,7 +152,7 @@ class BM3D(ClassicalFilter):
 
     name = "bm3d"
     title = "BM3D"
-    tuned_strength = 1.0
+    tuned_strength = 1.15
 
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
         """Denoise stacks of similar patches."""

@@ -13,12 +13,12 @@ from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.inference.denoiser import denoise_volume
 from tests.baselines.slices import hann_noise, phantom, white_noise
 
-NAMES = ["gaussian", "sigma", "bilateral", "nlm", "tv", "bm3d"]
+NAMES = ["gaussian", "sigma", "bilateral", "nlm", "nlm-local", "tv", "bm3d"]
 EDGE_PRESERVING = NAMES[1:]
 WITH_SCIKIT_IMAGE = ["bilateral", "nlm", "tv"]
 
 # What each leaves of white noise in flat water, measured; a filter that does less or nothing fails.
-LEFT_OF_WHITE_NOISE = {"sigma": 0.29, "bilateral": 0.4, "nlm": 0.12, "tv": 0.2, "bm3d": 0.066}
+LEFT_OF_WHITE_NOISE = {"sigma": 0.29, "bilateral": 0.4, "nlm": 0.12, "nlm-local": 0.25, "tv": 0.2, "bm3d": 0.066}
 
 
 def denoised(name: str, slice_hu: np.ndarray) -> np.ndarray:
@@ -79,7 +79,8 @@ def test_a_slice_without_noise_stays_nearly_as_it_is(name: str) -> None:
     clean = phantom(64)
     change_hu = classical(name).change_hu(clean)
     gently = np.hypot(ndimage.sobel(clean, 0), ndimage.sobel(clean, 1)) < 50
-    assert np.abs(change_hu[gently]).max() < 1
+    # Where edges are everywhere near, even the quietest neighbourhood holds one, which passes for noise.
+    assert np.abs(change_hu[gently]).max() < (6 if name == "nlm-local" else 1)
     constant = np.full((32, 32), 40.3, np.float32)
     assert not classical(name).change_hu(constant).any()
 
@@ -154,7 +155,7 @@ def test_refuses_a_strength_that_is_none(strength: float) -> None:
 
 @pytest.mark.parametrize(("word", "cure"), [("BM3", "'bm3d'"), ("gauss", "'gaussian'"), ("?", "choose one")])
 def test_refuses_an_unknown_name_with_the_nearest(word: str, cure: str) -> None:
-    with pytest.raises(ConfigRefusal, match=f"gaussian, sigma, bilateral, nlm, tv, bm3d; do: .*{cure}"):
+    with pytest.raises(ConfigRefusal, match=f"gaussian, sigma, bilateral, nlm, nlm-local, tv, bm3d; do: .*{cure}"):
         classical(word)
 
 

@@ -45,6 +45,7 @@ METHODS = (
     Method(name="bilateral", title="Bilateral filter", kind="classical"),
     Method(name="sigma", title="Sigma filter", kind="classical"),
     Method(name="nlm", title="Non-local means", kind="classical"),
+    Method(name="nlm-local", title="Non-local means, local noise (F's skip)", kind="classical"),
     Method(name="tv", title="Total variation", kind="classical"),
     Method(name="bm3d", title="BM3D", kind="classical"),
     _trained("noise2void", "Noise2Void", "noisy only", "noise2void.json"),
