@@ -113,8 +113,8 @@ class LocalNonLocalMeans(ClassicalFilter):
 
     name = "nlm-local"
     title = "Non-local means, local noise (F's skip)"
-    tuned_strength = 1.4
-    settings = {"patch_px": "5", "reach_px": "3"}  # noqa: RUF012
+    tuned_strength = 1.35
+    settings = {"patch_px": "5", "reach_px": "4"}  # noqa: RUF012
 
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
         """Average those whose surroundings are alike; the noise of the slice is not looked at."""

@@ -33,7 +33,7 @@ class NonLocalSkip(nn.Module):
 
     __jit_unused_properties__ = ("reach_px",)
 
-    def __init__(self, *, strength: float = 1.4, search_px: int = 3, patch_px: int = 5, bound: float = 3.0) -> None:
+    def __init__(self, *, strength: float = 1.35, search_px: int = 4, patch_px: int = 5, bound: float = 3.0) -> None:
         super().__init__()
         self.strength = strength
         self.search_px = search_px

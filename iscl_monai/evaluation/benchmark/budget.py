@@ -18,7 +18,7 @@ EPOCHS = 5
 PROBED_STEPS = 8
 SHARE_FOR_STEPS = 0.9
 """Of the minutes; the rest goes to reading scans and to validation."""
-LONGEST_WARM_UP = 0.2
+LONGEST_WARM_UP = 0.4
 
 
 def steps_of(budget: str, configs: Sequence[str], settings: Mapping[str, Any]) -> int:
@@ -55,7 +55,7 @@ def schedule(steps: int, warm_up_steps: int) -> dict[str, int]:
 
     Args:
         steps: a multiple of 5.
-        warm_up_steps: of the configs; short runs warm up for a fifth.
+        warm_up_steps: of the configs; short runs warm up for two fifths.
     """
     return {
         "epochs": EPOCHS,

@@ -49,7 +49,7 @@ METHODS = (
     Method(name="tv", title="Total variation", kind="classical"),
     Method(name="bm3d", title="BM3D", kind="classical"),
     _trained("noise2void", "Noise2Void", "noisy only", "noise2void.json"),
-    _trained("cyclegan", "CycleGAN", "unpaired", "cyclegan.json"),
+    _trained("cyclegan", "CycleGAN", "unpaired", "cyclegan.json", warm_up_steps=0),
     _trained("iscl", "ISCL", "unpaired"),
     Method(name="iscl-f", title="ISCL, F alone", kind="unpaired", training="iscl", mode="generator"),
     Method(name="iscl-h", title="ISCL, x - H alone", kind="unpaired", training="iscl", mode="extractor"),
