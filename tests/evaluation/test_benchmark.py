@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +115,10 @@ def test_what_is_done_is_not_done_again(result: Benchmark, request_: Request, mo
     assert json.dumps(again.to_json()["rows"]) == json.dumps(result.to_json()["rows"])
 
 
-def test_other_voxels_are_scored_anew(result: Benchmark, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_voxels_are_scored_anew(
+    result: Benchmark, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(request_.out, tmp_path / "out")
     seen: list[int] = []
     kept = running.score.scores
 
@@ -129,7 +133,7 @@ def test_other_voxels_are_scored_anew(result: Benchmark, request_: Request, monk
         return [replace(pair, noisy_hu=pair.noisy_hu + np.float32(1)) for pair in loaded(pairs)]  # type: ignore[arg-type]
 
     monkeypatch.setattr(running.score, "loaded", shifted)
-    classical_only = replace(request_, methods=chosen(["gaussian"]))
+    classical_only = replace(request_, methods=chosen(["gaussian"]), out=tmp_path / "out")
     benchmark(classical_only, tell=lambda _: None)
     assert len(seen) == 2
 
@@ -153,7 +157,8 @@ def test_the_report_shows_every_method_and_needs_no_network(result: Benchmark, r
 
 def test_a_budget_is_steps_or_minutes() -> None:
     assert steps_of("503steps", [], {}) == 500
-    assert schedule(500, 120) == {"epochs": 5, "steps_per_epoch": 100, "warm_up_steps": 100}
+    assert schedule(500, 120) == {"epochs": 5, "steps_per_epoch": 100, "warm_up_steps": 120}
+    assert schedule(500, 400)["warm_up_steps"] == 200
     assert schedule(8000, 400)["warm_up_steps"] == 400
     for wrong in ("20", "steps", "-5min", "4steps"):
         with pytest.raises(ConfigRefusal, match="--budget"):
