@@ -223,4 +223,4 @@ class MetricsWriter:
         content = {"protocol": engine.protocol.identity, "items": engine.state.iteration, **numbers}
         with whole_file(self.path) as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
-        engine.logger.info("%s: %s", self.path, said(metrics))
+        engine.logger.info("%s: %s", self.path, said(metrics, engine.protocol))
