@@ -44,7 +44,7 @@ class Limits:
         repeat_hu_max: between two runs.
 
     Raises:
-        ConfigRefusal: a value that is no finite number of 0 or more.
+        ConfigRefusal: a value that is no finite number of 0 or more, or a lowest dose above full dose.
     """
 
     lowest_dose: float | None = None
@@ -75,6 +75,12 @@ class Limits:
                     allowed="a finite number of 0 or more",
                     cure="give a number, or take the line out to leave this unjudged",
                 )
+        if self.lowest_dose is not None and self.lowest_dose > 1:  # nothing would be judged, and so nothing fail
+            raise ConfigRefusal(
+                f"limit lowest_dose = {self.lowest_dose:g}",
+                allowed="a share of the full dose, 0 to 1",
+                cure="10 % is 0.1",
+            )
 
     @classmethod
     def proposed(cls) -> Limits:

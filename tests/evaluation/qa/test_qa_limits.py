@@ -35,6 +35,7 @@ def test_what_is_written_is_read_again_and_may_be_edited(tmp_path: Path) -> None
         ("zzz = 1", "take the line out"),
         ("f50_ratio_min = -1", "0 or more"),
         ("f50_ratio_min = true", "0 or more"),
+        ("lowest_dose = 10", "10 % is 0.1"),
         ("f50_ratio_min = nan", "0 or more"),
         ('f50_ratio_min = "0.9"', "0 or more"),
         ("f50_ratio_min 0.9", "mend that line"),
