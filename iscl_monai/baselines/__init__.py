@@ -19,7 +19,8 @@ from iscl_monai.errors import ConfigRefusal
 from iscl_monai.inference.denoiser import SliceDenoiser
 
 CLASSICAL: dict[str, type[ClassicalFilter]] = {
-    method.name: method for method in (Gaussian, SigmaFilter, Bilateral, NonLocalMeans, LocalNonLocalMeans, TotalVariation, BM3D)
+    method.name: method
+    for method in (Gaussian, SigmaFilter, Bilateral, NonLocalMeans, LocalNonLocalMeans, TotalVariation, BM3D)
 }
 """Every classical filter, by name; call one with ``strength=`` or without."""
 

@@ -37,5 +37,12 @@ def test_nothing_in_a_constant_slice(value_hu: float) -> None:
     assert noise_level_hu(np.full((64, 64), value_hu, np.float32)) == 0
 
 
+@pytest.mark.parametrize("edge_px", [4, 20, 40])
+def test_rounding_beside_an_edge_is_no_noise(edge_px: int) -> None:
+    slice_hu = np.full((64, 64), 3071, np.float32)
+    slice_hu[:, :edge_px] = -333.3
+    assert noise_level_hu(slice_hu) == 0
+
+
 def test_anatomy_alone_is_no_noise() -> None:
     assert noise_level_hu(phantom()) < 0.5
