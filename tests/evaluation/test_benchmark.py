@@ -19,6 +19,7 @@ from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark import run as running
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.methods import METHODS, chosen, trainings
+from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark
 from iscl_monai.evaluation.benchmark.run import Request, benchmark
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table
@@ -115,27 +116,82 @@ def test_what_is_done_is_not_done_again(result: Benchmark, request_: Request, mo
     assert json.dumps(again.to_json()["rows"]) == json.dumps(result.to_json()["rows"])
 
 
-def test_other_voxels_are_scored_anew(
-    result: Benchmark, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(request_.out, tmp_path / "out")
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often something was scored."""
     seen: list[int] = []
     kept = running.score.scores
 
-    def counted(*arguments: object, **options: object) -> object:
+    def count(*arguments: object, **options: object) -> object:
         seen.append(1)
         return kept(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running.score, "scores", counted)
-    loaded = running.score.loaded
+    monkeypatch.setattr(running.score, "scores", count)
+    return seen
 
-    def shifted(pairs: Sequence[object]) -> list[object]:
-        return [replace(pair, noisy_hu=pair.noisy_hu + np.float32(1)) for pair in loaded(pairs)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running.score, "loaded", shifted)
-    classical_only = replace(request_, methods=chosen(["gaussian"]), out=tmp_path / "out")
-    benchmark(classical_only, tell=lambda _: None)
-    assert len(seen) == 2
+@pytest.fixture
+def copied(result: Benchmark, request_: Request, tmp_path: Path) -> Request:
+    """A finished benchmark of its own, without learned methods."""
+    shutil.copytree(request_.out, tmp_path / "out")
+    return replace(request_, methods=chosen(["gaussian"]), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "change", [{"noisy": 1.0}, {"patient": "somebody else"}, {}], ids=["voxels", "patients", "none"]
+)
+def test_other_voxels_or_patients_are_scored_anew(
+    copied: Request, change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, loaded = counted(monkeypatch), running.score.loaded
+
+    def changed(pairs: Sequence[object]) -> list[object]:
+        first, *others = loaded(pairs)  # type: ignore[arg-type]
+        if "noisy" in change:
+            first = replace(first, noisy_hu=first.noisy_hu + np.float32(1))
+        if "patient" in change:
+            first = replace(first, patient="somebody else")
+        return [first, *others]
+
+    monkeypatch.setattr(running.score, "loaded", changed)
+    again = benchmark(copied, tell=lambda _: None)
+    assert len(seen) == (2 if change else 0)
+    assert ("somebody else" in again.rows[0].fidelity[HU_BODY.identity]) == ("patient" in change)
+
+
+def test_what_was_damaged_or_lost_is_made_again(copied: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(monkeypatch)
+    (copied.out / "gaussian" / "scores.json").write_text('{"of": ')
+    (copied.out / "gaussian" / "pictures.npz").unlink()
+    benchmark(copied, tell=lambda _: None)
+    assert len(seen) == 1
+    assert (copied.out / "gaussian" / "pictures.npz").is_file()
+
+
+def test_numbers_of_other_test_objects_are_not_taken_for_these(copied: Request) -> None:
+    small, large = (Physics(identity={"phantom": n}, measure=lambda _, n=n: {"noise": n}) for n in (1.0, 2.0))
+    found = [benchmark(replace(copied, physics=one), tell=lambda _: None).rows[0].physics for one in (small, large)]
+    assert found == [{"noise": 1.0}, {"noise": 2.0}]
+
+
+def test_validation_pairs_are_said_to_have_chosen(copied: Request) -> None:
+    told: list[str] = []
+    benchmark(replace(copied, section="validation"), tell=told.append)
+    assert "chose the weights" in told[0]
+    assert "chose the weights" in (copied.out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["epochs", "seed", "dataset_dir"])
+def test_what_the_benchmark_decides_cannot_be_set(request_: Request, name: str) -> None:
+    with pytest.raises(ConfigRefusal, match=f"--set {name}="):
+        replace(request_, settings={name: 1})
+
+
+def test_weights_of_other_scans_are_refused(
+    result: Benchmark, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.Datalist, "digest", lambda _: "another")
+    with pytest.raises(ConfigRefusal, match="other settings, configs or scans"):
+        benchmark(request_, tell=lambda _: None)
 
 
 def test_another_budget_or_setting_in_the_same_folder_is_refused(result: Benchmark, request_: Request) -> None:

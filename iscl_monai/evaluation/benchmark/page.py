@@ -32,6 +32,7 @@ WHAT_IT_SHOWS = (
     "networks of the same width. Supervised ones were given pairs, which a hospital does not have: they show what "
     "learning without pairs costs. Numbers of two protocols cannot be compared."
 )
+CHOSEN = "Scored on validation pairs, which chose the weights of every learned method: not the numbers of unseen scans."
 STYLE = """<style>
 .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: .75rem;
   margin: .5rem 0 1.25rem; }
@@ -54,6 +55,7 @@ def write_page(path: Path, result: Benchmark, protocols: Sequence[Protocol], pai
         f"<h1>{TITLE}</h1>",
         f'<p class="warning"><strong>{DISCLAIMER}.</strong></p>',
         f"<p>{escape(WHAT_IT_SHOWS)} Steps: {result.steps}.</p>",
+        f"<p>{escape(CHOSEN)}</p>" if result.section == "validation" else "",
         *(f"<section>{fidelity_table(result, protocol).html()}</section>" for protocol in protocols),
         f"<section>{patients_table(result, protocols[0]).html()}</section>",
         f"<section>{physics.html()}</section>" if physics else "",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.qa import FULL, QUICK, Limits, cache_folder, headline, make_phantom, run_qa
@@ -13,14 +15,27 @@ SIZES = {"quick": QUICK, "full": FULL}
 NONE = "none"
 
 
-def physics_of(size: str) -> Callable[[SliceDenoiser], dict[str, float]] | None:
+@dataclass(frozen=True, kw_only=True)
+class Physics:
+    """How denoisers are measured on phantoms.
+
+    Args:
+        identity: of the test objects and the dose.
+        measure: headline numbers of a denoiser.
+    """
+
+    identity: dict[str, Any]
+    measure: Callable[[SliceDenoiser], dict[str, float]]
+
+
+def physics_of(size: str) -> Physics | None:
     """What measures a denoiser on phantoms at a quarter of the dose.
 
     Args:
         size: ``quick``, ``full`` (as ``iscl-monai qa``, slow) or ``none``.
 
     Returns:
-        A function of the denoiser, see :func:`iscl_monai.evaluation.qa.headline`; None for ``none``.
+        See :func:`iscl_monai.evaluation.qa.headline`; None for ``none``.
 
     Raises:
         ConfigRefusal: another word.
@@ -35,4 +50,4 @@ def physics_of(size: str) -> Callable[[SliceDenoiser], dict[str, float]] | None:
     def measure(denoiser: SliceDenoiser) -> dict[str, float]:
         return headline(run_qa(denoiser, folder, doses=(1.0, DOSE), limits=limits), DOSE)
 
-    return measure
+    return Physics(identity={"phantom": asdict(SIZES[size]), "dose": DOSE}, measure=measure)

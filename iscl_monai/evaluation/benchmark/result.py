@@ -106,7 +106,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def provenance_of(datalist: Path, budget: str, configs: Sequence[str]) -> dict[str, str]:
+def provenance_of(datalist: Path, budget: str, configs: Sequence[str], settings: Mapping[str, Any]) -> dict[str, str]:
     """What a reader needs to make the table again."""
     from iscl_monai.data import Datalist
 
@@ -118,6 +118,7 @@ def provenance_of(datalist: Path, budget: str, configs: Sequence[str]) -> dict[s
         "datalist": f"{datalist.name}, digest {Datalist.load(datalist).digest()}",
         "budget": budget,
         "configs": ", ".join(["train.json", *configs]),
+        "settings": ", ".join(f"{name}={value}" for name, value in settings.items()) or "as in the configs",
     }
     return provenance() | more
 

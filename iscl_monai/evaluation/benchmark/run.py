@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +17,10 @@ from iscl_monai.evaluation.benchmark import score
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
+from iscl_monai.evaluation.benchmark.kept import once, read, with_nan, write
 from iscl_monai.evaluation.benchmark.methods import Method, trainings
 from iscl_monai.evaluation.benchmark.page import write_page
+from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
 from iscl_monai.evaluation.benchmark.training import Training, trained
@@ -30,7 +30,9 @@ from iscl_monai.inference.denoiser import denoise_volume
 from iscl_monai.quality.protocol import Protocol
 
 Tell = Callable[[str], object]
-Physics = Callable[[SliceDenoiser], Mapping[str, float]]
+
+OURS = ("epochs", "steps_per_epoch", "seed", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "resume")
+"""Settings that the budget, the seeds and the folders decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Request:
         protocols: one table for each.
         bundle: the bundle whose configs train.
         configs: its configs after ``train.json``, for all methods, such as ``small.json``.
-        settings: overrides for all methods.
+        settings: overrides for all methods; those of a method itself go before them.
         section: ``test`` or ``validation``.
         device: where learned methods denoise.
         physics: headline numbers on phantoms of a denoiser; None: not measured.
@@ -65,6 +67,13 @@ class Request:
     device: str = "auto"
     physics: Physics | None = None
 
+    def __post_init__(self) -> None:
+        for name in self.settings:
+            if name in OURS:
+                raise ConfigRefusal(
+                    f"--set {name}=", allowed="settings that no option of the benchmark decides", cure="leave it out"
+                )
+
 
 def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     """Train, score, measure and time every method that has not been yet.
@@ -80,6 +89,8 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         Refusal: whatever a training, a scan or a setting was refused for.
     """
     pairs = pairs_in(Datalist.load(request.datalist), request.section)
+    if request.section == "validation":
+        tell("validation pairs chose the weights of every learned method: these are not the numbers of unseen scans")
     learned = trainings(request.methods)
     steps = _steps(request, learned)
     done = {
@@ -96,9 +107,9 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         rows=tuple(row for row in rows if row is not None),
         steps=steps,
         section=request.section,
-        made_with=provenance_of(request.datalist, request.budget, request.configs),
+        made_with=provenance_of(request.datalist, request.budget, request.configs, request.settings),
     )
-    _write(request.out / "results.json", result.to_json())
+    write(request.out / "results.json", result.to_json())
     write_page(request.out / "report.html", result, request.protocols, loaded)
     _write_tables(request, result)
     return result
@@ -117,20 +128,19 @@ def _steps(request: Request, learned: Sequence[Method]) -> int:
     """Decided once, so that a benchmark that is continued does not train its later methods longer or shorter."""
     if not learned:
         return 0
-    held = request.out / "budget.json"
-    asked = {"budget": request.budget}
-    if held.is_file():
-        content = json.loads(held.read_text("utf-8"))
-        if content["budget"] != request.budget:
+    kept = request.out / "budget.json"
+    if kept.is_file():
+        held = read(kept) or {}
+        if held.get("budget") != request.budget or not isinstance(held.get("steps"), int):
             raise ConfigRefusal(
-                f"--budget {request.budget} in {request.out}, which was begun with {content['budget']}",
+                f"--budget {request.budget} in {request.out}, which was begun with {held.get('budget', 'another')}",
                 allowed="one budget for all methods",
                 cure="give another --out",
             )
-        return int(content["steps"])
+        return int(held["steps"])
     settings = {**request.settings, "dataset_dir": str(request.datalist)}
     steps = steps_of(request.budget, _configs(request), settings)
-    _write(held, {**asked, "steps": steps})
+    write(kept, {"budget": request.budget, "steps": steps})
     return steps
 
 
@@ -144,19 +154,24 @@ def _train(request: Request, method: Method, seed: int, steps: int, tell: Tell) 
     configs = _configs(request, *method.configs)
     settings = {
         **schedule(steps, _warm_up(configs, request.settings)),
-        **method.settings,
         **request.settings,
-        "dataset_dir": str(request.datalist),
+        **method.settings,
+        "dataset_dir": str(request.datalist.resolve()),
         "seed": seed,
     }
     return trained(
-        method, folder, configs=configs, metadata=request.bundle / "configs" / "metadata.json", settings=settings
+        method,
+        folder,
+        configs=configs,
+        metadata=request.bundle / "configs" / "metadata.json",
+        settings=settings,
+        scans=Datalist.load(request.datalist).digest(),
     )
 
 
 def _warm_up(configs: Sequence[str], settings: Mapping[str, Any]) -> int:
     """What the last config that says so asks for."""
-    asked = [json.loads(Path(config).read_text("utf-8")).get("warm_up_steps") for config in configs]
+    asked = [(read(Path(config)) or {}).get("warm_up_steps") for config in configs]
     asked.append(settings.get("warm_up_steps"))
     return int([steps for steps in asked if steps is not None][-1])
 
@@ -180,31 +195,35 @@ def _row(
     weights = hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
     known = {"weights": weights, "parameters": denoiser.parameters}
 
-    def fidelity() -> dict[str, Any]:
-        _picture(denoiser, pairs, folder / "pictures.npz")
-        return score.to_json(score.scores(denoiser, pairs, request.protocols))
-
-    identities = [protocol.identity for protocol in request.protocols]
-    asked = {"pairs": [pair.digest() for pair in pairs], "protocols": identities}
-    measured = _once(folder / "scores.json", known | asked, fidelity)
-    physics = request.physics
-    told = _once(folder / "physics.json", known, lambda: dict(physics(denoiser))) if physics is not None else {}
-    cost = _once(folder / "cost.json", known, lambda: _plain(asdict(cost_of(method.name, bundle))))
+    scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
+    protocols = {"protocols": [protocol.identity for protocol in request.protocols]}
+    measured = once(
+        folder / "scores.json",
+        known | scans | protocols,
+        lambda: score.to_json(score.scores(denoiser, pairs, request.protocols)),
+    )
+    if not (folder / "pictures.npz").is_file():
+        (folder / "pictures.json").unlink(missing_ok=True)
+    once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
+    physics, told = request.physics, dict[str, Any]()
+    if physics is not None:
+        told = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
+    cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method.name, bundle)))
     return Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
         fidelity=score.from_json(measured, request.protocols),
-        physics={name: math.nan if value is None else value for name, value in told.items()},
-        cost=Cost(**{name: math.nan if value is None else value for name, value in cost.items()}),
-        training_cpu_seconds=training.cpu_seconds if training else math.nan,
+        physics=with_nan(told),
+        cost=Cost(**with_nan(cost)),
+        training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
         pictures=folder / "pictures.npz",
     )
 
 
-def _picture(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: Path) -> None:
-    """The middle slice of each patient's first scan, as whole HU."""
+def _pictured(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: Path) -> dict[str, Any]:
+    """The middle slice of each patient's first scan, as whole HU, and the digest of their file."""
     first = {pair.patient: pair for pair in reversed(pairs)}
     slices = {
         name: np.rint(denoise_volume(pair.noisy_hu[len(pair.noisy_hu) // 2][None], denoiser)[0]).astype(np.int16)
@@ -213,26 +232,4 @@ def _picture(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: P
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         np.savez_compressed(file, **slices)
-
-
-def _once(path: Path, identity: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Measured now, or found as it was measured before on the very same."""
-    identity = json.loads(json.dumps(dict(identity)))
-    if path.is_file():
-        held = json.loads(path.read_text("utf-8"))
-        if held["of"] == identity:
-            found: dict[str, Any] = held["measured"]
-            return found
-    measured = _plain(measure())
-    _write(path, {"of": identity, "measured": measured})
-    return measured
-
-
-def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows no NaN."""
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in content.items()}
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    with whole_file(path) as file:
-        file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.durable import whole_file
 from iscl_monai.errors import ConfigRefusal, Refusal
+from iscl_monai.evaluation.benchmark.kept import read, write
 from iscl_monai.evaluation.benchmark.methods import Method
 
 DONE = "trained.json"
@@ -48,7 +48,13 @@ class Training:
 
 
 def trained(
-    method: Method, folder: Path, *, configs: Sequence[str], metadata: Path, settings: Mapping[str, Any]
+    method: Method,
+    folder: Path,
+    *,
+    configs: Sequence[str],
+    metadata: Path,
+    settings: Mapping[str, Any],
+    scans: str,
 ) -> Training:
     """Train, continue or find done.
 
@@ -58,27 +64,29 @@ def trained(
         configs: all config files in order, those of the method last.
         metadata: the bundle's ``metadata.json``, whose version the weights get.
         settings: overrides of settings, dataset and seed among them.
+        scans: digest of the datalist.
 
     Raises:
         Refusal: what the training refused, or if the folder holds one with other settings.
         RuntimeError: if it broke; the log is named.
     """
-    asked = _identity(configs, settings)
+    asked = _identity(configs, settings) | {"scans": scans}
     record = folder / DONE
     folder.mkdir(parents=True, exist_ok=True)
     started = folder / "asked.json"
-    if started.is_file() and json.loads(started.read_text("utf-8")) != asked:
+    if started.is_file() and read(started) != asked:
         raise ConfigRefusal(
-            f"{folder} holds a training of {method.name} with other settings",
-            allowed="the settings it was begun with",
+            f"{folder} holds a training of {method.name} with other settings, configs or scans",
+            allowed="those it was begun with",
             cure="give another --out, or remove that folder",
         )
-    _write(started, asked)
-    if not record.is_file():
+    write(started, asked)
+    held = read(record)
+    if held is None:
         (folder / "configs").mkdir(exist_ok=True)
         shutil.copyfile(metadata, folder / "configs" / "metadata.json")
-        _write(record, _run(folder, configs, settings) | {"settings": dict(settings)})
-    held = json.loads(record.read_text("utf-8"))
+        held = _run(folder, configs, settings) | {"settings": dict(settings)}
+        write(record, held)
     return Training(
         bundle=folder,
         stopped=held["stopped"],
@@ -127,8 +135,3 @@ def _last_line(log: Path) -> str:
 def _children_cpu_seconds() -> float:
     times = os.times()
     return times.children_user + times.children_system
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    with whole_file(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
