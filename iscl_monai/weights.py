@@ -27,8 +27,11 @@ def load_tensors(path: Path, *, map_location: Any = "cpu") -> Any:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged file makes torch raise nearly anything: KeyError, UnicodeDecodeError ...
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        # torch advises to load what is not tensors all the same, which would run code from the file.
+        said = type(error).__name__ if "weights_only" in said else said
         raise CheckpointRefusal(
-            f"{path}: {(str(error) or type(error).__name__).splitlines()[0]}",
+            f"{path}: {said}",
             allowed="a whole file of tensors",
             cure="use another one",
         ) from None

@@ -103,6 +103,8 @@ class Denoiser(nn.Module):
                 statistics=STATISTICS[int(weights["sizes"][-1])],
             )
             network.load_state_dict(dict(weights))
+            if not 0.0 <= float(network.blend) <= 1.0:
+                raise ValueError(f"blend {float(network.blend)}")
             # A blend of one network alone needs no other; some baselines train no other.
             if mode == "ensemble" and float(network.blend) in (0.0, 1.0):
                 network.mode = "generator" if float(network.blend) == 1.0 else "extractor"

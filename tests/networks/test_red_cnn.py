@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from iscl_monai.errors import ConfigRefusal
+from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import Denoiser, NoiseExtractor, RedCNN
+from iscl_monai.weights import load_tensors
 
 
 def test_the_papers_size_has_the_parameters_that_are_published_for_it() -> None:
@@ -53,3 +56,19 @@ def test_it_comes_back_from_its_weights_in_place_of_the_generator() -> None:
 def test_no_width_is_refused() -> None:
     with pytest.raises(ConfigRefusal, match="RedCNN width=0"):
         RedCNN(width=0)
+
+
+@pytest.mark.parametrize("blend", [7.0, -0.1, float("nan")])
+def test_weights_with_an_impossible_blend_are_refused(blend: float) -> None:
+    parts = {"denoiser": RedCNN(width=2), "noise_extractor": NoiseExtractor(width=2, layers=3)}
+    weights = Denoiser(**parts, hu_window=HUWindow(-1000, 1000)).state_dict()
+    weights["blend"] = torch.tensor(blend)
+    with pytest.raises(CheckpointRefusal, match="blend"):
+        Denoiser.from_weights(weights)
+
+
+def test_nobody_is_advised_to_load_what_is_not_tensors(tmp_path: Path) -> None:
+    torch.save({"weights": HUWindow(-1, 1)}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointRefusal) as refused:
+        load_tensors(tmp_path / "model.pt")
+    assert "weights_only" not in str(refused.value)
