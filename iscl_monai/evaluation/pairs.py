@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iscl_monai.data import Datalist, ScanPair, pairs_of
+from iscl_monai.evaluation.plausible import check_same_image
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 
 DenoiseVolume = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -50,14 +51,16 @@ def read_pair(denoised: Path, reference: Path, noisy: Path | None = None) -> Pai
         noisy: what was denoised, likewise.
 
     Raises:
-        Refusal: whatever cannot be read, or lies elsewhere.
+        Refusal: whatever cannot be read, lies elsewhere, or is in another scale or another way round.
     """
     after, truth = read_scan(denoised), read_scan(reference)
     check_same_place(after, truth)
+    check_same_image(after.hu, truth.hu, names=(denoised, reference))
     before = None
     if noisy is not None:
         before = read_scan(noisy)
         check_same_place(before, truth)
+        check_same_image(before.hu, truth.hu, names=(noisy, reference))
     # The name of the folder that was given: the person who types it knows it, and nobody else is told more.
     return Pair(name=denoised.name, patient=denoised.name, denoised_hu=after.hu, reference=truth, noisy=before)
 
@@ -80,13 +83,14 @@ def denoised_pairs(pairs: Sequence[ScanPair], denoise: DenoiseVolume) -> Iterato
         denoise: the method.
 
     Raises:
-        Refusal: whatever cannot be read, or whose two scans lie elsewhere.
+        Refusal: whatever cannot be read, or whose two scans are not of one place, scale and orientation.
     """
     counts: dict[str, int] = {}
     for pair in pairs:
         noisy = read_scan(pair.noisy, series_uid=pair.noisy_series_uid, z_range_mm=pair.z_range_mm)
         truth = read_scan(pair.clean, series_uid=pair.clean_series_uid, z_range_mm=pair.z_range_mm)
         check_same_place(noisy, truth)
+        check_same_image(noisy.hu, truth.hu, names=(pair.noisy, pair.clean))
         counts[pair.patient] = counts.get(pair.patient, 0) + 1
         name = pair.patient if counts[pair.patient] == 1 else f"{pair.patient}, scan {counts[pair.patient]}"
         yield Pair(name=name, patient=pair.patient, denoised_hu=denoise(noisy.hu), reference=truth, noisy=noisy)

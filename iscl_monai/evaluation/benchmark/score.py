@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iscl_monai.data import ScanPair
+from iscl_monai.evaluation.plausible import check_same_image
 from iscl_monai.evaluation.scans import check_same_place, read_scan
 from iscl_monai.inference import SliceDenoiser, denoise_volume
 from iscl_monai.quality.cohort import patient_mean
@@ -46,12 +47,13 @@ def loaded(pairs: Sequence[ScanPair]) -> Iterator[LoadedPair]:
     """Read pairs one after the other.
 
     Raises:
-        Refusal: whatever cannot be read, or whose two scans lie elsewhere.
+        Refusal: whatever cannot be read, or whose two scans are not of one place, scale and orientation.
     """
     for pair in pairs:
         noisy = read_scan(pair.noisy, series_uid=pair.noisy_series_uid, z_range_mm=pair.z_range_mm)
         clean = read_scan(pair.clean, series_uid=pair.clean_series_uid, z_range_mm=pair.z_range_mm)
         check_same_place(noisy, clean)
+        check_same_image(noisy.hu, clean.hu, names=(pair.noisy, pair.clean))
         yield LoadedPair(patient=pair.patient, noisy_hu=noisy.hu, clean_hu=clean.hu)
 
 
