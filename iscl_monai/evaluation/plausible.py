@@ -109,7 +109,7 @@ def _thinned(volume: NDArray[Any]) -> Floats:
     rows, columns = (max(1, length // BLOCKS) for length in volume.shape[1:])
     picked = volume[slices, : volume.shape[1] // rows * rows, : volume.shape[2] // columns * columns]
     blocks = picked.reshape(len(slices), picked.shape[1] // rows, rows, picked.shape[2] // columns, columns)
-    return blocks.mean(axis=(2, 4), dtype=np.float64)
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64), np.float64)
 
 
 def _rmse_hu(one: Floats, other: Floats) -> float:
