@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iscl_monai.data import Datalist, ScanPair, pairs_of
+from iscl_monai.errors import DatalistRefusal
 from iscl_monai.evaluation.plausible import check_same_image
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 
@@ -70,9 +71,43 @@ def pairs_in(datalist: Datalist, section: str) -> Sequence[ScanPair]:
 
     Raises:
         ConfigRefusal: if there is no such section, or nothing in it.
+        DatalistRefusal: if a noisy scan is its own reference, stands there twice, or belongs to two patients.
     """
     pairs_of(datalist, section)
-    return datalist.test if section == "test" else datalist.validation
+    pairs = datalist.test if section == "test" else datalist.validation
+    for index, pair in enumerate(pairs):
+        if pair.clean.resolve() == pair.noisy.resolve() and _may_be_one(pair.noisy_series_uid, pair.clean_series_uid):
+            raise DatalistRefusal(
+                f"{section}[{index}]: {pair.noisy} is both noisy and clean",
+                allowed="two scans, or two series of one folder, each with its series UID",
+                cure="give the full-dose scan as clean",
+            )
+        for before, other in enumerate(pairs[:index]):
+            _check_two_scans(f"{section}[{before}] and {section}[{index}]", other, pair)
+    return pairs
+
+
+def _check_two_scans(places: str, one: ScanPair, other: ScanPair) -> None:
+    if one.noisy.resolve() != other.noisy.resolve() or not _may_be_one(one.noisy_series_uid, other.noisy_series_uid):
+        return
+    if one.patient != other.patient:
+        raise DatalistRefusal(
+            f"{places}: noisy scan {one.noisy} of patients {one.patient!r} and {other.patient!r}",
+            allowed="one patient for each scan",
+            cure="give both entries the name of the patient",
+        )
+    a, b = one.z_range_mm, other.z_range_mm
+    if a is None or b is None or max(a[0], b[0]) <= min(a[1], b[1]):
+        raise DatalistRefusal(
+            f"{places}: noisy scan {one.noisy} is listed twice",
+            allowed="each scan once, or with z-ranges that do not overlap",
+            cure="take one of the two out: it would count double",
+        )
+
+
+def _may_be_one(series_uid: str | None, other_uid: str | None) -> bool:
+    """Whether two entries of one path may mean one series: without a UID, it is whichever is there."""
+    return series_uid is None or other_uid is None or series_uid == other_uid
 
 
 def denoised_pairs(pairs: Sequence[ScanPair], denoise: DenoiseVolume) -> Iterator[Pair]:

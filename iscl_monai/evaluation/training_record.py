@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.data.splits import refuse_collisions
+from iscl_monai.data.splits import protocol_names, refuse_collisions
 from iscl_monai.errors import CheckpointRefusal, LeakRefusal
 
 FILE = "training.json"
@@ -26,14 +26,14 @@ def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = 
 
     Raises:
         LeakRefusal: naming the patients.
-        CheckpointRefusal: if the record cannot be read.
+        CheckpointRefusal: if the record cannot be read, or names a split that is not known.
     """
     record = _record(Path(bundle) / "models" / FILE)
     if record is None:
         return "the weights do not say which patients they have seen: nothing could be checked"
-    scored = set(patients)
-    trained = {str(name) for name in record.get("patients") or ()}
-    both = sorted(scored & trained)
+    scored = {_same(name): name for name in patients}
+    trained = {_same(str(name)) for name in record.get("patients") or ()} - {""}
+    both = sorted(scored[name] for name in scored.keys() & trained)
     if both:
         raise LeakRefusal(
             f"weights of {bundle} have seen {', '.join(both)}, in training or where they were chosen",
@@ -42,9 +42,20 @@ def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = 
         )
     named = str(record.get("split_protocol") or "")
     if named and split_protocol:
-        refuse_collisions(named, scored)
-    checked = f"no patient among the {len(trained)} that the weights have seen"
-    return f"{checked}; split {named}" if named else checked
+        refuse_collisions(named, [name.strip().upper() for name in scored.values()])
+    if trained:
+        checked = f"no patient among the {len(trained)} that the weights have seen"
+        return f"{checked}; split {named}" if named else checked
+    if named and split_protocol:
+        return (
+            f"the weights name no patients, only split {named}: none of its training or validation patients is scored"
+        )
+    return "the weights name no patients that they have seen: nothing could be checked"
+
+
+def _same(name: str) -> str:
+    """One patient, however the name was typed."""
+    return name.strip().casefold()
 
 
 def _record(path: Path) -> dict[str, Any] | None:
@@ -54,6 +65,9 @@ def _record(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or not isinstance(content.get("patients", []), list):
             raise ValueError("no object with a list of patients")
+        named = content.get("split_protocol") or ""
+        if named and named not in protocol_names():
+            raise ValueError(f"split_protocol {named!r} is none of {', '.join(protocol_names())}")
     except (OSError, ValueError) as error:
         raise CheckpointRefusal(
             f"{path}: {error}",
