@@ -50,17 +50,23 @@ def evaluate(
         Path | None, typer.Option(metavar="NOISY", help="What was denoised, to be measured beside DENOISED.")
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="hu-body, hu-frame, ldct-bench-chest, ldct-bench-abdomen, ldct-bench-neuro, iscl-8bit.")
-    ] = "hu-body",
+        str | None,
+        typer.Option(
+            show_default="hu-body",
+            help="hu-body, hu-frame, ldct-bench-chest, ldct-bench-abdomen, ldct-bench-neuro, iscl-8bit.",
+        ),
+    ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option(help=f"Trained bundle.  [env: {BUNDLE}; default: bundles/iscl]", show_default=False),
     ] = None,
-    section: Annotated[str, typer.Option(help="Of the datalist: test or validation.")] = "test",
+    section: Annotated[
+        str | None, typer.Option(show_default="test", help="Of the datalist: test or validation.")
+    ] = None,
     no_reference: Annotated[
         bool, typer.Option("--no-reference", help="A real low-dose scan, of which there is no truth.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str | None, typer.Option(show_default="auto", help="auto, cpu or cuda.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to make, with metrics.json and report.html.")
     ] = None,
@@ -82,17 +88,10 @@ def evaluate(
 
         iscl-monai evaluate --no-reference low_dose/ denoised/ --out panel/
     """
-    request = _Request(
-        first=first,
-        second=second,
-        noisy=noisy,
-        protocol=protocol,
-        bundle=bundle,
-        section=section,
-        device=device,
-        out=out,
-    )
+    chosen = {"protocol": protocol or "hu-body", "section": section or "test", "device": device or "auto"}
+    request = _Request(first=first, second=second, noisy=noisy, bundle=bundle, out=out, **chosen)
     with exit_codes():
+        _check_used(protocol, section, device, pair=second is not None, no_reference=no_reference)
         _check_out(request)
         if no_reference:
             _without_reference(request)
@@ -100,6 +99,18 @@ def evaluate(
             _datalist(request)
         else:
             _pair(request)
+
+
+def _check_used(
+    protocol: str | None, section: str | None, device: str | None, *, pair: bool, no_reference: bool
+) -> None:
+    """An option that would change nothing was meant to."""
+    if protocol is not None and no_reference:
+        _refuse("--protocol with --no-reference", "--protocol where there is a reference", "leave it out")
+    if section is not None and (pair or no_reference):
+        _refuse("--section without a datalist", "--section with a datalist", "leave it out")
+    if device is not None and pair:
+        _refuse("--device with two scans", "--device where a bundle denoises", "leave it out")
 
 
 def _check_out(request: _Request) -> None:
@@ -140,7 +151,8 @@ def _datalist(request: _Request) -> None:
     scores = Scores(named_protocol(request.protocol))
     if request.noisy is not None:
         _refuse("--noisy with a datalist", "--noisy with DENOISED and REFERENCE", "leave it out: the datalist has it")
-    if request.first.is_dir() and not (request.first / "datalist.json").is_file():
+    alone = request.first.is_file() and request.first.suffix.lower() != ".json"
+    if alone or (request.first.is_dir() and not (request.first / "datalist.json").is_file()):
         _refuse(f"{request.first} alone, without a datalist.json", "DENOISED REFERENCE, or a datalist", "give both")
     datalist = Datalist.load(request.first)
     pairs = pairs_in(datalist, request.section)

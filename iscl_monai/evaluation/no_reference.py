@@ -6,12 +6,14 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
+from iscl_monai.errors import ImageRefusal
 from iscl_monai.evaluation.curves import Axis, Curve, plot_svg
 from iscl_monai.evaluation.report_case import NO_REFERENCE, MetricRow, ReportCase
 from iscl_monai.evaluation.scans import Scan
 from iscl_monai.evaluation.scores import finite
 from iscl_monai.evaluation.series_report import SeriesReport, region_rows
 from iscl_monai.quality.before_after import BeforeAfter, Texture, before_after
+from iscl_monai.quality.fidelity import body_mask
 from iscl_monai.quality.regions import RegionResult
 from iscl_monai.quality.spectrum import RadialSpectrum
 
@@ -25,8 +27,14 @@ def measured(noisy: Scan, denoised: Scan) -> BeforeAfter:
     """The panel of a scan.
 
     Raises:
-        ImageRefusal: see :func:`iscl_monai.quality.before_after.before_after`.
+        ImageRefusal: if the noisy scan is all air; or see :func:`iscl_monai.quality.before_after.before_after`.
     """
+    if not body_mask(noisy.hu).any():
+        raise ImageRefusal(
+            f"{noisy.source} shows no body (largest value {noisy.hu.max():g} HU)",
+            allowed="a scan with tissue in at least one slice, in Hounsfield units",
+            cure="give a scan of a patient; one of air or of a phantom too small to be seen cannot be measured so",
+        )
     return before_after(noisy.hu, denoised.hu, pixel_spacing_mm=noisy.pixel_spacing_mm, padded=noisy.padded)
 
 

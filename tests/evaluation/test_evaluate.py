@@ -205,6 +205,18 @@ def test_wrong_words_are_refused_in_one_line(scans: dict[str, Path], tmp_path: P
     refused(run("--no-reference", scans["low"], "--bundle", tmp_path), "model.pt does not exist")
 
 
+def test_options_that_would_do_nothing_are_refused(scans: dict[str, Path], tmp_path: Path) -> None:
+    pair = (scans["denoised"], scans["full"])
+    refused(run("--no-reference", *pair, "--protocol", "hu-body"), "--protocol with --no-reference")
+    refused(run("--no-reference", *pair, "--section", "test"), "--section without a datalist")
+    refused(run(*pair, "--section", "test"), "--section without a datalist")
+    refused(run(*pair, "--device", "cpu"), "--device with two scans")
+    (tmp_path / "d.nii.gz").write_bytes(b"\x1f\x8b\x80")
+    refused(run(tmp_path / "d.nii.gz"), "d.nii.gz alone", "give both")
+    air = dicom(tmp_path / "air", np.full((2, SIDE, SIDE), -1000, np.float32))
+    refused(run("--no-reference", air, air), "shows no body", "give a scan of a patient")
+
+
 # --- datalists --------------------------------------------------------------------------------------
 
 
