@@ -177,6 +177,23 @@ class InventionFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TissueFigures:
+    """One tissue in anatomy.
+
+    Args:
+        module: where.
+        tissue: lung or soft tissue.
+        pixels: that were looked at.
+        shift_hu: what the denoiser did to the mean, less what chance does; NaN: too few pixels to tell.
+    """
+
+    module: str
+    tissue: str
+    pixels: int
+    shift_hu: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RobustnessFigures:
     """What has nothing to do with dose.
 

@@ -18,6 +18,7 @@ else:
     import tomli as tomllib
 
 FILE = "limits.toml"
+LOWEST = "lowest_dose"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,11 @@ class Limits:
         noise_reduction_percent_min: of the noise's standard deviation, below full dose.
         noise_frequency_shift_percent_max: of the noise power spectrum's mean frequency, either way.
         f50_ratio_min: of the task transfer function, over that of the scan without noise.
+        f50_ratio_max: the same, upwards, median of the contrasts.
+        position_mm_max: by which rods and anatomy are moved.
         bias_soft_hu_max: of inserts within 200 HU of water.
         bias_other_hu_max: of the others.
+        bias_anatomy_hu_max: of lung and of soft tissue in anatomy.
         slope_error_max: of out against in, difference from 1.
         uniformity_hu_max: border against middle of the water disc.
         d_prime_ratio_min: of the channelised Hotelling observer, after over before.
@@ -51,8 +55,11 @@ class Limits:
     noise_reduction_percent_min: float | None = None
     noise_frequency_shift_percent_max: float | None = None
     f50_ratio_min: float | None = None
+    f50_ratio_max: float | None = None
+    position_mm_max: float | None = None
     bias_soft_hu_max: float | None = None
     bias_other_hu_max: float | None = None
+    bias_anatomy_hu_max: float | None = None
     slope_error_max: float | None = None
     uniformity_hu_max: float | None = None
     d_prime_ratio_min: float | None = None
@@ -92,10 +99,10 @@ class Limits:
         """Those of an edited file.
 
         Raises:
-            ConfigRefusal: a file that cannot be read, is no TOML, or holds a name or value that makes no sense.
+            ConfigRefusal: a file that cannot be read, is no TOML, holds what makes no sense, or no limit.
         """
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigRefusal(
                 f"{file}: {error}", allowed="a limits file", cure="write one with `iscl-monai qa --write-limits FILE`"
@@ -136,4 +143,11 @@ def _parsed(text: str, name: str) -> Limits:
                 allowed="the names in the file that --write-limits writes",
                 cure=f"did you mean {near[0]}?" if near else "take the line out",
             )
-    return Limits(**found)
+    limits = Limits(**found)
+    if not set(found) - {LOWEST}:  # nothing would be judged, and so nothing fail
+        raise ConfigRefusal(
+            f"{name}: no limit",
+            allowed="one limit or more",
+            cure="write all of them with `iscl-monai qa --write-limits FILE`, and take out what is not to be judged",
+        )
+    return limits

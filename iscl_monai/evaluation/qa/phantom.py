@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from iscl_monai.dicom.nifti import NiftiVolume
 from iscl_monai.dicom.series import read_series
-from iscl_monai.errors import ConfigRefusal
+from iscl_monai.errors import ConfigRefusal, Refusal
 from iscl_monai.quality.hallucination import FEWEST_REALISATIONS
 
 OVERVIEW = "physics.json"
@@ -69,8 +69,19 @@ class Module:
     series: Mapping[float, Path]
 
     def scans_hu(self, dose: float) -> Volume:
-        """Realisations of the noise, HU (realisation, row, column)."""
-        return read_series(self.series[dose]).hu
+        """Realisations of the noise, HU (realisation, row, column).
+
+        Raises:
+            ConfigRefusal: a slice is damaged or missing.
+        """
+        folder = self.series[dose]
+        try:
+            scans_hu = read_series(folder).hu
+        except Refusal as error:
+            raise _damaged(folder.parents[1], error.came) from error
+        if len(scans_hu) != int(self.facts["realisations"]):
+            raise _damaged(folder.parents[1], f"{folder} holds {len(scans_hu)} of {self.facts['realisations']} slices")
+        return scans_hu
 
     @property
     def signal_hu(self) -> Slice:
@@ -116,13 +127,17 @@ def read_phantom(folder: Path, doses: Sequence[float] | None = None) -> Phantom:
         doses: which; None: all. Full dose always comes with them.
 
     Raises:
-        ConfigRefusal: no such phantom there, an older one, too few realisations, or no such dose.
+        ConfigRefusal: no such phantom there, an older or damaged one, too few realisations, or no such dose.
     """
     try:
         modules = json.loads((folder / OVERVIEW).read_text(encoding="utf-8"))["modules"]
         there = {float(entry["dose"]) for entry in modules[WATER]["series"]}
         objects = {name: _module(folder, name, modules[name]) for name in MODULES}
+    except Refusal as error:
+        raise _damaged(folder, error.came) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if (folder / OVERVIEW).exists() and isinstance(error, (OSError, json.JSONDecodeError)):
+            raise _damaged(folder, f"{type(error).__name__} {error}") from error
         raise ConfigRefusal(
             f"{folder}: {type(error).__name__} {error}",
             allowed=f"test objects {', '.join(MODULES)}",
@@ -169,9 +184,12 @@ def make_phantom(folder: Path, size: Size) -> Path:
 
 def cache_folder(size: Size) -> Path:
     """Where a phantom of this size is kept for the next time: below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     doses = "-".join(f"{dose:g}" for dose in size.doses)
-    return root / "iscl-monai" / f"physics-{size.pixels}-{size.realisations}-{doses}"
+    return _cache() / f"physics-{size.pixels}-{size.realisations}-{doses}"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iscl-monai"
 
 
 def _module(folder: Path, name: str, entry: Mapping[str, Any]) -> Module:
@@ -194,6 +212,18 @@ def _without_discs(low_contrast: Module, water: Module) -> Module:
         plain_hu=water.truth_hu,
         facts=low_contrast.facts,
         series=low_contrast.series,
+    )
+
+
+def _damaged(folder: Path, came: str) -> ConfigRefusal:
+    """What to do depends on whose folder it is: ours is made again once it is gone."""
+    ours = folder.resolve().is_relative_to(_cache().resolve())
+    return ConfigRefusal(
+        f"test objects in {folder} are damaged: {came}",
+        allowed="the slices as they were made",
+        cure=f"delete {folder}, and run again: it is made anew"
+        if ours
+        else f"make them anew, or leave --dataset out: python -m data_prep phantom {folder} --kind physics",
     )
 
 

@@ -18,6 +18,7 @@ from iscl_monai.evaluation.qa.figures import (
     RobustnessFigures,
     TaskFigures,
     Texture,
+    TissueFigures,
 )
 from iscl_monai.quality.lesions import Share
 from iscl_monai.quality.linearity import SliceBehaviour
@@ -41,6 +42,8 @@ class DoseResult:
         lesions: in anatomy.
         removed: how many of the lesions of 20 HU and more keep less than half.
         invention: by module.
+        tissues: change of their mean, in anatomy.
+        moved_mm: by module, how far a quarter of it was moved at most.
         across: behaviour from slice to slice, by module.
         residual_edges: by module, correlation of what was removed with the anatomy's edges.
     """
@@ -55,6 +58,8 @@ class DoseResult:
     lesions: tuple[LesionFigures, ...]
     removed: Share
     invention: tuple[InventionFigures, ...]
+    tissues: tuple[TissueFigures, ...]
+    moved_mm: Mapping[str, float]
     across: Mapping[str, SliceBehaviour]
     residual_edges: Mapping[str, float]
 
@@ -125,8 +130,13 @@ class QaResult:
 
     @property
     def failed(self) -> tuple[Verdict, ...]:
-        """Verdicts that did not pass."""
+        """Limits that were measured and not kept."""
         return tuple(verdict for verdict in self.verdicts if verdict.status == "fail")
+
+    @property
+    def unmeasured(self) -> tuple[Verdict, ...]:
+        """Verdicts that could not be given: neither passed nor failed."""
+        return tuple(verdict for verdict in self.verdicts if verdict.status == "not measurable")
 
     def at(self, dose: float) -> DoseResult:
         """The result at a dose.

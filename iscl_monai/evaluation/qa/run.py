@@ -26,6 +26,7 @@ from iscl_monai.evaluation.qa.phantom import (
 from iscl_monai.evaluation.qa.result import DoseResult, Picture, QaResult
 from iscl_monai.evaluation.qa.robustness import robustness
 from iscl_monai.evaluation.qa.tasks import Seen, detectability, lesion_figures, removed_share
+from iscl_monai.evaluation.qa.tissue import displacement_mm, tissue_figures
 from iscl_monai.evaluation.qa.verdicts import verdicts
 from iscl_monai.inference.denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.linearity import slice_behaviour
@@ -171,6 +172,8 @@ def _measured(phantom: Phantom, dose: float, scans: _Scans) -> DoseResult:
         lesions=lesions,
         removed=removed_share(lesions),
         invention=tuple(invention(phantom, name, *scans.pair(name)) for name in looked_at),
+        tissues=tuple(one for name in ANATOMY for one in tissue_figures(phantom, name, *scans.pair(name))),
+        moved_mm={name: displacement_mm(phantom, name, scans.after[name]) for name in (INSERTS, *ANATOMY)},
         across={name: slice_behaviour(scans.after[name], scans.before[name], mask=inside[name]) for name in looked_at},
         residual_edges={name: _edges(*scans.pair(name), inside[name]) for name in ANATOMY},
     )

@@ -15,6 +15,9 @@ MIDDLE = (128, 128)
 NOISE_LEFT = 0.8
 """Of the full-dose scan's: an honest denoiser leaves some noise, and a full-dose scan nearly as it is."""
 
+NOISY = 1.3
+"""Times the full-dose scan's."""
+
 
 class Made:
     """A denoiser made of a function from slice to slice, HU."""
@@ -48,6 +51,12 @@ class Oracle:
     def truth_of(self, slice_hu: Slice) -> Slice:
         """The truth that is nearest to a slice, itself."""
         return min(self.truths, key=lambda truth: float(np.abs(fitted(truth, slice_hu.shape) - slice_hu).mean()))
+
+    def is_noisy(self, slice_hu: Slice) -> bool:
+        """Whether a slice was taken at less than full dose."""
+        truth = self.truth_of(slice_hu)
+        noise = fitted(slice_hu - fitted(truth, slice_hu.shape), MIDDLE)
+        return float(noise.std()) > NOISY * self.full_hu[id(truth)]
 
     def __call__(self, slice_hu: Slice) -> Slice:
         truth = self.truth_of(slice_hu)

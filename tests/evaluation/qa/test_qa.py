@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -14,11 +15,11 @@ from evaluation.qa.denoisers import Made, Oracle
 from scipy import ndimage
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.evaluation.qa import Limits, QaResult, headline, run_qa, slices_to_do
+from iscl_monai.evaluation.qa import QUICK, Limits, QaResult, cache_folder, headline, run_qa, slices_to_do
 from iscl_monai.evaluation.qa.by_dose import percent
 from iscl_monai.evaluation.qa.noise import noise_figures, texture
 from iscl_monai.evaluation.qa.page import write_page
-from iscl_monai.evaluation.qa.phantom import MODULES, read_phantom
+from iscl_monai.evaluation.qa.phantom import MODULES, WATER, read_phantom
 from iscl_monai.evaluation.qa.robustness import robustness
 
 DOSES = [1.0, 0.25]
@@ -118,6 +119,26 @@ def test_a_phantom_that_is_not_there_is_refused(dataset: Path, tmp_path: Path) -
     (older / "physics.json").write_text(json.dumps(overview))
     with pytest.raises(ConfigRefusal, match="anatomy_chest"):
         read_phantom(older)
+
+
+@pytest.mark.parametrize("spoilt", ["truncated slice", "missing slice", "truncated truth", "truncated overview"])
+def test_a_damaged_phantom_is_refused_with_the_folder_to_delete(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = cache_folder(QUICK)
+    shutil.copytree(dataset, kept)
+    scan = min((kept / "water" / "dose_0.25").iterdir())
+    if spoilt == "missing slice":
+        scan.unlink()
+    else:
+        (truth,) = (kept / "water").rglob("truth.json")
+        os.truncate({"slice": scan, "truth": truth, "overview": kept / "physics.json"}[spoilt.split()[1]], 500)
+    with pytest.raises(ConfigRefusal, match=f"damaged.*delete {re.escape(str(kept))}, and run again"):
+        read_phantom(kept).modules[WATER].scans_hu(0.25)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    with pytest.raises(ConfigRefusal, match=f"data_prep phantom {re.escape(str(kept))}"):
+        read_phantom(kept).modules[WATER].scans_hu(0.25)
 
 
 def test_doses_are_written_as_percent() -> None:

@@ -39,6 +39,8 @@ def test_what_is_written_is_read_again_and_may_be_edited(tmp_path: Path) -> None
         ("f50_ratio_min = nan", "0 or more"),
         ('f50_ratio_min = "0.9"', "0 or more"),
         ("f50_ratio_min 0.9", "mend that line"),
+        ("", "one limit or more"),
+        ("lowest_dose = 0.1", "one limit or more"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, told: str) -> None:
@@ -46,6 +48,12 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, told: str) ->
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigRefusal, match=told):
         Limits.read(file)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_bytes(b"\xef\xbb\xbff50_ratio_min = 0.8\n")
+    assert Limits.read(file) == Limits(f50_ratio_min=0.8)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
