@@ -46,13 +46,13 @@ def qa(
         str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
     ] = "ensemble",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a limit is failed.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every limit is passed.")] = False,
 ) -> None:
     """Measure a trained bundle on simulated test objects, and hold it against limits that you can edit.
 
     Noise and its texture, sharpness, Hounsfield units, detectability, small lesions, inventions, full-dose input and
     robustness, at 100, 50, 25, 10 and 5 % of the dose. Writes qa.json and qa.html. A failed limit is a finding, not a
-    fault: the exit code stays 0, unless --strict is given.
+    fault: the exit code stays 0, unless --strict is given; then what could not be measured is no pass, either.
 
     Examples:
         iscl-monai qa bundles/iscl --out runs/a/qa
@@ -82,7 +82,7 @@ def _checked(
     *,
     quick: bool,
 ) -> bool:
-    """Refuse what can be refused before the work; then measure, write and tell. Whether a limit failed."""
+    """Refuse what can be refused before the work; then measure, write and tell. Whether a limit did not pass."""
     from iscl_monai.durable import check_free
     from iscl_monai.evaluation.qa import Limits
     from iscl_monai.inference import Denoiser
@@ -93,7 +93,7 @@ def _checked(
     result = _run(denoiser, dataset, doses, held_against, quick=quick)
     _write(out, result)
     _tell(out, result)
-    return bool(result.failed)
+    return bool(result.failed or result.unmeasured)
 
 
 def _shares(doses: str | None) -> tuple[float, ...] | None:
@@ -182,5 +182,6 @@ def _tell(out: Path, result: QaResult) -> None:
             say(f"{verdict.status}: {verdict.quantity}{dose}:{value or ' -'} ({verdict.limit})")
     judged = [verdict for verdict in result.verdicts if verdict.status != "not judged"]
     passed = sum(verdict.status == "pass" for verdict in judged)
-    say(f"{passed} of {len(judged)} limits passed, {len(result.failed)} failed")
+    unknown = len(result.unmeasured)
+    say(f"{passed} of {len(judged)} limits passed, {len(result.failed)} failed, {unknown} not measurable")
     say(f"written: {out / 'qa.json'}, {out / 'qa.html'}")

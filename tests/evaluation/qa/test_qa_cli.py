@@ -12,7 +12,7 @@ from inference.tiny import make_bundle
 from typer.testing import CliRunner, Result
 
 from iscl_monai.cli import app
-from iscl_monai.evaluation.qa import QUICK, Limits, cache_folder
+from iscl_monai.evaluation.qa import QUICK, Limits, cache_folder, tissue
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +80,15 @@ def test_what_makes_no_sense_is_refused(
 def test_test_objects_are_kept_for_the_next_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder(QUICK) == tmp_path / "iscl-monai" / "physics-256-6-1-0.25"
+
+
+@pytest.mark.parametrize(("strict", "code"), [([], 0), (["--strict"], 1)])
+def test_what_cannot_be_measured_is_no_pass(
+    bundle: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict: list[str], code: int
+) -> None:
+    monkeypatch.setattr(tissue, "FEWEST_PIXELS", 10**9)
+    limits = tmp_path / "limits.toml"
+    limits.write_text("bias_anatomy_hu_max = 4.0\n")
+    done = run(bundle, "--dataset", dataset, "--out", tmp_path / "out", "--doses", "1", "--limits", limits, *strict)
+    assert done.exit_code == code, done.output
+    assert "0 of 3 limits passed, 0 failed, 3 not measurable" in done.output
