@@ -29,7 +29,7 @@ class ClassicalFilter(ABC):
     It wears the face of :class:`iscl_monai.inference.Denoiser`, so that whatever denoises, evaluates or reports takes
     it too. Each slice is worked on by itself: neighbours cannot change a result.
 
-    The tuned strengths are those of the highest PSNR (protocol HU_BODY, mean of slices) on 32 slices of training
+    The tuned strengths are those of the highest PSNR (protocol hu-body, mean of slices) on 32 slices of training
     patients, at 30 and 70 % of the height of 16 series (14 of GE labelled EXTREMITY, a Philips chest, an
     ADAC lung; slices of 3 mm, pixels of 0.8 to 1 mm), whose quarter dose was simulated with
     ``python -m data_prep dose``. One strength for all of them.

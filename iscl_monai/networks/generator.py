@@ -16,8 +16,8 @@ class Generator(nn.Module):
     """Encoder, residual blocks, decoder, tanh (Lee & Jeong 2021; 1.15 M parameters at the authors' sizes).
 
     A 7x7 convolution; ``downsamplings`` 4x4 stride-2 convolutions, each doubling the channels; residual blocks at the
-    narrowest place; as many 3x3 stride-2 transposed convolutions; a 7x7 convolution. There is no skip around the
-    bottleneck: what cannot pass it (noise) is what teaches the extractor.
+    narrowest place; as many 3x3 stride-2 transposed convolutions; a 7x7 convolution. In the paper there is no
+    skip around the bottleneck: what cannot pass it (noise) is what teaches the extractor.
 
     Args:
         width: channels of the first convolution.
