@@ -11,7 +11,9 @@
     │   ├── ConfigRefusal       a misspelt, missing or ill-typed configuration value
     │   ├── MemoryRefusal       more memory asked for than this machine can give
     │   ├── OutputRefusal       a place for results that is taken or cannot be written
-    │   └── CheckpointRefusal   a checkpoint or weights file that does not fit
+    │   ├── CheckpointRefusal   a checkpoint or weights file that does not fit
+    │   ├── NotAllowedNow       a series, job or delivery of the node is in no state for what is asked
+    │   └── StoreUnavailable    the database of the node is locked, full, damaged or of another version
     └── TrainingStopped         training went wrong and was stopped; the last good weights are kept
         ├── NonFiniteLoss       a loss became NaN or infinite
         ├── DiscriminatorStuck  a discriminator no longer tells anything (or everything) apart
@@ -104,6 +106,14 @@ class OutputRefusal(Refusal):
 
 class CheckpointRefusal(Refusal):
     """A checkpoint or weights file that does not fit the networks or the run."""
+
+
+class NotAllowedNow(Refusal):
+    """A series, job or delivery of the node is in no state for what is asked."""
+
+
+class StoreUnavailable(Refusal):
+    """The database of the node is locked, full, damaged or of another version."""
 
 
 class TrainingStopped(IsclError):  # noqa: N818 - names what happened
