@@ -1,4 +1,4 @@
-"""A real PACS for tests: an Orthanc of our own on a free port, spoken to by REST and DICOMweb."""
+"""A real PACS for tests: an Orthanc of our own on free ports, spoken to by REST, DICOMweb and, if asked, DIMSE."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email import message_from_bytes
 from io import BytesIO
 from pathlib import Path
@@ -23,15 +23,59 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 STARTS_WITHIN_S = 30
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dicom:
+    """What the server does on its DICOM port.
+
+    Args:
+        ae_title: of the server.
+        port: for DICOM; 0 for a free one. Give one to start a server again where it was.
+        modalities: whom it knows, from AE title to port on this machine; others can be introduced later.
+        tls: PEM files of certificate, key and authority; a client certificate is then asked for.
+        lua: a script it runs.
+        more: other lines of its configuration.
+    """
+
+    ae_title: str = "ORTHANC"
+    port: int = 0
+    modalities: Mapping[str, int] = field(default_factory=dict)
+    tls: tuple[Path, Path, Path] | None = None
+    lua: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Orthanc:
     """A running server.
 
     Args:
         root: its address.
+        dicom_port: 0 when it is closed.
+        process: for tests that kill or halt it.
     """
 
     root: str
+    dicom_port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def introduce(self, ae_title: str, port: int, **more: Any) -> None:
+        """Make an application entity on this machine known to the server, under its AE title."""
+        told = {"AET": ae_title, "Host": "127.0.0.1", "Port": port, "AllowStorageCommitment": True, **more}
+        request = urllib.request.Request(
+            f"{self.root}/modalities/{ae_title}", data=json.dumps(told).encode(), method="PUT"
+        )
+        urllib.request.urlopen(request, timeout=60).close()
+
+    def sop_instance_uids(self) -> list[str]:
+        """Of everything it has, sorted."""
+        listed = self.told("/instances?expand")
+        return sorted(one["MainDicomTags"]["SOPInstanceUID"] for one in listed)
+
+    def forget(self) -> None:
+        """Delete everything it has."""
+        everything = self.told("/patients")
+        if everything:
+            self.ask("/tools/bulk-delete", json.dumps({"Resources": everything}).encode())
 
     def ask(self, path: str, body: bytes | None = None, accept: str = "application/json") -> tuple[bytes, str]:
         """The answer to GET, or to POST when there is a body, and its content type."""
@@ -62,8 +106,13 @@ class Orthanc:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Orthanc]:
-    """Start a server that keeps what it has in a folder; no DICOM port is opened.
+def running(folder: Path, dicom: Dicom | None = None, http_port: int = 0) -> Iterator[Orthanc]:
+    """Start a server that keeps what it has in a folder, where a later one finds it again.
+
+    Args:
+        folder: exists.
+        dicom: opens the DICOM port; closed without it.
+        http_port: 0 for a free one.
 
     Raises:
         pytest.skip.Exception: when Orthanc or its DICOMweb plugin is absent; a failure instead when ``CI=true``.
@@ -71,13 +120,15 @@ def running(folder: Path) -> Iterator[Orthanc]:
     program = tool("Orthanc")
     if not PLUGIN.exists():
         absent(f"{PLUGIN} does not exist; make tools installs orthanc-dicomweb on Debian")
-    port = _free_port()
-    (folder / "db").mkdir()
-    (folder / "orthanc.json").write_text(json.dumps(_configuration(folder, port)), encoding="utf-8")
+    port = http_port or free_port()
+    dicom_port = (dicom.port or free_port()) if dicom else 0
+    (folder / "db").mkdir(exist_ok=True)
+    told = _configuration(folder, port) | (_dicom(folder, dicom, dicom_port) if dicom else {})
+    (folder / "orthanc.json").write_text(json.dumps(told), encoding="utf-8")
     with (folder / "out.txt").open("wb") as out:
         process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=out, stderr=out)
     try:
-        server = Orthanc(f"http://127.0.0.1:{port}")
+        server = Orthanc(f"http://127.0.0.1:{port}", dicom_port, process)
         _wait(server, process, folder / "out.txt")
         yield server
     finally:
@@ -106,7 +157,42 @@ def _configuration(folder: Path, port: int) -> dict[str, Any]:
     }
 
 
-def _free_port() -> int:
+def _dicom(folder: Path, dicom: Dicom, port: int) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "DicomServerEnabled": True,
+        "DicomAet": dicom.ae_title,
+        "DicomPort": port,
+        **{f"DicomAlwaysAllow{what}": True for what in ("Echo", "Store", "Find", "Get", "Move")},
+        "DicomModalities": {
+            title: {
+                "AET": title,
+                "Host": "127.0.0.1",
+                "Port": where,
+                "AllowStorageCommitment": True,
+                "UseDicomTls": dicom.tls is not None,
+            }
+            for title, where in dicom.modalities.items()
+        },
+        "StableAge": 1,
+    }
+    if dicom.tls is not None:
+        certificate, key, authority = map(str, dicom.tls)
+        told |= {
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": certificate,
+            "DicomTlsPrivateKey": key,
+            "DicomTlsTrustedCertificates": authority,
+            "DicomTlsRemoteCertificateRequired": True,
+        }
+    if dicom.lua:
+        script = folder / "script.lua"
+        script.write_text(dicom.lua, encoding="utf-8")
+        told["LuaScripts"] = [str(script)]
+    return told | dict(dicom.more)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
