@@ -49,12 +49,14 @@ class Verdict:
         reason: why not, in words without patient data.
         sop_class_uid: its SOP Class UID, "" if unknown.
         sop_instance_uid: its SOP Instance UID, "" if unknown.
+        mismatch: it is not the object that the request named.
     """
 
     kind: Literal["stored", "duplicate", "unsuitable", "busy"]
     reason: str = ""
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    mismatch: bool = False
 
     @property
     def taken(self) -> bool:
@@ -64,6 +66,14 @@ class Verdict:
 
 class UnsuitableError(Exception):
     """Carries the reason out of a check of this module."""
+
+    mismatch = False
+
+
+class MismatchError(UnsuitableError):
+    """The object is not the one that the request named."""
+
+    mismatch = True
 
 
 class Intake:
@@ -134,7 +144,7 @@ class Intake:
             tags, syntax = _examined(part, announced, self.largest_bytes)
         except UnsuitableError as reason:
             named = announced or ("", "")
-            return Verdict("unsuitable", str(reason), *named)
+            return Verdict("unsuitable", str(reason), *named, mismatch=reason.mismatch)
         tags["sender"] = sender
         digest = _flushed_digest(part, syntax)
         place = self._place(tags)
@@ -245,10 +255,10 @@ def _examined(part: Path, announced: tuple[str, str] | None, largest_bytes: int)
     for keyword in UIDS:
         if not is_uid(tags[keyword]):
             raise UnsuitableError(f"{keyword} is {tags[keyword][:70]!r}, which is no UID (PS3.5 9.1)")
+    if announced is not None and announced != (tags["SOPClassUID"], tags["SOPInstanceUID"]):
+        raise MismatchError("the object is not the one that the request named")
     if tags["SOPClassUID"] not in SOP_CLASSES:
         raise UnsuitableError(f"SOP Class {pydicom.uid.UID(tags['SOPClassUID']).name} is no CT image")
-    if announced is not None and announced != (tags["SOPClassUID"], tags["SOPInstanceUID"]):
-        raise UnsuitableError("the object is not the one that the request named")
     if (str(meta.get("MediaStorageSOPInstanceUID", "")) or tags["SOPInstanceUID"]) != tags["SOPInstanceUID"]:
         raise UnsuitableError("file meta information and data set name different SOP Instance UIDs")
     if not tags["Rows"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,7 +101,7 @@ class Peer(_Strict):
         port: it listens on; without it nothing can be sent there.
         tls: connect by TLS, with the node's certificate.
         may_send: its associations are accepted.
-        from_hosts: addresses it may call from; default: those that ``host`` resolves to.
+        from_hosts: addresses, networks (``10.1.0.0/16``) or names it may call from; default: what ``host`` resolves to.
         url: root of a DICOMweb server, e.g. ``https://pacs/dicom-web``.
         token_file: file with a bearer token for it.
         ca: PEM file of the authority of its certificate; default: the system's.
@@ -132,6 +133,8 @@ class Peer(_Strict):
             raise ValueError("a peer has either an ae_title (DIMSE) or a url (DICOMweb)")
         if self.url is None and (self.host is None) != (self.port is None):
             raise ValueError("host and port belong together")
+        if self.url is None and self.may_send and self.host is None and not self.from_hosts:
+            raise ValueError("from where may it send? Give host and port, or from_hosts, or may_send = false")
         if self.confirm == "commitment" and self.url is not None:
             raise ValueError('DICOMweb has no storage commitment here: confirm = "query" or "status"')
         if self.confirm == "query" and self.url is None:
@@ -370,6 +373,24 @@ class Settings(_Strict):
         if secured and self.node.tls is None:
             raise ValueError(f"peer {secured[0]} wants TLS, which needs [node.tls]")
         return self
+
+    def in_words(self) -> Iterator[str]:
+        """What they mean, line by line, for whoever wrote them."""
+        secured = "TLS, client certificates asked for" if self.node.tls else "no TLS"
+        yield f"listens as {self.node.ae_title} on {self.node.host}:{self.node.port} ({secured})"
+        for peer in self.peers:
+            place = peer.url or (f"{peer.ae_title} at {peer.host}:{peer.port}" if peer.port else f"{peer.ae_title}")
+            doing = [
+                "may send" if peer.may_send and not peer.url else "",
+                f"receives, proof: {peer.confirm}" if peer.can_receive else "",
+                f"is looked through for the last {peer.sweep_days} days" if peer.sweep else "",
+            ]
+            yield f"peer {peer.name}: {place}; {'; '.join(filter(None, doing)) or 'does nothing'}"
+        for number, rule in enumerate(self.rules, start=1):
+            when = " and ".join(f"{tag} is {told}" for tag, told in rule.when.items()) or "anything"
+            then = f"strength {rule.strength:g}, {rule.priority}, to {', '.join(rule.send_to)}"
+            yield f"rule {number}, {rule.name}: {when}; after {rule.quiet_s:g} s: {then if rule.process else 'nothing'}"
+        yield f"pages on {self.web.host}:{self.web.port}; files in {self.data}; model in {self.bundle}"
 
     def peer(self, name: str) -> Peer | None:
         """The peer of that name."""
