@@ -114,7 +114,7 @@ def retry(change: Change, job_id: int, who: str) -> None:
         for delivery in change.execute(
             select(deliveries.c.id).where((deliveries.c.job_id == job_id) & (deliveries.c.state == "failed"))
         ).scalars():
-            change.move(deliveries, delivery, "waiting", attempts=0)
+            change.move(deliveries, delivery, "waiting", attempts=0, refused=0)
         change.move(jobs, job_id, "sending", reason="")
     else:
         change.move(jobs, job_id, "queued", reason="", attempts=0, device="")

@@ -95,7 +95,8 @@ deliveries = Table(
     Column("study_uid", String(64), nullable=False),
     Column("file", Text, nullable=False),  # below the data folder
     Column("state", String(16), nullable=False),
-    Column("attempts", Integer, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),  # tries that did not get through
+    Column("refused", Integer, nullable=False, default=0),  # tries that got through, and were answered with a failure
     Column("reason", Text, nullable=False, default=""),  # what the peer said last
     Column("transaction_uid", String(64), nullable=False, default=""),  # of the storage commitment asked for
     Column("proof", String(64), nullable=False, default=""),  # how it was confirmed

@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.Column("file", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("refused", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("transaction_uid", sa.String(length=64), nullable=False),
         sa.Column("proof", sa.String(length=64), nullable=False),
