@@ -11,6 +11,7 @@ from iscl_monai.cli.denoise import denoise
 from iscl_monai.cli.evaluate import evaluate
 from iscl_monai.cli.outcome import DISCLAIMER
 from iscl_monai.cli.qa import qa
+from iscl_monai.cli.serve import serve, user
 from iscl_monai.version import __version__
 
 __all__ = ["DISCLAIMER", "app", "main"]
@@ -40,8 +41,9 @@ def _everything(
     """Options before the verb."""
 
 
-for verb in (denoise, evaluate, benchmark, qa):
+for verb in (denoise, evaluate, benchmark, qa, serve):
     app.command()(verb)
+app.add_typer(user, name="user")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from iscl_monai.dicom.find import Skipped
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
-from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.denoiser import SliceDenoiser
 from iscl_monai.inference.plan import Plan, Source, folder_names, plan
 from iscl_monai.inference.stream import DenoisedSlice, stream
 
@@ -56,13 +57,14 @@ def denoise_series(
     source: Path | str,
     destination: Path | str,
     *,
-    denoiser: Denoiser,
+    denoiser: SliceDenoiser,
     series_uid: str | None = None,
     save_residual: bool = False,
     skip_refused: bool = False,
     keep_private: Sequence[str] = (),
     workers: int | None = None,
     watcher: Watcher | None = None,
+    moment: datetime | None = None,
 ) -> Outcome:
     """Denoise every original axial CT series of a folder, or a single file.
 
@@ -79,6 +81,8 @@ def denoise_series(
         keep_private: private creators whose elements are copied.
         workers: slices worked on at the same time; default: see :func:`useful_workers`.
         watcher: see :class:`Watcher`.
+        moment: date and time, with a time zone, that the derived objects bear; default: now. Who adds late slices to a
+            series gives that of the first ones: one series has one time.
 
     Returns:
         What was denoised and what was not.
@@ -90,7 +94,7 @@ def denoise_series(
     check_places(source, destination)
     with without_warnings():
         decided = plan(source, series_uid=series_uid, skip_refused=skip_refused)
-        derivation = derivation_of(denoiser, keep_private)
+        derivation = derivation_of(denoiser, keep_private, moment)
         with _whole(source, destination) as folder:
             done, refused = [], list(decided.refused)
             for one, name in zip(decided.series, folder_names(decided.series), strict=True):
@@ -126,7 +130,9 @@ def _watch(one: Source, slices: Iterator[DenoisedSlice], watcher: Watcher | None
         raise
 
 
-def derivation_of(denoiser: Denoiser, keep_private: Sequence[str] = ()) -> Derivation:
+def derivation_of(
+    denoiser: SliceDenoiser, keep_private: Sequence[str] = (), moment: datetime | None = None
+) -> Derivation:
     """What a denoiser's images say about how they were made."""
     return Derivation(
         model=denoiser.identity.name,
@@ -134,6 +140,7 @@ def derivation_of(denoiser: Denoiser, keep_private: Sequence[str] = ()) -> Deriv
         weights_digest=denoiser.identity.weights_digest,
         parameters=denoiser.parameters,
         keep_private=tuple(keep_private),
+        moment=moment or datetime.now().astimezone(),
     )
 
 

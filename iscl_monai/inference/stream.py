@@ -16,7 +16,7 @@ from iscl_monai.dicom.pixels import StoredSlice, load_slice
 from iscl_monai.dicom.residual import ResidualWriter
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.errors import DicomRefusal
-from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.denoiser import SliceDenoiser
 from iscl_monai.inference.parallel import in_order, useful_workers
 from iscl_monai.inference.plan import ClassicSeries, MultiFrame, Source
 
@@ -43,7 +43,7 @@ class DenoisedSlice:
 def stream(
     source: Source,
     folder: Path,
-    denoiser: Denoiser,
+    denoiser: SliceDenoiser,
     derivation: Derivation,
     *,
     save_residual: bool = False,
@@ -81,7 +81,13 @@ class _Series:
     """A series of single-frame files; every slice is read, denoised and written by one of several threads."""
 
     def __init__(
-        self, series: ClassicSeries, folder: Path, denoiser: Denoiser, derivation: Derivation, *, save_residual: bool
+        self,
+        series: ClassicSeries,
+        folder: Path,
+        denoiser: SliceDenoiser,
+        derivation: Derivation,
+        *,
+        save_residual: bool,
     ) -> None:
         self.headers = series.headers
         self.denoiser = denoiser
@@ -103,7 +109,13 @@ class _Series:
 
 
 def _frames(
-    source: MultiFrame, folder: Path, denoiser: Denoiser, derivation: Derivation, *, save_residual: bool, workers: int
+    source: MultiFrame,
+    folder: Path,
+    denoiser: SliceDenoiser,
+    derivation: Derivation,
+    *,
+    save_residual: bool,
+    workers: int,
 ) -> Iterator[DenoisedSlice]:
     """The frames of one file: read and written in order, denoised side by side."""
     if save_residual:

@@ -16,7 +16,7 @@ log: Any = structlog.get_logger("iscl_monai")
 
 def set_up(level: str = "INFO") -> None:
     """Have everything, other libraries' messages too, written as JSON lines."""
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -387,7 +387,7 @@ class Settings(_Strict):
             ]
             yield f"peer {peer.name}: {place}; {'; '.join(filter(None, doing)) or 'does nothing'}"
         for number, rule in enumerate(self.rules, start=1):
-            when = " and ".join(f"{tag} is {told}" for tag, told in rule.when.items()) or "anything"
+            when = " and ".join(f"{tag} is {_one_of(told)}" for tag, told in rule.when.items()) or "anything"
             then = f"strength {rule.strength:g}, {rule.priority}, to {', '.join(rule.send_to)}"
             yield f"rule {number}, {rule.name}: {when}; after {rule.quiet_s:g} s: {then if rule.process else 'nothing'}"
         yield f"pages on {self.web.host}:{self.web.port}; files in {self.data}; model in {self.bundle}"
@@ -422,6 +422,10 @@ def read_settings(path: Path) -> Settings:
             allowed=_allowed(first),
             cure="change that line; deploy/node.toml shows every setting",
         ) from error
+
+
+def _one_of(told: str | tuple[str, ...]) -> str:
+    return told if isinstance(told, str) else " or ".join(told)
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -70,14 +70,14 @@ class Change:
             self._tell(Move(table.name, row, "", values["state"]))
         return int(row)
 
-    def move(self, table: Table, row: int, after: str, *, claim: str | None = None, **values: Any) -> str:
+    def move(self, table: Table, row: int, after: str, *, held_by: str | None = None, **values: Any) -> str:
         """Bring a row into another state.
 
         Args:
             table: one with a state.
             row: id.
             after: the state.
-            claim: of the worker that asks; it must still hold the job.
+            held_by: the claim of the worker that asks, which must still hold the job.
             values: other columns to set at once.
 
         Returns:
@@ -89,7 +89,7 @@ class Change:
         """
         found = self.connection.execute(select(table).where(table.c.id == row)).mappings().one_or_none()
         before = found["state"] if found else "absent"
-        held = claim is None or (found is not None and found["claim"] == claim)
+        held = held_by is None or (found is not None and found["claim"] == held_by)
         if not held or not MACHINES[table.name].allows(before, after):
             ways = ", ".join(sorted(MACHINES[table.name].ways.get(before, ()))) or "nothing, it is an end"
             raise NotAllowedNow(

@@ -1,0 +1,172 @@
+"""The whole node: put together, started in order, stopped in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from iscl_monai.errors import OutputRefusal, Refusal
+from iscl_monai.service import log as logging
+from iscl_monai.service.completion import Completion
+from iscl_monai.service.intake import Arrivals, Intake
+from iscl_monai.service.log import log
+from iscl_monai.service.migrate import migrate
+from iscl_monai.service.outbox import reported
+from iscl_monai.service.promises import Promises
+from iscl_monai.service.receiver import Receiver
+from iscl_monai.service.recovery import recover_files
+from iscl_monai.service.resume import clear_job_folders, recover_jobs
+from iscl_monai.service.retention import Retention
+from iscl_monai.service.sender import Sender
+from iscl_monai.service.settings import Settings
+from iscl_monai.service.space import Space
+from iscl_monai.service.store import Store
+from iscl_monai.service.supervisor import Supervisor
+from iscl_monai.service.sweep import Sweep
+from iscl_monai.service.web.app import create_app
+from iscl_monai.service.web.server import WebServer
+
+LOCK = "lock"
+GRACE_S = 20.0
+
+Health = dict[str, tuple[bool, str]]
+
+
+class Node:
+    """A DICOM node.
+
+    Args:
+        settings: checked.
+        watch: told of every move between states (see :meth:`iscl_monai.service.store.Store.observe`); for tests.
+
+    Raises:
+        Refusal: another node uses the data folder, the database is unusable, a port is taken, there is no model.
+    """
+
+    def __init__(self, settings: Settings, watch: Callable[..., object] | None = None) -> None:
+        self.settings = settings
+        self._lock = _locked(settings.data)
+        migrate(settings.data)
+        self.store = Store(settings.data)
+        if watch is not None:
+            self.store.observe(watch)
+        self.space = Space(settings.data, settings.disk)
+        self.arrivals = Arrivals(time.monotonic)
+        self.intake = Intake(self.store, settings, self.space, self.arrivals)
+        self._over = threading.Event()
+        self._refused = False
+        self.sender = Sender(settings, self.store)
+        self.supervisor = Supervisor(settings, self.store, spoke=self.sender.wake, refused=self._no_model)
+        self.completion = Completion(settings, self.store, self.arrivals, queued=self.supervisor.wake)
+        self.receiver = Receiver(settings, self.store, self.intake, self._reported)
+        self.promises = Promises(settings, self.store)
+        self.sweep = Sweep(settings, self.store, self.intake)
+        self.retention = Retention(settings, self.store)
+        app = create_app(settings, self.store, self.intake, self.health)
+        self.web = WebServer(settings, app)
+
+    def start(self) -> None:
+        """Mend what a crash has left, then open the doors; the model is loaded meanwhile."""
+        recover_files(self.store, self.settings.data)
+        recover_jobs(self.store, self.settings.work.attempts)
+        clear_job_folders(self.store)
+        self.supervisor.start()
+        self.completion.loop.start()
+        self.sender.start()
+        self.promises.start()
+        self.receiver.start()
+        self.web.start()
+        self.sweep.start()
+        self.retention.loop.start()
+        log.info("node.started", ae_title=self.settings.node.ae_title, port=self.settings.node.port)
+
+    def stop(self) -> None:
+        """Close the doors, let what is in hand end or go back to the queue, and let go of everything."""
+        log.info("node.stopping")
+        self.receiver.stop(GRACE_S / 2)
+        for part in (self.sweep, self.retention.loop, self.completion.loop, self.promises, self.sender):
+            part.stop()
+        self.supervisor.stop(GRACE_S)
+        self.web.stop()
+        self.store.close()
+        os.close(self._lock)
+        log.info("node.stopped")
+
+    def run(self) -> None:
+        """Start, and go on until SIGTERM or SIGINT.
+
+        Raises:
+            Refusal: the worker cannot use the model.
+        """
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: self._over.set())
+        try:
+            self.start()
+            self._over.wait()
+        finally:
+            self.stop()
+        if self._refused:
+            raise Refusal(
+                f"the worker refused {self.settings.bundle}",
+                allowed="a trained bundle and a device of this machine",
+                cure="read the worker's line above",
+            )
+
+    def health(self) -> Health:
+        """Each part: whether it lives, and a word about it."""
+        loops = (self.completion.loop, self.retention.loop)
+        lacking = self.space.refuses()
+        ready = self.supervisor.ready
+        return {
+            "receiver": (self.receiver.alive, f"{self.settings.node.ae_title} on {self.settings.node.port}"),
+            "worker": (
+                self.supervisor.ready,
+                "model loaded" if self.supervisor.ready else "loading, or starting again",
+            ),
+            "sender": (self.sender.alive, ""),
+            "loops": (all(loop.alive for loop in loops), f"{sum(loop.faults for loop in loops)} faults"),
+            "disk": (not lacking, lacking or f"{self.space.free_bytes >> 30} GB free"),
+        }
+
+    def _reported(self, transaction_uid: str, confirmed: list[str], failed: dict[str, str]) -> None:
+        reported(self.store, transaction_uid, confirmed, failed)
+        self.sender.wake()
+
+    def _no_model(self) -> None:
+        self._refused = True
+        self._over.set()
+
+
+def _locked(data: Path) -> int:
+    """One node per data folder, for as long as it lives."""
+    import fcntl
+
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        handle = os.open(data / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise OutputRefusal(
+            f"{data}: {error.strerror}", allowed="a folder that can be written", cure="give the volume to this user"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise OutputRefusal(
+            f"{data} is in use by another node", allowed="one node per data folder", cure="stop the other one"
+        ) from None
+    return handle
+
+
+def serve(settings: Settings) -> None:
+    """Run a node until it is told to stop.
+
+    Raises:
+        Refusal: see :class:`Node`.
+    """
+    logging.set_up()
+    Node(settings).run()
