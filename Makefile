@@ -19,10 +19,10 @@ export OMP_NUM_THREADS
 TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools
 TOOL_FILES ?= /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/dcmdump /usr/bin/dciodvfy
 
-.PHONY: help demo tools test lint types imports pytest format clean
+.PHONY: help demo tools test lint types imports pytest format image image-test clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 .venv: $(STAMP) ## make the virtual environment and install into it, once
 
@@ -73,6 +73,15 @@ pytest: $(STAMP) ## the tests, with the coverage floor
 format: $(STAMP) ## rewrite files the way ruff wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+IMAGE ?= iscl-monai
+IMAGE_ARGS ?=
+
+image: ## build the container of the node with docker; IMAGE_ARGS='--build-arg ...', see the Dockerfile
+	DOCKER_BUILDKIT=1 docker build --build-arg REVISION="$$(git rev-parse HEAD)" $(IMAGE_ARGS) -t $(IMAGE) .
+
+image-test: $(STAMP) ## build it without a registry, and prove what is said about it; minutes, Debian and root
+	$(BIN)/python tests/container/check_image.py
 
 clean: ## remove what was built, the virtual environment too; runs/ stays
 	rm -rf $(VENV) build dist htmlcov demo .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
