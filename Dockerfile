@@ -39,7 +39,7 @@ COPY constraints.txt ./
 RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     --mount=type=bind,source=.wheels,target=/wheels \
     --mount=type=secret,id=pip --mount=type=secret,id=ca \
-    TORCH_INDEX="${TORCH_INDEX}" sh /pip.sh install --no-deps -c constraints.txt torch
+    ONLY_INDEX="${TORCH_INDEX}" sh /pip.sh install --no-deps -c constraints.txt torch
 
 # What the package needs, with an empty package around it, so that a changed line of code does not fetch it all again.
 ARG EXTRAS=serve
