@@ -61,4 +61,4 @@ def _check_readable(path: Path) -> None:
 
 def _refused(path: Path, error: Exception, allowed: str) -> ConfigRefusal:
     told = getattr(error, "strerror", None) or str(error)
-    return ConfigRefusal(f"{path}: {told}", allowed=allowed, cure="correct [node.tls]; openssl x509 and pkey show files")
+    return ConfigRefusal(f"{path}: {told}", allowed=allowed, cure="correct [node.tls]")
