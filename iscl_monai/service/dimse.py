@@ -1,0 +1,131 @@
+"""Associations that we open: to send objects, to ask for commitments, to query and to retrieve."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
+
+from iscl_monai.service.settings import Peer, Settings
+from iscl_monai.service.tls import client_context
+
+CONNECT_S = 15.0  # at most; a machine that is up answers within milliseconds
+
+
+class UnreachableError(Exception):
+    """A peer cannot be spoken with now: it is down, busy, or does not let us in. Its text is the reason."""
+
+
+class NotOfferedError(UnreachableError):
+    """A peer speaks with us, but accepts none of the SOP Classes that we proposed."""
+
+
+def contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
+    """One for each SOP Class and syntax, so that a peer may accept several: Explicit Little Endian comes first."""
+    return [
+        build_context(sop_class, syntax)
+        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        for sop_class in sorted(set(sop_classes))
+    ]
+
+
+class Line:
+    """Opens associations with a peer, of which another thread may end whatever is going on.
+
+    Args:
+        settings: of the node.
+        peer: has a host and a port.
+    """
+
+    def __init__(self, settings: Settings, peer: Peer) -> None:
+        self.settings = settings
+        self.peer = peer
+        self._open: list[Association] = []
+        self._lock = threading.Lock()
+
+    def open(
+        self,
+        wanted: list[PresentationContext],
+        handlers: Iterable[tuple[Any, Callable[[evt.Event], Any]]] = (),
+        answer_s: float | None = None,
+    ) -> Association:
+        """An association, to be closed by :meth:`close`.
+
+        Args:
+            wanted: presentation contexts.
+            handlers: of events.
+            answer_s: how long to wait for each answer; default: the node's timeout.
+
+        Raises:
+            UnreachableError: there is none, for the reason that it tells.
+            ConfigRefusal: the node's certificate cannot be used.
+        """
+        host, port = str(self.peer.host), int(self.peer.port or 0)
+        timeout_s = self.settings.node.timeout_s
+        ae = AE(ae_title=self.settings.node.ae_title)
+        ae.connection_timeout = ae.acse_timeout = min(CONNECT_S, timeout_s)
+        ae.network_timeout = ae.dimse_timeout = answer_s or timeout_s
+        tls = self.settings.node.tls if self.peer.tls else None
+        try:
+            association = ae.associate(
+                host,
+                port,
+                contexts=wanted,
+                ae_title=str(self.peer.ae_title),
+                max_pdu=self.settings.node.max_pdu_bytes,
+                tls_args=(client_context(tls), host) if tls else None,
+                evt_handlers=[(evt.EVT_CONN_OPEN, self._connected), *handlers],
+            )
+        except OSError as error:  # no such host
+            raise UnreachableError(f"{host}:{port}: {error.strerror or error}") from error
+        if not association.is_established:
+            self._forget(association)
+            raise _why_not(association, f"{self.peer.ae_title} at {host}:{port}")
+        return association
+
+    def close(self, association: Association) -> None:
+        """Release it if it still stands."""
+        if association.is_established:
+            association.release()
+        self._forget(association)
+
+    @contextmanager
+    def opened(self, *arguments: Any, **more: Any) -> Iterator[Association]:
+        """The same as :meth:`open`, closed at the end."""
+        association = self.open(*arguments, **more)
+        try:
+            yield association
+        finally:
+            self.close(association)
+
+    def hang_up(self) -> None:
+        """End all associations at once; whoever waits for an answer on one is told that there is none."""
+        with self._lock:
+            standing = list(self._open)
+        for association in standing:
+            association.abort(block=False)
+
+    def _connected(self, event: evt.Event) -> None:
+        with self._lock:
+            self._open.append(event.assoc)
+
+    def _forget(self, association: Association) -> None:
+        with self._lock:
+            self._open[:] = [one for one in self._open if one is not association]
+
+
+def _why_not(association: Association, who: str) -> UnreachableError:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        return UnreachableError(f"{who} rejects the association: {answer.reason_str}")
+    if answer is not None and association.rejected_contexts and not association.accepted_contexts:
+        return NotOfferedError(f"{who} accepts none of the SOP Classes proposed")
+    if answer is None and not association.dul.socket:
+        return UnreachableError(f"no connection with {who}")
+    return UnreachableError(f"{who} did not accept the association")
