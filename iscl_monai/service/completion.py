@@ -10,7 +10,7 @@ from iscl_monai.errors import NotAllowedNow
 from iscl_monai.service.intake import Arrivals
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
-from iscl_monai.service.queue import NO_RULE_QUIET_S, rule_of, settle
+from iscl_monai.service.queue import ASKED, NO_RULE_QUIET_S, rule_of, settle
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.store import Store
 from iscl_monai.service.tables import series
@@ -41,6 +41,8 @@ class Completion:
         for row in self.store.rows(select(series).where(series.c.state == "receiving")):
             rule = rule_of(self.settings, row)
             quiet_s = rule.quiet_s if rule is not None else NO_RULE_QUIET_S
+            if row["reason"] == ASKED:  # nothing is coming in
+                quiet_s = 0.0
             if self.arrivals.quiet_s(row["id"]) >= quiet_s:
                 self._settle(row["id"], row["last_at"], quiet_s)
         return LOOKS_EVERY_S

@@ -15,6 +15,7 @@ from iscl_monai.service.store import Change, now
 from iscl_monai.service.tables import deliveries, instances, job_sources, jobs, series
 
 NO_RULE_QUIET_S = 30.0
+ASKED = "asked again"
 
 
 def matching_rule(settings: Settings, tags: Mapping[str, Any]) -> Rule | None:
@@ -144,6 +145,6 @@ def ask_again(change: Change, series_id: int, rule: str | None, who: str) -> Non
             allowed="series whose files are here",
             cure="send it again",
         )
-    change.move(series, series_id, "receiving", reason="asked again")
+    change.move(series, series_id, "receiving", reason=ASKED)
     change.execute(update(series).where(series.c.id == series_id).values(forced_rule=rule))
     change.note(who, "process", f"series {series_id}", rule or "")

@@ -1,7 +1,7 @@
 """Run a node that kills itself, as a power cut would, when a row makes a chosen move.
 
-``python killed_node.py SETTINGS.json TABLE:BEFORE->AFTER:PHASE``; PHASE is ``before`` or ``after`` the commit. The moves
-of the worker process are watched in there, and take the node with them.
+``python killed_node.py SETTINGS.json TABLE:BEFORE->AFTER:PHASE``; PHASE is ``before`` or ``after`` the commit. The
+moves of the worker process are watched in there, and take the node with them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dicom.orthanc import Orthanc
 from dicom.synthetic import Series
-from pydicom.uid import generate_uid
+from service.rows import new_uid
 from service.whole import NodeUnderTest, derived_sources, sent_uids, stopped_at_the_end, storescu, until
 
 from iscl_monai.service.states import MACHINES
@@ -31,7 +31,7 @@ LATE = ["series:settled->receiving", "jobs:sending->superseded", "jobs:running->
 
 
 def scan(folder: Path, slots: range = range(SLICES), uids: tuple[str, str] | None = None) -> list[Path]:
-    study, series = uids or (generate_uid(), generate_uid())
+    study, series = uids or (new_uid(), new_uid())
     made = Series(slots=slots, rows=32, columns=32, study_uid=study, series_uid=series, prefix=f"s{slots.start}")
     return made.write(folder)
 
@@ -41,8 +41,8 @@ def scan(folder: Path, slots: range = range(SLICES), uids: tuple[str, str] | Non
 def test_killed_at_a_move_nothing_is_lost_and_nothing_is_twice(
     move: str, phase: str, pacs: Orthanc, bundle: Path, tmp_path: Path
 ) -> None:
-    study = generate_uid()
-    files = scan(tmp_path / "scan", uids=(study, generate_uid()))
+    study = new_uid()
+    files = scan(tmp_path / "scan", uids=(study, new_uid()))
     with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs)) as node:
         node.start(kill_at=f"{move}:{phase}")
         taken = storescu(files, node.port)
@@ -113,7 +113,7 @@ def test_every_way_of_the_table_is_killed_somewhere_or_named_here() -> None:
 @pytest.mark.parametrize("phase", ["before", "after"])
 @pytest.mark.parametrize("move", ["series:settled->receiving", "jobs:sending->superseded"])
 def test_killed_when_late_slices_come(move: str, phase: str, pacs: Orthanc, bundle: Path, tmp_path: Path) -> None:
-    uids = (generate_uid(), generate_uid())
+    uids = (new_uid(), new_uid())
     first = scan(tmp_path / "first", range(3), uids)
     late = scan(tmp_path / "late", range(3, 5), uids)
     with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs)) as node:
@@ -145,8 +145,8 @@ def check_whole_but_superseded(node: NodeUnderTest, pacs: Orthanc, study: str, f
 
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_killed_while_it_recovers(phase: str, pacs: Orthanc, bundle: Path, tmp_path: Path) -> None:
-    study = generate_uid()
-    files = scan(tmp_path / "scan", uids=(study, generate_uid()))
+    study = new_uid()
+    files = scan(tmp_path / "scan", uids=(study, new_uid()))
     with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs)) as node:
         node.start(kill_at="jobs:queued->running:after")
         assert storescu(files, node.port)
@@ -178,7 +178,7 @@ def test_a_series_that_kills_the_worker_is_failed_and_the_next_one_goes_on(
 
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_killed_when_a_series_is_refused(phase: str, pacs: Orthanc, bundle: Path, tmp_path: Path) -> None:
-    files = Series(slots=[0, 1, 1], rows=32, columns=32, order=[0, 1, 2], study_uid=generate_uid()).write(tmp_path / "s")
+    files = Series(slots=[0, 1, 1], rows=32, columns=32, order=[0, 1, 2], study_uid=new_uid()).write(tmp_path / "s")
     with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs)) as node:
         node.start(kill_at=f"jobs:running->refused:{phase}")
         assert storescu(files, node.port)

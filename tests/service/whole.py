@@ -177,5 +177,3 @@ def derived_sources(pacs: Orthanc, study_uid: str) -> list[str]:
         if tags["ImageType"].startswith("DERIVED"):
             found.append(tags["SourceImageSequence"][0]["ReferencedSOPInstanceUID"])
     return found
-
-

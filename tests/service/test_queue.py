@@ -1,0 +1,192 @@
+"""Rules, what becomes of a complete series, and what a person may do about a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dicom.synthetic import setting
+from service.rows import Place, new_uid, scan
+from sqlalchemy import select
+
+from iscl_monai.errors import NotAllowedNow
+from iscl_monai.service import queue
+from iscl_monai.service.completion import Completion
+from iscl_monai.service.settings import Rule
+from iscl_monai.service.tables import audit, deliveries, job_sources, jobs, series
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("test", "value", "holds"),
+    [
+        ("CT", "CT", True),
+        ("ct", "CT", True),
+        ("AXIAL", "ORIGINAL\\PRIMARY\\AXIAL", True),
+        ("AXI", "ORIGINAL\\PRIMARY\\AXIAL", False),
+        ("~AXI", "ORIGINAL\\PRIMARY\\AXIAL", True),
+        ("~^PRIMARY", "ORIGINAL\\PRIMARY\\AXIAL", False),
+        ("!DERIVED", "ORIGINAL\\PRIMARY", True),
+        ("!DERIVED", "DERIVED\\SECONDARY", False),
+        ("!~^B[67]", "B30f", True),
+        ("!~^B[67]", "B70f", False),
+        ("<=1.5", "1.5", True),
+        ("<1.5", "1.5", False),
+        ("<1.5", "1.25", True),
+        (">3", "3.0", False),
+        (">=3", "3.0", True),
+        (">=3", "", False),
+        ("<3", "", False),
+        ("<3", "thin", False),
+        ("", "", True),
+    ],
+)
+def test_conditions(test: str, value: str, holds: bool) -> None:
+    rule = Rule(name="r", when={"ImageType": test}, send_to=("p",))
+    assert queue.fits(rule, {"ImageType": value}) is holds
+
+
+def test_all_tags_must_hold_and_one_of_a_list() -> None:
+    rule = Rule(name="r", when={"Modality": "CT", "KVP": ("80", "100")}, send_to=("p",))
+    assert queue.fits(rule, {"Modality": "CT", "KVP": "100"})
+    assert not queue.fits(rule, {"Modality": "CT", "KVP": "120"})
+    assert not queue.fits(rule, {"Modality": "MR", "KVP": "100"})
+    assert not queue.fits(rule, {})
+
+
+def settled(place: Place, wait_s: float = 10.0) -> list[Any]:
+    completion = Completion(place.settings, place.store, place.arrivals, queued=lambda: None)
+    place.clock.now += wait_s
+    completion.step()
+    return place.store.rows(select(jobs).order_by(jobs.c.id))
+
+
+def test_a_series_is_complete_after_its_quiet_time_and_not_before(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    assert settled(place, 9.9) == []
+    (job,) = settled(place, 0.1)
+    assert (job["state"], job["rule"], job["send_to"]) == ("queued", "all", ["pacs"])
+    assert len(place.store.rows(select(job_sources))) == 3
+    assert settled(place, 1000) == [job]
+
+
+def test_every_slice_begins_the_quiet_time_anew(place: Place, tmp_path: Path) -> None:
+    for file in scan(tmp_path / "s"):
+        place.take([file])
+        assert settled(place, 9) == []
+    assert len(settled(place, 1)) == 1
+
+
+def test_after_a_start_the_whole_quiet_time_is_waited_again(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    place.clock.now += 1000
+    again = Place(tmp_path / "data")
+    assert settled(again, 0) == []
+    assert len(settled(again, 10)) == 1
+
+
+def test_late_slices_make_a_job_of_all_and_supersede_the_first(place: Place, tmp_path: Path) -> None:
+    uids = (new_uid(), new_uid())
+    place.take(scan(tmp_path / "a", uids=uids))
+    settled(place)
+    place.take(scan(tmp_path / "b", 2, first=3, uids=uids))
+    first, second = settled(place)
+    assert (first["state"], second["state"]) == ("superseded", "queued")
+    sources = place.store.rows(select(job_sources).where(job_sources.c.job_id == second["id"]))
+    assert len(sources) == 5
+
+
+def test_duplicates_reopen_nothing(place: Place, tmp_path: Path) -> None:
+    files = scan(tmp_path / "s")
+    place.take(files)
+    settled(place)
+    assert place.take(files, sender="OTHER") == ["duplicate"] * 3
+    assert len(settled(place, 100)) == 1
+
+
+def test_what_no_rule_fits_is_left_with_the_reason(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "d", change=setting(ImageType=["DERIVED", "SECONDARY", "AXIAL"])))
+    place.take(scan(tmp_path / "m", change=setting(Modality="OT")))
+    assert settled(place, 60) == []
+    reasons = {row["reason"] for row in place.store.rows(select(series))}
+    assert reasons == {"rule derived leaves it alone", "no rule fits"}
+
+
+def test_somebody_may_name_the_rule(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "m", change=setting(Modality="OT")))
+    settled(place, 60)
+    with place.store.writing() as change:
+        queue.ask_again(change, 1, "all", "anna")
+    (job,) = settled(place)
+    assert job["rule"] == "all"
+    (line,) = place.store.rows(select(audit))
+    assert (line["who"], line["action"], line["detail"]) == ("anna", "process", "all")
+
+
+def test_a_series_that_is_still_coming_in_cannot_be_asked_for(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    with pytest.raises(NotAllowedNow), place.store.writing() as change:
+        queue.ask_again(change, 1, None, "anna")
+
+
+@pytest.mark.parametrize("state", ["failed", "refused", "cancelled"])
+def test_retry_from_the_start(state: str, place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    settled(place)
+    with place.store.writing() as change:
+        change.move(jobs, 1, "running", attempts=3)
+        change.move(jobs, 1, state, reason="because")
+    with place.store.writing() as change:
+        queue.retry(change, 1, "anna")
+    (job,) = place.store.rows(select(jobs))
+    assert (job["state"], job["attempts"], job["reason"]) == ("queued", 0, "")
+
+
+def test_retry_of_a_failed_delivery_does_not_denoise_again(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    settled(place)
+    with place.store.writing() as change:
+        change.move(jobs, 1, "running")
+        change.move(jobs, 1, "sending", folder="jobs/1/x/derived")
+        for number, state in enumerate(("confirmed", "failed")):
+            uid = f"2.25.{number}"
+            named = {"sop_instance_uid": uid, "sop_class_uid": "1.2", "series_uid": "1.3", "study_uid": "1.4"}
+            change.add(
+                deliveries, job_id=1, destination="pacs", file="f", state=state, attempts=5, updated_at="", **named
+            )
+        change.move(jobs, 1, "failed")
+    with place.store.writing() as change:
+        queue.retry(change, 1, "anna")
+    assert place.store.rows(select(jobs.c.state)) == [{"state": "sending"}]
+    assert [row["state"] for row in place.store.rows(select(deliveries))] == ["confirmed", "waiting"]
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "absent"])
+def test_what_goes_on_cannot_be_retried(state: str, place: Place, tmp_path: Path) -> None:
+    if state != "absent":
+        place.take(scan(tmp_path / "s"))
+        settled(place)
+    if state == "running":
+        with place.store.writing() as change:
+            change.move(jobs, 1, "running")
+    with pytest.raises(NotAllowedNow, match=state), place.store.writing() as change:
+        queue.retry(change, 1, "anna")
+
+
+def test_a_cancelled_job_can_be_retried_and_a_done_one_not_cancelled(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    settled(place)
+    with place.store.writing() as change:
+        queue.cancel(change, 1, "anna")
+    with place.store.writing() as change:
+        queue.retry(change, 1, "anna")
+    with place.store.writing() as change:
+        for state in ("running", "sending", "done"):
+            change.move(jobs, 1, state)
+    with pytest.raises(NotAllowedNow), place.store.writing() as change:
+        queue.cancel(change, 1, "anna")

@@ -1,0 +1,127 @@
+"""Files go when their work is done for long enough; never before, and what comes again is recognised."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dicom.synthetic import setting
+from service.rows import Place, new_uid, scan
+from service.test_work import settle
+from sqlalchemy import select
+
+from iscl_monai.service import retention as module
+from iscl_monai.service.retention import Retention
+from iscl_monai.service.tables import commitments, instances, jobs
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "data", retention={"done_h": 24})
+
+
+def after(hours: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(timezone.utc) + timedelta(hours=hours)
+
+    monkeypatch.setattr(module, "datetime", Later)
+
+
+def files(place: Place) -> list[Path]:
+    return [path for name in ("sources", "jobs") for path in (place.store.data / name).rglob("*.dcm")]
+
+
+def with_job(place: Place, folder: Path, state: str) -> list[Path]:
+    """A series whose job is in a state, with one derived file."""
+    sent = scan(folder)
+    place.take(sent)
+    settle(place)
+    ways = {"queued": [], "running": ["running"], "sending": ["running", "sending"]}
+    steps = ways.get(state, ["running", "sending", "done"] if state == "done" else ["running", state])
+    made = place.store.data / "jobs" / "1" / "x" / "derived"
+    made.mkdir(parents=True)
+    (made / "1.dcm").write_bytes(b"derived")
+    with place.store.writing() as change:
+        for step in steps:
+            change.move(jobs, 1, step, folder="jobs/1/x/derived")
+    return sent
+
+
+def test_done_series_go_after_their_time_and_not_before(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_job(place, tmp_path / "s", "done")
+    after(23.9, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert len(files(place)) == 4
+    after(24.1, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert files(place) == []
+    assert {row["file"] for row in place.store.rows(select(instances))} == {None}
+    assert place.store.rows(select(jobs.c.folder, jobs.c.state)) == [{"folder": None, "state": "done"}]
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "sending", "failed", "refused", "cancelled"])
+def test_what_is_not_done_stays(state: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_job(place, tmp_path / "s", state)
+    after(100_000, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert len(files(place)) == 4
+
+
+def test_failed_ones_go_if_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path / "data", retention={"unfinished_h": 1})
+    with_job(place, tmp_path / "s", "failed")
+    after(2, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert files(place) == []
+
+
+def test_what_was_left_alone_goes_too(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.take(scan(tmp_path / "s", change=setting(ImageType=["DERIVED", "SECONDARY", "AXIAL"])))
+    after(100, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert len(files(place)) == 3, "still coming in"
+    settle(place)
+    Retention(place.settings, place.store).step()
+    assert files(place) == []
+
+
+def test_what_we_owe_a_promise_for_stays(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_job(place, tmp_path / "s", "done")
+    uid = place.store.rows(select(instances.c.sop_instance_uid))[0]["sop_instance_uid"]
+    with place.store.writing() as change:
+        change.add(commitments, transaction_uid="1.2", peer="ct", asked=[["1.2", uid]], state="owed", created_at="")
+    after(100, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert len(files(place)) == 4
+
+
+def test_what_comes_again_after_that_is_done_again(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = with_job(place, tmp_path / "s", "done")
+    after(25, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert place.take(sent) == ["stored"] * 3
+    settle(place)
+    assert [row["state"] for row in place.store.rows(select(jobs).order_by(jobs.c.id))] == ["done", "queued"]
+    assert len(place.store.rows(select(instances))) == 3
+
+
+def test_a_late_slice_after_that_is_done_alone(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uids = (new_uid(), new_uid())
+    place.take(scan(tmp_path / "a", uids=uids))
+    settle(place)
+    with place.store.writing() as change:
+        for step in ("running", "sending", "done"):
+            change.move(jobs, 1, step)
+    after(25, monkeypatch)
+    Retention(place.settings, place.store).step()
+    place.take(scan(tmp_path / "b", 1, first=3, uids=uids))
+    settle(place)
+    assert [row["state"] for row in place.store.rows(select(jobs).order_by(jobs.c.id))] == ["done", "queued"]

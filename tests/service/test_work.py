@@ -1,0 +1,311 @@
+"""A job is taken, run, and handed over; or given back, with a reason, and nothing half made stays."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from dicom.synthetic import only, setting
+from service.rows import Place, new_uid, scan
+from sqlalchemy import select
+
+from iscl_monai.errors import MemoryRefusal, OutputRefusal
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.service import queue, resume, work
+from iscl_monai.service.completion import Completion
+from iscl_monai.service.tables import deliveries, instances, jobs
+from iscl_monai.service.work import Work, take
+
+
+@pytest.fixture(scope="module")
+def denoiser(bundle: Path) -> Denoiser:
+    return Denoiser.from_bundle(bundle, device="cpu")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "data")
+
+
+def settle(place: Place) -> None:
+    place.clock.now += 1000
+    completion = Completion(place.settings, place.store, place.arrivals, queued=lambda: None)
+    completion.step()
+    place.clock.now += 1000
+    completion.step()
+
+
+def working(place: Place, denoiser: Denoiser, *, stopping: Any = lambda: False) -> Work:
+    return Work(
+        place.store,
+        place.space,
+        lambda strength, device: denoiser.at_strength(strength),
+        threads=1,
+        stopping=stopping,
+    )
+
+
+def job(place: Place, number: int = 1) -> dict[str, Any]:
+    (row,) = place.store.rows(select(jobs).where(jobs.c.id == number))
+    return dict(row)
+
+
+def left(place: Place) -> list[str]:
+    """Folders of attempts, with or without a row."""
+    return sorted(str(path.relative_to(place.store.data)) for path in place.store.data.glob("jobs/*/*"))
+
+
+def test_a_job_becomes_one_delivery_for_each_object(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
+    files = scan(tmp_path / "s")
+    place.take(files)
+    settle(place)
+    assert working(place, denoiser).once()
+    row = job(place)
+    assert row["state"] == "sending"
+    assert row["result"]["slices"] == 3
+    assert row["result"]["weights_digest"] == denoiser.identity.weights_digest
+    rows = place.store.rows(select(deliveries))
+    assert [one["state"] for one in rows] == ["waiting"] * 3
+    derived = [pydicom.dcmread(place.store.data / one["file"]) for one in rows]
+    assert {one.SOPInstanceUID for one in derived} == {one["sop_instance_uid"] for one in rows}
+    sources = {one.SourceImageSequence[0].ReferencedSOPInstanceUID for one in derived}
+    assert sources == {pydicom.dcmread(file).SOPInstanceUID for file in files}
+    assert left(place) == [str(Path(row["folder"]).parent)]
+    assert not working(place, denoiser).once()
+
+
+def test_late_slices_get_the_time_and_series_of_the_first(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
+    uids = (new_uid(), new_uid())
+    place.take(scan(tmp_path / "a", uids=uids))
+    settle(place)
+    working(place, denoiser).once()
+    before = {row["sop_instance_uid"]: content(place, row) for row in place.store.rows(select(deliveries))}
+    place.take(scan(tmp_path / "b", 2, first=3, uids=uids))
+    settle(place)
+    working(place, denoiser).once()
+    after = place.store.rows(select(deliveries).where(deliveries.c.job_id == 2))
+    made = {row["sop_instance_uid"]: content(place, row) for row in after}
+    assert len(made) == 5
+    assert {uid: made[uid] for uid in before} == before, "the same work gives the same bytes"
+    headers = [pydicom.dcmread(place.store.data / row["file"]) for row in after]
+    assert len({one.SeriesInstanceUID for one in headers}) == 1
+    assert len({one.SeriesTime for one in headers}) == 1
+
+
+def content(place: Place, row: Any) -> bytes:
+    return (place.store.data / row["file"]).read_bytes()
+
+
+def test_another_strength_is_another_series(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    working(place, denoiser).once()
+    (full,) = {row["series_uid"] for row in place.store.rows(select(deliveries))}
+    with place.store.writing() as change:
+        change.execute(jobs.update().values(strength="0.5"))
+        change.move(jobs, 1, "failed", folder=None)
+        queue.retry(change, 1, "anna")
+    working(place, denoiser).once()
+    (half,) = {row["series_uid"] for row in place.store.rows(select(deliveries))}
+    assert half != full
+
+
+def test_a_refused_series_says_why_and_leaves_nothing(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s", change=setting(RescaleSlope=None)))
+    settle(place)
+    assert working(place, denoiser).once()
+    row = job(place)
+    assert row["state"] == "refused"
+    assert "RescaleSlope" in row["reason"]
+    assert left(place) == []
+
+
+def test_a_reason_never_tells_who_the_patient_is(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s", change=only(1, setting(PatientID="SECRET^NAME"))))
+    settle(place)
+    working(place, denoiser).once()
+    row = job(place)
+    assert row["state"] == "refused"
+    assert row["reason"].startswith("PatientID differs")
+    assert "SECRET" not in row["reason"]
+    assert b"SECRET" not in (place.store.data / "node.sqlite").read_bytes()
+    assert b"SECRET" not in (place.store.data / "node.sqlite-wal").read_bytes()
+
+
+def test_the_most_urgent_and_oldest_comes_first(place: Place, tmp_path: Path) -> None:
+    for number in range(3):
+        place.take(scan(tmp_path / f"s{number}", 1))
+    settle(place)
+    with place.store.writing() as change:
+        change.execute(jobs.update().where(jobs.c.id == 3).values(priority=0))
+    taken = [take(place.store, place.space) for _ in range(4)]
+    assert [row and row["id"] for row in taken] == [3, 1, 2, None]
+
+
+def test_cancelled_while_it_runs(place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(work, "LOOKS_EVERY_S", -1.0)
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    changed = denoiser.change_hu
+
+    def cancelling(slice_hu: Any) -> Any:
+        with place.store.writing() as change:
+            if change.execute(select(jobs.c.state)).scalar() == "running":
+                queue.cancel(change, 1, "anna")
+        return changed(slice_hu)
+
+    monkeypatch.setattr(Denoiser, "change_hu", lambda self, slice_hu: cancelling(slice_hu))
+    assert working(place, denoiser).once()
+    assert job(place)["state"] == "cancelled"
+    assert left(place) == []
+    assert place.store.rows(select(deliveries)) == []
+
+
+def test_a_stop_gives_the_job_back_and_does_not_count(
+    place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(work, "LOOKS_EVERY_S", -1.0)
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    working(place, denoiser, stopping=lambda: True).once()
+    row = job(place)
+    assert (row["state"], row["attempts"], row["reason"]) == ("queued", 0, "the node was stopped")
+    assert left(place) == []
+
+
+def test_a_worker_that_was_given_up_cannot_finish(
+    place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any
+) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+
+    def meanwhile(*_: Any) -> Any:
+        resume.recover_jobs(place.store, 3)
+        assert take(place.store, place.space)
+        return real(*_)
+
+    real = work._result
+    monkeypatch.setattr(work, "_result", meanwhile)
+    working(place, denoiser).once()
+    assert job(place)["state"] == "running"
+    assert place.store.rows(select(deliveries)) == []
+
+
+def test_too_little_gpu_memory_falls_back_to_the_cpu_and_says_so(
+    place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any
+) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    asked: list[str] = []
+
+    class Small:
+        identity, parameters = denoiser.identity, denoiser.parameters
+        device = type("Device", (), {"type": "cuda"})()
+
+        def change_hu(self, slice_hu: Any) -> Any:
+            raise MemoryRefusal("a slice", allowed="less", cure="the CPU")
+
+    def for_job(strength: float, device: str) -> Any:
+        asked.append(device)
+        return denoiser if device == "cpu" else Small()
+
+    runs = Work(place.store, place.space, for_job, threads=1, stopping=lambda: False)
+    runs.once()
+    row = job(place)
+    assert (row["state"], row["device"]) == ("queued", "cpu")
+    runs.once()
+    row = job(place)
+    assert (row["state"], row["device"]) == ("sending", "cpu")
+    assert "GPU had too little memory" in row["note"]
+    assert asked[-1] == "cpu"
+
+
+def test_a_full_disk_gives_the_job_back(place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OutputRefusal("out cannot be written (No space left on device)", allowed="room", cure="make room")
+
+    monkeypatch.setattr(work, "denoise_series", full)
+    assert not working(place, denoiser).once()
+    row = job(place)
+    assert (row["state"], row["attempts"]) == ("queued", 0)
+    assert "No space left" in row["reason"]
+    monkeypatch.undo()
+    assert working(place, denoiser).once()
+    assert job(place)["state"] == "sending"
+
+
+def test_a_job_waits_for_room(place: Place, tmp_path: Path, monkeypatch: Any) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    usual = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usual(path)._replace(free=2**18))
+    assert take(place.store, place.space) is None
+    assert job(place)["reason"].startswith("waits for room")
+    monkeypatch.undo()
+    assert take(place.store, place.space)
+    assert job(place)["reason"] == ""
+
+
+def test_a_fault_of_ours_is_failed_with_its_name_only(
+    place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any
+) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+
+    def fault(*_: Any, **__: Any) -> Any:
+        raise KeyError("Doe^John")
+
+    monkeypatch.setattr(work, "denoise_series", fault)
+    working(place, denoiser).once()
+    row = job(place)
+    assert row["state"] == "failed"
+    assert "KeyError" in row["reason"]
+    assert "Doe" not in row["reason"]
+
+
+def test_a_slice_that_gets_lost_is_a_fault(place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    real = work.denoise_series
+
+    def losing(source: Path, destination: Path, **more: Any) -> Any:
+        outcome = real(source, destination, **more)
+        next(destination.rglob("*.dcm")).unlink()
+        return outcome
+
+    monkeypatch.setattr(work, "denoise_series", losing)
+    working(place, denoiser).once()
+    assert job(place)["state"] == "failed"
+    assert place.store.rows(select(deliveries)) == []
+
+
+def test_sources_removed_meanwhile_are_refused(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    with place.store.writing() as change:
+        change.execute(instances.update().values(file=None))
+    working(place, denoiser).once()
+    assert "removed by retention" in job(place)["reason"]
+
+
+def test_what_interrupted_jobs_left_is_removed_and_nothing_else(
+    place: Place, denoiser: Denoiser, tmp_path: Path
+) -> None:
+    for number in range(2):
+        place.take(scan(tmp_path / f"s{number}"))
+    settle(place)
+    working(place, denoiser).once()
+    kept = left(place)
+    taken = take(place.store, place.space)
+    assert taken
+    (place.store.data / "jobs" / "2" / taken["claim"] / "source").mkdir(parents=True)
+    assert resume.recover_jobs(place.store, 3) == 1
+    assert resume.clear_job_folders(place.store) == 1
+    assert left(place) == kept
+    assert (job(place, 2)["state"], job(place, 2)["attempts"]) == ("queued", 1)
