@@ -53,6 +53,8 @@ def migrate(data: Path) -> str:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         engine.dispose()
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # once for ever: later it would wait for whoever writes
     except (DatabaseError, sqlite3.Error) as error:
         raise StoreUnavailable(
             f"{path}: {error}", allowed="a sound database", cure="restore the backup (docs/how-to/pacs.md)"
