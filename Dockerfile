@@ -31,10 +31,10 @@ RUN set -e; \
     fi; \
     python3 -m venv /opt/pip; \
     python3 -m venv --without-pip /opt/venv
-WORKDIR /src
 
 # torch first and alone: whichever build of it this index gives is then kept. Empty: pip's own configuration decides.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /needs
 COPY constraints.txt ./
 RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     --mount=type=bind,source=.wheels,target=/wheels \
@@ -42,6 +42,7 @@ RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     ONLY_INDEX="${TORCH_INDEX}" sh /pip.sh install --no-deps -c constraints.txt torch
 
 # What the package needs, with an empty package around it, so that a changed line of code does not fetch it all again.
+# Not in /src: setuptools would take what it has built here for what is built there.
 ARG EXTRAS=serve
 COPY pyproject.toml LICENSE ./
 RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
@@ -50,9 +51,10 @@ RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     set -e; \
     mkdir iscl_monai; \
     echo '__version__ = "0"' >iscl_monai/version.py; \
-    sh /pip.sh install -c constraints.txt ".[${EXTRAS}]"; \
-    rm -r iscl_monai
+    sh /pip.sh install -c constraints.txt ".[${EXTRAS}]"
 
+WORKDIR /src
+COPY pyproject.toml LICENSE ./
 COPY iscl_monai iscl_monai
 COPY data_prep data_prep
 RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \

@@ -42,6 +42,7 @@ from engine import (  # noqa: E402
     run,
     wait,
 )
+from inside import package  # noqa: E402
 from real_data import real  # noqa: E402
 from tiny import make_bundle  # noqa: E402
 
@@ -165,6 +166,7 @@ class Inside:
         claims.check(
             "file permissions alone leave nothing to write", lambda: self.look("permissions", "--network", "host")
         )
+        claims.check("the package in it is the one in the working tree", self.package)
         claims.check("hardened, it is sealed", lambda: self.look("sealed", *HARDENED, "-v", "probe:/data"))
         claims.check("compressed scans can be read", lambda: self.look("codecs", *HARDENED, "-v", f"{one}:/scan:ro"))
         claims.check("a series denoised inside has the pixels of one denoised outside", self.denoise)
@@ -172,6 +174,13 @@ class Inside:
     def look(self, what: str, *words: str) -> str:
         mount = f"{Path(__file__).with_name('inside.py')}:/inside.py:ro"
         return self.docker("run", "--rm", *words, "-v", mount, "--entrypoint", "python", IMAGE, "/inside.py", what)
+
+    def package(self) -> str:
+        ours = package(self.work / "context" / "iscl_monai")
+        theirs = self.look("package", "--network", "host")
+        version = self.docker("run", "--rm", "--network", "host", IMAGE, "--version")
+        expect(ours == theirs, f"{ours} here, {theirs} there, which calls itself {version}")
+        return f"{version}, digest {ours[:12]}"
 
     def denoise(self) -> str:
         inside, outside = self.work / "data" / "out", self.work / "outside"

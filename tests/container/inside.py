@@ -1,8 +1,9 @@
-"""Looks around in the container: ``python inside.py permissions|sealed|codecs``; exit code 0 and a line if well."""
+"""Looks around in the container: ``python inside.py permissions|sealed|codecs|package``; exit code 0 if well."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import sys
 from importlib.util import find_spec
@@ -80,5 +81,18 @@ def codecs() -> str:
     return f"JPEG 2000, JPEG-LS and RLE exact, both JPEGs have a decoder; {versions}, openjpeg {openjpeg.__version__}"
 
 
+def package(root: Path | None = None) -> str:
+    """Digest of all files of the package but bytecode, here or in another place."""
+    if root is None:
+        import iscl_monai
+
+        root = Path(iscl_monai.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 if __name__ == "__main__":
-    print({"permissions": permissions, "sealed": sealed, "codecs": codecs}[sys.argv[1]]())
+    print({"permissions": permissions, "sealed": sealed, "codecs": codecs, "package": package}[sys.argv[1]]())
