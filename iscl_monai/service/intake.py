@@ -65,9 +65,10 @@ class Verdict:
 
 
 class UnsuitableError(Exception):
-    """Carries the reason out of a check of this module."""
+    """Carries the reason out of a check of this module, and which object it is about as soon as that is known."""
 
     mismatch = False
+    named = ("", "")  # SOP Class and Instance UID
 
 
 class MismatchError(UnsuitableError):
@@ -98,7 +99,9 @@ class Intake:
         """A name for an object that is coming in, on the disk where it will stay."""
         return self.data / COMING / f"{secrets.token_hex(12)}.part"
 
-    def accept(self, part: Path, sender: str, *, announced: tuple[str, str] | None = None) -> Verdict:
+    def accept(
+        self, part: Path, sender: str, *, announced: tuple[str, str] | None = None, study: str | None = None
+    ) -> Verdict:
         """Make an object ours, or say why not. The part is gone afterwards in any case.
 
         Success is told only after the bytes are flushed to the disk and their row is committed.
@@ -107,9 +110,10 @@ class Intake:
             part: a complete DICOM Part 10 file, from :meth:`new_part`.
             sender: AE title or client's name.
             announced: SOP Class and Instance UID that the request named, which the object must bear.
+            study: Study Instance UID that the request named, which the object must bear.
         """
         try:
-            verdict = self._accept(part, sender, announced)
+            verdict = self._accept(part, sender, announced, study)
         except (StoreUnavailable, OSError) as error:  # full, locked, broken: the sender has to keep it for now
             verdict = Verdict("busy", f"the node cannot store now: {getattr(error, 'strerror', None) or error}"[:300])
         finally:
@@ -132,7 +136,7 @@ class Intake:
                 reason=verdict.reason[:500],
             )
 
-    def _accept(self, part: Path, sender: str, announced: tuple[str, str] | None) -> Verdict:
+    def _accept(self, part: Path, sender: str, announced: tuple[str, str] | None, study: str | None) -> Verdict:
         size = part.stat().st_size
         told = self.space.refuses()
         if told:
@@ -141,9 +145,9 @@ class Intake:
         try:
             if size > self.largest_bytes:
                 raise UnsuitableError(f"{size >> 20} MB, allowed are {self.largest_bytes >> 20}")
-            tags, syntax = _examined(part, announced, self.largest_bytes)
+            tags, syntax = _examined(part, announced, study, self.largest_bytes)
         except UnsuitableError as reason:
-            named = announced or ("", "")
+            named = announced or reason.named
             return Verdict("unsuitable", str(reason), *named, mismatch=reason.mismatch)
         tags["sender"] = sender
         digest = _flushed_digest(part, syntax)
@@ -237,7 +241,9 @@ def _known_series(change: Change, tags: dict[str, Any]) -> int | None:
     return change.execute(select(series.c.id).where(wanted)).scalar_one_or_none()
 
 
-def _examined(part: Path, announced: tuple[str, str] | None, largest_bytes: int) -> tuple[dict[str, Any], str]:
+def _examined(
+    part: Path, announced: tuple[str, str] | None, study: str | None, largest_bytes: int
+) -> tuple[dict[str, Any], str]:
     """The tags we need and the transfer syntax, of a file that may be anything."""
     try:
         with without_warnings():
@@ -255,15 +261,26 @@ def _examined(part: Path, announced: tuple[str, str] | None, largest_bytes: int)
     for keyword in UIDS:
         if not is_uid(tags[keyword]):
             raise UnsuitableError(f"{keyword} is {tags[keyword][:70]!r}, which is no UID (PS3.5 9.1)")
+    try:
+        _check_wanted(tags, str(meta.get("MediaStorageSOPInstanceUID", "")), announced, study)
+    except UnsuitableError as reason:
+        reason.named = (tags["SOPClassUID"], tags["SOPInstanceUID"])
+        raise
+    return tags, syntax
+
+
+def _check_wanted(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str] | None, study: str | None) -> None:
+    """Whether it is what the request named, and what we work with."""
     if announced is not None and announced != (tags["SOPClassUID"], tags["SOPInstanceUID"]):
         raise MismatchError("the object is not the one that the request named")
+    if study is not None and study != tags["StudyInstanceUID"]:
+        raise MismatchError("the object belongs to another study than the one that the request named")
     if tags["SOPClassUID"] not in SOP_CLASSES:
         raise UnsuitableError(f"SOP Class {pydicom.uid.UID(tags['SOPClassUID']).name} is no CT image")
-    if (str(meta.get("MediaStorageSOPInstanceUID", "")) or tags["SOPInstanceUID"]) != tags["SOPInstanceUID"]:
+    if (meta_uid or tags["SOPInstanceUID"]) != tags["SOPInstanceUID"]:
         raise UnsuitableError("file meta information and data set name different SOP Instance UIDs")
     if not tags["Rows"]:
         raise UnsuitableError("it ends early, or has no Rows")
-    return tags, syntax
 
 
 def is_uid(text: str) -> bool:
