@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,14 @@ from typing import Any
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from iscl_monai.service.settings import Peer, Settings
 from iscl_monai.service.tls import client_context
 
+ABORT_S = 1.0
 CONNECT_S = 15.0  # at most; a machine that is up answers within milliseconds
 
 
@@ -33,6 +37,44 @@ def contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
         for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
         for sop_class in sorted(set(sop_classes))
     ]
+
+
+class _Socket(AssociationSocket):
+    """One that tells why it could not connect, leaks nothing, and does not wait for ever for a peer that hangs."""
+
+    error: OSError | None = None
+
+    def connect(self, primitive: Any) -> None:
+        """As pynetdicom's, which only logs what went wrong and lets the socket lie."""
+        assert self.socket is not None
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socket.settimeout(self.assoc.connection_timeout)
+            self.socket.connect(primitive.address_info.as_tuple)
+            if self.tls_args:
+                context, name = self.tls_args
+                self.socket = context.wrap_socket(self.socket, server_hostname=name)
+            self.socket.settimeout(self.assoc.network_timeout)  # also for sending: pynetdicom would wait for ever
+            self.assoc.requestor.address_info = AddressInformation.from_tuple(self.socket.getsockname())
+            self._is_connected = True
+            evt.trigger(self.assoc, evt.EVT_CONN_OPEN, {"address": primitive.address_info.as_tuple})
+            primitive.result = "Evt2"  # transport connection confirmed
+        except OSError as error:
+            self.error = error
+            self.socket.close()
+            self.socket = None
+            primitive.result = "Evt17"  # transport connection closed
+        self.provider_queue.put(primitive)
+        self._ready.set()
+
+
+class _AE(AE):
+    """Makes such sockets."""
+
+    def _create_socket(self, assoc: Association, address: AddressInformation, tls_args: Any) -> AssociationSocket:
+        made = _Socket(assoc, address=address)
+        made.tls_args = tls_args
+        return made
 
 
 class Line:
@@ -54,6 +96,7 @@ class Line:
         wanted: list[PresentationContext],
         handlers: Iterable[tuple[Any, Callable[[evt.Event], Any]]] = (),
         answer_s: float | None = None,
+        roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
     ) -> Association:
         """An association, to be closed by :meth:`close`.
 
@@ -61,6 +104,7 @@ class Line:
             wanted: presentation contexts.
             handlers: of events.
             answer_s: how long to wait for each answer; default: the node's timeout.
+            roles: that we propose, where they are not the usual ones.
 
         Raises:
             UnreachableError: there is none, for the reason that it tells.
@@ -68,7 +112,7 @@ class Line:
         """
         host, port = str(self.peer.host), int(self.peer.port or 0)
         timeout_s = self.settings.node.timeout_s
-        ae = AE(ae_title=self.settings.node.ae_title)
+        ae = _AE(ae_title=self.settings.node.ae_title)
         ae.connection_timeout = ae.acse_timeout = min(CONNECT_S, timeout_s)
         ae.network_timeout = ae.dimse_timeout = answer_s or timeout_s
         tls = self.settings.node.tls if self.peer.tls else None
@@ -80,6 +124,7 @@ class Line:
                 ae_title=str(self.peer.ae_title),
                 max_pdu=self.settings.node.max_pdu_bytes,
                 tls_args=(client_context(tls), host) if tls else None,
+                ext_neg=list(roles),
                 evt_handlers=[(evt.EVT_CONN_OPEN, self._connected), *handlers],
             )
         except OSError as error:  # no such host
@@ -110,6 +155,12 @@ class Line:
             standing = list(self._open)
         for association in standing:
             association.abort(block=False)
+            if association.is_alive():
+                association.join(ABORT_S)
+            if association.is_alive() and association.dul.socket is not None:  # it hangs in the middle of a PDU
+                association.dul.socket.close()
+            # pynetdicom tells who waits for an answer only when it was the peer that aborted
+            association.dimse.msg_queue.put((None, None))
 
     def _connected(self, event: evt.Event) -> None:
         with self._lock:
@@ -122,10 +173,11 @@ class Line:
 
 def _why_not(association: Association, who: str) -> UnreachableError:
     answer = association.acceptor.primitive
+    error = getattr(association.dul.socket, "error", None)
+    if error is not None:
+        return UnreachableError(f"no connection with {who}: {error.strerror or error}")
     if association.is_rejected and answer is not None:
         return UnreachableError(f"{who} rejects the association: {answer.reason_str}")
     if answer is not None and association.rejected_contexts and not association.accepted_contexts:
         return NotOfferedError(f"{who} accepts none of the SOP Classes proposed")
-    if answer is None and not association.dul.socket:
-        return UnreachableError(f"no connection with {who}")
     return UnreachableError(f"{who} did not accept the association")

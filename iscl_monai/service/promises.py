@@ -10,22 +10,22 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import build_role
-from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
 from sqlalchemy import select
 
+from iscl_monai.service.dimse import Line, UnreachableError, contexts
 from iscl_monai.service.intake import is_uid
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
 from iscl_monai.service.settings import Peer, Settings
 from iscl_monai.service.store import Move, Store, now
 from iscl_monai.service.tables import commitments, instances
-from iscl_monai.service.tls import client_context
 
-CONNECT_S = 10.0
+GRACE_S = 5.0
 LOOK_S = 60.0  # when nothing is known to be owed; a new debt wakes it
 NO_INSTANCE, CONFLICT, CANNOT = 0x0112, 0x0119, 0x0110  # PS3.3 C.14.1.1
 NO_ACTION, NO_ARGUMENT, BAD_ARGUMENT, REPEATED = 0x0123, 0x0114, 0x0115, 0x0210
@@ -171,6 +171,7 @@ class Promises:
         self.loop = Loop("promises", self.step)
         self._clock = clock
         self._pause: dict[str, tuple[float, float]] = {}  # per peer: not before, and how long it was
+        self._line: Line | None = None
         store.observe(self._moved)
 
     def start(self) -> None:
@@ -179,6 +180,11 @@ class Promises:
 
     def stop(self, timeout_s: float = 30.0) -> bool:
         """End; whether in time. What is owed stays so."""
+        if self.loop.stop(min(GRACE_S, timeout_s)):
+            return True
+        line = self._line
+        if line is not None:
+            line.hang_up()  # whoever keeps us waiting now is told later
         return self.loop.stop(timeout_s)
 
     @property
@@ -226,34 +232,28 @@ class Promises:
 
     def _spoken(self, peer: Peer, rows: list[Any]) -> list[tuple[Any, str]]:
         """Report on one association; the rows that were not heard, each with the reason."""
-        association = self._associated(peer)
-        if not association.is_established:
-            how = "rejected the association" if association.is_rejected else "cannot be reached"
-            return [(row, how) for row in rows]
-        unheard = []
+        role = build_role(StorageCommitmentPushModel, scu_role=False, scp_role=True)  # who reports is the SCP
+        self._line = Line(self.settings, peer)
         try:
-            for row in rows:
-                reason = self._told(association, row)
-                if reason:
-                    unheard.append((row, reason))
-                else:
-                    self._settle(row, "reported", "")
-                    log.info("commitment.reported", peer=peer.name, transaction_uid=row["transaction_uid"])
+            with self._line.opened(contexts([StorageCommitmentPushModel]), roles=[role]) as association:
+                return self._all_told(association, peer, rows)
+        except UnreachableError as reason:
+            return [(row, str(reason)) for row in rows]
         finally:
-            association.release()
+            self._line = None
+
+    def _all_told(self, association: Association, peer: Peer, rows: list[Any]) -> list[tuple[Any, str]]:
+        unheard = []
+        for row in rows:
+            reason = self._told(association, row)
+            if reason:
+                unheard.append((row, reason))
+            else:
+                self._settle(row, "reported", "")
+                log.info("commitment.reported", peer=peer.name, transaction_uid=row["transaction_uid"])
         return unheard
 
-    def _associated(self, peer: Peer) -> Any:
-        ae = ApplicationEntity(self.settings.node.ae_title)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.settings.node.timeout_s
-        ae.connection_timeout = CONNECT_S
-        ae.add_requested_context(StorageCommitmentPushModel)
-        role = build_role(StorageCommitmentPushModel, scu_role=False, scp_role=True)  # who reports is the SCP
-        tls, host = self.settings.node.tls, str(peer.host)
-        secured = (client_context(tls), host) if peer.tls and tls else None
-        return ae.associate(host, int(peer.port or 0), ae_title=str(peer.ae_title), ext_neg=[role], tls_args=secured)
-
-    def _told(self, association: Any, row: Any) -> str:
+    def _told(self, association: Association, row: Any) -> str:
         """Why a report was not heard; "" if it was."""
         if not association.is_established:
             return "it ended the association"

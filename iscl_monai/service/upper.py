@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
@@ -60,6 +61,7 @@ class CarefulSocket(AssociationSocket):
         self._patience_s = patience_s
         self._until = 0.0
         self._in_pdu = False
+        self.reads = True  # no more after the first thing that makes no sense: the connection is about to end
         client_socket.settimeout(patience_s)
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -67,8 +69,9 @@ class CarefulSocket(AssociationSocket):
     def ready(self) -> bool:
         """Whether something can be read; poll, since select knows no more than 1,024 files."""
         sock = self.socket
-        if sock is None or not self._is_connected or self.assoc.dul.state_machine.current_state == "Sta13":
-            return False  # Sta13: it has ended; what still comes is not read, and the connection is closed
+        ended = self.assoc.dul.state_machine.current_state == "Sta13"  # whatever still comes does not matter
+        if sock is None or not self._is_connected or ended or not self.reads:
+            return False
         try:
             pending = getattr(sock, "pending", None)  # TLS has bytes of its own that poll does not see
             if pending is not None and pending():
@@ -91,7 +94,8 @@ class CarefulSocket(AssociationSocket):
             return self._exactly(nr_bytes)
         self._until = time.monotonic() + self._patience_s
         header = self._exactly(nr_bytes)
-        if len(header) == nr_bytes and 1 <= header[0] <= 7:  # of any other kind it reads no more
+        self.reads = len(header) == nr_bytes and 1 <= header[0] <= 7
+        if self.reads:
             try:
                 check_length(header[0], int.from_bytes(header[2:6], "big"), self._longest_data)
             except TooMuchError as error:
@@ -105,6 +109,14 @@ class CarefulSocket(AssociationSocket):
         if self.socket is not None:
             self.socket.settimeout(self._patience_s)
         super().send(bytestream)
+
+    def _shutdown_socket(self) -> None:
+        """Close it, even if the other side was faster; pynetdicom then leaves it to the garbage collector."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                self.socket.close()
 
     def _exactly(self, count: int) -> bytearray:
         assert self.socket is not None
@@ -137,9 +149,13 @@ class CarefulUpper(DULServiceProvider):
         self.daemon = True
 
     def _decode_pdu(self, bytestream: bytearray) -> Any:
-        if bytestream[0] == ASSOCIATE_REQUEST:
-            check_request(bytes(bytestream))  # raised: PDU invalid, which ends the association
-        return super()._decode_pdu(bytestream)
+        try:
+            if bytestream[0] == ASSOCIATE_REQUEST:
+                check_request(bytes(bytestream))
+            return super()._decode_pdu(bytestream)
+        except Exception:  # pynetdicom takes it for an invalid PDU, and aborts
+            cast(CarefulSocket, self.socket).reads = False
+            raise
 
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         """The next primitive; a connection that has ended is not waited for."""
@@ -185,6 +201,7 @@ class SpoolingMessages(DIMSEServiceProvider):
                 self._closed = True
                 self._let_go(too_large=isinstance(error, TooMuchError), reason=str(error))
                 log.warning("association.invalid", address=self.assoc.requestor.address, error=type(error).__name__)
+                cast(CarefulSocket, self.dul.socket).reads = False
                 self.dul.event_queue.put("Evt19")  # invalid PDU: pynetdicom aborts
 
     def close(self) -> None:

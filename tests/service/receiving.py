@@ -126,11 +126,14 @@ class Door:
             ae.add_requested_context(sop_class, more.get("syntaxes") or ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
         kept = {name: value for name, value in more.items() if name != "syntaxes"}
         association = ae.associate("127.0.0.1", self.port, ae_title=called, **kept)
+        sock = association.dul.socket.socket
         try:
             yield association
         finally:
             if association.is_established:
                 association.release()
+            if sock is not None:  # pynetdicom does not when the other side was faster
+                sock.close()
 
 
 def opened(settings: Settings) -> Door:
