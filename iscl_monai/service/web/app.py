@@ -1,0 +1,134 @@
+"""The application: its parts, its routes, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import mimetypes
+import time
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from iscl_monai.errors import NotAllowedNow, StoreUnavailable
+from iscl_monai.service.intake import Intake
+from iscl_monai.service.log import log
+from iscl_monai.service.settings import Settings
+from iscl_monai.service.store import Store
+from iscl_monai.service.web import (
+    lists,
+    login,
+    metrics,
+    oidc,
+    pictures,
+    probes,
+    queue_pages,
+    series_pages,
+    stow,
+    user_pages,
+)
+from iscl_monai.service.web.guard import NotLoggedInError, to_login
+from iscl_monai.service.web.pairs import Pairs
+from iscl_monai.service.web.provider import Provider
+from iscl_monai.service.web.sessions import COOKIE, Sessions, session_key
+from iscl_monai.service.web.shield import Shield
+from iscl_monai.service.web.site import STATIC, Health, Site, page, site_of
+from iscl_monai.service.web.throttle import Throttle
+
+ROUTERS = (login, queue_pages, series_pages, lists, user_pages, pictures, stow, probes, metrics)
+
+
+def create_app(settings: Settings, store: Store, intake: Intake, health: Health) -> FastAPI:
+    """Put it together.
+
+    Args:
+        settings: of the node.
+        store: the database.
+        intake: takes what STOW-RS brings.
+        health: of the parts of the node: whether each lives, and a word about it.
+
+    Raises:
+        ConfigRefusal: a file that the settings name cannot be read, or the session key is not ours alone.
+    """
+    key = session_key(settings.data)
+    site = Site(settings, store, intake, health, Sessions(store, key, settings.web.session_h), Throttle(time.monotonic))
+    app = FastAPI(title="ISCL node", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
+    app.state.pairs = Pairs(store)
+    app.state.readiness = probes.Readiness(site)
+    app.state.metrics = metrics.registry_of(site)
+    app.state.metrics_token = metrics.metrics_token(settings.web.metrics_token_file)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    if settings.web.oidc is not None:
+        app.include_router(oidc.oidc_routes(Provider(settings.web.oidc), key))
+    _serve_static(app)
+    _answer_errors(app)
+    app.add_middleware(Shield, secure=site.secure, streamed=stow.ROOT)
+    return app
+
+
+def _serve_static(app: FastAPI) -> None:
+    """From memory, by exact names: no name from outside becomes a path."""
+    files = {path.name: (path.read_bytes(), mimetypes.guess_type(path.name)[0]) for path in STATIC.iterdir()}
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name not in files:
+            raise HTTPException(404, "there is no such file")
+        data, kind = files[name]
+        return Response(data, media_type=kind, headers={"Cache-Control": "public, max-age=86400"})
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """One way to say no: a page for people, one line for machines."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _told(request, error.status_code, str(error.detail), error.headers)
+
+    async def nobody(request: Request, error: Exception) -> Response:
+        return to_login(request)
+
+    async def malformed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        in_path = any(one["loc"][:1] == ("path",) for one in error.errors())
+        return _told(request, 404 if in_path else 422, "there is nothing at this address, or the form is not whole")
+
+    async def not_now(request: Request, error: Exception) -> Response:
+        assert isinstance(error, NotAllowedNow)
+        return _told(request, 409, f"{error.came}. Allowed: {error.allowed}. Do: {error.cure}.")
+
+    async def no_store(request: Request, error: Exception) -> Response:
+        log.error("web.store", error=str(error))
+        return _told(request, 503, "the database cannot be used at the moment")
+
+    async def fault(request: Request, error: Exception) -> Response:
+        log.error("web.fault", path=request.url.path, error=type(error).__name__)  # uvicorn logs where
+        return _told(request, 500, "a fault of ours; it is in the log")
+
+    handlers: dict[Any, Any] = {
+        HTTPException: refused,
+        NotLoggedInError: nobody,
+        RequestValidationError: malformed,
+        NotAllowedNow: not_now,
+        StoreUnavailable: no_store,
+        Exception: fault,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _told(request: Request, status: int, text: str, headers: Any = None) -> Response:
+    if request.url.path.startswith(stow.ROOT) or "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"error": text}, status, headers)
+    person = None
+    if status != 503:  # without a database nobody can be known
+        person = site_of(request).sessions.person(request.cookies.get(COOKIE, ""))
+    words = HTTPStatus(status).phrase
+    response = page(request, "error.html", person, status=status, code=status, words=words, text=text)
+    for name, value in (headers or {}).items():
+        response.headers[name] = value
+    return response

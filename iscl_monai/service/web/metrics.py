@@ -1,0 +1,157 @@
+"""Numbers for Prometheus, counted when they are asked for; no identifier of a patient or an object is among them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from fastapi import APIRouter, HTTPException, Request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Table, func, select
+from starlette.responses import Response
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.service.states import MACHINES
+from iscl_monai.service.tables import deliveries, instances, jobs, refusals, series
+from iscl_monai.service.web.site import Site
+
+router = APIRouter()
+
+
+@router.get("/metrics")
+def metrics(request: Request) -> Response:
+    """All of them, in Prometheus' text format."""
+    wanted: str = request.app.state.metrics_token
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    right = hmac.compare_digest(hashlib.sha256(token.strip().encode()).hexdigest(), _digest(wanted))
+    if wanted and not (right and kind.lower() == "bearer"):
+        raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": 'Bearer realm="metrics"'})
+    registry: CollectorRegistry = request.app.state.metrics
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def metrics_token(path: Path | None) -> str:
+    """The token that is asked for; ``""`` for none.
+
+    Raises:
+        ConfigRefusal: its file cannot be read, or is empty.
+    """
+    if path is None:
+        return ""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        token, told = "", getattr(error, "strerror", None) or str(error)
+    else:
+        told = "is empty"
+    if not token:
+        raise ConfigRefusal(f"{path}: {told}", allowed="a file with one token", cure="correct [web] metrics_token_file")
+    return token
+
+
+def registry_of(site: Site) -> CollectorRegistry:
+    """A registry of our own: the library's global one would count for all nodes of a process."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Node(site))
+    return registry
+
+
+class _Tally:
+    """Counts rows of a table that only grows, each of them once."""
+
+    def __init__(self, table: Table, label: str) -> None:
+        self.table = table
+        self.label = table.c[label]
+        self.counts: Counter[str] = Counter()
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def look(self, site: Site) -> dict[str, int]:
+        with self._lock, site.store.reading() as connection:
+            row = self.table.c.id
+            last = connection.execute(select(func.max(row))).scalar() or 0
+            new = select(self.label, func.count()).where((row > self._last) & (row <= last)).group_by(self.label)
+            for label, count in connection.execute(new):
+                self.counts[label] += count
+            self._last = last
+            return dict(self.counts)
+
+
+class _Node(Collector):
+    """Looks at the database when it is asked."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._received = _Tally(instances, "sender")
+        self._refused = _Tally(refusals, "status")
+
+    def collect(self) -> Iterator[Metric]:
+        """The numbers of this moment."""
+        for table in (series, jobs):
+            states = MACHINES[table.name].ways
+            counts = dict.fromkeys(states, 0) | self._counts(table)
+            yield _gauge(f"iscl_{table.name}", f"{table.name} by state", "state", counts)
+        yield self._deliveries()
+        yield _counter("iscl_instances_received", "Objects stored", "sender", self._received.look(self.site))
+        yield _counter("iscl_refusals", "Objects not taken", "status", self._refused.look(self.site))
+        free = float(self.site.intake.space.free_bytes)
+        yield GaugeMetricFamily("iscl_data_free_bytes", "Free on the disk of the data folder", free)
+        yield GaugeMetricFamily("iscl_oldest_waiting_seconds", "Age of the oldest job in the queue", self._oldest_s())
+        yield from self._last_job()
+        parts = dict(self.site.health())
+        yield _gauge(
+            "iscl_part_ok", "1 while a part is well", "part", {name: int(ok) for name, (ok, _) in parts.items()}
+        )
+        told = re.match(r"(\d+) fault", parts.get("loops", (True, ""))[1])
+        yield CounterMetricFamily("iscl_loop_faults", "Faults that loops went on after", int(told[1]) if told else 0)
+
+    def _counts(self, table: Table) -> dict[str, int]:
+        rows = self.site.store.rows(select(table.c.state, func.count().label("count")).group_by(table.c.state))
+        return {row["state"]: row["count"] for row in rows}
+
+    def _deliveries(self) -> Metric:
+        family = GaugeMetricFamily("iscl_deliveries", "deliveries by state", labels=["state", "destination"])
+        by = (deliveries.c.state, deliveries.c.destination)
+        for row in self.site.store.rows(select(*by, func.count().label("count")).group_by(*by)):
+            family.add_metric([row["state"], row["destination"]], row["count"])
+        return family
+
+    def _oldest_s(self) -> float:
+        """By the wall clock, which is what the rows have: nothing is decided by it."""
+        oldest = select(func.min(jobs.c.created_at).label("at")).where(jobs.c.state == "queued")
+        at = self.site.store.rows(oldest)[0]["at"]
+        return max(0.0, (datetime.now(timezone.utc) - datetime.fromisoformat(at)).total_seconds()) if at else 0.0
+
+    def _last_job(self) -> Iterator[Metric]:
+        worked = select(jobs.c.result).where(jobs.c.folder.is_not(None)).order_by(jobs.c.id.desc()).limit(1)
+        for row in self.site.store.rows(worked):
+            told = row["result"] or {}
+            if told.get("slices") and told.get("seconds") is not None:
+                per_slice = told["seconds"] / told["slices"]
+                yield GaugeMetricFamily("iscl_last_job_seconds_per_slice", "Of the last job", per_slice)
+
+
+def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _counter(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family

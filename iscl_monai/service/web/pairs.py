@@ -1,0 +1,168 @@
+"""Which slice was made of which: the derived files of a job beside their sources, in the order of the patient."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from sqlalchemy import select
+
+from iscl_monai.dicom.enhanced import open_enhanced
+from iscl_monai.dicom.geometry import slice_normal
+from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header, read_header_and
+from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.service.store import Store
+from iscl_monai.service.tables import instances, job_sources, jobs
+
+Value = TypeVar("Value")
+Floats = npt.NDArray[np.float32]
+JOBS_KEPT = 8
+SLICES_KEPT = 12  # of 2 MB each way: before, after and difference of a slice are asked for together
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A slice before and after.
+
+    Args:
+        source: its file.
+        derived: the file that was made of it.
+        frame: which of the frames of both files, from 0.
+    """
+
+    source: Path
+    derived: Path
+    frame: int = 0
+
+    def hu(self) -> tuple[Floats, Floats]:
+        """Before and after, HU, (row, column).
+
+        Raises:
+            DicomRefusal: a file is gone or damaged.
+        """
+        before, after = _hu(self.source, self.frame), _hu(self.derived, self.frame)
+        if before.shape != after.shape:
+            raise ValueError("before and after differ in size")
+        return before, after
+
+
+def _hu(path: Path, frame: int) -> Floats:
+    header = read_header(path)
+    if header.sop_class in MULTIFRAME_CT:
+        return next(islice(open_enhanced(path).slices(), frame, None)).hu()
+    return load_slice(header)[0].hu()
+
+
+class Pairs:
+    """Finds the pairs of jobs, and keeps those that were asked for last.
+
+    Args:
+        store: the database.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._indices: _Kept[tuple[Pair, ...]] = _Kept(JOBS_KEPT)
+        self._slices: _Kept[tuple[Floats, Floats]] = _Kept(SLICES_KEPT)
+
+    def of_job(self, job: Mapping[str, Any]) -> tuple[Pair, ...]:
+        """The pairs of a job, by series and position; none while there are no derived files.
+
+        Args:
+            job: row of ``jobs``.
+        """
+        folder = job["folder"]
+        if not folder:  # only a worker that has succeeded names one
+            return ()
+        return self._indices.get(folder, lambda: self._found(job["id"], folder))
+
+    def slice_hu(self, job: Mapping[str, Any], number: int) -> tuple[Floats, Floats] | None:
+        """Before and after of a slice, counted from 0; None when there is no such slice.
+
+        Raises:
+            DicomRefusal: a file is gone or damaged.
+        """
+        pairs = self.of_job(job)
+        if not 0 <= number < len(pairs):
+            return None
+        return self._slices.get(f"{job['folder']}|{number}", pairs[number].hu)
+
+    def _found(self, job_id: int, folder: str) -> tuple[Pair, ...]:
+        sources = self._sources(job_id)
+        found: list[tuple[str, float, int, Pair]] = []
+        for path in sorted((self.store.data / folder).rglob("*.dcm")):
+            header, dataset = read_header_and(path, ("SourceImageSequence", "PerFrameFunctionalGroupsSequence"))
+            source = sources.get(_source_uid(dataset))
+            if source is None:
+                continue
+            frames = open_enhanced(path).frame_headers if header.sop_class in MULTIFRAME_CT else (header,)
+            for number, frame in enumerate(frames):
+                place = (header.series_uid, _along(frame), number, Pair(source, path, number))
+                found.append(place)
+        return tuple(pair for *_, pair in sorted(found, key=lambda one: one[:3]))
+
+    def _sources(self, job_id: int) -> dict[str, Path]:
+        mine = (job_sources.c.job_id == job_id) & (instances.c.file.is_not(None))
+        wanted = select(instances.c.sop_instance_uid, instances.c.file).join(
+            job_sources, job_sources.c.instance_id == instances.c.id
+        )
+        return {row["sop_instance_uid"]: self.store.data / row["file"] for row in self.store.rows(wanted.where(mine))}
+
+
+def job_row(store: Store, job_id: int) -> Mapping[str, Any] | None:
+    """The row of a job."""
+    found = store.rows(select(jobs).where(jobs.c.id == job_id))
+    return found[0] if found else None
+
+
+def _source_uid(dataset: pydicom.Dataset) -> str:
+    """Of what a derived object was made, as it says itself; of a multi-frame object by its first frame."""
+    named = list(dataset.get("SourceImageSequence") or [])
+    for frame in list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[:1]:
+        for step in list(frame.get("DerivationImageSequence") or [])[-1:]:
+            named = list(step.get("SourceImageSequence") or [])
+    return str(named[-1].get("ReferencedSOPInstanceUID", "")) if named else ""
+
+
+def _along(header: SliceHeader) -> float:
+    """Position along the normal of the slices, in mm; file order decides where it is unknown."""
+    if header.position is None or header.orientation is None:
+        return 0.0
+    return round(float(np.dot(header.position, slice_normal(header.orientation))), 3)
+
+
+class _Kept(Generic[Value]):
+    """What was asked for last, made once however many ask at the same time."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._values: OrderedDict[str, Value] = OrderedDict()
+        self._lock = threading.Lock()
+        self._makers = [threading.Lock() for _ in range(8)]
+
+    def get(self, key: str, make: Callable[[], Value]) -> Value:
+        for found in self._found(key):
+            return found
+        with self._makers[hash(key) % len(self._makers)]:
+            for found in self._found(key):
+                return found
+            value = make()
+            with self._lock:
+                self._values[key] = value
+                while len(self._values) > self.most:
+                    self._values.popitem(last=False)
+            return value
+
+    def _found(self, key: str) -> Iterator[Value]:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                yield self._values[key]

@@ -1,0 +1,126 @@
+"""One series: what came, what was made of it, and where that went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, HTTPException, Path, Request
+from sqlalchemy import select
+from starlette.responses import RedirectResponse, Response
+
+from iscl_monai.service import queue
+from iscl_monai.service.tables import jobs, series
+from iscl_monai.service.web import details
+from iscl_monai.service.web.guard import OperatorChanges, Viewer
+from iscl_monai.service.web.overview import Entry, entries_of
+from iscl_monai.service.web.pairs import Pairs
+from iscl_monai.service.web.pictures import DIFFERENCE_HU, WINDOWS
+from iscl_monai.service.web.site import Site, is_part, page, site_of
+
+router = APIRouter()
+Id = Annotated[int, Path(ge=1, le=2**53)]
+
+
+@router.get("/series/{series_id}")
+def show(request: Request, person: Viewer, series_id: Id) -> Response:
+    """The page of a series."""
+    return page(request, "series.html", person, patient=None, **_told(request, series_id))
+
+
+@router.get("/series/{series_id}/status")
+def status(request: Request, person: Viewer, series_id: Id) -> Response:
+    """The part of it that changes."""
+    if not is_part(request):
+        return RedirectResponse(f"/series/{series_id}", 303)
+    told = _told(request, series_id)
+    response = page(request, "series_status.html", person, **told)
+    if bool(told["count"]) != (request.query_params.get("pictures") == "1"):
+        response.headers["HX-Refresh"] = "true"  # the page has to show more, or less, than this part
+    return response
+
+
+@router.post("/series/{series_id}/patient")
+def reveal(request: Request, person: OperatorChanges, series_id: Id) -> Response:
+    """Whose series it is, for one answer; who asked is in the audit log before it is read."""
+    site = site_of(request)
+    _row(site, series_id)
+    with site.store.writing() as change:
+        change.note(person.name, "reveal patient", f"series {series_id}")
+    patient = details.patient(site, series_id)
+    if is_part(request):
+        return page(request, "patient.html", person, patient=patient, series_id=series_id)
+    return page(request, "series.html", person, patient=patient, **_told(request, series_id))
+
+
+@router.post("/series/{series_id}/process")
+def process(
+    request: Request, person: OperatorChanges, series_id: Id, rule: Annotated[str, Form(max_length=64)] = ""
+) -> Response:
+    """Process it once more, by a rule that is named or the first that fits."""
+    site = site_of(request)
+    if rule and site.settings.rule(rule) is None:
+        raise HTTPException(404, "there is no such rule")
+    _row(site, series_id)
+    with site.store.writing() as change:
+        queue.ask_again(change, series_id, rule or None, person.name)
+    return RedirectResponse(f"/series/{series_id}", 303)
+
+
+def _row(site: Site, series_id: int) -> Mapping[str, Any]:
+    found = site.store.rows(select(series).where(series.c.id == series_id))
+    if not found:
+        raise HTTPException(404, "there is no such series")
+    return found[0]
+
+
+def _told(request: Request, series_id: int) -> dict[str, Any]:
+    site = site_of(request)
+    row = _row(site, series_id)
+    (entry,) = entries_of(site.store, [row])
+    all_jobs = site.store.rows(select(jobs).where(jobs.c.series_id == series_id).order_by(jobs.c.id.desc()))
+    job = _chosen(request, all_jobs)
+    pairs: Pairs = request.app.state.pairs
+    count = len(pairs.of_job(job)) if job else 0
+    return {
+        "entry": entry,
+        "row": row,
+        "jobs": all_jobs,
+        "job": job,
+        "result": (job or {}).get("result") or {},
+        "destinations": details.destinations(site, job["id"]) if job else [],
+        "equipment": details.equipment(site, job) if job else [],
+        "here": details.files_here(site, series_id),
+        "senders": details.senders(site, series_id),
+        "viewer_url": details.viewer_url(site, row["study_uid"]),
+        "can_process": _can_process(site, entry),
+        "rules": [rule.name for rule in site.settings.rules if rule.process],
+        "count": count,
+        "slice": _within(request.query_params.get("slice", ""), count),
+        "window": _window(request),
+        "windows": WINDOWS,
+        "difference_hu": DIFFERENCE_HU,
+        "ended": entry.state not in ("receiving", "queued", "running", "sending"),
+    }
+
+
+def _chosen(request: Request, found: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The job that is asked for, or the newest."""
+    wanted = request.query_params.get("job", "")
+    return next((job for job in found if str(job["id"]) == wanted), found[0] if found else None)
+
+
+def _can_process(site: Site, entry: Entry) -> bool:
+    return entry.series["state"] == "settled" and details.files_here(site, entry.series["id"]) > 0
+
+
+def _within(told: str, count: int) -> int:
+    """A slice number that exists; the middle one when none is told."""
+    if told.isascii() and told.isdigit() and len(told) < 8:
+        return max(1, min(int(told), count))
+    return max(1, (count + 1) // 2)
+
+
+def _window(request: Request) -> str:
+    told = request.query_params.get("window", "")
+    return told if told in WINDOWS else next(iter(WINDOWS))

@@ -1,0 +1,162 @@
+"""The listening side of the pages: a uvicorn in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.service.settings import Settings, Web
+
+LARGEST_HEADERS = 16 * 1024
+CONNECTIONS = 256
+HEADERS_WITHIN_S = 20.0
+GRACE_S = 5
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that does not wait for ever for the headers of a request; uvicorn does."""
+
+    _enough: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Somebody has connected."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        super().connection_lost(exc)
+        if self._enough is not None:
+            self._enough.cancel()
+
+    def _watch(self) -> None:
+        waiting = self.conn.their_state is h11.IDLE
+        if not waiting and self._enough is not None:
+            self._enough.cancel()
+            self._enough = None
+        elif waiting and self._enough is None:
+            self._enough = self.loop.call_later(HEADERS_WITHIN_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._enough = None
+        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
+
+class WebServer:
+    """Serves an application.
+
+    Args:
+        settings: of the node.
+        app: from :func:`iscl_monai.service.web.app.create_app`.
+
+    Raises:
+        ConfigRefusal: the certificate or its key cannot be used.
+    """
+
+    def __init__(self, settings: Settings, app: FastAPI) -> None:
+        web = settings.web
+        self.web = web
+        config = uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # who asks is found out by site.caller
+            h11_max_incomplete_event_size=LARGEST_HEADERS,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=10,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        config.load()
+        config.ssl = _context(web)
+        self._server = uvicorn.Server(config)
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen; requests are answered when this returns.
+
+        Raises:
+            ConfigRefusal: the port is taken, or the address is not this machine's.
+        """
+        self._socket = _bound(self.web)
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self, timeout_s: float = GRACE_S + 5.0) -> bool:
+        """Answer what has been asked, and end; whether it has ended in time."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        if self._socket is not None:
+            self._socket.close()
+        return not self.alive
+
+    def _run(self) -> None:
+        """Signals are not touched: uvicorn only takes them in the main thread."""
+        self._server.run(sockets=[self._socket] if self._socket else None)
+
+
+def _bound(web: Web) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(128)  # from here on the system takes calls, and they wait until the thread runs
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise ConfigRefusal(
+            f"cannot listen on {web.host}:{web.port} ({error.strerror or error})",
+            allowed="an address of this machine and a free port",
+            cure="change [web] host or port, or end what listens there",
+        ) from error
+    return bound
+
+
+def _context(web: Web) -> ssl.SSLContext | None:
+    if web.certificate is None or web.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    try:
+        context.load_cert_chain(web.certificate, web.key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise ConfigRefusal(
+            f"{web.certificate} and {web.key}: {getattr(error, 'strerror', None) or error}",
+            allowed="a certificate and its key in PEM form, without a password",
+            cure="correct [web] certificate and key",
+        ) from error
+    return context
+
+
+def _no_password() -> bytes:
+    """Without it OpenSSL asks on a terminal, and a service would wait there for ever."""
+    raise ValueError("the key is encrypted")

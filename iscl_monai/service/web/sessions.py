@@ -1,0 +1,130 @@
+"""Who somebody is, in a signed cookie; the key is a file of the data folder."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.service.store import Store
+from iscl_monai.service.web import accounts
+
+KEY_FILE = "session.key"
+COOKIE = "iscl_session"
+FROM_PROVIDER = "oidc:"  # begins the names of those whom an identity provider vouches for
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who is logged in.
+
+    Args:
+        name: of a local user, or :data:`FROM_PROVIDER` and the name there.
+        role: see :data:`iscl_monai.service.web.accounts.ROLES`.
+        session: random name of the session.
+        csrf: what a form of this session must bear.
+    """
+
+    name: str
+    role: str
+    session: str
+    csrf: str
+
+    def may(self, role: str) -> bool:
+        """Whether the role is enough for what needs ``role``."""
+        return accounts.ROLES.index(self.role) >= accounts.ROLES.index(role)
+
+
+def session_key(data: Path) -> bytes:
+    """The node's key; made at the first start, and readable for its user alone.
+
+    Raises:
+        ConfigRefusal: the file is not ours alone, or not whole.
+    """
+    path = data / KEY_FILE
+    with suppress(FileExistsError):
+        # Under another name first: a crash between the two lines must not leave an empty key.
+        fresh = path.with_name(f"{KEY_FILE}.{os.getpid()}")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(handle, secrets.token_bytes(64))
+            os.fsync(handle)
+            os.link(fresh, path)
+        finally:
+            os.close(handle)
+            fresh.unlink()
+    key = path.read_bytes()
+    if path.stat().st_mode & 0o077 or len(key) != 64:
+        raise ConfigRefusal(
+            f"{path} can be read by others, or is not whole",
+            allowed="64 bytes with mode 0600",
+            cure="remove it: everybody then has to log in again",
+        )
+    return key
+
+
+class Sessions:
+    """Makes and reads session cookies.
+
+    Args:
+        store: the database.
+        key: see :func:`session_key`.
+        hours: after which one logs in again.
+    """
+
+    def __init__(self, store: Store, key: bytes, hours: float) -> None:
+        self.store = store
+        self.seconds = int(hours * 3600)
+        self._signer = URLSafeTimedSerializer(key, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
+        self._csrf_key = hmac.digest(key, b"csrf", "sha256")
+        self._ended: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, name: str, role: str, since: str = "") -> str:
+        """The cookie of a new session.
+
+        Args:
+            name: of the person.
+            role: counts for people from an identity provider; local users have the role of their row.
+            since: of the local user's row.
+        """
+        told = {"name": name, "role": role, "since": since, "session": secrets.token_urlsafe(16)}
+        return str(self._signer.dumps(told))
+
+    def person(self, cookie: str) -> Person | None:
+        """Whose session it is; None when it is nobody's, or has ended."""
+        try:
+            told: Mapping[str, Any] = self._signer.loads(cookie, max_age=self.seconds)
+        except BadData:
+            return None
+        with self._lock:
+            if told["session"] in self._ended:
+                return None
+        role = str(told["role"])
+        if not told["name"].startswith(FROM_PROVIDER):
+            user = accounts.find(self.store, told["name"])
+            if user is None or user.sessions_since != told["since"]:
+                return None
+            role = user.role
+        return Person(told["name"], role, told["session"], self._token(told["session"]))
+
+    def end(self, person: Person) -> None:
+        """Have a session end, also for whoever has copied its cookie."""
+        with self._lock:
+            moment = time.monotonic()
+            self._ended = {one: at for one, at in self._ended.items() if moment - at < self.seconds}
+            self._ended[person.session] = moment
+
+    def _token(self, session: str) -> str:
+        return hmac.new(self._csrf_key, session.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,94 @@
+"""What stands before every route: limits on what comes in, and headers on what goes out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LARGEST_FORM = 64 * 1024
+SILENCE_S = 30.0  # of somebody who is sending a request
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # "no-referrer" would make browsers hide the Origin of our own forms
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Shield:
+    """Adds headers, and ends requests that are too large or do not go on.
+
+    Args:
+        app: what is behind.
+        secure: whether browsers come by HTTPS.
+        streamed: beginning of the paths that take long bodies and limit them themselves.
+    """
+
+    def __init__(self, app: ASGIApp, *, secure: bool, streamed: str) -> None:
+        self.app = app
+        self.headers = {**HEADERS, **({"strict-transport-security": "max-age=31536000"} if secure else {})}
+        self.streamed = streamed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        largest = None if scope["path"].startswith(self.streamed) else LARGEST_FORM
+        await self.app(scope, _Limited(receive, largest), self._covered(send))
+
+    def _covered(self, send: Send) -> Send:
+        async def covered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.headers.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        return covered
+
+
+class _Limited:
+    """The body of a request as it comes in, up to a limit."""
+
+    def __init__(self, receive: Receive, largest: int | None) -> None:
+        self.receive = receive
+        self.left = largest
+        self.whole = False
+
+    async def __call__(self) -> Any:
+        if self.whole:  # only a farewell can come now, and that may take as long as it likes
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), SILENCE_S)
+        except asyncio.TimeoutError:
+            raise ClientDisconnect from None
+        if message["type"] == "http.request":
+            self.whole = not message.get("more_body", False)
+            if self.left is not None:
+                self.left -= len(message.get("body", b""))
+                if self.left < 0:
+                    raise HTTPException(413, f"a form of more than {LARGEST_FORM >> 10} kB")
+        return message

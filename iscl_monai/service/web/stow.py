@@ -1,0 +1,254 @@
+"""STOW-RS (PS3.18 10.5): machines hand us objects by HTTP. What is told to be stored is on the disk and committed."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, HTTPException, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from iscl_monai.service.intake import SOP_CLASSES, Verdict, is_uid
+from iscl_monai.service.log import log
+from iscl_monai.service.web.multipart import Begin, Data, MalformedError, Scanner, boundary_of
+from iscl_monai.service.web.site import Site, site_of
+
+ROOT = "/dicom-web"
+DICOM = "application/dicom"
+ACCEPTED = ("application/dicom+json", "application/json", "application/*", "*/*")
+MOST_PARTS = 10_000
+LARGEST_REQUEST = 64 * 2**30
+REQUESTS_AT_ONCE = 8
+WRITERS = CapacityLimiter(REQUESTS_AT_ONCE)
+
+OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD, NO_SUCH_CLASS = 0xA700, 0xA900, 0xC000, 0x0122
+
+router = APIRouter(prefix=ROOT)
+
+
+class StowClient:
+    """A dependency: a machine that shows a token we know."""
+
+    def __call__(self, request: Request) -> str:
+        """Its name.
+
+        Raises:
+            HTTPException: 401.
+        """
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        digest = hashlib.sha256(token.strip().encode()).hexdigest()
+        known = ""
+        for client in site_of(request).settings.web.clients:  # all of them, so that time tells nothing
+            if hmac.compare_digest(client.token_sha256, digest):
+                known = client.name
+        if not known or kind.lower() != "bearer":
+            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": 'Bearer realm="dicom-web"'})
+        return known
+
+
+_client = StowClient()
+
+
+class TooMuchError(Exception):
+    """The request is larger than we take."""
+
+
+@router.post("/studies")
+@router.post("/studies/{study}")
+async def store(request: Request, study: str | None = None) -> Response:
+    """Take the objects of a request one by one, and tell what became of each."""
+    name = _client(request)
+    _check_answerable(request)
+    if study is not None and not is_uid(study):
+        raise HTTPException(400, "the study in the address is no UID")
+    try:
+        kind, told, boundary = boundary_of(request.headers.get("content-type", ""))
+    except MalformedError as error:
+        raise HTTPException(400, str(error)) from error
+    if kind != "multipart/related" or told not in ("", DICOM):
+        raise HTTPException(415, f'needs multipart/related; type="{DICOM}"')
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > LARGEST_REQUEST:
+        raise HTTPException(413, f"more than {LARGEST_REQUEST >> 30} GB in one request")
+    if WRITERS.available_tokens < 1:
+        raise HTTPException(503, "too many requests at once", {"Retry-After": "10"})
+    async with WRITERS:
+        return await _received(request, Reception(site_of(request), name, study), boundary)
+
+
+def _check_answerable(request: Request) -> None:
+    accepted = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "*/*").split(",")]
+    if not set(accepted) & set(ACCEPTED):
+        raise HTTPException(406, "the answer is application/dicom+json")
+
+
+async def _received(request: Request, reception: Reception, boundary: bytes) -> Response:
+    scanner = Scanner(boundary)
+    received, status = 0, 0
+    try:
+        async for block in request.stream():
+            received += len(block)
+            if received > LARGEST_REQUEST:
+                raise TooMuchError
+            await to_thread.run_sync(reception.take, scanner, block)
+        scanner.finish()
+    except MalformedError:
+        status = 400
+    except TooMuchError:
+        status = 413
+    except ClientDisconnect:
+        log.warning("stow.broken_off", client=reception.sender, objects=len(reception.verdicts))
+        status = 400
+    finally:
+        reception.drop()
+    answer = reception.answer()
+    return JSONResponse(answer, status or reception.status(), media_type="application/dicom+json")
+
+
+class Reception:
+    """The objects of one request.
+
+    Args:
+        site: ours.
+        sender: the client's name.
+        study: Study Instance UID that all objects must bear; None for any.
+    """
+
+    def __init__(self, site: Site, sender: str, study: str | None) -> None:
+        self.site = site
+        self.sender = sender
+        self.study = study
+        self.verdicts: list[Verdict] = []
+        self._part: Path | None = None
+        self._file: BinaryIO | None = None
+        self._size = 0
+        self._refused: Verdict | None = None
+
+    def take(self, scanner: Scanner, block: bytes) -> None:
+        """Go on with the next bytes of the body.
+
+        Raises:
+            MalformedError: it is no multipart.
+            TooMuchError: more parts than we take.
+        """
+        for event in scanner.feed(block):
+            if isinstance(event, Begin):
+                self._begin(event.content_type)
+            elif isinstance(event, Data):
+                self._write(event.data)
+            else:
+                self._end()
+
+    def drop(self) -> None:
+        """Forget a part that was not completed."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        if self._part is not None:
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
+        self._part, self._file = None, None
+
+    def _begin(self, content_type: str) -> None:
+        if len(self.verdicts) >= MOST_PARTS:
+            raise TooMuchError
+        self._size, self._refused = 0, None
+        if content_type not in ("", DICOM):
+            self._refused = Verdict("unsuitable", f"a part of type {content_type[:60]!r}, needed is {DICOM}")
+            return
+        full = self.site.intake.space.refuses()  # before its bytes make it worse
+        if full:
+            self._refused = Verdict("busy", full)
+            return
+        self._part = self.site.intake.new_part()
+        try:
+            self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        except OSError as error:
+            self._refuse_busy(error)
+
+    def _write(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._refused is not None or self._file is None:
+            return
+        if self._size > self.site.intake.largest_bytes:
+            self.drop()
+            limit = self.site.intake.largest_bytes >> 20
+            self._refused = Verdict("unsuitable", f"more than {limit} MB, which is what is allowed")
+            return
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self._refuse_busy(error)
+
+    def _end(self) -> None:
+        part, file = self._part, self._file
+        if self._refused is None and part is not None and file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                self._refuse_busy(error)
+            else:
+                self._part, self._file = None, None  # the intake removes it
+                self.verdicts.append(self.site.intake.accept(part, self.sender, study=self.study))
+                return
+        verdict = self._refused or Verdict("busy", "the part could not be written")
+        self.verdicts.append(verdict)
+        self.site.intake.list_refusal(self.sender, verdict)
+
+    def _refuse_busy(self, error: OSError) -> None:
+        self.drop()
+        self._refused = Verdict("busy", f"the node cannot store now: {error.strerror}")
+
+    def status(self) -> int:
+        """What the whole is answered with (PS3.18 table 10.5.3-1)."""
+        taken = sum(one.taken for one in self.verdicts)
+        if not self.verdicts:
+            return 400
+        if taken:
+            return 200 if taken == len(self.verdicts) else 202
+        return 507 if all(one.kind == "busy" for one in self.verdicts) else 409
+
+    def answer(self) -> dict[str, Any]:
+        """The data set of the answer (PS3.18 10.5.3.2), as DICOM JSON; only what was taken stands as stored."""
+        failed = [one for one in self.verdicts if not one.taken]
+        sequences = {
+            "00081198": [_named(one) | _reason(one) for one in failed if one.sop_instance_uid],
+            "00081199": [_named(one) for one in self.verdicts if one.taken],
+            "0008119A": [_reason(one) for one in failed if not one.sop_instance_uid],  # nobody knows what they were
+        }
+        told: dict[str, Any] = {"00081190": {"vr": "UR"}}
+        return told | {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
+
+
+def _named(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "00081150": {"vr": "UI", "Value": [verdict.sop_class_uid]},
+        "00081155": {"vr": "UI", "Value": [verdict.sop_instance_uid]},
+    }
+
+
+def _reason(verdict: Verdict) -> dict[str, Any]:
+    if verdict.kind == "busy":
+        code = OUT_OF_RESOURCES
+    elif verdict.mismatch:
+        code = MISMATCH
+    elif verdict.sop_class_uid and verdict.sop_class_uid not in SOP_CLASSES:
+        code = NO_SUCH_CLASS
+    else:
+        code = NOT_UNDERSTOOD
+    return {"00081197": {"vr": "US", "Value": [code]}}
+
+
+@router.api_route("/{rest:path}", methods=["GET", "DELETE", "PUT"])
+def nothing_else(request: Request, rest: str) -> Response:
+    """Objects are not given out here."""
+    _client(request)
+    if rest.partition("/")[0] == "studies" and rest.count("/") < 2:
+        return Response("objects can be stored here (POST), not asked for", 405, {"Allow": "POST"})
+    raise HTTPException(404, "not here")

@@ -1,0 +1,221 @@
+"""A node without its worker and network: real settings, database, intake and files; jobs are worked by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dicom.derived import derivation
+from dicom.synthetic import Series
+from fastapi import FastAPI
+from scipy.ndimage import uniform_filter
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from iscl_monai.dicom.headers import read_header
+from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.dicom.write import SeriesWriter
+from iscl_monai.service.intake import Arrivals, Intake
+from iscl_monai.service.migrate import migrate
+from iscl_monai.service.outbox import Derived, enlist
+from iscl_monai.service.queue import settle
+from iscl_monai.service.settings import Settings
+from iscl_monai.service.space import Space
+from iscl_monai.service.store import Store
+from iscl_monai.service.tables import audit, deliveries, instances, job_sources, jobs, series
+from iscl_monai.service.web import accounts
+from iscl_monai.service.web.app import create_app
+
+PASSWORD = "correct horse battery"
+TOKEN = "token-of-a-scanner"
+PEOPLE = ("viewer", "operator", "admin")  # their names are their roles
+HOST = "http://testserver"
+
+
+def settings_of(data: Path, **web: Any) -> Settings:
+    told: dict[str, Any] = {
+        "data": data,
+        "bundle": data,
+        "peers": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104, "confirm": "status"}],
+        "rules": [
+            {"name": "derived", "process": False, "when": {"ImageType": ["DERIVED"]}},
+            {
+                "name": "thin-ct",
+                "when": {"Modality": "CT", "SliceThickness": "<=5", "SeriesDescription": "!~^Topogram"},
+                "send_to": ["pacs"],
+                "strength": 0.8,
+            },
+            {"name": "rest", "when": {"Modality": "CT"}, "send_to": ["pacs"], "priority": "later"},
+        ],
+        "disk": {"reserve_mb": 1, "resume_mb": 1},
+        "web": {
+            "clients": [{"name": "scanner", "token_sha256": hashlib.sha256(TOKEN.encode()).hexdigest()}],
+            **web,
+        },
+    }
+    return Settings.model_validate(told)
+
+
+@dataclass
+class Plant:
+    """The parts that the pages look at.
+
+    Args:
+        folder: for the data.
+        web: settings of the pages.
+    """
+
+    folder: Path
+    web: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        data = self.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        self.settings = settings_of(data, **self.web)
+        migrate(data)
+        self.store = Store(data)
+        self.space = Space(data, self.settings.disk)
+        self.intake = Intake(self.store, self.settings, self.space, Arrivals(time.monotonic))
+        self.parts: dict[str, tuple[bool, str]] = {"worker": (True, "model loaded"), "loops": (True, "3 faults")}
+        self.app: FastAPI = create_app(self.settings, self.store, self.intake, lambda: self.parts)
+
+    def add_people(self) -> None:
+        for role in PEOPLE:
+            accounts.add_user(self.store, role, PASSWORD, role, who="test")
+
+    def client(self, role: str = "") -> TestClient:
+        """A browser, of somebody who is logged in if a role is given; the session is made without the form."""
+        client = TestClient(self.app, base_url=HOST, follow_redirects=False)
+        client.headers["accept"] = "text/html"
+        if role:
+            user = accounts.find(self.store, role)
+            assert user is not None
+            cookie = self.app.state.site.sessions.begin(user.name, user.role, user.sessions_since)
+            client.cookies.set("iscl_session", cookie)
+        return client
+
+    def send(self, files: Sequence[Path], sender: str = "CT") -> int:
+        """What a scanner sends; the id of its series."""
+        for file in files:
+            part = self.intake.new_part()
+            shutil.copyfile(file, part)
+            verdict = self.intake.accept(part, sender)
+            assert verdict.taken, verdict
+        uid = read_header(files[0]).series_uid
+        (row,) = self.store.rows(select(series.c.id).where(series.c.series_uid == uid))
+        return int(row["id"])
+
+    def synthetic(self, **told: Any) -> int:
+        """A small series that has come in."""
+        place = self.folder / f"scan-{secrets.token_hex(4)}"
+        return self.send(Series(**{"rows": 16, "columns": 16, **told}).write(place))
+
+    def settled(self, series_id: int) -> int:
+        """Its job."""
+        with self.store.writing() as change:
+            job = settle(change, self.settings, series_id)
+        assert job is not None
+        return job
+
+    def move_job(self, job_id: int, *states: str, **values: Any) -> None:
+        with self.store.writing() as change:
+            for state in states[:-1]:
+                change.move(jobs, job_id, state)
+            change.move(jobs, job_id, states[-1], **values)
+
+    def worked(self, job_id: int, smooth: Callable[[Any], Any] | None = None, seconds: float = 12.5) -> None:
+        """What the worker does: derived files, deliveries, result."""
+        made = self.derive(job_id, smooth or (lambda hu: uniform_filter(hu, 3)))
+        self.move_job(job_id, "running")
+        folder = str(Path(made[0].file).parent)
+        with self.store.writing() as change:
+            change.move(
+                jobs, job_id, "sending", folder=folder, claim=folder.split("/")[2], result=result(made, seconds),
+                moment="2026-11-22T20:30:05+00:00",
+            )
+            enlist(change, job_id, made, ["pacs"])
+
+    def derive(self, job_id: int, smooth: Callable[[Any], Any]) -> list[Derived]:
+        folder = self.store.data / "jobs" / str(job_id) / secrets.token_hex(4) / "derived"
+        folder.mkdir(parents=True)
+        wanted = (
+            select(instances.c.file)
+            .join(job_sources, job_sources.c.instance_id == instances.c.id)
+            .where(job_sources.c.job_id == job_id)
+        )
+        headers = [read_header(self.store.data / row["file"]) for row in self.store.rows(wanted)]
+        writer = SeriesWriter(headers, derivation(), folder)
+        made = []
+        for index, header in enumerate(headers):
+            slice_, dataset = load_slice(header)
+            change = smooth(slice_.hu()).astype(np.float64) - slice_.hu()
+            path = writer.write(index, dataset, slice_.changed(change))
+            new = read_header(path)
+            file = str(path.relative_to(self.store.data))
+            made.append(Derived(new.sop_instance_uid, new.sop_class, new.series_uid, new.study_uid, file))
+        return made
+
+    def delivered(self, job_id: int) -> None:
+        """All of it."""
+        with self.store.writing() as change:
+            for row in change.execute(select(deliveries.c.id).where(deliveries.c.job_id == job_id)).scalars().all():
+                change.move(deliveries, row, "sent")
+                change.move(deliveries, row, "confirmed", proof="status")
+            change.move(jobs, job_id, "done")
+
+    def done(self, series_id: int) -> int:
+        job = self.settled(series_id)
+        self.worked(job)
+        self.delivered(job)
+        return job
+
+    def job(self, job_id: int) -> Mapping[str, Any]:
+        return self.store.rows(select(jobs).where(jobs.c.id == job_id))[0]
+
+    def audited(self) -> list[tuple[str, str, str]]:
+        return [(row["who"], row["action"], row["object"]) for row in self.store.rows(select(audit))]
+
+
+def result(made: Sequence[Derived], seconds: float) -> dict[str, Any]:
+    return {
+        "slices": len(made),
+        "skipped": [{"reason": "a localizer", "count": 2}],
+        "derived_series_uids": sorted({one.series_uid for one in made}),
+        "model": "ISCL",
+        "version": "1.2",
+        "weights_digest": "0123456789abcdef" * 4,
+        "parameters": {"mode": "ensemble", "strength": "0.8"},
+        "software": "0.1",
+        "device": "cpu",
+        "seconds": seconds,
+        "regions": [
+            {
+                "region": "soft tissue",
+                "noise_before_hu": 21.34,
+                "noise_after_hu": 9.06,
+                "mean_before_hu": 41.2,
+                "mean_after_hu": 41.17,
+                "pixels": 81234,
+            }
+        ],
+    }
+
+
+def csrf(client: TestClient) -> str:
+    """As our own pages give it."""
+    found = re.search(r'name="csrf" value="(\w+)"', client.get("/").text)
+    assert found is not None
+    return found[1]
+
+
+def post(client: TestClient, path: str, **form: Any) -> Any:
+    """As a form of our own pages does."""
+    return client.post(path, data={"csrf": csrf(client), **form}, headers={"origin": HOST})
