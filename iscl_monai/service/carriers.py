@@ -124,7 +124,8 @@ def _store(association: Association, path: Path) -> Dataset:
     """C-STORE: the bytes of the file if the peer takes their syntax, else what they mean in one that it takes."""
     with suppress(ValueError):
         return association.send_c_store(path, priority=0)
-    return association.send_c_store(pydicom.dcmread(path), priority=0)
+    dataset = pydicom.dcmread(path)
+    return association.send_c_store(dataset, priority=0)
 
 
 def _answer(row: Row, status: Dataset) -> Answer:

@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import (
-    StorageCommitmentPushModel,  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
 from sqlalchemy import Select, exists, select
@@ -240,16 +240,16 @@ class ByCommitment:
         with self.store.writing() as change:
             outbox.not_proven(change, rows, reason, limit=self.sending.tries)
 
-    def _answered(self, event: evt.Event) -> int:
+    def _answered(self, event: evt.Event) -> tuple[int, None]:
         """The answer has come on the association that we asked on."""
         try:
             outbox.reported(self.store, *report_of(event.event_information))
         except StoreUnavailable:
-            return 0x0213  # resource limitation: it has to tell us again
+            return 0x0213, None  # resource limitation: it has to tell us again
         except Exception as error:  # a data set may be anything
             log.warning("commitment.not_readable", peer=self.peer.name, error=type(error).__name__)
-            return 0x0115
-        return 0x0000
+            return 0x0115, None
+        return 0x0000, None
 
     def _release(self, one: _Pending) -> None:
         association, one.association = one.association, None

@@ -32,10 +32,11 @@ class NotOfferedError(UnreachableError):
 
 def contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
     """One for each SOP Class and syntax, so that a peer may accept several: Explicit Little Endian comes first."""
+    proposed = sorted(set(sop_classes))
     return [
         build_context(sop_class, syntax)
         for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-        for sop_class in sorted(set(sop_classes))
+        for sop_class in proposed
     ]
 
 
@@ -136,8 +137,10 @@ class Line:
 
     def close(self, association: Association) -> None:
         """Release it if it still stands."""
-        if association.is_established:
+        if association.is_established and association.is_alive():
             association.release()
+        elif association.is_established:  # its thread has died of a fault, and would be waited for in vain
+            association.abort(block=False)
         self._forget(association)
 
     @contextmanager

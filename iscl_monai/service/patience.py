@@ -36,6 +36,11 @@ class Patience:
         with self._lock:
             self._failures.pop(key, None)
 
+    def count(self, key: Hashable) -> int:
+        """How often it has failed since it succeeded."""
+        with self._lock:
+            return self._failures.get(key, (0, 0.0))[0]
+
     def due(self, key: Hashable) -> bool:
         """Whether it may be tried now."""
         with self._lock:

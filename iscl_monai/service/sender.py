@@ -116,6 +116,7 @@ class Lane:
         self.patience = Patience(self.sending.first_wait_s, self.sending.longest_wait_s, clock)
         self.carrier, self.confirmation = _ways(settings, store, peer, self.patience)
         self.loop = Loop(f"sender {peer.name}", self.step)
+        self._full = False  # the peer says that it has no room now
 
     def step(self) -> float:
         """Send what waits, then prove what was sent; seconds to wait."""
@@ -157,7 +158,8 @@ class Lane:
             .where(jobs.c.state == "sending")
             .order_by(jobs.c.priority, jobs.c.id, deliveries.c.id)
         )
-        return [row["id"] for row in self.store.rows(of_ours) if self.patience.due(row["id"])]
+        due = [row["id"] for row in self.store.rows(of_ours) if self.patience.due(row["id"])]
+        return sorted(due, key=self.patience.count)  # what has made trouble goes last, and keeps nobody out
 
     def _deliver(self) -> bool:
         """One batch; whether there may be another one at once."""
@@ -167,15 +169,17 @@ class Lane:
         found = {
             row["id"]: row for row in self.store.rows(select(deliveries).where(deliveries.c.id.in_(ids[:AT_ONCE])))
         }
+        self._full = False
         try:
             with closing(self.carrier.carry([found[one] for one in ids[:AT_ONCE]], self._wanted)) as answers:
                 for answer in answers:
                     self._write(answer)
-                    if answer.kind == "later":  # no use to offer it the rest now
-                        self.patience.failed(PEER)
-                        return False
+                    self._full = self._full or answer.kind == "later"  # no use to offer it the rest now
         except UnreachableError as error:
             self._failed(error, ids)
+            return False
+        if self._full:
+            self.patience.failed(PEER)
             return False
         self.patience.ended(PEER)
         return len(ids) > AT_ONCE and not self.loop.stopping
@@ -187,7 +191,7 @@ class Lane:
             .join(jobs, jobs.c.id == deliveries.c.job_id)
             .where(deliveries.c.id == row["id"], deliveries.c.state == "waiting", jobs.c.state == "sending")
         )
-        return not self.loop.stopping and bool(self.store.rows(still))
+        return not self.loop.stopping and not self._full and bool(self.store.rows(still))
 
     def _write(self, answer: Answer) -> None:
         row, told = answer.row, answer.reason[: outbox.LONGEST_REASON]
