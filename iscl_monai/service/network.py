@@ -6,6 +6,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any, Protocol, cast
@@ -24,6 +25,7 @@ from iscl_monai.service.log import log
 from iscl_monai.service.upper import CarefulSocket, CarefulUpper, Spooler, SpoolingMessages
 
 JOIN_S = 5.0
+TOLD_S = 0.5  # for A-ABORT to leave
 
 SERVICES: dict[type, tuple[tuple[str, ...], type[ServiceClass]]] = {
     C_ECHO: ((str(Verification),), VerificationServiceClass),
@@ -178,6 +180,16 @@ class Server(ThreadedAssociationServer):
         self.desk = desk
         super().__init__(ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=Handler)
         ae._servers.append(self)  # where shutdown removes it
+        self._gc = [0, 599]  # polls between two times that pynetdicom has all garbage collected; we poll more often
+
+    def end_all(self) -> None:
+        """Abort what still goes on; a peer in the middle of a PDU cannot be told, and is cut off."""
+        left = self.active_associations
+        for association in left:
+            association.abort(block=False)
+        for association in _wait_for(left, TOLD_S):
+            cast(CarefulSocket, association.dul.socket).cut()
+        _wait_for(left, JOIN_S)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether a connection is let in at all."""
@@ -189,6 +201,14 @@ class Server(ThreadedAssociationServer):
         if not isinstance(error, ConnectionError):
             log.warning("connection.fault", address=client_address[0], error=type(error).__name__)
         self.desk.left(client_address)
+
+
+def _wait_for(associations: list[Association], timeout_s: float) -> list[Association]:
+    """Those that still live after that time."""
+    until = time.monotonic() + timeout_s
+    for association in associations:
+        association.join(max(0.0, until - time.monotonic()))
+    return [association for association in associations if association.is_alive()]
 
 
 def _cut(sock: socket.socket) -> None:

@@ -101,11 +101,7 @@ class Receiver:
         until = time.monotonic() + grace_s
         while self.doors.inside and time.monotonic() < until:
             time.sleep(0.02)
-        left = server.active_associations
-        for association in left:
-            association.abort()
-        for association in left:
-            association.join(grace_s)
+        server.end_all()
 
     @property
     def alive(self) -> bool:

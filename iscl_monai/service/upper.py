@@ -110,6 +110,10 @@ class CarefulSocket(AssociationSocket):
             self.socket.settimeout(self._patience_s)
         super().send(bytestream)
 
+    def cut(self) -> None:
+        """End the connection now; whoever reads or writes on it is told."""
+        self._shutdown_socket()
+
     def _shutdown_socket(self) -> None:
         """Close it, even if the other side was faster; pynetdicom then leaves it to the garbage collector."""
         if self.socket is not None:

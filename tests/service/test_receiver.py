@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -14,8 +15,10 @@ from typing import Any
 
 import pydicom
 import pytest
+from dicom.orthanc import Orthanc
 from dicom.synthetic import setting
 from dicom.validators import tool
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -41,13 +44,16 @@ from service.receiving import (
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.service import store as store_module
 from iscl_monai.service.callers import Callers
+from iscl_monai.service.dimse import Line, contexts
 from iscl_monai.service.intake import Verdict
 from iscl_monai.service.limits import Seldom
+from iscl_monai.service.promises import Promises
 from iscl_monai.service.receiver import status_of
 from iscl_monai.service.store import DATABASE
 from iscl_monai.service.tables import audit, refusals
 from iscl_monai.service.tls import client_context
 
+COMMITMENT = "1.2.840.10008.1.20.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
@@ -416,8 +422,8 @@ def test_stop_lets_an_association_finish(tmp_path: Path) -> None:
     with door.association(CT) as association:
         stopping = threading.Thread(target=door.receiver.stop, args=(60.0,))
         stopping.start()
-        until(lambda: not door.receiver.alive)
-        assert association.send_c_store(path).Status == 0
+        until(lambda: door.echo() is None)  # nobody is let in any more
+        assert [association.send_c_store(path).Status for _ in range(20)] == [0] * 20
     stopping.join()
     assert len(door.rows()) == 1
     door.receiver.stop()  # once more does no harm
@@ -592,3 +598,38 @@ def test_nothing_about_a_patient_is_logged(door: Door, tmp_path: Path, capsys: p
     assert "object.refused" in said.out
     everything = said.out + said.err + str(door.rows(refusals)) + str(door.rows(audit)) + str(door.rows())
     assert "secret" not in everything.lower()
+
+
+# A real PACS
+
+
+def test_orthanc_sends_and_commitment_goes_both_ways(tmp_path: Path, pacs: Orthanc) -> None:
+    """It asks us to keep what it sent, and hears that we do; we ask it, and hear that it does but for one."""
+    (tmp_path / "node").mkdir()
+    orthanc = {"name": "pacs", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": pacs.dicom_port}
+    files = slices(tmp_path / "sent", 3)
+    with receiving(settings_of(tmp_path / "node", [orthanc])) as door:
+        pacs.introduce("ISCL", door.port)
+        wanted = {"Resources": [pacs.store(path) for path in files], "Synchronous": True, "StorageCommitment": True}
+        told = pacs.told("/modalities/ISCL/store", json.dumps(wanted).encode())
+        promises = Promises(door.settings, door.store)
+        promises.start()
+        place = f"/storage-commitment/{told['StorageCommitmentTransactionUID']}"
+        until(lambda: pacs.told(place)["Status"] != "Pending")
+        assert promises.stop()
+        assert pacs.told(place)["Status"] == "Success"
+        assert len(pacs.told(place)["Success"]) == 3
+        assert set(door.stored()) == {uid_of(path) for path in files}
+        unknown = generate_uid()
+        action = Dataset()
+        action.TransactionUID = generate_uid()
+        action.ReferencedSOPSequence = [Dataset() for _ in range(4)]
+        for item, uid in zip(action.ReferencedSOPSequence, [*map(uid_of, files), unknown], strict=True):
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT, uid
+        with Line(door.settings, door.settings.peers[0]).opened(contexts([COMMITMENT])) as association:
+            status, _ = association.send_n_action(action, 1, COMMITMENT, COMMITMENT + ".1")
+            assert status.Status == 0
+        ((transaction, confirmed, failed),) = until(lambda: door.reports)
+    assert transaction == action.TransactionUID
+    assert sorted(confirmed) == sorted(map(uid_of, files))
+    assert failed == {unknown: "0x0112 no such object instance"}
