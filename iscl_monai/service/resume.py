@@ -6,6 +6,7 @@ import shutil
 
 from sqlalchemy import select
 
+from iscl_monai.durable import PARTIAL
 from iscl_monai.service.log import log
 from iscl_monai.service.store import Store
 from iscl_monai.service.tables import jobs
@@ -36,11 +37,13 @@ def recover_jobs(store: Store, attempts: int, *, died: bool = True) -> int:
 
 
 def clear_job_folders(store: Store) -> int:
-    """Remove what interrupted jobs have left; the folders of finished work are named by their rows.
+    """Remove what interrupted work has left; the folders of finished jobs are named by their rows.
 
     Returns:
         How many folders were removed.
     """
+    for unfinished in store.data.glob(f".*{PARTIAL}"):
+        unfinished.unlink(missing_ok=True)
     place = store.data / JOBS
     kept = {store.data / row["folder"] for row in store.rows(select(jobs.c.folder).where(jobs.c.folder.is_not(None)))}
     needed = {folder.parent for folder in kept}

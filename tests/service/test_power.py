@@ -30,7 +30,7 @@ def mounted(image: Path, place: Path) -> Iterator[None]:
     # Nothing is written back by itself while the test runs: what was not asked for stays in memory.
     done = subprocess.run(["mount", "-o", "loop,commit=600", image, place], capture_output=True, text=True, check=False)
     if done.returncode:
-        absent(f"no loop device can be mounted here: {done.stderr.strip()}", needed=False)
+        pytest.skip(f"no loop device can be mounted here: {done.stderr.strip()}")
     try:
         yield
     finally:

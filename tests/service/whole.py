@@ -18,6 +18,7 @@ from typing import Any
 import pydicom
 from dicom.orthanc import Orthanc, free_port
 from dicom.validators import tool
+from service.killed_node import Forked
 
 HERE = Path(__file__).parent
 PATIENCE_S = 90.0
@@ -50,7 +51,7 @@ class NodeUnderTest:
     more: dict[str, Any] = field(default_factory=dict)
     quiet_s: float = 1.0
     confirm: str = "commitment"
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -59,7 +60,8 @@ class NodeUnderTest:
 
     @property
     def log(self) -> str:
-        return (self.folder / "node.log").read_text(errors="replace")
+        path = self.folder / "node.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def settings(self) -> dict[str, Any]:
         told: dict[str, Any] = {
@@ -75,7 +77,7 @@ class NodeUnderTest:
                     "confirm": self.confirm,
                     "commitment_timeout_s": 5,
                 },
-                {"name": "ct", "ae_title": "CT", "host": "127.0.0.1", "may_send": True, "from_hosts": ["127.0.0.1"]},
+                {"name": "ct", "ae_title": "CT", "may_send": True, "from_hosts": ["127.0.0.1"]},
                 {"name": "ct2", "ae_title": "CT2", "may_send": True, "from_hosts": ["127.0.0.1"]},
             ],
             "rules": [
@@ -91,20 +93,24 @@ class NodeUnderTest:
             told[name] = {**told.get(name, {}), **value} if isinstance(value, dict) else value
         return told
 
-    def start(self, kill_at: str = "", command: Sequence[str] = ()) -> None:
-        """Start it; ``kill_at`` is ``table:before->after:phase``, see ``killed_node.py``."""
+    def start(self, kill_at: str = "") -> None:
+        """Start it; for ``kill_at`` see ``killed_node.py``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "node.json"
         configuration.write_text(json.dumps(self.settings()), encoding="utf-8")
         self.pacs.introduce("ISCL", self.port)
-        with (self.folder / "node.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, sys.executable, str(HERE / "killed_node.py"), str(configuration), kill_at],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment},
-            )
-        until(lambda: '"node.started"' in self.log.rpartition('"node.starts"')[2] or self.ended(), lambda: self.log)
+        before = len(self.log)
+        if not self.environment:
+            self.process = Forked(configuration, kill_at, self.folder / "node.log")
+        else:  # libraries can be loaded beneath a program only when it starts
+            with (self.folder / "node.log").open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, str(HERE / "killed_node.py"), str(configuration), kill_at],
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment},
+                )
+        until(lambda: '"node.started"' in self.log[before:] or self.ended(), lambda: self.log)
 
     def ended(self) -> bool:
         assert self.process is not None
