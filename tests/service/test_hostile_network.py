@@ -306,6 +306,15 @@ def test_message_that_makes_no_sense(door: Door, data: bytes) -> None:
     assert not door.rows()
 
 
+@pytest.mark.parametrize("field", [0x30, 0x130, 0x100])
+def test_request_on_a_context_that_is_not_for_it(door: Door, field: int) -> None:
+    """C-ECHO and storage commitment where only objects were agreed on."""
+    with associated(door) as sock:
+        wrong = command("1.2.840.10008.1.20.1.1", VERIFICATION, field, data=0x101)
+        sock.sendall(pdu(4, fragment(wrong, 3)))
+        assert says(sock) == ABORT
+
+
 def test_command_that_does_not_end(door: Door) -> None:
     with associated(door) as sock, contextlib.suppress(ConnectionError):
         for _ in range(10_000):
