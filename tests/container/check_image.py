@@ -218,7 +218,9 @@ class Node:
         if claims.check("the node starts hardened, and is healthy", self.start):
             claims.check("its process 1 is not root", self.process)
             claims.check("the health check fails where nobody answers", self.health_check)
-            claims.check("Orthanc routes a series to it and gets the derived one back, once", self.there_and_back)
+            claims.check(
+                "Orthanc gets the derived series, once, though the node was stopped at it", self.there_and_back
+            )
             claims.check("nothing was written but to the volume and /tmp", self.untouched)
             claims.check("docker stop ends it in time with exit code 0", self.stop)
             claims.check("it starts again on the same volume", self.again)
@@ -287,13 +289,22 @@ class Node:
         count = len(list(self.scan.rglob("*.dcm")))
         with running(self.work / "pacs", pacs) as orthanc:
             run(STORESCU, "-aet", "SCANNER", "-aec", "ORTHANC", "127.0.0.1", self.pacs, "+sd", "+r", self.scan)
+            stopped = self.stopped_at_work()
+            self.again()
             start = time.monotonic()
             derived = wait(lambda: derived_series(orthanc, count), 300, "the derived series")
             took = time.monotonic() - start
             time.sleep(8)  # longer than either side waits for more slices: a loop would show
             number = len(orthanc.told("/series"))
             expect(number == 2, f"{number} series: a loop?")
-        return f"{count} slices back after {took:.1f} s, {derived['ImageType']}; later still 2 series"
+            return f"{stopped}; {count} slices back {took:.1f} s later, {derived['ImageType']}; {committed(orthanc)}"
+
+    def stopped_at_work(self) -> str:
+        wait(lambda: "job.running" in self.docker("logs", "node"), 120, "a job")
+        told = self.stop()
+        finished = self.docker("logs", "node").partition("node.stopping")[0]
+        expect("job.sending" not in finished, "the job was over too soon for this check")
+        return told
 
     def untouched(self) -> str:
         changed = self.docker("diff", "node").splitlines()
@@ -322,6 +333,15 @@ def derived_series(orthanc: Orthanc, wanted: int) -> dict[str, Any] | None:
         if tags.get("ImageType", "").startswith("DERIVED") and len(instances) == wanted:
             return tags
     return None
+
+
+def committed(orthanc: Orthanc) -> str:
+    """That the node has promised to keep what Orthanc has sent."""
+    [job] = [job for job in orthanc.told("/jobs?expand") if job["Type"] == "DicomModalityStore"]
+    expect(job["State"] == "Success", job)
+    report = orthanc.told(f"/storage-commitment/{job['Content']['StorageCommitmentTransactionUID']}")
+    expect(report["Status"] == "Success", report)
+    return f"{len(report['Success'])} committed"
 
 
 def nothing_left(work: Path, layers: Path) -> str:
