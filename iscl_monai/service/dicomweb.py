@@ -132,8 +132,8 @@ def _json(answer: httpx.Response) -> list[Any]:
         found = httpx.Response(200, content=limited(answer)).json()
     except ValueError as error:
         raise UnreachableError(f"{answer.url.host} answers no JSON") from error
-    if not isinstance(found, list):
-        raise UnreachableError(f"{answer.url.host} answers no list")
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise UnreachableError(f"{answer.url.host} answers no list of objects")
     return found
 
 

@@ -19,6 +19,7 @@ from iscl_monai.service.settings import Peer, Settings
 from iscl_monai.service.tls import client_context
 
 ABORT_S = 1.0
+RELEASE_S = 5.0  # to say good-bye, which is no more than polite
 CONNECT_S = 15.0  # at most; a machine that is up answers within milliseconds
 
 
@@ -90,6 +91,7 @@ class Line:
         self.settings = settings
         self.peer = peer
         self._open: list[Association] = []
+        self._hung_up = False
         self._lock = threading.Lock()
 
     def open(
@@ -111,6 +113,8 @@ class Line:
             UnreachableError: there is none, for the reason that it tells.
             ConfigRefusal: the node's certificate cannot be used.
         """
+        if self._hung_up:
+            raise UnreachableError("the node stops")
         host, port = str(self.peer.host), int(self.peer.port or 0)
         timeout_s = self.settings.node.timeout_s
         ae = _AE(ae_title=self.settings.node.ae_title)
@@ -133,13 +137,14 @@ class Line:
         if not association.is_established:
             self._forget(association)
             raise _why_not(association, f"{self.peer.ae_title} at {host}:{port}")
+        association.acse_timeout = min(RELEASE_S, timeout_s)
         return association
 
     def close(self, association: Association) -> None:
         """Release it if it still stands."""
-        if association.is_established and association.is_alive():
+        if association.is_established and association.is_alive() and not self._hung_up:
             association.release()
-        elif association.is_established:  # its thread has died of a fault, and would be waited for in vain
+        elif association.is_established:  # its thread has ended, and would be waited for in vain
             association.abort(block=False)
         self._forget(association)
 
@@ -153,9 +158,10 @@ class Line:
             self.close(association)
 
     def hang_up(self) -> None:
-        """End all associations at once; whoever waits for an answer on one is told that there is none."""
+        """End all associations at once, for good; whoever waits for an answer on one is told that there is none."""
         with self._lock:
             standing = list(self._open)
+            self._hung_up = True
         for association in standing:
             association.abort(block=False)
             if association.is_alive():

@@ -28,6 +28,7 @@ MODEL = "model.json"
 OUR_TITLE = Derivation.title
 WHO = "sweep"
 DAY_S = 86400.0
+END_S = 3.0  # for what is nearly done when the node stops
 
 
 class Sweep:
@@ -77,7 +78,7 @@ class Sweep:
 
     def stop(self, timeout_s: float = 30.0) -> bool:
         """End; a retrieval that goes on is cut off. Whether it has ended in time."""
-        if self.loop.stop(0):
+        if self.loop.stop(min(END_S, timeout_s)):
             return True
         for _, finder in self.finders.values():
             finder.hang_up()
@@ -122,7 +123,7 @@ class Sweep:
             if self._known(peer, found, uids) or uids & set(self._derived_of(found)):
                 continue
             types = finder.objects(found)
-            complete = Found(found.study_uid, found.series_uid, found.description, len(types) or found.count)
+            complete = Found(found.study_uid, found.series_uid, found.description, max(len(types), found.count))
             if not any("DERIVED" in kind.upper().split("\\") for kind in types) and not self._known(
                 peer, complete, uids
             ):

@@ -251,7 +251,9 @@ def _file(part: bytes) -> Any:
 
 
 @contextmanager
-def http(answer: Callable[[Call], tuple[int, bytes] | None]) -> Iterator[tuple[str, list[Call]]]:
+def http(
+    answer: Callable[[Call], tuple[int, bytes] | None], kind: str = "application/dicom+json"
+) -> Iterator[tuple[str, list[Call]]]:
     """A server whose answers are a function's: status and JSON, or None to cut the connection. Its root and calls."""
     calls: list[Call] = []
 
@@ -267,7 +269,7 @@ def http(answer: Callable[[Call], tuple[int, bytes] | None]) -> Iterator[tuple[s
             if told is None:
                 return
             self.send_response(told[0])
-            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(told[1])))
             self.end_headers()
             self.wfile.write(told[1])

@@ -75,5 +75,5 @@ def scan(
     """A small series."""
     study, series = uids or (new_uid(), new_uid())
     slots = range(first, first + count)
-    made = Series(slots=slots, rows=32, columns=32, study_uid=study, series_uid=series, prefix=f"s{first}_", **more)
-    return made.write(folder)
+    told = {"rows": 32, "columns": 32, "prefix": f"s{first}_", **more}
+    return Series(slots=slots, study_uid=study, series_uid=series, **told).write(folder)

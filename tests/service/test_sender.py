@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dicom.orthanc import Dicom, free_port, running
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from service.certificates import Certificates, make_certificates
 from service.peers import House, Pacs, peer, until
 from sqlalchemy import update
 
 from iscl_monai.service.queue import cancel, retry
+from iscl_monai.service.settings import TLS
+from iscl_monai.service.store import Move
 from iscl_monai.service.tables import deliveries
+from iscl_monai.service.tls import server_context
 
 TRUSTED: dict[str, Any] = {"confirm": "status"}
 
@@ -268,3 +275,53 @@ def test_what_is_urgent_goes_first(tmp_path: Path) -> None:
     with pacs.running(), home.sending():
         normal.becomes("done")
     assert set(pacs.took[:2]) == urgent.uids
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def test_tls_goes_to_whom_it_trusts_alone(tmp_path: Path, certificates: Certificates) -> None:
+    def told(who: Any, authority: Path) -> dict[str, Path]:
+        return {"certificate": who.certificate, "key": who.key, "ca": authority}
+
+    good, bad = Pacs(ae_title="GOOD"), Pacs(ae_title="BAD")
+    peers = [peer(one.ae_title.lower(), one.port, tls=True, **TRUSTED) for one in (good, bad)]
+    node = {"tls": told(certificates.node, certificates.authority)}
+    home = House(tmp_path / "data", *peers, node=node)
+    job = home.job(3, ("good", "bad"))
+    right = server_context(TLS(**told(certificates.pacs, certificates.authority)))
+    wrong = server_context(TLS(**told(certificates.stranger, certificates.authority)))
+    with good.running(ssl_context=right), bad.running(ssl_context=wrong), home.sending():
+        until(lambda: set(good.took) == job.uids and job.rows()[3]["attempts"] >= 2)
+        assert "CERTIFICATE_VERIFY_FAILED" in job.rows()[3]["reason"].replace(" ", "_").upper()
+    assert not bad.offered
+
+
+def test_a_peer_that_hangs_in_mid_object_is_left_and_gets_it_later(tmp_path: Path) -> None:
+    """Its machine still takes what the network buffers hold, and then nothing: no answer, no error, no end."""
+    folder, port = tmp_path / "orthanc", free_port()
+    folder.mkdir()
+    told = peer(port=port, ae_title="ORTHANC", **TRUSTED)
+    home = House(tmp_path / "data", told, node={"timeout_s": 1, "port": free_port()})
+    with running(folder, Dicom(port=port)) as server, ExitStack() as stack:
+        halted: list[int] = []
+
+        def halt(move: Move, committed: bool) -> None:
+            """Called between the first object and the second one."""
+            if move.after == "sent" and committed and not halted:
+                halted.append(move.row)
+                signalled(signal.SIGSTOP)
+
+        def signalled(what: int) -> None:
+            assert server.process is not None
+            server.process.send_signal(what)
+
+        home.store.observe(halt)
+        job = home.job(2, rows=2048, columns=2048)
+        stack.enter_context(home.sending())
+        until(lambda: max(row["attempts"] for row in job.rows()) >= 2)
+        signalled(signal.SIGCONT)
+        job.becomes("done")
+        assert server.sop_instance_uids() == sorted(job.uids)
