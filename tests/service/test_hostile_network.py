@@ -519,3 +519,11 @@ def test_memory_does_not_grow_with_an_object(tmp_path: Path) -> None:
     assert node.returncode == 0
     assert rows == 1
     assert after - before < 30 * MB
+
+
+def test_strangers_and_peers_wait_apart() -> None:
+    doors = Doors(1)
+    assert all(doors.knock(("stranger", number), known=False) for number in range(WAITING_STRANGERS))
+    assert not doors.knock("one more", known=False)
+    assert all(doors.knock(("peer", number), known=True) for number in range(WAITING_STRANGERS + 1))
+    assert not doors.knock("one more", known=True)
