@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from typing import Any
 
 import structlog
@@ -42,6 +43,8 @@ def set_up(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries tell data sets at lower levels
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it warns of odd values by telling them, names too,
+    warnings.simplefilter("ignore")  # and does so twice
 
 
 def _without_patients(_: Any, __: str, told: Any) -> Any:

@@ -99,11 +99,14 @@ class Pairs:
         sources = self._sources(job_id)
         found: list[tuple[str, float, int, Pair]] = []
         for path in sorted((self.store.data / folder).rglob("*.dcm")):
-            header, dataset = read_header_and(path, ("SourceImageSequence", "PerFrameFunctionalGroupsSequence"))
-            source = sources.get(_source_uid(dataset))
+            try:
+                header, dataset = read_header_and(path, ("SourceImageSequence", "PerFrameFunctionalGroupsSequence"))
+                source = sources.get(_source_uid(dataset))
+                frames = open_enhanced(path).frame_headers if header.sop_class in MULTIFRAME_CT else (header,)
+            except Exception:  # removed at this moment, or damaged on the disk: it has no picture
+                continue
             if source is None:
                 continue
-            frames = open_enhanced(path).frame_headers if header.sop_class in MULTIFRAME_CT else (header,)
             for number, frame in enumerate(frames):
                 place = (header.series_uid, _along(frame), number, Pair(source, path, number))
                 found.append(place)

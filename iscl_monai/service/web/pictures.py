@@ -13,7 +13,6 @@ from fastapi import APIRouter, HTTPException, Path, Request
 from PIL import Image
 from starlette.responses import Response
 
-from iscl_monai.errors import Refusal
 from iscl_monai.service.log import log
 from iscl_monai.service.web.guard import Viewer
 from iscl_monai.service.web.pairs import Pairs, job_row
@@ -95,7 +94,7 @@ def picture(
     pairs: Pairs = request.app.state.pairs
     try:
         found = pairs.slice_hu(job, number - 1)
-    except (Refusal, OSError, ValueError) as error:  # removed at this moment, or damaged on the disk
+    except Exception as error:  # removed at this moment, or damaged on the disk: pydicom raises nearly anything
         log.warning("picture.failed", job=job_id, error=type(error).__name__)
         raise HTTPException(404, "the files of this slice cannot be read (any more)") from error
     if found is None:

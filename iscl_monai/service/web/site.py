@@ -135,6 +135,7 @@ def _state(name: str) -> Markup:
 def _number(value: Any, digits: int = 1) -> str:
     if not isinstance(value, (int, float)) or value != value:
         return "\N{EN DASH}"
+    value = round(value, digits) + 0.0  # no minus zero
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import re
 import secrets
 import shutil
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +22,26 @@ from dicom.synthetic import Series
 from fastapi import FastAPI
 from scipy.ndimage import uniform_filter
 from sqlalchemy import select
-from starlette.testclient import TestClient
 
-from iscl_monai.dicom.headers import read_header
-from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.dicom.enhanced import open_enhanced
+from iscl_monai.dicom.enhanced_write import EnhancedWriter
+from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header
+from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.service.intake import Arrivals, Intake
 from iscl_monai.service.migrate import migrate
 from iscl_monai.service.outbox import Derived, enlist
 from iscl_monai.service.queue import settle
-from iscl_monai.service.settings import Settings
+from iscl_monai.service.settings import Settings, Web
 from iscl_monai.service.space import Space
-from iscl_monai.service.store import Store
+from iscl_monai.service.store import DATABASE, Store
 from iscl_monai.service.tables import audit, deliveries, instances, job_sources, jobs, series
 from iscl_monai.service.web import accounts
 from iscl_monai.service.web.app import create_app
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # newer ones would rather have httpx2
+    from starlette.testclient import TestClient
 
 PASSWORD = "correct horse battery"
 TOKEN = "token-of-a-scanner"
@@ -64,6 +73,15 @@ def settings_of(data: Path, **web: Any) -> Settings:
     return Settings.model_validate(told)
 
 
+@lru_cache(maxsize=1)
+def _empty_database() -> Path:
+    """Migrated once for all tests."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    migrate(folder)
+    return folder / DATABASE
+
+
 @dataclass
 class Plant:
     """The parts that the pages look at.
@@ -80,12 +98,23 @@ class Plant:
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         self.settings = settings_of(data, **self.web)
-        migrate(data)
+        shutil.copyfile(_empty_database(), data / DATABASE)
         self.store = Store(data)
         self.space = Space(data, self.settings.disk)
         self.intake = Intake(self.store, self.settings, self.space, Arrivals(time.monotonic))
         self.parts: dict[str, tuple[bool, str]] = {"worker": (True, "model loaded"), "loops": (True, "3 faults")}
-        self.app: FastAPI = create_app(self.settings, self.store, self.intake, lambda: self.parts)
+        self.app = self.application()
+
+    def application(self) -> FastAPI:
+        """Made anew, after the settings were changed."""
+        return create_app(self.settings, self.store, self.intake, lambda: self.parts)
+
+    def with_web(self, **web: Any) -> Plant:
+        """The same with other settings of the pages."""
+        told = {**self.settings.web.model_dump(), **web}
+        self.settings = self.settings.model_copy(update={"web": Web.model_validate(told)})
+        self.app = self.application()
+        return self
 
     def add_people(self) -> None:
         for role in PEOPLE:
@@ -138,7 +167,12 @@ class Plant:
         folder = str(Path(made[0].file).parent)
         with self.store.writing() as change:
             change.move(
-                jobs, job_id, "sending", folder=folder, claim=folder.split("/")[2], result=result(made, seconds),
+                jobs,
+                job_id,
+                "sending",
+                folder=folder,
+                claim=folder.split("/")[2],
+                result=result(made, seconds),
                 moment="2026-11-22T20:30:05+00:00",
             )
             enlist(change, job_id, made, ["pacs"])
@@ -151,17 +185,13 @@ class Plant:
             .join(job_sources, job_sources.c.instance_id == instances.c.id)
             .where(job_sources.c.job_id == job_id)
         )
-        headers = [read_header(self.store.data / row["file"]) for row in self.store.rows(wanted)]
-        writer = SeriesWriter(headers, derivation(), folder)
-        made = []
-        for index, header in enumerate(headers):
-            slice_, dataset = load_slice(header)
-            change = smooth(slice_.hu()).astype(np.float64) - slice_.hu()
-            path = writer.write(index, dataset, slice_.changed(change))
-            new = read_header(path)
-            file = str(path.relative_to(self.store.data))
-            made.append(Derived(new.sop_instance_uid, new.sop_class, new.series_uid, new.study_uid, file))
-        return made
+        paths = [self.store.data / row["file"] for row in self.store.rows(wanted)]
+        with without_warnings():
+            if read_header(paths[0]).sop_class in MULTIFRAME_CT:
+                made = [_derive_frames(path, folder, number, smooth) for number, path in enumerate(paths, 1)]
+            else:
+                made = _derive_slices([read_header(path) for path in paths], folder, smooth)
+        return [_derived(path, self.store.data) for path in made]
 
     def delivered(self, job_id: int) -> None:
         """All of it."""
@@ -182,6 +212,30 @@ class Plant:
 
     def audited(self) -> list[tuple[str, str, str]]:
         return [(row["who"], row["action"], row["object"]) for row in self.store.rows(select(audit))]
+
+
+def _derive_slices(headers: Sequence[SliceHeader], folder: Path, smooth: Callable[[Any], Any]) -> list[Path]:
+    writer = SeriesWriter(headers, derivation(), folder)
+    made = []
+    for index, header in enumerate(headers):
+        slice_, dataset = load_slice(header)
+        change = smooth(slice_.hu()).astype(np.float64) - slice_.hu()
+        made.append(writer.write(index, dataset, slice_.changed(change)))
+    return made
+
+
+def _derive_frames(path: Path, folder: Path, number: int, smooth: Callable[[Any], Any]) -> Path:
+    image = open_enhanced(path)
+    with EnhancedWriter(image, derivation(), folder, number=number) as writer:
+        for index, slice_ in enumerate(image.slices()):
+            change = smooth(slice_.hu()).astype(np.float64) - slice_.hu()
+            writer.write(index, slice_.changed(change))
+        return writer.finish()
+
+
+def _derived(path: Path, data: Path) -> Derived:
+    new = read_header(path)
+    return Derived(new.sop_instance_uid, new.sop_class, new.series_uid, new.study_uid, str(path.relative_to(data)))
 
 
 def result(made: Sequence[Derived], seconds: float) -> dict[str, Any]:
