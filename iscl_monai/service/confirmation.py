@@ -218,6 +218,8 @@ class ByCommitment:
         uid = outbox.transaction(rows[0]["transaction_uid"])
         with self.store.writing() as change:
             rows = [row for row in rows if outbox.move(change, row["id"], ("sent",), "asked", transaction_uid=uid)]
+        if not rows:
+            return uid  # somebody was faster
         self._pending[uid] = _Pending(self.patience.clock() + self.peer.commitment_timeout_s)
         try:
             status, _ = association.send_n_action(

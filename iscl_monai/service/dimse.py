@@ -115,30 +115,31 @@ class Line:
         """
         if self._hung_up:
             raise UnreachableError("the node stops")
-        host, port = str(self.peer.host), int(self.peer.port or 0)
-        timeout_s = self.settings.node.timeout_s
-        ae = _AE(ae_title=self.settings.node.ae_title)
-        ae.connection_timeout = ae.acse_timeout = min(CONNECT_S, timeout_s)
-        ae.network_timeout = ae.dimse_timeout = answer_s or timeout_s
-        tls = self.settings.node.tls if self.peer.tls else None
+        association = self._associate(wanted, handlers, answer_s or self.settings.node.timeout_s)
+        if not association.is_established:
+            self._forget(association)
+            raise _why_not(association, f"{self.peer.ae_title} at {self.peer.host}:{self.peer.port}")
+        association.acse_timeout = min(RELEASE_S, self.settings.node.timeout_s)
+        return association
+
+    def _associate(self, wanted: list[PresentationContext], handlers: Iterable[Any], answer_s: float) -> Association:
+        host, node = str(self.peer.host), self.settings.node
+        ae = _AE(ae_title=node.ae_title)
+        ae.connection_timeout = ae.acse_timeout = min(CONNECT_S, node.timeout_s)
+        ae.network_timeout = ae.dimse_timeout = answer_s
+        tls = node.tls if self.peer.tls else None
         try:
-            association = ae.associate(
+            return ae.associate(
                 host,
-                port,
+                int(self.peer.port or 0),
                 contexts=wanted,
                 ae_title=str(self.peer.ae_title),
-                max_pdu=self.settings.node.max_pdu_bytes,
+                max_pdu=node.max_pdu_bytes,
                 tls_args=(client_context(tls), host) if tls else None,
-                ext_neg=list(roles),
                 evt_handlers=[(evt.EVT_CONN_OPEN, self._connected), *handlers],
             )
         except OSError as error:  # no such host
-            raise UnreachableError(f"{host}:{port}: {error.strerror or error}") from error
-        if not association.is_established:
-            self._forget(association)
-            raise _why_not(association, f"{self.peer.ae_title} at {host}:{port}")
-        association.acse_timeout = min(RELEASE_S, timeout_s)
-        return association
+            raise UnreachableError(f"{host}: {error.strerror or error}") from error
 
     def close(self, association: Association) -> None:
         """Release it if it still stands."""

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from iscl_monai.service import outbox
 from iscl_monai.service.carriers import Answer, Carrier, CutError, Row, StoreSCU
-from iscl_monai.service.confirmation import ByCommitment, ByQuery, ByStatus, Confirmation
+from iscl_monai.service.confirmation import ByCommitment, ByQuery, ByStatus, Confirmation, unproven
 from iscl_monai.service.dicomweb import Web
 from iscl_monai.service.dimse import Line, UnreachableError
 from iscl_monai.service.log import log
@@ -148,6 +148,9 @@ class Lane:
         except UnreachableError as error:
             self.patience.failed(PEER)
             log.warning("sender.unreachable", peer=self.peer.name, reason=str(error))
+            rows = [] if self.loop.stopping else self.store.rows(unproven(self.peer.name))
+            with self.store.writing() as change:
+                outbox.not_proven(change, rows, str(error), limit=self.sending.tries)
             return IDLE_S
 
     def _waiting(self) -> list[int]:

@@ -160,9 +160,11 @@ class Pacs:
             ae.add_supported_context("1.2.840.10008.1.1")
         if self.commit is not None:
             ae.add_supported_context(StorageCommitmentPushModel)
+        sockets: list[Any] = []  # pynetdicom does not close those whose other end has gone
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_ACTION, self._action),
+            (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
             (evt.EVT_ACCEPTED, lambda event: self.associations.append(event.assoc)),
         ]
         server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers, **more)
@@ -171,6 +173,8 @@ class Pacs:
             yield self
         finally:
             server.shutdown()
+            for one in sockets:
+                one.close()
 
     def _store(self, event: evt.Event) -> int:
         uid = str(event.request.AffectedSOPInstanceUID)
