@@ -16,8 +16,9 @@ OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null ||
 export OMP_NUM_THREADS
 
 # Other people's DICOM programs, which the tests ask for a second opinion, and a file of each.
-TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools
-TOOL_FILES ?= /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/dcmdump /usr/bin/dciodvfy
+TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools chromium chromium-driver eatmydata openssl gcc libc6-dev procps
+TOOL_FILES ?= /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/dcmdump /usr/bin/dciodvfy \
+  /usr/bin/chromium /usr/bin/chromedriver /usr/bin/eatmydata /usr/bin/openssl /usr/bin/gcc /usr/bin/pgrep
 
 .PHONY: help demo tools test lint types imports pytest format image image-test clean
 
@@ -39,7 +40,7 @@ demo: $(STAMP) ## phantom data, a few minutes of training, demo/report.html
 
 # Never fails: tests without their tool skip, or fail if CI=true. Debian starts what it installs, at every boot, too;
 # an Orthanc with default ports and passwords must not stay behind, unless there was one before.
-tools: ## Orthanc, dcmtk, dicom3tools for the tests, if missing; needs Debian and root, else does nothing
+tools: ## Orthanc, dcmtk, chromium and others for the tests, if missing; needs Debian and root, else does nothing
 	@if ls $(TOOL_FILES) >/dev/null 2>&1; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 	  echo "tools: some are missing; as root on Debian: apt-get install $(TOOLS)"; exit 0; \

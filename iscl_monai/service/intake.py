@@ -27,6 +27,7 @@ from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, text_of
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import sync_folder
 from iscl_monai.errors import StoreUnavailable
+from iscl_monai.service.log import log
 from iscl_monai.service.settings import RULE_TAGS, Settings
 from iscl_monai.service.space import Space
 from iscl_monai.service.store import Change, Store, now
@@ -114,8 +115,11 @@ class Intake:
         """
         try:
             verdict = self._accept(part, sender, announced, study)
-        except (StoreUnavailable, OSError) as error:  # full, locked, broken: the sender has to keep it for now
-            verdict = Verdict("busy", f"the node cannot store now: {getattr(error, 'strerror', None) or error}"[:300])
+        except StoreUnavailable as error:  # locked or full: the sender has to keep it, and no list can be written
+            log.error("intake.store", error=str(error))
+            return Verdict("busy", "the node cannot write its database now", *(announced or ()))
+        except OSError as error:
+            verdict = Verdict("busy", f"the node cannot store now: {error.strerror or error}"[:300])
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)

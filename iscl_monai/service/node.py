@@ -24,7 +24,7 @@ from iscl_monai.service.retention import Retention
 from iscl_monai.service.sender import Sender
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
-from iscl_monai.service.store import Store
+from iscl_monai.service.store import Move, Store
 from iscl_monai.service.supervisor import Supervisor
 from iscl_monai.service.sweep import Sweep
 from iscl_monai.service.web.app import create_app
@@ -47,7 +47,7 @@ class Node:
         Refusal: another node uses the data folder, the database is unusable, a port is taken, there is no model.
     """
 
-    def __init__(self, settings: Settings, watch: Callable[..., object] | None = None) -> None:
+    def __init__(self, settings: Settings, watch: Callable[[Move, bool], None] | None = None) -> None:
         self.settings = settings
         self._lock = _locked(settings.data)
         migrate(settings.data)
@@ -120,7 +120,6 @@ class Node:
         """Each part: whether it lives, and a word about it."""
         loops = (self.completion.loop, self.retention.loop)
         lacking = self.space.refuses()
-        ready = self.supervisor.ready
         return {
             "receiver": (self.receiver.alive, f"{self.settings.node.ae_title} on {self.settings.node.port}"),
             "worker": (
@@ -169,4 +168,10 @@ def serve(settings: Settings) -> None:
         Refusal: see :class:`Node`.
     """
     logging.set_up()
-    Node(settings).run()
+    try:
+        Node(settings).run()
+    except Refusal:
+        raise
+    except Exception:
+        log.exception("node.fault")  # a container keeps its log, and not the files it wrote beside it
+        raise

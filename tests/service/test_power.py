@@ -18,7 +18,7 @@ import pytest
 from dicom.orthanc import Orthanc
 from dicom.validators import absent
 from service.rows import new_uid, scan
-from service.whole import NodeUnderTest, derived_sources, sent_uids, stopped_at_the_end, storescu, until
+from service.whole import NodeUnderTest, derived_sources, sent_uids, stopped_at_the_end, storescu, unmount, until
 
 WITHOUT_FSYNC = Path("/usr/lib/x86_64-linux-gnu/libeatmydata.so")
 SLICES = 20
@@ -34,7 +34,7 @@ def mounted(image: Path, place: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", place], check=True)
+        unmount(place)
 
 
 def disk(folder: Path) -> Path:

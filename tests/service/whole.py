@@ -163,6 +163,11 @@ def stopped_at_the_end(node: NodeUnderTest) -> Iterator[NodeUnderTest]:
             node.kill()
 
 
+def unmount(place: Path) -> None:
+    """Let go of a file system; the worker of a node that was killed ends a moment later, and holds it till then."""
+    until(lambda: subprocess.run(["umount", str(place)], capture_output=True, check=False).returncode == 0)
+
+
 def storescu(files: Sequence[Path], port: int, *, ae: str = "CT", more: Sequence[str] = ()) -> bool:
     """Send as a scanner would, by dcmtk; whether all was taken. (A virtual environment may have another storescu.)"""
     tool("dcmdump")

@@ -1,0 +1,129 @@
+"""``iscl-monai serve`` and ``iscl-monai user`` as an administrator types them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from service.receiving import free_port
+from service.whole import until
+
+SAMPLE = Path(__file__).parents[2] / "deploy" / "node.toml"
+
+
+def configuration(folder: Path, bundle: Path, **node: Any) -> Path:
+    port, web = node.pop("port", free_port()), node.pop("web", free_port())
+    text = f"""
+data = "{folder / "data"}"
+bundle = "{bundle}"
+[node]
+host = "127.0.0.1"
+port = {port}
+[[peers]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 104
+[[rules]]
+name = "all"
+send_to = ["pacs"]
+[disk]
+reserve_mb = 1
+resume_mb = 1
+[web]
+port = {web}
+"""
+    path = folder / "node.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "iscl_monai.cli", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_check_says_what_the_settings_mean(tmp_path: Path) -> None:
+    done = run("serve", "--config", SAMPLE, "--check")
+    assert done.returncode == 0, done.stderr
+    assert "listens as ISCL on 0.0.0.0:11112 (no TLS)" in done.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, bundle: Path) -> None:
+    path = configuration(tmp_path, bundle)
+    path.write_text(path.read_text().replace("host", "hots", 1))
+    for more in ([], ["--check"]):
+        done = run("serve", "--config", path, *more)
+        assert done.returncode == 2
+        assert "did you mean host" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_model_it_ends_at_once_and_says_so(tmp_path: Path) -> None:
+    done = run("serve", "--config", configuration(tmp_path, tmp_path / "nothing"))
+    assert done.returncode == 2, done.stdout
+    assert "model.pt does not exist" in done.stdout
+    assert "nothing" in done.stderr
+
+
+@pytest.mark.parametrize("taken", ["port", "web"])
+def test_a_port_that_is_taken_is_refused_in_one_line(taken: str, tmp_path: Path, bundle: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = run("serve", "--config", configuration(tmp_path, bundle, **{taken: port}))
+    assert done.returncode == 2, done.stdout
+    assert str(port) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_starts_answers_and_ends_when_told(number: signal.Signals, tmp_path: Path, bundle: Path) -> None:
+    web = free_port()
+    path = configuration(tmp_path, bundle, web=web)
+    command = [sys.executable, "-m", "iscl_monai.cli", "serve", "--config", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
+        assert node.stdout is not None
+        for line in node.stdout:
+            told = json.loads(line)
+            if told["event"] == "worker.ready":
+                break
+        until(lambda: answers(f"http://127.0.0.1:{web}/readyz"))
+        assert answers(f"http://127.0.0.1:{web}/healthz")
+        node.send_signal(number)
+        rest = [json.loads(line)["event"] for line in node.stdout]
+        assert node.wait(60) == 0
+    assert rest[-1] == "node.stopped"
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_users(tmp_path: Path, bundle: Path) -> None:
+    path = configuration(tmp_path, bundle)
+    done = run(
+        "user", "add", "anna", "--config", path, "--role", "admin", "--password-stdin", stdin="a long password\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "added: anna, admin" in done.stdout
+    again = run(*adding, stdin="another password\n")
+    assert again.returncode == 2
+    short = run("user", "add", "bert", "--config", path, "--password-stdin", stdin="short\n")
+    assert short.returncode == 2
+    assert "12" in short.stderr
+    for file in (tmp_path / "data").iterdir():
+        assert b"a long password" not in file.read_bytes()
