@@ -115,9 +115,8 @@ def answers(url: str) -> bool:
 
 def test_users(tmp_path: Path, bundle: Path) -> None:
     path = configuration(tmp_path, bundle)
-    done = run(
-        "user", "add", "anna", "--config", path, "--role", "admin", "--password-stdin", stdin="a long password\n"
-    )
+    adding = ("user", "add", "anna", "--config", path, "--password-stdin")
+    done = run(*adding, "--role", "admin", stdin="a long password\n")
     assert done.returncode == 0, done.stderr
     assert "added: anna, admin" in done.stdout
     again = run(*adding, stdin="another password\n")
