@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -125,7 +126,7 @@ def _told(request: Request, status: int, text: str, headers: Any = None) -> Resp
     if request.url.path.startswith(stow.ROOT) or "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"error": text}, status, headers)
     person = None
-    if status != 503:  # without a database nobody can be known
+    with suppress(StoreUnavailable):  # without a database nobody can be known
         person = site_of(request).sessions.person(request.cookies.get(COOKIE, ""))
     words = HTTPStatus(status).phrase
     response = page(request, "error.html", person, status=status, code=status, words=words, text=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,7 +88,8 @@ def picture(
     job = job_row(site_of(request).store, job_id)
     if job is None or not job["folder"] or window not in WINDOWS:
         raise HTTPException(404, "there is no such picture (any more)")
-    tag = f'"{job["claim"]}-{number}-{what}-{window}"'  # a claim is of one run of a worker: its files do not change
+    run = hashlib.sha256(job["folder"].encode()).hexdigest()[:16]  # of a worker, whose files do not change any more
+    tag = f'"{run}-{number}-{what}-{window}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie"}  # asked for anew, by whom it may be
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)

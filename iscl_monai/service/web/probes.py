@@ -52,10 +52,14 @@ class Readiness:
 
     def __call__(self) -> list[str]:
         """What is lacking; nothing when objects can be taken."""
-        with self._lock:
+        if not self._lock.acquire(blocking=False):  # somebody is asking; a database that hangs shall hold up one thread
+            return self._told[1] if self._told else ["answer"]
+        try:
             if self._told is None or self.clock() - self._told[0] >= ASKED_ANEW_S:
                 self._told = (self.clock(), self._lacking())
             return self._told[1]
+        finally:
+            self._lock.release()
 
     def _lacking(self) -> list[str]:
         lacking = ["disk"] if self.site.intake.space.refuses() else []

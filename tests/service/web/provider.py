@@ -11,12 +11,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
+
+
+@lru_cache(maxsize=1)
+def usual_key() -> RSAKey:
+    """Made once, for it takes long."""
+    return RSAKey.generate_key(2048, {"kid": "usual"})
+
 
 CLIENT, SECRET = "iscl", "a secret: with % signs"
 
@@ -41,7 +49,7 @@ class SmallProvider:
     named: str = ""
     issuer: str = ""
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
-    key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": secrets.token_hex(4)}))
+    key: RSAKey = field(default_factory=usual_key)
 
     def about(self) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from joserfc.jwk import RSAKey
 from service.web.plant import HOST, Plant, TestClient
 from service.web.provider import CLIENT, SECRET, SmallProvider, serving
 
@@ -127,7 +128,7 @@ def test_forged_signatures_are_refused(client: TestClient, provider: SmallProvid
 
 def test_new_keys_are_fetched(client: TestClient, provider: SmallProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     assert there_and_back(client).status_code == 200
-    provider.key = SmallProvider().key
+    provider.key = RSAKey.generate_key(2048, {"kid": "new"})
     monkeypatch.setattr("iscl_monai.service.web.provider.KEYS_ANEW_S", -1.0)
     assert there_and_back(client).status_code == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +129,20 @@ def test_frames_of_a_multi_frame_file_have_pictures(plant: Plant) -> None:
     assert sorted(map(np.ndarray.tobytes, pictures)) == sorted(map(np.ndarray.tobytes, expected))
     for number in range(1, 5):
         assert 192 in np.unique(shown(plant, job, number, "difference"))
+
+
+def test_work_done_anew_has_other_pictures(plant: Plant) -> None:
+    """Whatever a browser has kept of the first run, at any moment of the second."""
+    job = plant.settled(plant.synthetic())
+    plant.worked(job, smooth=lambda hu: hu + 25)
+    client, address = plant.client("viewer"), f"/jobs/{job}/slices/1/after.png"
+    tags = [client.get(address).headers["etag"]]
+    plant.move_job(job, "cancelled")
+    plant.move_job(job, "queued", "running", claim="another")  # the old folder is still there
+    tags.append(client.get(address).headers["etag"])
+    made = plant.derive(job, lambda hu: hu + 75)
+    plant.move_job(job, "sending", folder=str(Path(made[0].file).parent))
+    answer = client.get(address, headers={"if-none-match": tags[1]})
+    assert answer.status_code == 200
+    assert tags == [tags[0]] * 2
+    assert 255 in np.unique(shown(plant, job, 1, "difference"))

@@ -64,6 +64,14 @@ def test_readiness_is_asked_once_a_second_whoever_calls(plant: Plant, monkeypatc
     assert asked == [0.0, 1.0]
 
 
+def test_database_that_hangs_holds_up_one_caller_only(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    readiness = Readiness(plant.app.state.site, lambda: 0.0)
+    others = []
+    monkeypatch.setattr(readiness, "_lacking", lambda: others.append(readiness()) or ["database"])
+    assert readiness() == ["database"]
+    assert others == [["answer"]]  # nobody waits; before the first answer it is not ready
+
+
 def test_metrics_count_what_there_is(plant: Plant) -> None:
     before = numbers(plant)
     assert before["iscl_jobs", "done"] == before["iscl_oldest_waiting_seconds",] == 0

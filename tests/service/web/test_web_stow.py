@@ -213,6 +213,8 @@ def test_larger_object_than_allowed_is_refused_before_it_is_kept(plant: Plant) -
     assert answer.status_code == 202
     assert named(answer, STORED) == [uid(good)]
     assert len(answer.json()[OTHER]["Value"]) == 1
+    (refused,) = plant.store.rows(select(refusals))
+    assert refused["reason"].startswith("more than")  # not by the intake, which only sees what is on the disk
     assert left_over(plant) == []
 
 
