@@ -196,7 +196,7 @@ def test_an_object_that_breaks_the_peer_each_time_does_not_keep_the_others_out(t
     pacs.status = status
     with pacs.running(), home.sending():
         until(lambda: set(pacs.took) == job.uids - {bad})
-    assert [row["state"] for row in job.rows()][0] == "waiting"
+    assert job.rows()[0]["state"] == "waiting"
     assert "on its way" in job.rows()[0]["reason"]
 
 

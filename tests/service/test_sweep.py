@@ -22,7 +22,8 @@ from sqlalchemy import select
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.service import outbox
-from iscl_monai.service.find_series import FIND, MOVE
+from iscl_monai.service.dimse import UnreachableError
+from iscl_monai.service.find_series import FIND, MOVE, Found
 from iscl_monai.service.receiver import Receiver
 from iscl_monai.service.sweep import MODEL, Sweep
 from iscl_monai.service.tables import audit, deliveries, instances, jobs, series
@@ -274,6 +275,9 @@ def test_a_series_that_is_cut_off_leaves_no_half_object(tmp_path: Path, cut: flo
         here = home.store.rows(select(instances))
         assert len(here) == int(cut * 3)
         assert not list((home.settings.data / "coming").iterdir())
+        found_again = Found(head.StudyInstanceUID, head.SeriesInstanceUID, "", 3)
+        with pytest.raises(UnreachableError, match="ended early"):
+            sweep.finders["up"][1].retrieve(found_again)
         cut = 1.0
         clock.now += home.settings.sweep_every_s
         with home.store.writing() as change:
