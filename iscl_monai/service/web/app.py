@@ -64,7 +64,7 @@ def create_app(settings: Settings, store: Store, intake: Intake, health: Health)
     for module in ROUTERS:
         app.include_router(module.router)
     if settings.web.oidc is not None:
-        app.include_router(oidc.oidc_routes(Provider(settings.web.oidc), key))
+        oidc.add_routes(app, Provider(settings.web.oidc), key)
     _serve_static(app)
     _answer_errors(app)
     app.add_middleware(Shield, secure=site.secure, streamed=stow.ROOT)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.responses import RedirectResponse, Response
 
@@ -20,53 +21,71 @@ COOKIE = "iscl_oidc"
 BACK = "/oidc/back"
 WITHIN_S = 600
 
+router = APIRouter()
 
-def oidc_routes(provider: Provider, key: bytes) -> APIRouter:
-    """The routes.
+
+@dataclass(frozen=True)
+class Way:
+    """What the routes need.
 
     Args:
         provider: who vouches.
-        key: of the node, to sign what a browser keeps meanwhile.
+        signer: of what a browser keeps meanwhile.
     """
-    router = APIRouter()
-    signer = URLSafeTimedSerializer(key, salt="oidc")
 
-    @router.get("/oidc")
-    def leave(request: Request) -> Response:
-        """Send the browser there."""
-        try:
-            address, kept = provider.way_there(_back(request))
-        except NotVouchedError as error:
-            log.warning("oidc.unreachable", error=str(error))
-            raise HTTPException(502, "the identity provider cannot be asked now") from error
-        kept["next"] = within(request.query_params.get("next"))
-        response = RedirectResponse(address, 303)
-        # Lax, for the provider's page is what sends the browser back.
-        response.set_cookie(
-            COOKIE,
-            str(signer.dumps(kept)),
-            max_age=WITHIN_S,
-            path="/oidc",
-            httponly=True,
-            secure=site_of(request).secure,
-            samesite="lax",
-        )
-        return response
+    provider: Provider
+    signer: URLSafeTimedSerializer
 
-    @router.get(BACK)
-    def come_back(request: Request) -> Response:
-        """Take what the provider says."""
-        kept = _kept(signer, request)
-        try:
-            name, role = provider.who(request.query_params.get("code", ""), _back(request), kept)
-        except NotVouchedError as error:
-            log.warning("oidc.failed", error=str(error))
-            raise HTTPException(401, "the identity provider did not vouch for you") from error
-        if role is None or not name:
-            raise HTTPException(403, "none of your groups has a role here: ask an administrator")
-        return _begun(request, f"{FROM_PROVIDER}{name}"[:64], role, kept["next"])
 
-    return router
+def add_routes(app: FastAPI, provider: Provider, key: bytes) -> None:
+    """Let people log in by a provider.
+
+    Args:
+        app: ours.
+        provider: who vouches.
+        key: of the node.
+    """
+    app.state.oidc = Way(provider, URLSafeTimedSerializer(key, salt="oidc"))
+    app.include_router(router)
+
+
+@router.get("/oidc")
+def leave(request: Request) -> Response:
+    """Send the browser there."""
+    way: Way = request.app.state.oidc
+    try:
+        address, kept = way.provider.way_there(_back(request))
+    except NotVouchedError as error:
+        log.warning("oidc.unreachable", error=str(error))
+        raise HTTPException(502, "the identity provider cannot be asked now") from error
+    kept["next"] = within(request.query_params.get("next"))
+    response = RedirectResponse(address, 303)
+    # Lax, for the provider's page is what sends the browser back.
+    response.set_cookie(
+        COOKIE,
+        str(way.signer.dumps(kept)),
+        max_age=WITHIN_S,
+        path="/oidc",
+        httponly=True,
+        secure=site_of(request).secure,
+        samesite="lax",
+    )
+    return response
+
+
+@router.get(BACK)
+def come_back(request: Request) -> Response:
+    """Take what the provider says."""
+    way: Way = request.app.state.oidc
+    kept = _kept(way.signer, request)
+    try:
+        name, role = way.provider.who(request.query_params.get("code", ""), _back(request), kept)
+    except NotVouchedError as error:
+        log.warning("oidc.failed", error=str(error))
+        raise HTTPException(401, "the identity provider did not vouch for you") from error
+    if role is None or not name:
+        raise HTTPException(403, "none of your groups has a role here: ask an administrator")
+    return _begun(request, f"{FROM_PROVIDER}{name}"[:64], role, kept["next"])
 
 
 def _begun(request: Request, name: str, role: str, following: str) -> Response:
