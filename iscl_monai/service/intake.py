@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 import secrets
 import threading
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-import pydicom
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 from sqlalchemy import select, update
 
-from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, text_of
-from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import sync_folder
 from iscl_monai.errors import StoreUnavailable
+from iscl_monai.service.examination import SOP_CLASSES as SOP_CLASSES
+from iscl_monai.service.examination import UnsuitableError, examined, flushed_digest, same_content
+from iscl_monai.service.examination import is_uid as is_uid
 from iscl_monai.service.log import log
 from iscl_monai.service.settings import RULE_TAGS, Settings
 from iscl_monai.service.space import Space
 from iscl_monai.service.store import Change, Store, now
 from iscl_monai.service.tables import instances, refusals, series
 
-SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))
-NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
-UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID")
 COMING = "coming"
 SOURCES = "sources"
 
@@ -63,19 +51,6 @@ class Verdict:
     def taken(self) -> bool:
         """Whether success may be answered."""
         return self.kind in ("stored", "duplicate")
-
-
-class UnsuitableError(Exception):
-    """Carries the reason out of a check of this module, and which object it is about as soon as that is known."""
-
-    mismatch = False
-    named = ("", "")  # SOP Class and Instance UID
-
-
-class MismatchError(UnsuitableError):
-    """The object is not the one that the request named."""
-
-    mismatch = True
 
 
 class Intake:
@@ -134,8 +109,8 @@ class Intake:
                 refusals,
                 at=now(),
                 sender=sender[:64],
-                sop_class_uid=verdict.sop_class_uid[:64],
-                sop_instance_uid=verdict.sop_instance_uid[:64],
+                sop_class_uid=verdict.sop_class_uid if is_uid(verdict.sop_class_uid) else "",
+                sop_instance_uid=verdict.sop_instance_uid if is_uid(verdict.sop_instance_uid) else "",
                 status=verdict.kind,
                 reason=verdict.reason[:500],
             )
@@ -145,16 +120,15 @@ class Intake:
         told = self.space.refuses()
         if told:
             return Verdict("busy", told, *(announced or ()))
-        tags: dict[str, Any] = {}
         try:
             if size > self.largest_bytes:
                 raise UnsuitableError(f"{size >> 20} MB, allowed are {self.largest_bytes >> 20}")
-            tags, syntax = _examined(part, announced, study, self.largest_bytes)
+            found = examined(part, announced, study, self.largest_bytes)
         except UnsuitableError as reason:
             named = announced or reason.named
             return Verdict("unsuitable", str(reason), *named, mismatch=reason.mismatch)
-        tags["sender"] = sender
-        digest = _flushed_digest(part, syntax)
+        tags, syntax = {**found.tags, "sender": sender}, found.syntax
+        digest = flushed_digest(part, found)
         place = self._place(tags)
         part.rename(place)
         kept = False
@@ -208,7 +182,7 @@ class Intake:
                 ), 0
             change.execute(update(instances).where(wanted).values(file=file, received_at=now(), sender=sender[:64]))
             return Verdict("stored", "came again after its files had been removed", *named), _series(change, tags)
-        if known["sha256"] == digest or _same_content(self.data / known["file"], place):
+        if known["sha256"] == digest or same_content(self.data / known["file"], place):
             return Verdict("duplicate", "", *named), 0
         return Verdict("unsuitable", "an object with this SOP Instance UID and other content is here", *named), 0
 
@@ -243,100 +217,6 @@ def _series(change: Change, tags: dict[str, Any]) -> int:
 def _known_series(change: Change, tags: dict[str, Any]) -> int | None:
     wanted = (series.c.study_uid == tags["StudyInstanceUID"]) & (series.c.series_uid == tags["SeriesInstanceUID"])
     return change.execute(select(series.c.id).where(wanted)).scalar_one_or_none()
-
-
-def _examined(
-    part: Path, announced: tuple[str, str] | None, study: str | None, largest_bytes: int
-) -> tuple[dict[str, Any], str]:
-    """The tags we need and the transfer syntax, of a file that may be anything."""
-    try:
-        with without_warnings():
-            meta = pydicom.filereader.read_file_meta_info(part)
-            syntax = str(meta.get("TransferSyntaxUID", ""))
-            if syntax == DeflatedExplicitVRLittleEndian:
-                _check_inflates(part, largest_bytes)
-            wanted = [tag for tag in (*UIDS, *RULE_TAGS, "Rows") if tag != "sender"]
-            dataset = pydicom.dcmread(part, stop_before_pixels=True, specific_tags=wanted)
-            tags: dict[str, Any] = {tag: text_of(dataset, tag) for tag in wanted}
-    except UnsuitableError:
-        raise
-    except Exception as error:  # hostile bytes make pydicom raise nearly anything
-        raise UnsuitableError(f"not readable as DICOM ({type(error).__name__})") from error
-    for keyword in UIDS:
-        if not is_uid(tags[keyword]):
-            raise UnsuitableError(f"{keyword} is {tags[keyword][:70]!r}, which is no UID (PS3.5 9.1)")
-    try:
-        _check_wanted(tags, str(meta.get("MediaStorageSOPInstanceUID", "")), announced, study)
-    except UnsuitableError as reason:
-        reason.named = (tags["SOPClassUID"], tags["SOPInstanceUID"])
-        raise
-    return tags, syntax
-
-
-def _check_wanted(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str] | None, study: str | None) -> None:
-    """Whether it is what the request named, and what we work with."""
-    if announced is not None and announced != (tags["SOPClassUID"], tags["SOPInstanceUID"]):
-        raise MismatchError("the object is not the one that the request named")
-    if study is not None and study != tags["StudyInstanceUID"]:
-        raise MismatchError("the object belongs to another study than the one that the request named")
-    if tags["SOPClassUID"] not in SOP_CLASSES:
-        raise UnsuitableError(f"SOP Class {pydicom.uid.UID(tags['SOPClassUID']).name} is no CT image")
-    if (meta_uid or tags["SOPInstanceUID"]) != tags["SOPInstanceUID"]:
-        raise UnsuitableError("file meta information and data set name different SOP Instance UIDs")
-    if not tags["Rows"]:
-        raise UnsuitableError("it ends early, or has no Rows")
-
-
-def is_uid(text: str) -> bool:
-    """Whether it has the form of a UID (PS3.5 9.1); leading zeros, which some scanners write, are let pass."""
-    return len(text) <= 64 and re.fullmatch(r"\d+(\.\d+)+", text, re.ASCII) is not None
-
-
-def _check_inflates(part: Path, largest_bytes: int) -> None:
-    """A deflated file of 1 MB can hold 1 GB: stop counting at the limit, before anything else inflates it."""
-    with part.open("rb") as file:
-        _skip_meta(file)
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflated = 0
-        while block := file.read(65536):
-            while block and not inflater.eof:
-                inflated += len(inflater.decompress(block, 2**20))
-                block = inflater.unconsumed_tail
-                if inflated > largest_bytes:
-                    raise UnsuitableError(f"inflates to more than {largest_bytes >> 20} MB")
-
-
-def _skip_meta(file: BinaryIO) -> None:
-    """Go to where the data set begins."""
-    pydicom.filereader.read_preamble(file, force=False)
-    pydicom.filereader._read_file_meta_info(file)  # no public function leaves the file there
-
-
-def _flushed_digest(part: Path, syntax: str) -> str:
-    """SHA-256 of transfer syntax and data set, of a file whose bytes are on the disk when this returns.
-
-    The file meta information is left out: it tells of the sender, and differs when the same object comes twice.
-    """
-    digest = hashlib.sha256(syntax.encode())
-    with part.open("rb") as file:
-        _skip_meta(file)
-        while block := file.read(2**20):
-            digest.update(block)
-        os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def _same_content(one: Path, other: Path) -> bool:
-    """Whether two files hold the same data set, encoded in different native ways; compressed ones are not decoded."""
-    try:
-        with without_warnings():
-            first, second = pydicom.dcmread(one), pydicom.dcmread(other)
-            syntaxes = {first.file_meta.TransferSyntaxUID, second.file_meta.TransferSyntaxUID}
-            if len(syntaxes) > 1 and (not syntaxes <= set(NATIVE) or ExplicitVRBigEndian in syntaxes):
-                return False
-            return {e.tag: e.value for e in first.iterall()} == {e.tag: e.value for e in second.iterall()}
-    except Exception:
-        return False  # what cannot be compared is not the same
 
 
 class Arrivals:

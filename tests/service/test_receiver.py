@@ -500,7 +500,7 @@ def test_locked_database_takes_nothing_and_works_again_after(tmp_path: Path, mon
             answer = door.send(path)[0]
             assert answer.Status == 0xA700
             assert not door.rows()  # readers do not wait
-            assert "cannot store now" in answer.ErrorComment
+            assert "cannot write its database" in answer.ErrorComment
             assert not door.leftovers()
             holder.execute("ROLLBACK")
         assert not door.rows()
