@@ -41,9 +41,10 @@ def test_the_answer_may_come_on_the_same_association(tmp_path: Path) -> None:
 
 def test_a_job_is_asked_for_when_all_of_it_was_sent(tmp_path: Path) -> None:
     pacs = Pacs(commit=promise)
-    pacs.status = lambda uid, association: 0xA700 if 2 <= len(pacs.offered) <= 4 else 0
     home = house(tmp_path, pacs)
     job = home.job(3)
+    late = job.derived[1].sop_instance_uid  # refused twice, while the others are there already
+    pacs.status = lambda uid, association: 0xC000 if uid == late and pacs.offered.count(uid) < 3 else 0
     with pacs.running(), home.sending():
         job.becomes("done")
     assert [asked_uids(told) for told in pacs.asked] == [sorted(job.uids)]
