@@ -198,6 +198,12 @@ def test_nested_multipart_is_not_opened(plant: Plant) -> None:
     assert not stored(plant)
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/dicom+json", "multipart/related; boundary=x"])
+def test_parts_of_another_type_are_not_looked_into(plant: Plant, kind: str) -> None:
+    assert ask(plant, body(*scan(plant, 1), kind=kind)).status_code == 409
+    assert not stored(plant)
+
+
 def test_a_million_parts_are_too_many(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stow, "MOST_PARTS", 50)
     part = b"--the-boundary\r\nContent-Type: text/plain\r\n\r\n\r\n"
@@ -339,6 +345,14 @@ def test_memory_does_not_grow_with_a_part() -> None:
         events = list(scanner.feed(b"\r\n--=_" * 2000))
         assert sum(len(event.data) for event in events if isinstance(event, Data)) > 10_000
         assert len(scanner._held) < 64
+
+
+def test_preamble_without_end_is_malformed_and_not_waited_for() -> None:
+    scanner = Scanner(b"=_b")
+    for _ in range(multipart.LONGEST_PREAMBLE // 1000):
+        assert list(scanner.feed(b"x" * 1000)) == []
+    with pytest.raises(MalformedError):
+        list(scanner.feed(b"x" * 1000))
 
 
 def test_headers_that_do_not_end_are_malformed() -> None:
