@@ -131,8 +131,8 @@ class Node:
             "disk": (not lacking, lacking or f"{self.space.free_bytes >> 30} GB free"),
         }
 
-    def _reported(self, transaction_uid: str, confirmed: list[str], failed: dict[str, str]) -> None:
-        reported(self.store, transaction_uid, confirmed, failed)
+    def _reported(self, transaction_uid: str, confirmed: list[str], failed: dict[str, str], peer: str) -> None:
+        reported(self.store, transaction_uid, confirmed, failed, by=peer)
         self.sender.wake()
 
     def _no_model(self) -> None:

@@ -159,7 +159,14 @@ def transaction(earlier: str = "") -> str:
     return f"{root}.{int(count) + 1}"
 
 
-def reported(store: Store, transaction_uid: str, confirmed_uids: Iterable[str], failed: Mapping[str, str]) -> int:
+def reported(
+    store: Store,
+    transaction_uid: str,
+    confirmed_uids: Iterable[str],
+    failed: Mapping[str, str],
+    *,
+    by: str | None = None,
+) -> int:
     """A peer has answered what it commits itself to. An answer that comes twice changes nothing.
 
     Args:
@@ -167,12 +174,15 @@ def reported(store: Store, transaction_uid: str, confirmed_uids: Iterable[str], 
         transaction_uid: of our request.
         confirmed_uids: SOP Instance UIDs that it keeps.
         failed: SOP Instance UIDs that it does not, each with its Failure Reason (0008,1197): ``0x0112 in words``.
+        by: name of the peer that says so; what another one was asked is not its to answer. None: the one asked.
 
     Returns:
         How many deliveries the answer was about; 0 when we never asked this.
     """
     root = transaction_uid.rpartition(".")[0]
     asked = (deliveries.c.transaction_uid > f"{root}.") & (deliveries.c.transaction_uid < f"{root}/")  # "/" is "."+1
+    if by is not None:
+        asked &= deliveries.c.destination == by
     kept = set(confirmed_uids)
     with store.writing() as change:
         rows = change.execute(select(deliveries).where(asked)).mappings().all() if root else []

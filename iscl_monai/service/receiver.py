@@ -34,7 +34,7 @@ WRONG_CALLED, WRONG_CALLING, CONGESTION = (1, 1, 7), (1, 1, 3), (2, 3, 1)  # PS3
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 NAMED = 6  # classes that a line of the list of refusals names
 
-Reported = Callable[[str, list[str], dict[str, str]], None]
+Reported = Callable[[str, list[str], dict[str, str], str], None]
 
 
 class Receiver:
@@ -45,7 +45,7 @@ class Receiver:
         store: the database.
         intake: takes objects.
         reported: called with a transaction's UID, the SOP Instance UIDs that a peer has confirmed, and those it has
-            not with the reason; when it raises, the peer is told so, and has to report again.
+            not with the reason, and that peer's name; when it raises, the peer is told so, and has to report again.
     """
 
     def __init__(self, settings: Settings, store: Store, intake: Intake, reported: Reported) -> None:
@@ -238,7 +238,9 @@ class Receiver:
         except Exception as error:
             return _answer(0x0115, f"not readable ({type(error).__name__})"), None
         try:
-            self.reported(transaction, confirmed, failed)
+            assoc: Any = event.assoc
+            peer = self.callers.peer(_title(assoc), assoc.caller[0])
+            self.reported(transaction, confirmed, failed, peer.name if peer else "")
         except Exception as error:  # whatever it is, it has not been noted: the peer has to say it again
             log.warning("commitment.not_noted", peer=_title(event.assoc), error=type(error).__name__)
             told = "unknown transaction" if isinstance(error, NotAllowedNow) else "cannot be noted now"

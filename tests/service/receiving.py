@@ -75,13 +75,15 @@ class Door:
     receiver: Receiver
     arrived: list[int] = field(default_factory=list)
     reports: list[tuple[str, list[str], dict[str, str]]] = field(default_factory=list)
+    reporters: list[str] = field(default_factory=list)
     report_fault: Exception | None = None
 
     @property
     def port(self) -> int:
         return self.settings.node.port
 
-    def report(self, transaction: str, confirmed: list[str], failed: dict[str, str]) -> None:
+    def report(self, transaction: str, confirmed: list[str], failed: dict[str, str], peer: str) -> None:
+        self.reporters.append(peer)
         if self.report_fault is not None:
             raise self.report_fault
         self.reports.append((transaction, confirmed, failed))

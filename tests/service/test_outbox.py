@@ -114,6 +114,18 @@ def test_a_duplicate_transaction_says_nothing_about_the_object(home: House) -> N
     assert states(job) == ["sent"]
 
 
+def test_one_peer_cannot_answer_for_another(home: House) -> None:
+    job = home.job(1)
+    uid = outbox.transaction()
+    with home.store.writing() as change:
+        change.move(deliveries, job.rows()[0]["id"], "sent")
+        change.move(deliveries, job.rows()[0]["id"], "asked", transaction_uid=uid)
+    assert outbox.reported(home.store, uid, job.uids, {}, by="somebody") == 0
+    assert states(job) == ["asked"]
+    assert outbox.reported(home.store, uid, job.uids, {}, by=job.rows()[0]["destination"]) == 1
+    assert states(job) == ["confirmed"]
+
+
 @pytest.mark.parametrize("still", ["waiting", "sent", "asked"])
 def test_a_job_waits_for_its_last_object(home: House, still: str) -> None:
     job = home.job(2)

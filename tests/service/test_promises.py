@@ -355,6 +355,7 @@ def test_report_of_a_peer_is_handed_on(door: Door, scu: bool) -> None:
             {"1.2.5": "0x0112 no such object instance", "1.2.6": "0x7777 no reason known here"},
         )
     ]
+    assert door.reporters == ["pacs"]
 
 
 @pytest.mark.parametrize(
