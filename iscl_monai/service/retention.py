@@ -35,7 +35,10 @@ class Retention:
 
     def step(self) -> float:
         """Remove what is due; the seconds until the next look."""
-        for row in self.store.rows(select(series).where(series.c.state == "settled")):
+        here = select(instances.c.series_id).where(instances.c.file.is_not(None))
+        made = select(jobs.c.series_id).where(jobs.c.folder.is_not(None))
+        with_files = series.c.id.in_(here) | series.c.id.in_(made)  # of years of series, those of some days
+        for row in self.store.rows(select(series).where(series.c.state == "settled", with_files)):
             self.remove_if_due(row)
         return LOOKS_EVERY_S
 
