@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pydicom
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
+from iscl_monai.dicom.coded import check_coded, check_coded_frames
 from iscl_monai.dicom.headers import SliceHeader, header_of, refusing_malformed
 from iscl_monai.errors import DicomRefusal
 
@@ -154,6 +155,7 @@ def stream_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredSlice]:
     dataset: pydicom.Dataset = pydicom.Dataset()
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(OF_STORED_VALUES))
+        check_coded_frames(headers)
         frames = iter_pixels(path, correct_unused_bits=False)
         for number, header in enumerate(headers, 1):
             stored = next(frames, None)
@@ -196,8 +198,11 @@ def _slice_of(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray
 
 def _decode(header: SliceHeader, dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
     try:
+        check_coded(header, dataset)
         # Unused bits are judged by us, not cut off.
         stored = pixel_array(dataset, correct_unused_bits=False)
+    except DicomRefusal:
+        raise
     except Exception as error:  # every decoder plugin fails in its own way
         raise _not_decodable(header, dataset, error) from error
     return _decoded(header, stored)

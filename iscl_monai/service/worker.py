@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from iscl_monai.durable import whole_file
@@ -75,6 +77,7 @@ def _told_of_memory(sentence: str) -> None:
 def main() -> int:
     """Work until told to stop; the exit code is 2 when the model is refused, which starting again cannot cure."""
     set_up()
+    _be_the_first_to_go()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
     settings = Settings.model_validate_json(sys.stdin.readline())
     store = Store(settings.data)
@@ -111,6 +114,12 @@ def _loops(settings: Settings, store: Store, models: Models, stopping: Callable[
 
     count = settings.work.series_at_once if models.on_gpu else 1
     return [Loop(f"work-{index}", step) for index in range(count)]
+
+
+def _be_the_first_to_go() -> None:
+    """When memory runs out, Linux shall end this process, whose job is then tried again, and not the receiver."""
+    with suppress(OSError):  # another system
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _flush_each_line() -> None:
