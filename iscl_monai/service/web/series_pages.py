@@ -20,6 +20,7 @@ from iscl_monai.service.web.site import Site, is_part, page, site_of
 
 router = APIRouter()
 Id = Annotated[int, Path(ge=1, le=2**53)]
+SUITED = {"brain": ("HEAD", "BRAIN", "SKULL"), "lung": ("CHEST", "LUNG", "THORAX")}
 
 
 @router.get("/series/{series_id}")
@@ -97,7 +98,7 @@ def _told(request: Request, series_id: int) -> dict[str, Any]:
         "rules": [rule.name for rule in site.settings.rules if rule.process],
         "count": count,
         "slice": _within(request.query_params.get("slice", ""), count),
-        "window": _window(request),
+        "window": _window(request, str(row["tags"].get("BodyPartExamined", ""))),
         "windows": WINDOWS,
         "difference_hu": DIFFERENCE_HU,
         "ended": entry.state not in ("receiving", "queued", "running", "sending"),
@@ -121,6 +122,10 @@ def _within(told: str, count: int) -> int:
     return max(1, (count + 1) // 2)
 
 
-def _window(request: Request) -> str:
+def _window(request: Request, body_part: str) -> str:
+    """The window that was chosen; else the one that suits the body part."""
     told = request.query_params.get("window", "")
-    return told if told in WINDOWS else next(iter(WINDOWS))
+    if told in WINDOWS:
+        return told
+    suits = (name for name, parts in SUITED.items() if any(part in body_part.upper() for part in parts))
+    return next(suits, next(iter(WINDOWS)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom.multiframe import Enhanced
-from dicom.synthetic import Series
+from dicom.synthetic import Series, setting
 from PIL import Image
 from service.web.plant import Plant
 
@@ -67,6 +67,17 @@ def test_only_jobs_that_succeeded_have_pictures(plant: Plant) -> None:
     with plant.store.writing() as change:
         change.execute(jobs.update().values(folder=None))
     assert client.get(address).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body_part", "window"), [("HEAD", "brain"), ("CHEST", "lung"), ("ABDOMEN", "abdomen"), ("", "abdomen")]
+)
+def test_the_window_suits_the_body_part_until_one_is_chosen(plant: Plant, body_part: str, window: str) -> None:
+    series_id = plant.synthetic(change=setting(BodyPartExamined=body_part))
+    plant.done(series_id)
+    client = plant.client("viewer")
+    assert f'value="{window}" checked' in client.get(f"/series/{series_id}").text
+    assert 'value="lung" checked' in client.get(f"/series/{series_id}?window=lung").text
 
 
 def test_files_that_are_gone_or_broken_are_404(plant: Plant) -> None:
