@@ -43,7 +43,7 @@ def serve(
         iscl-monai serve --config node.toml
     """
     with exit_codes(left="what was acknowledged is kept"):
-        from iscl_monai.service.settings import read_settings
+        from iscl_monai.service.settings_file import read_settings
 
         settings = read_settings(config)
         if check:
@@ -76,7 +76,7 @@ def add(
     """
     with exit_codes():
         from iscl_monai.service.migrate import migrate
-        from iscl_monai.service.settings import read_settings
+        from iscl_monai.service.settings_file import read_settings
         from iscl_monai.service.store import Store
         from iscl_monai.service.web.accounts import add_user
 

@@ -19,7 +19,8 @@ from iscl_monai.service.examination import SOP_CLASSES as SOP_CLASSES
 from iscl_monai.service.examination import UnsuitableError, examined, flushed_digest, same_content
 from iscl_monai.service.examination import is_uid as is_uid
 from iscl_monai.service.log import log
-from iscl_monai.service.settings import RULE_TAGS, Settings
+from iscl_monai.service.rules import RULE_TAGS
+from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
 from iscl_monai.service.store import Change, Store, now
 from iscl_monai.service.tables import instances, refusals, series

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select, update
 
 from iscl_monai.errors import NotAllowedNow
-from iscl_monai.service.settings import PRIORITIES, Rule, Settings
+from iscl_monai.service.rules import PRIORITIES, Rule, matching_rule
+from iscl_monai.service.settings import Settings
 from iscl_monai.service.states import MACHINES
 from iscl_monai.service.store import Change, now
 from iscl_monai.service.tables import deliveries, instances, job_sources, jobs, series
@@ -18,44 +18,10 @@ NO_RULE_QUIET_S = 30.0
 ASKED = "asked again"
 
 
-def matching_rule(settings: Settings, tags: Mapping[str, Any]) -> Rule | None:
-    """The first rule whose conditions all hold."""
-    return next((rule for rule in settings.rules if fits(rule, tags)), None)
-
-
-def fits(rule: Rule, tags: Mapping[str, Any]) -> bool:
-    """Whether all conditions of a rule hold for the tags of a series."""
-    return all(
-        any(_holds(test, str(tags.get(tag, ""))) for test in ((tests,) if isinstance(tests, str) else tests))
-        for tag, tests in rule.when.items()
-    )
-
-
-def _holds(test: str, value: str) -> bool:
-    if test.startswith("!"):
-        return not _holds(test[1:], value)
-    if test.startswith("~"):
-        return re.search(test[1:], value) is not None
-    if test.startswith(("<", ">")):
-        return _compares(test, value)
-    return test.casefold() in [part.strip().casefold() for part in value.split("\\")]
-
-
-def _compares(test: str, value: str) -> bool:
-    limit = float(test.lstrip("<>="))
-    try:
-        number = float(value.split("\\")[0])
-    except ValueError:
-        return False  # absent: no number is below or above
-    if test.startswith("<"):
-        return number < limit or ("=" in test[:2] and number == limit)
-    return number > limit or ("=" in test[:2] and number == limit)
-
-
 def rule_of(settings: Settings, row: Mapping[str, Any]) -> Rule | None:
     """The rule for a row of ``series``: the one somebody asked for, or the first that fits."""
     forced = settings.rule(row["forced_rule"]) if row["forced_rule"] else None
-    return forced or matching_rule(settings, row["tags"])
+    return forced or matching_rule(settings.rules, row["tags"])
 
 
 def settle(change: Change, settings: Settings, series_id: int) -> int | None:

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from iscl_monai.errors import ConfigRefusal
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-RULE_TAGS = (  # what a rule may look at; none of them tells who the patient is
-    "Modality",
-    "SOPClassUID",
-    "ImageType",
-    "SeriesDescription",
-    "ProtocolName",
-    "BodyPartExamined",
-    "ConvolutionKernel",
-    "SliceThickness",
-    "KVP",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "StationName",
-    "InstitutionName",
-    "sender",
-)
-PRIORITIES = {"urgent": 0, "normal": 1, "later": 2}
+from iscl_monai.service.rules import Name, Rule, Seconds, Strict
 
 
 def _ae_title(value: str) -> str:
@@ -45,15 +20,9 @@ def _ae_title(value: str) -> str:
 
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Seconds = Annotated[float, Field(gt=0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TLS(_Strict):
+class TLS(Strict):
     """Certificate of the node, and the authority that signs those of its peers.
 
     Args:
@@ -67,7 +36,7 @@ class TLS(_Strict):
     ca: Path
 
 
-class Node(_Strict):
+class Node(Strict):
     """The DICOM side: who we are and how much we take at once.
 
     Args:
@@ -91,7 +60,7 @@ class Node(_Strict):
     timeout_s: Seconds = 60
 
 
-class Peer(_Strict):
+class Peer(Strict):
     """Somebody we speak with, by DIMSE (``ae_title``, ``host``, ``port``) or DICOMweb (``url``).
 
     Args:
@@ -147,57 +116,7 @@ class Peer(_Strict):
         return self.url is not None or self.port is not None
 
 
-class Rule(_Strict):
-    """Which series are denoised, how, and where the result goes; the first rule that fits decides.
-
-    Args:
-        name: what pages call it.
-        when: what each of these tags must be, all of them: ``"CT"`` (one of its values is that text, ignoring case),
-            ``"~REGEX"`` (found anywhere in its values, joined by backslashes), ``"!TEXT"`` or ``"!~REGEX"`` (not
-            that), ``"<=3"``, ``"<3"``, ``">=3"``, ``">3"`` (a number), or a list of these, of which one is enough.
-        process: false: series of this rule are left alone, on purpose.
-        strength: share of the change that is applied.
-        priority: ``urgent``, ``normal`` or ``later``.
-        quiet_s: a series is complete after so many seconds without a new object.
-        send_to: names of peers.
-    """
-
-    name: Name
-    when: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
-    process: bool = True
-    strength: float = Field(default=1.0, ge=0, le=1)
-    priority: Literal["urgent", "normal", "later"] = "normal"
-    quiet_s: Seconds = 30
-    send_to: tuple[Name, ...] = ()
-
-    @model_validator(mode="after")
-    def _sound(self) -> Rule:
-        for tag, tests in self.when.items():
-            if tag not in RULE_TAGS:
-                near = difflib.get_close_matches(tag, RULE_TAGS, 1)
-                raise ValueError(f"{tag} is no tag of a rule" + (f", did you mean {near[0]}" if near else ""))
-            for test in (tests,) if isinstance(tests, str) else tests:
-                _check_test(test)
-        if self.process and not self.send_to:
-            raise ValueError("send_to is empty: its results would go nowhere (process = false leaves series alone)")
-        return self
-
-
-def _check_test(test: str) -> None:
-    text = test.removeprefix("!")
-    if text.startswith("~"):
-        try:
-            re.compile(text[1:])
-        except re.error as error:
-            raise ValueError(f"{text[1:]!r} is no regular expression ({error})") from error
-    elif text.startswith(("<", ">")):
-        try:
-            float(text.lstrip("<>="))
-        except ValueError:
-            raise ValueError(f"{text!r} compares with no number") from None
-
-
-class Disk(_Strict):
+class Disk(Strict):
     """When to stop taking: before the disk is full, so that what was taken can be finished.
 
     Args:
@@ -216,7 +135,7 @@ class Disk(_Strict):
         return self
 
 
-class Retention(_Strict):
+class Retention(Strict):
     """How long files stay. Rows stay for ever, so that a repeat is recognised.
 
     Args:
@@ -228,7 +147,7 @@ class Retention(_Strict):
     unfinished_h: float = Field(default=0, ge=0)
 
 
-class Work(_Strict):
+class Work(Strict):
     """The denoiser.
 
     Args:
@@ -248,7 +167,7 @@ class Work(_Strict):
     attempts: int = Field(default=3, ge=1)
 
 
-class Sending(_Strict):
+class Sending(Strict):
     """How deliveries are repeated.
 
     Args:
@@ -263,7 +182,7 @@ class Sending(_Strict):
     refused_tries: int = Field(default=5, ge=1)  # a peer that answers, and refuses the object
 
 
-class OIDC(_Strict):
+class OIDC(Strict):
     """Log in by the hospital's identity provider.
 
     Args:
@@ -281,7 +200,7 @@ class OIDC(_Strict):
     roles: dict[str, Literal["viewer", "operator", "admin"]]
 
 
-class WebClient(_Strict):
+class WebClient(Strict):
     """A machine that may use STOW-RS.
 
     Args:
@@ -293,7 +212,7 @@ class WebClient(_Strict):
     token_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Web(_Strict):
+class Web(Strict):
     """Pages, STOW-RS, health and metrics.
 
     Args:
@@ -330,7 +249,7 @@ class Web(_Strict):
         return self
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """All of it; see ``deploy/node.toml`` for an example with every setting.
 
     Args:
@@ -401,51 +320,5 @@ class Settings(_Strict):
         return next((rule for rule in self.rules if rule.name == name), None)
 
 
-def read_settings(path: Path) -> Settings:
-    """Read and check the file.
-
-    Raises:
-        ConfigRefusal: in one line, where it is wrong and what would be right.
-    """
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigRefusal(
-            f"{path}: {error}", allowed="a TOML file in UTF-8", cure="start from deploy/node.toml"
-        ) from error
-    try:
-        return Settings.model_validate(told)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigRefusal(
-            f"{path}: {_place(first['loc'])}: {first['msg'].removeprefix('Value error, ')}",
-            allowed=_allowed(first),
-            cure="change that line; deploy/node.toml shows every setting",
-        ) from error
-
-
 def _one_of(told: str | tuple[str, ...]) -> str:
     return told if isinstance(told, str) else " or ".join(told)
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(f"{part + 1}" if isinstance(part, int) else part for part in location) or "the file"
-
-
-def _allowed(error: Any) -> str:
-    if error["type"] != "extra_forbidden":
-        return "see there"
-    model: Any = Settings
-    for part in error["loc"][:-1]:
-        if isinstance(part, int):
-            continue
-        model = _model_of(model.model_fields[part].annotation)
-    names = list(model.model_fields)
-    near = difflib.get_close_matches(str(error["loc"][-1]), names, 1)
-    return f"did you mean {near[0]}" if near else ", ".join(names)
-
-
-def _model_of(annotation: Any) -> Any:
-    """The model inside of ``tuple[Model, ...]`` or ``Model | None``."""
-    parts = [part for part in getattr(annotation, "__args__", ()) if isinstance(part, type)]
-    return next((part for part in parts if issubclass(part, BaseModel)), annotation)

@@ -27,7 +27,7 @@ series = Table(
     Column("series_uid", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("reason", Text, nullable=False, default=""),  # why there is no job
-    Column("tags", JSON, nullable=False),  # what rules look at (arrivals.RULE_TAGS), of the first object that came
+    Column("tags", JSON, nullable=False),  # what rules look at (rules.RULE_TAGS), of the first object that came
     Column("first_at", String(32), nullable=False),
     Column("last_at", String(32), nullable=False),
     Column("forced_rule", String(64)),  # somebody asked for this rule whatever the tags say

@@ -1,4 +1,4 @@
-"""Rules, what becomes of a complete series, and what a person may do about a job."""
+"""What becomes of a complete series, and what a person may do about a job."""
 
 from __future__ import annotations
 
@@ -13,50 +13,12 @@ from sqlalchemy import select
 from iscl_monai.errors import NotAllowedNow
 from iscl_monai.service import queue
 from iscl_monai.service.completion import Completion
-from iscl_monai.service.settings import Rule
 from iscl_monai.service.tables import audit, deliveries, job_sources, jobs, series
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "data")
-
-
-@pytest.mark.parametrize(
-    ("test", "value", "holds"),
-    [
-        ("CT", "CT", True),
-        ("ct", "CT", True),
-        ("AXIAL", "ORIGINAL\\PRIMARY\\AXIAL", True),
-        ("AXI", "ORIGINAL\\PRIMARY\\AXIAL", False),
-        ("~AXI", "ORIGINAL\\PRIMARY\\AXIAL", True),
-        ("~^PRIMARY", "ORIGINAL\\PRIMARY\\AXIAL", False),
-        ("!DERIVED", "ORIGINAL\\PRIMARY", True),
-        ("!DERIVED", "DERIVED\\SECONDARY", False),
-        ("!~^B[67]", "B30f", True),
-        ("!~^B[67]", "B70f", False),
-        ("<=1.5", "1.5", True),
-        ("<1.5", "1.5", False),
-        ("<1.5", "1.25", True),
-        (">3", "3.0", False),
-        (">=3", "3.0", True),
-        (">=3", "", False),
-        ("<3", "", False),
-        ("<3", "thin", False),
-        ("", "", True),
-    ],
-)
-def test_conditions(test: str, value: str, holds: bool) -> None:
-    rule = Rule(name="r", when={"ImageType": test}, send_to=("p",))
-    assert queue.fits(rule, {"ImageType": value}) is holds
-
-
-def test_all_tags_must_hold_and_one_of_a_list() -> None:
-    rule = Rule(name="r", when={"Modality": "CT", "KVP": ("80", "100")}, send_to=("p",))
-    assert queue.fits(rule, {"Modality": "CT", "KVP": "100"})
-    assert not queue.fits(rule, {"Modality": "CT", "KVP": "120"})
-    assert not queue.fits(rule, {"Modality": "MR", "KVP": "100"})
-    assert not queue.fits(rule, {})
 
 
 def settled(place: Place, wait_s: float = 10.0) -> list[Any]:

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.service import settings as module
-from iscl_monai.service.settings import Settings, read_settings
+from iscl_monai.service.settings import Settings
+from iscl_monai.service.settings_file import read_settings
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "node.toml"
 GOOD = """

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from iscl_monai.service.queue import fits, matching_rule
-from iscl_monai.service.settings import Rule, Settings
+from iscl_monai.service.rules import Rule, fits, matching_rule
+from iscl_monai.service.settings import Settings
 
 COMPARISONS = {"<=": "is at most", "<": "is below", ">=": "is at least", ">": "is above"}
 
@@ -68,7 +68,7 @@ def explained(settings: Settings, tags: Mapping[str, Any] | None = None) -> list
         settings: of the node.
         tags: of a series to test them on.
     """
-    first = matching_rule(settings, tags) if tags is not None else None
+    first = matching_rule(settings.rules, tags) if tags is not None else None
     return [
         Explained(
             rule,

@@ -16,7 +16,7 @@ from sqlalchemy import update
 from iscl_monai.dicom.derivation import DISCLAIMER
 from iscl_monai.errors import StoreUnavailable
 from iscl_monai.service.intake import Verdict
-from iscl_monai.service.settings import Rule
+from iscl_monai.service.rules import Rule
 from iscl_monai.service.states import DELIVERY, JOB, SERIES
 from iscl_monai.service.store import Store
 from iscl_monai.service.tables import deliveries, instances, jobs
