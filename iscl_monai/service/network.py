@@ -100,6 +100,7 @@ class CarefulAssociation(Association):
             self.abort()
         finally:
             self._forget(msg)
+            self._messages.serving = not self._messages.msg_queue.empty()
             self._is_paused = False
 
     def _forget(self, msg: Any) -> None:
