@@ -51,6 +51,15 @@ def test_imports_without_dicom_libraries() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_nodes_own_process_needs_no_torch() -> None:
+    """Its worker has the model; half a gigabyte for the receiver beside it would be for nothing."""
+    script = WITHOUT.format(blocked={"torch", "monai"}, modules=["iscl_monai.service.node"])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_contracts_name_every_room_that_exists(name: str) -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")

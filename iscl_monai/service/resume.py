@@ -10,7 +10,8 @@ from iscl_monai.durable import PARTIAL
 from iscl_monai.service.log import log
 from iscl_monai.service.store import Store
 from iscl_monai.service.tables import jobs
-from iscl_monai.service.work import JOBS
+
+JOBS = "jobs"  # the folder of what is worked on; here, since work needs torch, which the node's process does without
 
 
 def recover_jobs(store: Store, attempts: int, *, died: bool = True) -> int:

@@ -25,12 +25,12 @@ from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.quality.regions import RegionMeasurement
 from iscl_monai.service.log import log
 from iscl_monai.service.outbox import Derived, enlist, finish
+from iscl_monai.service.resume import JOBS
 from iscl_monai.service.space import MB, Space
 from iscl_monai.service.store import Store
 from iscl_monai.service.tables import instances, job_sources, jobs
 from iscl_monai.version import __version__
 
-JOBS = "jobs"
 TELLING_TAGS = ("PatientID", "PatientName")  # their values do not belong into a reason
 LOOKS_EVERY_S = 1.0  # whether the job is still wanted
 MEASURED_SLICES = 24
