@@ -75,9 +75,9 @@ def add(
         iscl-monai user add anna --role operator --config node.toml
     """
     with exit_codes():
-        from iscl_monai.service.migrate import migrate
+        from iscl_monai.service.database.migrate import migrate
+        from iscl_monai.service.database.store import Store
         from iscl_monai.service.settings_file import read_settings
-        from iscl_monai.service.store import Store
         from iscl_monai.service.web.accounts import add_user
 
         settings = read_settings(config)

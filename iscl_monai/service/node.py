@@ -11,24 +11,24 @@ from pathlib import Path
 
 from iscl_monai.errors import OutputRefusal, Refusal
 from iscl_monai.service import log as logging
-from iscl_monai.service.completion import Completion
-from iscl_monai.service.intake import Arrivals, Intake
+from iscl_monai.service.database.migrate import migrate
+from iscl_monai.service.database.store import Move, Store
 from iscl_monai.service.log import log
-from iscl_monai.service.migrate import migrate
-from iscl_monai.service.outbox import reported
-from iscl_monai.service.promises import Promises
-from iscl_monai.service.receiver import Receiver
-from iscl_monai.service.recovery import recover_files
-from iscl_monai.service.resume import clear_job_folders, recover_jobs
-from iscl_monai.service.retention import Retention
-from iscl_monai.service.sender import Sender
+from iscl_monai.service.receiving.intake import Arrivals, Intake
+from iscl_monai.service.receiving.promises import Promises
+from iscl_monai.service.receiving.receiver import Receiver
+from iscl_monai.service.sending.outbox import reported
+from iscl_monai.service.sending.sender import Sender
+from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
-from iscl_monai.service.store import Move, Store
-from iscl_monai.service.supervisor import Supervisor
-from iscl_monai.service.sweep import Sweep
 from iscl_monai.service.web.app import create_app
 from iscl_monai.service.web.server import WebServer
+from iscl_monai.service.working.completion import Completion
+from iscl_monai.service.working.recovery import recover_files
+from iscl_monai.service.working.resume import clear_job_folders, recover_jobs
+from iscl_monai.service.working.retention import Retention
+from iscl_monai.service.working.supervisor import Supervisor
 
 LOCK = "lock"
 GRACE_S = 20.0
@@ -41,7 +41,7 @@ class Node:
 
     Args:
         settings: checked.
-        watch: told of every move between states (see :meth:`iscl_monai.service.store.Store.observe`); for tests.
+        watch: told of every move between states (:meth:`iscl_monai.service.database.store.Store.observe`); for tests.
 
     Raises:
         Refusal: another node uses the data folder, the database is unusable, a port is taken, there is no model.

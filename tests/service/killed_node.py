@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKER = "iscl_monai.service.worker"
+WORKER = "iscl_monai.service.working.worker"
 
 
 class Forked:
@@ -130,9 +130,10 @@ def killer(kill_at: str, victims: list[int]) -> Callable[[Any, bool], None] | No
 
 
 def node(settings_file: str, kill_at: str, early: EarlyWorker | None = None) -> None:
-    from iscl_monai.service import log, supervisor
+    from iscl_monai.service import log
     from iscl_monai.service.node import Node
     from iscl_monai.service.settings import Settings
+    from iscl_monai.service.working import supervisor
 
     log.set_up()
     log.log.info("node.starts")
@@ -149,8 +150,8 @@ def node(settings_file: str, kill_at: str, early: EarlyWorker | None = None) -> 
 
 
 def worker(kill_at: str) -> int:
-    from iscl_monai.service import worker as real
-    from iscl_monai.service.store import Store
+    from iscl_monai.service.database.store import Store
+    from iscl_monai.service.working import worker as real
 
     watch = killer(kill_at, [os.getppid(), os.getpid()])
 

@@ -19,11 +19,11 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 from service.rows import Place, new_uid, scan
 from sqlalchemy import select
 
-from iscl_monai.service.outbox import Derived, enlist, finish
-from iscl_monai.service.sender import Sender
+from iscl_monai.service.database.store import Store, now
+from iscl_monai.service.database.tables import deliveries, jobs, series
+from iscl_monai.service.sending.outbox import Derived, enlist, finish
+from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.settings import Settings
-from iscl_monai.service.store import Store, now
-from iscl_monai.service.tables import deliveries, jobs, series
 
 PATIENCE_S = 30.0
 QUICK = {"first_wait_s": 0.05, "longest_wait_s": 0.2}  # tries follow one another fast, as tests wait for them

@@ -17,13 +17,13 @@ from dicom.validators import tool
 from pynetdicom import AE
 from sqlalchemy import select
 
-from iscl_monai.service.intake import Intake
-from iscl_monai.service.migrate import migrate
-from iscl_monai.service.receiver import Receiver
+from iscl_monai.service.database.migrate import migrate
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.tables import audit, instances, refusals
+from iscl_monai.service.receiving.intake import Intake
+from iscl_monai.service.receiving.receiver import Receiver
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
-from iscl_monai.service.store import Store
-from iscl_monai.service.tables import audit, instances, refusals
 
 WITHIN_S = 60.0
 CT = "1.2.840.10008.5.1.4.1.1.2"

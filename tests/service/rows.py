@@ -10,11 +10,11 @@ from typing import Any
 
 from dicom.synthetic import Series
 
-from iscl_monai.service.intake import Arrivals, Intake
-from iscl_monai.service.migrate import migrate
+from iscl_monai.service.database.migrate import migrate
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.receiving.intake import Arrivals, Intake
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
-from iscl_monai.service.store import Store
 
 
 def settings_for(data: Path, **more: Any) -> Settings:

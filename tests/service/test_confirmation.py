@@ -12,9 +12,9 @@ from dicom.orthanc import Dicom, Orthanc, free_port, running
 from pydicom.dataset import Dataset
 from service.peers import House, Pacs, peer, promise, report, tell, until
 
-from iscl_monai.service.outbox import reported
-from iscl_monai.service.promises import report_of
-from iscl_monai.service.receiver import Receiver
+from iscl_monai.service.receiving.promises import report_of
+from iscl_monai.service.receiving.receiver import Receiver
+from iscl_monai.service.sending.outbox import reported
 
 SOON = {"commitment_timeout_s": 0.2}
 
@@ -220,8 +220,8 @@ def test_a_real_pacs_commits_itself(tmp_path: Path, orthanc: Orthanc, node_port:
     told = peer("pacs", orthanc.dicom_port, ae_title="ORTHANC")
     home = House(tmp_path / "data", told, node={"port": node_port, "host": "127.0.0.1"})
 
-    def heard(uid: str, kept: list[str], failed: dict[str, str]) -> None:
-        reported(home.store, uid, kept, failed)
+    def heard(uid: str, kept: list[str], failed: dict[str, str], peer: str) -> None:
+        reported(home.store, uid, kept, failed, by=peer)
 
     receiver = Receiver(home.settings, home.store, home.place.intake, heard)
     receiver.start()

@@ -30,9 +30,9 @@ from service.rows import Place, new_uid, scan
 from service.test_end_to_end import sha256
 from service.whole import NodeUnderTest, derived_sources, sent_uids, stopped_at_the_end, storescu, until
 
-from iscl_monai.service import examination
-from iscl_monai.service.intake import Verdict, is_uid
-from iscl_monai.service.tables import instances, refusals, series
+from iscl_monai.service.database.tables import instances, refusals, series
+from iscl_monai.service.receiving import examination
+from iscl_monai.service.receiving.intake import Verdict, is_uid
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of bytes; a node does not end of that
 

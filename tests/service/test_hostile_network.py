@@ -30,8 +30,8 @@ from service.receiving import (
     until,
 )
 
-from iscl_monai.service.limits import MOST_CONTEXTS, WAITING_STRANGERS, Doors, TooMuchError, check_request
-from iscl_monai.service.tables import refusals
+from iscl_monai.service.database.tables import refusals
+from iscl_monai.service.receiving.limits import MOST_CONTEXTS, WAITING_STRANGERS, Doors, TooMuchError, check_request
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of bytes; a node does not end of that
 

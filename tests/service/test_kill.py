@@ -10,7 +10,7 @@ from dicom.synthetic import Series
 from service.rows import new_uid
 from service.whole import NodeUnderTest, derived_sources, sent_uids, stopped_at_the_end, storescu, until
 
-from iscl_monai.service.states import MACHINES
+from iscl_monai.service.database.states import MACHINES
 
 SLICES = 3
 

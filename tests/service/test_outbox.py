@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from service.peers import House, Job, peer
 from sqlalchemy import update
 
-from iscl_monai.service import outbox
-from iscl_monai.service.queue import supersede
-from iscl_monai.service.store import Change
-from iscl_monai.service.tables import deliveries, jobs
+from iscl_monai.service.database.store import Change
+from iscl_monai.service.database.tables import deliveries, jobs
+from iscl_monai.service.sending import outbox
+from iscl_monai.service.working.queue import supersede
 
 LIMIT = 3
 

@@ -18,11 +18,11 @@ from pynetdicom import AE, build_role, evt
 from service.receiving import CT, WITHIN_S, Door, certificates, free_port, opened, receiving, settings_of, slices, until
 
 from iscl_monai.errors import NotAllowedNow, StoreUnavailable
-from iscl_monai.service import store as store_module
-from iscl_monai.service.promises import Promises, answer_to, report_of
+from iscl_monai.service.database import store as store_module
+from iscl_monai.service.database.store import DATABASE
+from iscl_monai.service.database.tables import commitments
+from iscl_monai.service.receiving.promises import Promises, answer_to, report_of
 from iscl_monai.service.settings import Settings
-from iscl_monai.service.store import DATABASE
-from iscl_monai.service.tables import commitments
 
 COMMITMENT = "1.2.840.10008.1.20.1"
 INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -140,7 +140,7 @@ def test_only_what_is_really_here_is_promised(door: Door, pacs: Pacs, tmp_path: 
     path = door.settings.data / rows[short]["file"]
     path.write_bytes(path.read_bytes()[:-2])
     with door.store.writing() as change:
-        from iscl_monai.service.tables import instances
+        from iscl_monai.service.database.tables import instances
 
         change.execute(instances.update().where(instances.c.sop_instance_uid == removed).values(file=None))
     unknown = generate_uid()

@@ -11,9 +11,9 @@ from service.rows import Place, new_uid, scan
 from sqlalchemy import select
 
 from iscl_monai.errors import NotAllowedNow
-from iscl_monai.service import queue
-from iscl_monai.service.completion import Completion
-from iscl_monai.service.tables import audit, deliveries, job_sources, jobs, series
+from iscl_monai.service.database.tables import audit, deliveries, job_sources, jobs, series
+from iscl_monai.service.working import queue
+from iscl_monai.service.working.completion import Completion
 
 
 @pytest.fixture

@@ -42,15 +42,15 @@ from service.receiving import (
 )
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service import store as store_module
-from iscl_monai.service.callers import Callers
-from iscl_monai.service.dimse import Line, contexts
-from iscl_monai.service.intake import Verdict
-from iscl_monai.service.limits import Seldom
-from iscl_monai.service.promises import Promises
-from iscl_monai.service.receiver import status_of
-from iscl_monai.service.store import DATABASE
-from iscl_monai.service.tables import audit, refusals
+from iscl_monai.service.database import store as store_module
+from iscl_monai.service.database.store import DATABASE
+from iscl_monai.service.database.tables import audit, refusals
+from iscl_monai.service.receiving.callers import Callers
+from iscl_monai.service.receiving.intake import Verdict
+from iscl_monai.service.receiving.limits import Seldom
+from iscl_monai.service.receiving.promises import Promises
+from iscl_monai.service.receiving.receiver import status_of
+from iscl_monai.service.sending.dimse import Line, contexts
 from iscl_monai.service.tls import client_context
 
 COMMITMENT = "1.2.840.10008.1.20.1"

@@ -9,9 +9,9 @@ import pytest
 from service.receiving import Door, opened, receiving, settings_of, slices
 from sqlalchemy import select
 
-from iscl_monai.service import recovery
-from iscl_monai.service.recovery import FilesFound, recover_files
-from iscl_monai.service.tables import audit
+from iscl_monai.service.database.tables import audit
+from iscl_monai.service.working import recovery
+from iscl_monai.service.working.recovery import FilesFound, recover_files
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_lost_and_damaged_files_are_told(door: Door) -> None:
 
 
 def test_rows_whose_file_was_removed_on_purpose_are_no_loss(door: Door) -> None:
-    from iscl_monai.service.tables import instances
+    from iscl_monai.service.database.tables import instances
 
     files(door)[0].unlink()
     with door.store.writing() as change:

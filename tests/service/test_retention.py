@@ -12,9 +12,9 @@ from service.rows import Place, new_uid, scan
 from service.test_work import settle
 from sqlalchemy import select
 
-from iscl_monai.service import retention as module
-from iscl_monai.service.retention import Retention
-from iscl_monai.service.tables import commitments, instances, jobs
+from iscl_monai.service.database.tables import commitments, instances, jobs
+from iscl_monai.service.working import retention as module
+from iscl_monai.service.working.retention import Retention
 
 
 @pytest.fixture

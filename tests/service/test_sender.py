@@ -15,11 +15,11 @@ from service.certificates import Certificates, make_certificates
 from service.peers import House, Pacs, peer, until
 from sqlalchemy import update
 
-from iscl_monai.service.queue import cancel, retry
+from iscl_monai.service.database.store import Move
+from iscl_monai.service.database.tables import deliveries
 from iscl_monai.service.settings import TLS
-from iscl_monai.service.store import Move
-from iscl_monai.service.tables import deliveries
 from iscl_monai.service.tls import server_context
+from iscl_monai.service.working.queue import cancel, retry
 
 TRUSTED: dict[str, Any] = {"confirm": "status"}
 
@@ -264,7 +264,7 @@ def test_a_destination_that_the_settings_lost_fails_visibly(tmp_path: Path) -> N
 
 
 def test_what_is_urgent_goes_first(tmp_path: Path) -> None:
-    from iscl_monai.service.tables import jobs
+    from iscl_monai.service.database.tables import jobs
 
     pacs = Pacs()
     home = house(tmp_path, pacs)

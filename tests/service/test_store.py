@@ -13,12 +13,12 @@ from service.rows import Place, scan
 from sqlalchemy import inspect, select
 
 from iscl_monai.errors import NotAllowedNow, StoreUnavailable
-from iscl_monai.service import migrate as migration
-from iscl_monai.service import store as module
-from iscl_monai.service.migrate import migrate
-from iscl_monai.service.states import MACHINES
-from iscl_monai.service.store import DATABASE, Move, Store
-from iscl_monai.service.tables import jobs, metadata, series
+from iscl_monai.service.database import migrate as migration
+from iscl_monai.service.database import store as module
+from iscl_monai.service.database.migrate import migrate
+from iscl_monai.service.database.states import MACHINES
+from iscl_monai.service.database.store import DATABASE, Move, Store
+from iscl_monai.service.database.tables import jobs, metadata, series
 
 
 @pytest.fixture

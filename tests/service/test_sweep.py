@@ -21,12 +21,12 @@ from service.rows import Clock, new_uid, scan
 from sqlalchemy import select
 
 from iscl_monai.dicom.derivation import Derivation
-from iscl_monai.service import outbox
-from iscl_monai.service.dimse import UnreachableError
-from iscl_monai.service.find_series import FIND, MOVE, Found
-from iscl_monai.service.receiver import Receiver
-from iscl_monai.service.sweep import MODEL, Sweep
-from iscl_monai.service.tables import audit, deliveries, instances, jobs, series
+from iscl_monai.service.database.tables import audit, deliveries, instances, jobs, series
+from iscl_monai.service.receiving.receiver import Receiver
+from iscl_monai.service.sending import outbox
+from iscl_monai.service.sending.dimse import UnreachableError
+from iscl_monai.service.sending.find_series import FIND, MOVE, Found
+from iscl_monai.service.sending.sweep import MODEL, Sweep
 
 TODAY = date(2031, 5, 20)
 RECENT, OLD = "20310518", "20310501"

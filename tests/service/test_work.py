@@ -14,10 +14,10 @@ from sqlalchemy import select
 
 from iscl_monai.errors import MemoryRefusal, OutputRefusal
 from iscl_monai.inference.denoiser import Denoiser
-from iscl_monai.service import queue, resume, work
-from iscl_monai.service.completion import Completion
-from iscl_monai.service.tables import deliveries, instances, jobs
-from iscl_monai.service.work import Work, take
+from iscl_monai.service.database.tables import deliveries, instances, jobs
+from iscl_monai.service.working import queue, resume, work
+from iscl_monai.service.working.completion import Completion
+from iscl_monai.service.working.work import Work, take
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, select, update
 
 from iscl_monai.errors import ConfigRefusal, NotAllowedNow
-from iscl_monai.service.store import Change, Store, now
-from iscl_monai.service.tables import users
+from iscl_monai.service.database.store import Change, Store, now
+from iscl_monai.service.database.tables import users
 
 ROLES = ("viewer", "operator", "admin")  # each may do what those before it may
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}[A-Za-z0-9]"  # no colon: that marks names from an identity provider

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from iscl_monai.errors import NotAllowedNow, StoreUnavailable
-from iscl_monai.service.intake import Intake
+from iscl_monai.service.database.store import Store
 from iscl_monai.service.log import log
+from iscl_monai.service.receiving.intake import Intake
 from iscl_monai.service.settings import Settings
-from iscl_monai.service.store import Store
 from iscl_monai.service.web import (
     lists,
     login,

@@ -11,8 +11,8 @@ import pydicom
 from sqlalchemy import func, select
 
 from iscl_monai.dicom.headers import text_of, texts_of
-from iscl_monai.service.store import Store
-from iscl_monai.service.tables import deliveries, instances
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.tables import deliveries, instances
 from iscl_monai.service.web.site import Site
 
 MOST_REASONS = 5

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Table, select
 from starlette.responses import Response
 
-from iscl_monai.service.tables import audit, refusals, series
+from iscl_monai.service.database.tables import audit, refusals, series
 from iscl_monai.service.web.guard import Admin, Viewer
 from iscl_monai.service.web.site import PAGE_ROWS, Site, page, page_number, site_of
 from iscl_monai.service.web.words import explained

@@ -19,8 +19,8 @@ from sqlalchemy import Table, func, select
 from starlette.responses import Response
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.states import MACHINES
-from iscl_monai.service.tables import deliveries, instances, jobs, refusals, series
+from iscl_monai.service.database.states import MACHINES
+from iscl_monai.service.database.tables import deliveries, instances, jobs, refusals, series
 from iscl_monai.service.web.site import Site
 
 router = APIRouter()

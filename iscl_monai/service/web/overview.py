@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from iscl_monai.service.states import MACHINES, NEEDS_A_PERSON, OPEN_JOBS
-from iscl_monai.service.store import Store
-from iscl_monai.service.tables import deliveries, instances, jobs, series
+from iscl_monai.service.database.states import MACHINES, NEEDS_A_PERSON, OPEN_JOBS
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.tables import deliveries, instances, jobs, series
 from iscl_monai.service.web.site import PAGE_ROWS
 
 Row = Mapping[str, Any]

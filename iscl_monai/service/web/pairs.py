@@ -19,8 +19,8 @@ from iscl_monai.dicom.enhanced import open_enhanced
 from iscl_monai.dicom.geometry import slice_normal
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header, read_header_and
 from iscl_monai.dicom.pixels import load_slice
-from iscl_monai.service.store import Store
-from iscl_monai.service.tables import instances, job_sources, jobs
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.tables import instances, job_sources, jobs
 
 Value = TypeVar("Value")
 Floats = npt.NDArray[np.float32]

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from starlette.responses import JSONResponse, Response
 
 from iscl_monai.errors import StoreUnavailable
-from iscl_monai.service.tables import users
+from iscl_monai.service.database.tables import users
 from iscl_monai.service.web.site import Site, site_of
 
 ASKED_ANEW_S = 1.0

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Path, Request
 from starlette.responses import RedirectResponse, Response
 
-from iscl_monai.service import queue
 from iscl_monai.service.web.guard import OperatorChanges, Viewer, within
 from iscl_monai.service.web.overview import SHOWN, entries, tallies
 from iscl_monai.service.web.sessions import Person
 from iscl_monai.service.web.site import is_part, page, page_number, site_of
+from iscl_monai.service.working import queue
 
 router = APIRouter()
 Id = Annotated[int, Path(ge=1, le=2**53)]

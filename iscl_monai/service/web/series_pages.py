@@ -9,14 +9,14 @@ from fastapi import APIRouter, Form, HTTPException, Path, Request
 from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
-from iscl_monai.service import queue
-from iscl_monai.service.tables import jobs, series
+from iscl_monai.service.database.tables import jobs, series
 from iscl_monai.service.web import details
 from iscl_monai.service.web.guard import OperatorChanges, Viewer
 from iscl_monai.service.web.overview import Entry, entries_of
 from iscl_monai.service.web.pairs import Pairs
 from iscl_monai.service.web.pictures import DIFFERENCE_HU, WINDOWS
 from iscl_monai.service.web.site import Site, is_part, page, site_of
+from iscl_monai.service.working import queue
 
 router = APIRouter()
 Id = Annotated[int, Path(ge=1, le=2**53)]

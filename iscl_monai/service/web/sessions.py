@@ -17,7 +17,7 @@ from typing import Any
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.store import Store
+from iscl_monai.service.database.store import Store
 from iscl_monai.service.web import accounts
 
 KEY_FILE = "session.key"

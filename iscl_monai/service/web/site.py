@@ -15,9 +15,9 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from iscl_monai.dicom.derivation import DISCLAIMER
-from iscl_monai.service.intake import Intake
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.receiving.intake import Intake
 from iscl_monai.service.settings import Settings
-from iscl_monai.service.store import Store
 from iscl_monai.service.web.sessions import Person, Sessions
 from iscl_monai.service.web.throttle import Throttle
 from iscl_monai.version import __version__

@@ -14,8 +14,8 @@ from fastapi import APIRouter, HTTPException, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from iscl_monai.service.intake import SOP_CLASSES, Verdict, is_uid
 from iscl_monai.service.log import log
+from iscl_monai.service.receiving.intake import SOP_CLASSES, Verdict, is_uid
 from iscl_monai.service.web.multipart import Begin, Data, MalformedError, Scanner, boundary_of
 from iscl_monai.service.web.site import Site, site_of
 

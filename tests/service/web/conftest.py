@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from service.web.plant import PASSWORD, PEOPLE, Plant
 
-from iscl_monai.service.store import now
-from iscl_monai.service.tables import users
+from iscl_monai.service.database.store import now
+from iscl_monai.service.database.tables import users
 from iscl_monai.service.web import accounts
 
 

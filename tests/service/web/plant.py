@@ -28,16 +28,16 @@ from iscl_monai.dicom.enhanced_write import EnhancedWriter
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header
 from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.write import SeriesWriter
-from iscl_monai.service.intake import Arrivals, Intake
-from iscl_monai.service.migrate import migrate
-from iscl_monai.service.outbox import Derived, enlist
-from iscl_monai.service.queue import settle
+from iscl_monai.service.database.migrate import migrate
+from iscl_monai.service.database.store import DATABASE, Store
+from iscl_monai.service.database.tables import audit, deliveries, instances, job_sources, jobs, series
+from iscl_monai.service.receiving.intake import Arrivals, Intake
+from iscl_monai.service.sending.outbox import Derived, enlist
 from iscl_monai.service.settings import Settings, Web
 from iscl_monai.service.space import Space
-from iscl_monai.service.store import DATABASE, Store
-from iscl_monai.service.tables import audit, deliveries, instances, job_sources, jobs, series
 from iscl_monai.service.web import accounts
 from iscl_monai.service.web.app import create_app
+from iscl_monai.service.working.queue import settle
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer ones would rather have httpx2

@@ -15,11 +15,11 @@ from sqlalchemy import update
 
 from iscl_monai.dicom.derivation import DISCLAIMER
 from iscl_monai.errors import StoreUnavailable
-from iscl_monai.service.intake import Verdict
+from iscl_monai.service.database.states import DELIVERY, JOB, SERIES
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.tables import deliveries, instances, jobs
+from iscl_monai.service.receiving.intake import Verdict
 from iscl_monai.service.rules import Rule
-from iscl_monai.service.states import DELIVERY, JOB, SERIES
-from iscl_monai.service.store import Store
-from iscl_monai.service.tables import deliveries, instances, jobs
 from iscl_monai.service.web import guard
 from iscl_monai.service.web.site import PAGE_ROWS, STATE_KINDS, STATIC
 from iscl_monai.service.web.words import explained, in_words

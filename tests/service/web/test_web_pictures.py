@@ -13,7 +13,7 @@ from dicom.synthetic import Series, setting
 from PIL import Image
 from service.web.plant import Plant
 
-from iscl_monai.service.tables import jobs
+from iscl_monai.service.database.tables import jobs
 from iscl_monai.service.web.pairs import Pairs
 from iscl_monai.service.web.pictures import WINDOWS, difference_levels, palette
 

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.web.plant import Plant
 
 from iscl_monai.errors import ConfigRefusal, StoreUnavailable
-from iscl_monai.service.intake import Verdict
-from iscl_monai.service.store import Store
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.receiving.intake import Verdict
 from iscl_monai.service.web.probes import Readiness
 
 

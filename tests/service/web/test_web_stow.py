@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from service.web.plant import TOKEN, Plant
 from sqlalchemy import select
 
-from iscl_monai.service.intake import COMING
-from iscl_monai.service.tables import instances, refusals
+from iscl_monai.service.database.tables import instances, refusals
+from iscl_monai.service.receiving.intake import COMING
 from iscl_monai.service.web import multipart, stow
 from iscl_monai.service.web.multipart import Begin, Data, End, MalformedError, Scanner, boundary_of
 

@@ -1,0 +1,1 @@
+"""What the node knows: tables, the states of their rows, transactions and migrations."""

@@ -1,0 +1,259 @@
+"""What an object that may be anything says of itself, found out within bounds of time and memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, text_of
+from iscl_monai.dicom.pixels import without_warnings
+from iscl_monai.service.receiving.syntaxes import readable_syntaxes
+from iscl_monai.service.rules import RULE_TAGS
+
+SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))
+UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID")
+ENOUGH = "Rows"
+WANTED = [tag for tag in (*UIDS, *RULE_TAGS, ENOUGH) if tag != "sender"]
+LAST = max(Tag(keyword) for keyword in WANTED)  # what comes behind may be large, and is never read here
+
+# An honest header has some hundred elements and some thousand items of sequences before its Rows. pydicom makes an
+# object of each, of a kilobyte and in twenty microseconds, so that a file of eight megabytes could take a minute.
+MOST_READS = 100_000
+MOST_BYTES = 64 * 2**20
+LONGEST_VALUE = 2**16
+LONGEST_TEXT = 1024  # that is kept of what rules look at
+COMPARED = 2**18  # of a header: sequences of known length are read as one value, and become objects afterwards
+INFLATED = 16 * 2**20  # of a deflated object, to look for the tags in
+
+
+class UnsuitableError(Exception):
+    """Carries the reason out of a check, and which object it is about as soon as that is known."""
+
+    mismatch = False
+    named = ("", "")  # SOP Class and Instance UID
+
+
+class MismatchError(UnsuitableError):
+    """The object is not the one that the request named."""
+
+    mismatch = True
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found.
+
+    Args:
+        tags: texts of ``WANTED``.
+        syntax: Transfer Syntax UID.
+        begin: where the data set begins in the file.
+    """
+
+    tags: dict[str, Any]
+    syntax: str
+    begin: int
+
+
+class Frugal:
+    """A file of which only so much is read: whoever asks for more is told that it is no header.
+
+    Args:
+        file: to read.
+        reads: how often it may be read.
+        most_bytes: how much, in all.
+    """
+
+    def __init__(self, file: BinaryIO, reads: int = MOST_READS, most_bytes: int = MOST_BYTES) -> None:
+        self.tell = file.tell
+        self.seek = file.seek
+        self._read = file.read
+        self._reads = reads
+        self._bytes = most_bytes
+
+    def read(self, count: int) -> bytes:
+        """So many bytes, or what is left.
+
+        Raises:
+            UnsuitableError: that is too much.
+        """
+        self._reads -= 1
+        self._bytes -= count
+        if self._reads < 0 or self._bytes < 0 or count < 0:
+            raise UnsuitableError("what comes before its Rows is larger than any header")
+        return self._read(count)
+
+
+def is_uid(text: str) -> bool:
+    """Whether it has the form of a UID (PS3.5 9.1); leading zeros, which some scanners write, are let pass."""
+    return len(text) <= 64 and re.fullmatch(r"\d+(\.\d+)+", text, re.ASCII) is not None
+
+
+def examined(part: Path, announced: tuple[str, str] | None, study: str | None, largest_bytes: int) -> Examined:
+    """The tags we need and the transfer syntax, of a file that may be anything.
+
+    Args:
+        part: the file.
+        announced: SOP Class and Instance UID that the request named, which the object must bear.
+        study: Study Instance UID that the request named, which the object must bear.
+        largest_bytes: that a deflated object may inflate to.
+
+    Raises:
+        UnsuitableError: it is nothing for us. The reason quotes nothing of the file, which may have a patient's name
+            anywhere.
+    """
+    with without_warnings(), _unreadable_is_unsuitable(), part.open("rb") as file:
+        frugal = cast(BinaryIO, Frugal(file))
+        read_preamble(frugal, force=False)
+        meta = _read_file_meta_info(frugal)  # no public function leaves the file behind it
+        begin = file.tell()
+        syntax = text_of(meta, "TransferSyntaxUID")
+        if syntax not in readable_syntaxes():
+            raise UnsuitableError(f"transfer syntax {_named(syntax)} cannot be decoded here")
+        if syntax == DeflatedExplicitVRLittleEndian:
+            frugal = cast(BinaryIO, Frugal(io.BytesIO(_inflated(file, largest_bytes))))
+        tags = _texts(_header(frugal, syntax))
+        meta_uid = text_of(meta, "MediaStorageSOPInstanceUID")
+    for keyword in UIDS:
+        if not is_uid(tags[keyword]):
+            found = f"{len(tags[keyword])} characters that are" if tags[keyword] else "absent or empty, which is"
+            raise UnsuitableError(f"{keyword} is {found} no UID (PS3.5 9.1)")
+    try:
+        _check_wanted(tags, meta_uid, announced, study)
+    except UnsuitableError as reason:
+        reason.named = (tags["SOPClassUID"], tags["SOPInstanceUID"])
+        raise
+    return Examined(tags, syntax, begin)
+
+
+@contextmanager
+def _unreadable_is_unsuitable() -> Iterator[None]:
+    try:
+        yield
+    except UnsuitableError:
+        raise
+    except Exception as error:  # hostile bytes make pydicom raise nearly anything
+        if isinstance(error, OSError) and error.errno:  # the disk's faults are ours; pydicom's have no number
+            raise
+        raise UnsuitableError(f"not readable as DICOM ({type(error).__name__})") from error
+
+
+def _named(syntax: str) -> str:
+    return UID(syntax).name if is_uid(syntax) else "that is no UID"
+
+
+def _header(file: BinaryIO, syntax: str) -> pydicom.Dataset:
+    uid = UID(syntax)
+    return read_dataset(
+        file,
+        uid.is_implicit_VR,
+        uid.is_little_endian,
+        stop_when=_behind,
+        defer_size=LONGEST_VALUE,
+        specific_tags=[Tag(keyword) for keyword in WANTED],
+    )
+
+
+def _behind(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return bool(tag > LAST)
+
+
+def _texts(dataset: pydicom.Dataset) -> dict[str, Any]:
+    """The values; one that is longer than any was left in the file, and a sequence is no value."""
+    for keyword in WANTED:
+        element: Any = dataset.get_item(keyword, keep_deferred=True)
+        if element is not None and (not isinstance(element, RawDataElement) or element.VR == "SQ"):
+            raise UnsuitableError(f"{keyword} is a sequence")
+        if element is not None and element.value is None and element.length:
+            raise UnsuitableError(f"{keyword} has {element.length} bytes")
+    return {keyword: text_of(dataset, keyword)[:LONGEST_TEXT] for keyword in WANTED}
+
+
+def _check_wanted(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str] | None, study: str | None) -> None:
+    """Whether it is what the request named, and what we work with."""
+    if announced is not None and announced != (tags["SOPClassUID"], tags["SOPInstanceUID"]):
+        raise MismatchError("the object is not the one that the request named")
+    if study is not None and study != tags["StudyInstanceUID"]:
+        raise MismatchError("the object belongs to another study than the one that the request named")
+    if tags["SOPClassUID"] not in SOP_CLASSES:
+        raise UnsuitableError(f"SOP Class {UID(tags['SOPClassUID']).name} is no CT image")
+    if (meta_uid or tags["SOPInstanceUID"]) != tags["SOPInstanceUID"]:
+        raise UnsuitableError("file meta information and data set name different SOP Instance UIDs")
+    if not tags[ENOUGH]:
+        raise UnsuitableError("it ends early, or has no Rows")
+
+
+def _inflated(file: BinaryIO, largest_bytes: int) -> bytes:
+    """The beginning of a deflated data set. A file of 1 MB can hold 1 GB, which is counted and let go by."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    kept, inflated = io.BytesIO(), 0
+    while block := file.read(65536):
+        while block and not inflater.eof:
+            some = inflater.decompress(block, 2**20)
+            block = inflater.unconsumed_tail
+            inflated += len(some)
+            if inflated > largest_bytes:
+                raise UnsuitableError(f"inflates to more than {largest_bytes >> 20} MB")
+            if kept.tell() < INFLATED:
+                kept.write(some)
+    return kept.getvalue()
+
+
+def flushed_digest(part: Path, found: Examined) -> str:
+    """SHA-256 of transfer syntax and data set, of a file whose bytes are on the disk when this returns.
+
+    The file meta information is left out: it tells of the sender, and differs when the same object comes twice.
+    """
+    digest = hashlib.sha256(found.syntax.encode())
+    with part.open("rb") as file:
+        file.seek(found.begin)
+        while block := file.read(2**20):
+            digest.update(block)
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two files hold the same data set, their elements encoded in different ways; pixels are not decoded."""
+    try:
+        with without_warnings(), one.open("rb") as first, other.open("rb") as second:
+            (before, syntax), (after, other_syntax) = _until_pixels(first), _until_pixels(second)
+            little = {str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)}
+            if DeflatedExplicitVRLittleEndian in (syntax, other_syntax):
+                return False
+            if syntax != other_syntax and not {syntax, other_syntax} <= little:
+                return False
+            return before == after and _rest_is_same(first, second)
+    except Exception:
+        return False  # what cannot be compared is not the same
+
+
+def _until_pixels(file: BinaryIO) -> tuple[dict[BaseTag, Any], str]:
+    """Everything before the pixels; the file is left where their value begins."""
+    frugal = cast(BinaryIO, Frugal(file, most_bytes=COMPARED))
+    dataset = pydicom.dcmread(frugal, stop_before_pixels=True)
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    file.seek(8 if UID(syntax).is_implicit_VR else 12, os.SEEK_CUR)
+    return {element.tag: element.value for element in dataset}, syntax
+
+
+def _rest_is_same(first: BinaryIO, second: BinaryIO) -> bool:
+    while True:
+        one, other = first.read(2**20), second.read(2**20)
+        if one != other:
+            return False
+        if not one:
+            return True

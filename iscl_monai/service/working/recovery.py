@@ -1,0 +1,102 @@
+"""What a crash leaves behind, mended before anything starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.tables import instances
+from iscl_monai.service.log import log
+from iscl_monai.service.receiving.intake import COMING, SOURCES
+
+MOST_UNCLAIMED = 1000  # a crash leaves one for each object that was just coming in; more: the database is another's
+
+
+@dataclass(frozen=True)
+class FilesFound:
+    """What was found.
+
+    Args:
+        unfinished: files that had not come in whole; removed.
+        unclaimed: files without a row, never acknowledged; removed, unless there are implausibly many.
+        kept: files without a row that were left alone, since there are so many.
+        missing: rows whose file is gone.
+        damaged: rows whose file has another size than it had.
+    """
+
+    unfinished: int = 0
+    unclaimed: int = 0
+    kept: int = 0
+    missing: int = 0
+    damaged: int = 0
+
+
+def recover_files(store: Store, data: Path) -> FilesFound:
+    """Bring the files of a data folder into line with its database. Nothing else may use them meanwhile.
+
+    Args:
+        store: the database.
+        data: the folder.
+
+    Returns:
+        How many of each kind were found.
+
+    Raises:
+        StoreUnavailable: the database cannot be read or written.
+    """
+    unfinished = list(_files(data / COMING))
+    for path in unfinished:
+        path.unlink(missing_ok=True)
+    rows = store.rows(select(instances.c.id, instances.c.file, instances.c.size).where(instances.c.file.is_not(None)))
+    sizes = {str(path.relative_to(data)): path.stat().st_size for path in _files(data / SOURCES)}
+    claimed = {row["file"] for row in rows}
+    unclaimed = [name for name in sizes if name not in claimed]
+    plausible = len(unclaimed) <= MOST_UNCLAIMED
+    if plausible:
+        for name in unclaimed:
+            _remove(data / name)
+    missing = [row for row in rows if row["file"] not in sizes]
+    damaged = [row for row in rows if sizes.get(row["file"], row["size"]) != row["size"]]
+    found = FilesFound(
+        len(unfinished),
+        len(unclaimed) if plausible else 0,
+        0 if plausible else len(unclaimed),
+        len(missing),
+        len(damaged),
+    )
+    _tell(store, found, [(row, "missing") for row in missing] + [(row, "of another size") for row in damaged])
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            yield Path(root) / name
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()  # if it was the only one
+
+
+def _tell(store: Store, found: FilesFound, wrong: list[tuple[object, str]]) -> None:
+    log.info("recovery.files", **vars(found))
+    if not wrong and not found.kept:
+        return
+    with store.writing() as change:
+        for row, how in wrong:
+            change.note("node", "file lost", f"instance {row['id']}", f"{row['file']} is {how}")  # type: ignore[index]
+        if found.kept:
+            detail = f"{found.kept} files below {SOURCES} are not in the database; is it an older copy? They are left"
+            change.note("node", "files unclaimed", SOURCES, detail)
+    for row, how in wrong:
+        log.error("recovery.file_lost", instance=row["id"], how=how)  # type: ignore[index]
+    if found.kept:
+        log.error("recovery.unclaimed", files=found.kept)

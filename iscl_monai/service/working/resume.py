@@ -1,0 +1,61 @@
+"""After a crash, of the node or of its worker: every job that was being worked on goes back to the queue."""
+
+from __future__ import annotations
+
+import shutil
+
+from sqlalchemy import select
+
+from iscl_monai.durable import PARTIAL
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.tables import jobs
+from iscl_monai.service.log import log
+
+JOBS = "jobs"  # the folder of what is worked on; here, since work needs torch, which the node's process does without
+
+
+def recover_jobs(store: Store, attempts: int, *, died: bool = True) -> int:
+    """Give running jobs back; one whose worker has died too often is failed, for it may be what kills it.
+
+    Args:
+        store: the database; no worker works on it now.
+        attempts: see :class:`iscl_monai.service.settings.Work`.
+        died: whether the worker died of itself. A stop that took too long does not count as an attempt.
+
+    Returns:
+        How many jobs were running.
+    """
+    with store.writing() as change:
+        running = change.execute(select(jobs.c.id, jobs.c.attempts).where(jobs.c.state == "running")).all()
+        for row in running:
+            if died and row.attempts >= attempts:
+                reason = f"the worker died {row.attempts} times while it had this series; look into the log"
+                change.move(jobs, row.id, "failed", reason=reason)
+            else:
+                taken = row.attempts if died else row.attempts - 1
+                change.move(jobs, row.id, "queued", attempts=taken, reason="begun before, and interrupted")
+    return len(running)
+
+
+def clear_job_folders(store: Store) -> int:
+    """Remove what interrupted work has left; the folders of finished jobs are named by their rows.
+
+    Returns:
+        How many folders were removed.
+    """
+    for unfinished in store.data.glob(f".*{PARTIAL}"):
+        unfinished.unlink(missing_ok=True)
+    place = store.data / JOBS
+    kept = {store.data / row["folder"] for row in store.rows(select(jobs.c.folder).where(jobs.c.folder.is_not(None)))}
+    needed = {folder.parent for folder in kept}
+    removed = 0
+    for job in place.iterdir() if place.is_dir() else ():
+        for attempt in job.iterdir():
+            if attempt not in needed:
+                shutil.rmtree(attempt, ignore_errors=True)
+                removed += 1
+        if not any(job.iterdir()):
+            job.rmdir()
+    if removed:
+        log.info("jobs.cleared", folders=removed)
+    return removed

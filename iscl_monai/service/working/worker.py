@@ -1,0 +1,135 @@
+"""The process that holds the model: ``python -m iscl_monai.service.working.worker``, started by the node.
+
+A process of its own, so that a decoder that crashes on a damaged image, or a model that takes all memory, ends a job
+and not the receiver. It reads the settings from standard input as one line of JSON, then one word per line: ``wake``
+(there may be a job), ``stop`` (put the job in hand back and end). The end of the input means that the node is gone:
+then it ends at once, as a worker that nobody watches could meet another one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from iscl_monai.durable import whole_file
+from iscl_monai.errors import Refusal
+from iscl_monai.inference.batching import Batcher, SharedDenoiser
+from iscl_monai.inference.denoiser import Denoiser, SliceDenoiser
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.log import log, set_up
+from iscl_monai.service.loop import Loop
+from iscl_monai.service.settings import Settings
+from iscl_monai.service.space import Space
+from iscl_monai.service.working.work import Work
+
+MODEL = "model.json"
+LOOKS_EVERY_S = 2.0
+REFUSED = 2
+
+
+class Models:
+    """The model in memory: one, and a second one on the CPU only when the GPU had too little memory for a series.
+
+    Args:
+        settings: of the node.
+
+    Raises:
+        Refusal: there is no bundle, or no such device.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.usual = Denoiser.from_bundle(settings.bundle, device=settings.work.device, mode=settings.work.mode)
+        self.on_gpu = self.usual.device.type != "cpu"
+        self._lock = threading.Lock()
+        self._on_cpu: Denoiser | None = None if self.on_gpu else self.usual
+        size = settings.work.batch
+        self._batcher = Batcher(self.usual, size=size, told=_told_of_memory) if self.on_gpu else None
+
+    def at(self, strength: float, device: str) -> SliceDenoiser:
+        """The denoiser of a job."""
+        if self._batcher is not None and not device:
+            return SharedDenoiser(self._batcher, strength)
+        with self._lock:
+            if self._on_cpu is None:
+                self._on_cpu = Denoiser.from_bundle(self.settings.bundle, device="cpu", mode=self.settings.work.mode)
+        return self._on_cpu.at_strength(strength)
+
+    def write_identity(self) -> None:
+        """Tell the node what derived UIDs are made from."""
+        parameters = {name: value for name, value in self.usual.parameters.items() if name != "strength"}
+        told = {**vars(self.usual.identity), "parameters": parameters}
+        with whole_file(self.settings.data / MODEL) as file:
+            file.write(json.dumps(told).encode())
+
+
+def _told_of_memory(sentence: str) -> None:
+    log.warning("gpu.memory", told=sentence)
+
+
+def main() -> int:
+    """Work until told to stop; the exit code is 2 when the model is refused, which starting again cannot cure."""
+    set_up()
+    _be_the_first_to_go()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
+    settings = Settings.model_validate_json(sys.stdin.readline())
+    store = Store(settings.data)
+    try:
+        models = Models(settings)
+        models.write_identity()
+    except Refusal as refusal:
+        log.error("worker.refused", refusal=str(refusal))
+        return REFUSED
+    stopping = threading.Event()
+    loops = _loops(settings, store, models, stopping.is_set)
+    for loop in loops:
+        loop.start()
+    log.info("worker.ready", device=str(models.usual.device), weights=models.usual.identity.weights_digest[:12])
+    for line in sys.stdin:
+        if line.strip() == "stop":
+            stopping.set()
+            for loop in loops:
+                loop.stop(timeout_s=60)
+            store.close()
+            return 0
+        for loop in loops:
+            loop.wake()
+    os._exit(3)  # the node is gone
+
+
+def _loops(settings: Settings, store: Store, models: Models, stopping: Callable[[], bool]) -> list[Loop]:
+    threads = settings.work.batch if models.on_gpu else settings.work.threads or None
+    space = Space(settings.data, settings.disk)
+    work = Work(store, space, models.at, threads=threads, stopping=stopping)
+
+    def step() -> float:
+        return 0.0 if work.once() else LOOKS_EVERY_S
+
+    count = settings.work.series_at_once if models.on_gpu else 1
+    return [Loop(f"work-{index}", step) for index in range(count)]
+
+
+def _be_the_first_to_go() -> None:
+    """When memory runs out, Linux shall end this process, whose job is then tried again, and not the receiver."""
+    with suppress(OSError):  # another system
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _flush_each_line() -> None:
+    stream: Any = sys.stdout
+    stream.reconfigure(line_buffering=True)
+
+
+if __name__ == "__main__":
+    _flush_each_line()
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        os._exit(3)  # nobody reads the log: the node is gone
