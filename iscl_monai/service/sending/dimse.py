@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -19,6 +21,7 @@ from iscl_monai.service.settings import Peer, Settings
 from iscl_monai.service.tls import client_context
 
 ABORT_S = 1.0
+LOOK_S = 0.1  # whether an association from which an answer is awaited still lives
 RELEASE_S = 5.0  # to say good-bye, which is no more than polite
 CONNECT_S = 15.0  # at most; a machine that is up answers within milliseconds
 
@@ -70,6 +73,27 @@ class _Socket(AssociationSocket):
         self._ready.set()
 
 
+class _Answers:
+    """The answers on an association; who waits for one is told when there is none to come.
+
+    pynetdicom says so once, and whoever begins to wait after that waits for the whole timeout.
+    """
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+        self._queue = association.dimse.msg_queue
+
+    def get_msg(self, block: bool = False) -> tuple[Any, Any]:
+        """The next one; with ``block`` it is waited for as long as it may come."""
+        until = time.monotonic() + (self._association.dimse_timeout or float("inf") if block else 0.0)
+        while True:
+            alive = self._association.is_alive() and self._association.dul.is_alive()  # before the look, not after
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=LOOK_S) if block and alive else self._queue.get_nowait()
+            if not alive or time.monotonic() >= until:
+                return None, None
+
+
 class _AE(AE):
     """Makes such sockets."""
 
@@ -118,8 +142,11 @@ class Line:
         association = self._associate(wanted, handlers, answer_s or self.settings.node.timeout_s)
         if not association.is_established:
             self._forget(association)
-            raise _why_not(association, f"{self.peer.ae_title} at {self.peer.host}:{self.peer.port}")
+            why = _why_not(association, f"{self.peer.ae_title} at {self.peer.host}:{self.peer.port}")
+            _let_go(association)
+            raise why
         association.acse_timeout = min(RELEASE_S, self.settings.node.timeout_s)
+        association.dimse.get_msg = _Answers(association).get_msg  # type: ignore[method-assign]
         return association
 
     def _associate(self, wanted: list[PresentationContext], handlers: Iterable[Any], answer_s: float) -> Association:
@@ -147,6 +174,7 @@ class Line:
             association.release()
         elif association.is_established:  # its thread has ended, and would be waited for in vain
             association.abort(block=False)
+        _let_go(association)
         self._forget(association)
 
     @contextmanager
@@ -179,6 +207,14 @@ class Line:
     def _forget(self, association: Association) -> None:
         with self._lock:
             self._open[:] = [one for one in self._open if one is not association]
+
+
+def _let_go(association: Association) -> None:
+    """Close the socket of an association whose threads have ended: nobody else would."""
+    association.dul.join(ABORT_S)
+    made = association.dul.socket
+    if made is not None and made.socket is not None and not association.dul.is_alive():
+        made.socket.close()
 
 
 def _why_not(association: Association, who: str) -> UnreachableError:
