@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -85,6 +86,7 @@ def add(
             password = sys.stdin.readline().rstrip("\n")
         else:
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        os.umask(0o077)
         settings.data.mkdir(parents=True, exist_ok=True)
         migrate(settings.data)
         store = Store(settings.data)

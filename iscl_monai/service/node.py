@@ -49,6 +49,7 @@ class Node:
 
     def __init__(self, settings: Settings, watch: Callable[[Move, bool], None] | None = None) -> None:
         self.settings = settings
+        os.umask(0o077)  # what it writes tells of patients, and is its own user's alone
         self._lock = _locked(settings.data)
         migrate(settings.data)
         self.store = Store(settings.data)

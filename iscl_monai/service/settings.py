@@ -141,10 +141,13 @@ class Retention(Strict):
     Args:
         done_h: hours after a series is done (all derived objects confirmed), or left alone by the rules.
         unfinished_h: hours after it was refused, failed or cancelled; 0 keeps these until somebody acts.
+        promised_h: hours that objects stay at least for which a peer was promised storage commitment: it may delete
+            its own, and the node is no archive.
     """
 
     done_h: float = Field(default=24, ge=0)
     unfinished_h: float = Field(default=0, ge=0)
+    promised_h: float = Field(default=720, ge=0)
 
 
 class Work(Strict):

@@ -26,7 +26,9 @@ def client_context(tls: TLS) -> ssl.SSLContext:
     Raises:
         ConfigRefusal: a file cannot be read, or is not what it should be.
     """
-    return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls)  # it asks for a certificate and checks its name
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it asks for a certificate and checks its name
+    context.hostname_checks_common_name = False  # the name has to be a subjectAltName, as PS3.15 and browsers want it
+    return _loaded(context, tls)
 
 
 def _loaded(context: ssl.SSLContext, tls: TLS) -> ssl.SSLContext:

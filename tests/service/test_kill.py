@@ -83,6 +83,7 @@ def test_every_way_of_the_table_is_killed_somewhere_or_named_here() -> None:
         "jobs:failed->cancelled": "one row, by a person",
         "jobs:failed->superseded": "with series:receiving->settled, in one transaction",
         "jobs:refused->queued": "one row, by a person",
+        "jobs:refused->cancelled": "one row, by a person",
         "jobs:refused->superseded": "with series:receiving->settled, in one transaction",
         "jobs:cancelled->queued": "one row, by a person",
         "jobs:cancelled->superseded": "with series:receiving->settled, in one transaction",

@@ -140,6 +140,17 @@ def test_what_goes_on_cannot_be_retried(state: str, place: Place, tmp_path: Path
         queue.retry(change, 1, "anna")
 
 
+def test_a_refused_job_can_be_put_away(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    settled(place)
+    with place.store.writing() as change:
+        change.move(jobs, 1, "running")
+        change.move(jobs, 1, "refused")
+    with place.store.writing() as change:
+        queue.cancel(change, 1, "anna")
+    assert place.store.rows(select(jobs.c.state)) == [{"state": "cancelled"}]
+
+
 def test_a_cancelled_job_can_be_retried_and_a_done_one_not_cancelled(place: Place, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "s"))
     settled(place)

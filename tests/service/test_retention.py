@@ -12,6 +12,7 @@ from service.rows import Place, new_uid, scan
 from service.test_work import settle
 from sqlalchemy import select
 
+from iscl_monai.service.database.store import now
 from iscl_monai.service.database.tables import commitments, instances, jobs
 from iscl_monai.service.working import retention as module
 from iscl_monai.service.working.retention import Retention
@@ -99,6 +100,37 @@ def test_what_we_owe_a_promise_for_stays(place: Place, tmp_path: Path, monkeypat
     after(100, monkeypatch)
     Retention(place.settings, place.store).step()
     assert len(files(place)) == 4
+
+
+@pytest.mark.parametrize(("hours", "left"), [(719, 4), (721, 0)])
+def test_what_was_promised_stays_for_as_long_as_is_said(
+    hours: float, left: int, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_job(place, tmp_path / "s", "done")
+    uid = place.store.rows(select(instances.c.sop_instance_uid))[0]["sop_instance_uid"]
+    with place.store.writing() as change:
+        asked = [["1.2", uid]]
+        change.add(commitments, transaction_uid="1.2", peer="ct", asked=asked, state="reported", created_at=now())
+    after(hours, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert len(files(place)) == left
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_an_object_whose_file_was_lost_is_no_duplicate(damage: str, place: Place, tmp_path: Path) -> None:
+    sent = scan(tmp_path / "s")
+    place.take(sent)
+    settle(place)
+    file = place.store.data / place.store.rows(select(instances.c.file))[1]["file"]
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-10])
+    assert place.take(sent) == ["duplicate", "stored", "duplicate"]
+    rows = place.store.rows(select(instances))
+    assert all((place.store.data / row["file"]).stat().st_size == row["size"] for row in rows)
+    settle(place)
+    assert [row["state"] for row in place.store.rows(select(jobs).order_by(jobs.c.id))] == ["superseded", "queued"]
 
 
 def test_what_comes_again_after_that_is_done_again(

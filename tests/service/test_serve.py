@@ -124,5 +124,6 @@ def test_users(tmp_path: Path, bundle: Path) -> None:
     short = run("user", "add", "bert", "--config", path, "--password-stdin", stdin="short\n")
     assert short.returncode == 2
     assert "12" in short.stderr
+    assert (tmp_path / "data" / "node.sqlite").stat().st_mode & 0o077 == 0
     for file in (tmp_path / "data").iterdir():
         assert b"a long password" not in file.read_bytes()

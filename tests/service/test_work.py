@@ -120,6 +120,8 @@ def test_a_refused_series_says_why_and_leaves_nothing(place: Place, denoiser: De
     row = job(place)
     assert row["state"] == "refused"
     assert "RescaleSlope" in row["reason"]
+    assert str(place.store.data) not in row["reason"], "a name that nobody else knows"
+    assert any(f"object {one['sop_instance_uid']}" in row["reason"] for one in place.store.rows(select(instances)))
     assert left(place) == []
 
 

@@ -18,7 +18,7 @@ JOB = {
     "queued": {"running", "cancelled", "superseded"},
     "running": {"sending", "refused", "failed", "queued", "cancelled", "superseded"},  # queued: node or worker died
     "sending": {"done", "failed", "cancelled", "superseded"},
-    "refused": {"queued", "superseded"},  # somebody asks again, e.g. after changing a rule
+    "refused": {"queued", "cancelled", "superseded"},  # somebody asks again, or has seen it
     "failed": {"queued", "sending", "cancelled", "superseded"},  # sending: only the delivery had failed
     "cancelled": {"queued", "superseded"},
     "done": set(),

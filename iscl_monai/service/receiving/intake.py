@@ -35,14 +35,14 @@ class Verdict:
 
     Args:
         kind: ``stored`` or ``duplicate``: it is ours now, whatever happens; ``unsuitable``: it is not taken, and never
-            will be; ``busy``: not now.
+            will be; ``busy``: not now; ``offered``: only the wish to send such objects was turned down.
         reason: why not, in words without patient data.
         sop_class_uid: its SOP Class UID, "" if unknown.
         sop_instance_uid: its SOP Instance UID, "" if unknown.
         mismatch: it is not the object that the request named.
     """
 
-    kind: Literal["stored", "duplicate", "unsuitable", "busy"]
+    kind: Literal["stored", "duplicate", "unsuitable", "busy", "offered"]
     reason: str = ""
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
@@ -176,16 +176,24 @@ class Intake:
             return Verdict("stored", "", *named), series_id
         if known["series_id"] != _known_series(change, tags):
             return Verdict("unsuitable", "this SOP Instance UID came before as part of another series", *named), 0
-        if known["file"] is None:  # finished and removed long ago; who sends it again wants it done again
+        if not self._is_here(known):  # removed long ago, or lost with a disk; who sends it again wants it done again
             if known["sha256"] != digest:
                 return Verdict(
                     "unsuitable", "an object with this SOP Instance UID and other content came before", *named
                 ), 0
-            change.execute(update(instances).where(wanted).values(file=file, received_at=now(), sender=sender[:64]))
-            return Verdict("stored", "came again after its files had been removed", *named), _series(change, tags)
+            fresh = {"file": file, "size": size, "received_at": now(), "sender": sender[:64]}
+            change.execute(update(instances).where(wanted).values(**fresh))
+            return Verdict("stored", "came again after its file had gone", *named), _series(change, tags)
         if known["sha256"] == digest or same_content(self.data / known["file"], place):
             return Verdict("duplicate", "", *named), 0
         return Verdict("unsuitable", "an object with this SOP Instance UID and other content is here", *named), 0
+
+    def _is_here(self, known: Any) -> bool:
+        """Whether the file of a row is there, whole: only then is the same object a duplicate."""
+        try:
+            return known["file"] is not None and (self.data / known["file"]).stat().st_size == known["size"]
+        except OSError:
+            return False
 
 
 def _short(text: str) -> str:

@@ -198,7 +198,7 @@ class Receiver:
         if others and self._seldom.again((_title(assoc), *offered)) is not None:
             more = f" and {len(offered) - NAMED} more" if len(offered) > NAMED else ""
             reason = f"offered and not taken: {'; '.join(offered[:NAMED])}{more}"
-            self.intake.list_refusal(_title(assoc), Verdict("unsuitable", reason, str(others[0].abstract_syntax)))
+            self.intake.list_refusal(_title(assoc), Verdict("offered", reason, str(others[0].abstract_syntax)))
 
     def _stored(self, event: evt.Event) -> Dataset:
         assoc, request = event.assoc, cast(C_STORE, event.request)

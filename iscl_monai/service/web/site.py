@@ -44,6 +44,7 @@ STATE_KINDS = {  # how a state is coloured; its word is always there too
     "asked": "busy",
     "confirmed": "good",
     "unsuitable": "warn",
+    "offered": "quiet",
     "busy": "warn",
     "left alone": "quiet",
 }

@@ -66,7 +66,7 @@ class Retention:
 
     def _due(self, change: Change, row: Mapping[str, Any], found: list[Mapping[str, Any]]) -> bool:
         states = {job["state"] for job in found}
-        if states & {*OPEN_JOBS} or _promised(change, row["id"]):
+        if states & {*OPEN_JOBS} or self._promised(change, row["id"]):
             return False
         current = change.execute(select(series).where(series.c.id == row["id"])).mappings().one()
         if current["state"] != "settled":
@@ -78,13 +78,16 @@ class Retention:
             return False
         return datetime.now(timezone.utc) - datetime.fromisoformat(last) >= timedelta(hours=hours)
 
-
-def _promised(change: Change, series_id: int) -> bool:
-    """Whether a peer waits for us to say that we have objects of the series."""
-    owed = change.execute(select(commitments.c.asked).where(commitments.c.state == "owed")).scalars().all()
-    asked = {uid for listed in owed for _, uid in listed}
-    mine = select(instances.c.sop_instance_uid).where(instances.c.series_id == series_id)
-    return bool(asked and asked & set(change.execute(mine).scalars()))
+    def _promised(self, change: Change, series_id: int) -> bool:
+        """Whether a peer waits for us to say that we have objects of the series, or may rely on having been told so."""
+        since = datetime.now(timezone.utc) - timedelta(hours=self.settings.retention.promised_h)
+        binding = (commitments.c.state == "owed") | (
+            (commitments.c.state == "reported") & (commitments.c.created_at > since.isoformat(timespec="milliseconds"))
+        )
+        listed = change.execute(select(commitments.c.asked).where(binding)).scalars()
+        asked = {uid for pairs in listed for _, uid in pairs}
+        mine = select(instances.c.sop_instance_uid).where(instances.c.series_id == series_id)
+        return bool(asked and asked & set(change.execute(mine).scalars()))
 
 
 def _forget(change: Change, series_id: int) -> list[str]:

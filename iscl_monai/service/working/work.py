@@ -109,12 +109,12 @@ class Work:
         except (NotWantedError, NotAllowedNow):
             return self._not_wanted(job)
         except (OutputRefusal, StoreUnavailable) as refusal:  # the disk; the job is as good as before
-            self._give_up(job, "queued", _told(refusal), attempts=job["attempts"] - 1)
+            self._give_up(job, "queued", str(refusal), attempts=job["attempts"] - 1)
             return False
         except MemoryRefusal as refusal:
             self._too_large(job, refusal)
         except Refusal as refusal:
-            self._give_up(job, "refused", _told(refusal))
+            self._give_up(job, "refused", self._told(refusal, job))
         except Exception as error:
             log.exception("job.fault", job=job["id"], error=type(error).__name__)
             self._give_up(job, "failed", f"a fault of ours ({type(error).__name__}), see the log")
@@ -219,7 +219,7 @@ class Work:
 
     def _too_large(self, job: Row, refusal: MemoryRefusal) -> None:
         if job["device"] == "cpu" or self.denoiser_for(1.0, "").device.type == "cpu":
-            self._give_up(job, "failed", _told(refusal))
+            self._give_up(job, "failed", str(refusal))
             return
         told = "the GPU had too little memory for its slices: done on the CPU"
         self._give_up(job, "queued", "", device="cpu", note=told, attempts=job["attempts"] - 1)
@@ -232,6 +232,16 @@ class Work:
         except NotAllowedNow:
             return  # cancelled or superseded at the same time
         log.info(f"job.{state}", job=job["id"], reason=reason)
+
+    def _told(self, refusal: Refusal, job: Row) -> str:
+        """Why a series is refused: objects by their UIDs, as their files here mean nothing to anybody; no patient."""
+        if isinstance(refusal, DicomRefusal) and refusal.tag in TELLING_TAGS:
+            return f"{refusal.tag} differs within the series; allowed: one patient; do: look at it where it came from"
+        told = str(refusal)
+        for row in self.store.rows(_sources(job["id"])):
+            place = self.store.data / JOBS / str(job["id"]) / job["claim"] / "source" / f"{row['id']}.dcm"
+            told = told.replace(str(place), f"object {row['sop_instance_uid']}")
+        return told
 
     def _clear(self, job: Row) -> None:
         shutil.rmtree(self.store.data / JOBS / str(job["id"]) / job["claim"], ignore_errors=True)
@@ -264,12 +274,6 @@ class _Watching:
     def ends(self, folder: Path, done: Plan) -> None:
         """Everything has been written."""
         self.check_wanted()
-
-
-def _told(refusal: Refusal) -> str:
-    if isinstance(refusal, DicomRefusal) and refusal.tag in TELLING_TAGS:
-        return f"{refusal.tag} differs within the series; allowed: one patient; do: look at it where it came from"
-    return str(refusal)
 
 
 def _result(
