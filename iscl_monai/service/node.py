@@ -119,7 +119,7 @@ class Node:
 
     def health(self) -> Health:
         """Each part: whether it lives, and a word about it."""
-        loops = (self.completion.loop, self.retention.loop)
+        loops = (self.completion.loop, self.retention.loop, self.promises.loop, self.sweep.loop, *self.sender.loops)
         lacking = self.space.refuses()
         return {
             "receiver": (self.receiver.alive, f"{self.settings.node.ae_title} on {self.settings.node.port}"),

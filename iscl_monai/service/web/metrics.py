@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.service.database.states import MACHINES
-from iscl_monai.service.database.tables import deliveries, instances, jobs, refusals, series
+from iscl_monai.service.database.tables import commitments, deliveries, instances, jobs, refusals, series
 from iscl_monai.service.web.site import Site
 
 router = APIRouter()
@@ -99,7 +99,7 @@ class _Node(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The numbers of this moment."""
-        for table in (series, jobs):
+        for table in (series, jobs, commitments):
             states = MACHINES[table.name].ways
             counts = dict.fromkeys(states, 0) | self._counts(table)
             yield _gauge(f"iscl_{table.name}", f"{table.name} by state", "state", counts)
@@ -124,7 +124,9 @@ class _Node(Collector):
     def _deliveries(self) -> Metric:
         family = GaugeMetricFamily("iscl_deliveries", "deliveries by state", labels=["state", "destination"])
         by = (deliveries.c.state, deliveries.c.destination)
-        for row in self.site.store.rows(select(*by, func.count().label("count")).group_by(*by)):
+        wanted = jobs.c.state.in_(("sending", "failed", "done"))  # of others nobody waits for them any more
+        counted = select(*by, func.count().label("count")).join(jobs, jobs.c.id == deliveries.c.job_id).where(wanted)
+        for row in self.site.store.rows(counted.group_by(*by)):
             family.add_metric([row["state"], row["destination"]], row["count"])
         return family
 
