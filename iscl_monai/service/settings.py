@@ -71,7 +71,7 @@ class Peer(Strict):
         tls: connect by TLS, with the node's certificate.
         may_send: its associations are accepted.
         from_hosts: addresses, networks (``10.1.0.0/16``) or names it may call from; default: what ``host`` resolves to.
-        url: root of a DICOMweb server, e.g. ``https://pacs/dicom-web``.
+        url: root of a DICOMweb server, e.g. ``https://pacs/dicom-web``; no user and password in it.
         token_file: file with a bearer token for it.
         ca: PEM file of the authority of its certificate; default: the system's.
         confirm: what proves a delivery: ``commitment`` (storage commitment, DIMSE only), ``query`` (it finds the
@@ -88,7 +88,7 @@ class Peer(Strict):
     tls: bool = False
     may_send: bool = True
     from_hosts: tuple[str, ...] = ()
-    url: str | None = Field(default=None, pattern=r"^https?://[^\s]+[^/\s]$")
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s@]+[^/\s@]$")
     token_file: Path | None = None
     ca: Path | None = None
     confirm: Literal["commitment", "query", "status"] = "commitment"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from service.peers import House, Job, peer
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from iscl_monai.service.database.store import Change
 from iscl_monai.service.database.tables import deliveries, jobs
@@ -203,3 +203,36 @@ def test_no_order_of_events_loses_an_object_or_ends_a_job_too_early(home: House,
         assert all(row["reason"] for row in rows if row["state"] == "failed")
         is_open = any(row["state"] in outbox.OPEN for row in rows)
         assert state == ("sending" if is_open else "done" if proven == job.uids else "failed")
+
+
+def test_what_a_person_asks_for_again_is_sent_again(home: House) -> None:
+    first = home.job(2)
+    with home.store.writing() as change:
+        for row in first.rows():
+            change.move(deliveries, row["id"], "sent")
+            change.move(deliveries, row["id"], "confirmed")
+        (made,) = change.execute(select(jobs).where(jobs.c.id == first.rows()[0]["job_id"])).mappings().all()
+        told = {name: value for name, value in made.items() if name not in ("id", "state", "again")}
+        again = change.add(jobs, state="sending", again=1, **told)
+        late = change.add(jobs, state="sending", again=0, **told)
+        names = ("sop_instance_uid", "sop_class_uid", "series_uid", "study_uid", "file")
+        derived = [outbox.Derived(**{name: row[name] for name in names}) for row in first.rows()]
+        for job_id in (again, late):
+            outbox.enlist(change, job_id, derived, [first.rows()[0]["destination"]])
+    states_of = {
+        job_id: {row["state"] for row in home.store.rows(select(deliveries).where(deliveries.c.job_id == job_id))}
+        for job_id in (again, late)
+    }
+    assert states_of == {again: {"waiting"}, late: {"confirmed"}}
+
+
+def test_another_proof_is_wanted_than_was_asked_for(home: House) -> None:
+    job = home.job(1)
+    with home.store.writing() as change:
+        change.move(deliveries, job.rows()[0]["id"], "sent")
+        change.move(deliveries, job.rows()[0]["id"], "asked", transaction_uid=outbox.transaction())
+        outbox.forget_questions(change, "somebody else")
+    assert states(job) == ["asked"]
+    with home.store.writing() as change:
+        outbox.forget_questions(change, job.rows()[0]["destination"])
+    assert states(job) == ["sent"]

@@ -79,6 +79,17 @@ def test_what_no_rule_fits_is_left_with_the_reason(place: Place, tmp_path: Path)
     assert reasons == {"rule derived leaves it alone", "no rule fits"}
 
 
+def test_late_slices_that_no_rule_fits_are_told_and_stop_the_job_before(place: Place, tmp_path: Path) -> None:
+    uids = (new_uid(), new_uid())
+    place.take(scan(tmp_path / "a", uids=uids))
+    settled(place)
+    place.settings = place.settings.model_copy(update={"rules": place.settings.rules[:1]})
+    place.take(scan(tmp_path / "b", 1, first=3, uids=uids))
+    (job,) = settled(place, 60)
+    assert (job["state"], job["reason"]) == ("superseded", "no rule fits")
+    assert [row["reason"] for row in place.store.rows(select(series))] == ["no rule fits"]
+
+
 def test_somebody_may_name_the_rule(place: Place, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "m", change=setting(Modality="OT")))
     settled(place, 60)

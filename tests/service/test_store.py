@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -134,6 +136,26 @@ def test_migrations_make_what_the_tables_say(place: Place) -> None:
             indexes = {index["name"] for index in found.get_indexes(table.name)}
             assert {str(index.name) for index in table.indexes} <= indexes
         assert set(found.get_table_names()) == {*metadata.tables, "alembic_version"}
+
+
+@pytest.mark.parametrize("statement", range(1, 24, 4))
+def test_killed_while_it_migrates_it_begins_anew(statement: int, tmp_path: Path) -> None:
+    script = f"""
+import os, sqlalchemy.event, sqlalchemy.engine
+count = 0
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "after_cursor_execute")
+def after(*_):
+    global count
+    count += 1
+    if count == {statement}:
+        os._exit(9)
+from pathlib import Path
+from iscl_monai.service.database.migrate import migrate
+migrate(Path({str(tmp_path)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False)
+    assert done.returncode == 9, "there are fewer statements now"
+    assert migrate(tmp_path) == migrate(tmp_path)
 
 
 def test_migrating_again_changes_nothing(place: Place, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dicom.synthetic import only, setting
 from service.rows import Place, new_uid, scan
 from sqlalchemy import select
 
-from iscl_monai.errors import MemoryRefusal, OutputRefusal
+from iscl_monai.errors import MemoryRefusal, OutputRefusal, StoreUnavailable
 from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.service.database.tables import deliveries, instances, jobs
 from iscl_monai.service.working import queue, resume, work
@@ -240,6 +241,38 @@ def test_a_full_disk_gives_the_job_back(place: Place, denoiser: Denoiser, tmp_pa
     monkeypatch.undo()
     assert working(place, denoiser).once()
     assert job(place)["state"] == "sending"
+
+
+def test_a_database_that_cannot_be_written_when_the_work_is_done_leaves_no_job_running(
+    place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any
+) -> None:
+    place.take(scan(tmp_path / "s"))
+    settle(place)
+    real, full = place.store.writing, [False]
+
+    @contextmanager
+    def writing() -> Any:
+        if full[0]:
+            raise StoreUnavailable("node.sqlite: disk is full", allowed="room", cure="make room")
+        with real() as change:
+            yield change
+
+    def last(*arguments: Any) -> Any:
+        full[0] = True
+        return counted(*arguments)
+
+    counted = work._result
+    monkeypatch.setattr(place.store, "writing", writing)
+    monkeypatch.setattr(work, "_result", last)
+    runs = working(place, denoiser)
+    assert not runs.once()
+    assert job(place)["state"] == "running", "nobody could write otherwise"
+    with pytest.raises(StoreUnavailable):
+        runs.once()
+    full[0] = False
+    monkeypatch.setattr(work, "_result", counted)
+    assert runs.once()
+    assert (job(place)["state"], job(place)["attempts"]) == ("sending", 1)
 
 
 def test_a_job_waits_for_room(place: Place, tmp_path: Path, monkeypatch: Any) -> None:

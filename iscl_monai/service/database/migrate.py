@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from iscl_monai.errors import StoreUnavailable
-from iscl_monai.service.database.store import DATABASE
+from iscl_monai.service.database.store import DATABASE, engine
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -27,7 +27,6 @@ def migrate(data: Path) -> str:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
-    from sqlalchemy import create_engine
     from sqlalchemy.exc import DatabaseError
 
     path = data / DATABASE
@@ -48,11 +47,11 @@ def migrate(data: Path) -> str:
             )
         if present:
             _copy(path, path.with_name(f"{path.name}.before-{head}"))
-        engine = create_engine(f"sqlite:///{path}")
-        with engine.begin() as connection:
+        opened = engine(path, "BEGIN IMMEDIATE")  # so that tables are made all together or not at all
+        with opened.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        engine.dispose()
+        opened.dispose()
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA journal_mode=WAL")  # once for ever: later it would wait for whoever writes
     except (DatabaseError, sqlite3.Error) as error:

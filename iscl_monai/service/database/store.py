@@ -121,8 +121,8 @@ class Store:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self._writer = _engine(data / DATABASE, "BEGIN IMMEDIATE")
-        self._reader = _engine(data / DATABASE, "BEGIN")
+        self._writer = engine(data / DATABASE, "BEGIN IMMEDIATE")
+        self._reader = engine(data / DATABASE, "BEGIN")
         self._one_writer = threading.Lock()
         self._observers: list[Observer] = []
 
@@ -177,17 +177,23 @@ class Store:
         self._reader.dispose()
 
 
-def _engine(path: Path, begin: str) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": WAIT_MS / 1000})
+def engine(path: Path, begin: str) -> Engine:
+    """Connections to a database file, durable as this module says.
 
-    @event.listens_for(engine, "connect")
+    Args:
+        path: the file; made if absent.
+        begin: how transactions begin: ``BEGIN IMMEDIATE`` to write, ``BEGIN`` to read.
+    """
+    made = create_engine(f"sqlite:///{path}", connect_args={"timeout": WAIT_MS / 1000})
+
+    @event.listens_for(made, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={WAIT_MS}"):
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine, "begin")
+    @event.listens_for(made, "begin")
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
-    return engine
+    return made

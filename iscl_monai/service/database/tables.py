@@ -63,6 +63,7 @@ jobs = Table(
     Column("send_to", JSON, nullable=False),  # names of peers
     Column("attempts", Integer, nullable=False, default=0),  # how often a worker has taken it
     Column("device", String(16), nullable=False, default=""),  # "cpu" after the GPU had too little memory
+    Column("again", Integer, nullable=False, default=0),  # 1: a person asked for what was done before
     Column("note", Text, nullable=False, default=""),  # what a person should know, e.g. a fallback
     Column("reason", Text, nullable=False, default=""),  # of refused, failed, cancelled; why it waits
     Column("claim", String(32), nullable=False, default=""),  # of the worker that runs it; an older one may not finish

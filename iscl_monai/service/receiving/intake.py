@@ -70,7 +70,9 @@ class Intake:
         self.largest_bytes = settings.node.max_object_mb * 2**20
         self.space = space
         self.arrived = arrived
-        (self.data / COMING).mkdir(exist_ok=True)
+        for folder in (COMING, SOURCES):
+            (self.data / folder).mkdir(exist_ok=True)
+        sync_folder(self.data)
 
     def new_part(self) -> Path:
         """A name for an object that is coming in, on the disk where it will stay."""

@@ -130,13 +130,13 @@ def _store(association: Association, path: Path) -> Dataset:
 
 def _answer(row: Row, status: Dataset) -> Answer:
     code = int(status.Status)
-    told = "" if code == 0 else describe(code, str(status.get("ErrorComment", "")))
+    told = "" if code == 0 else describe(code)
     if code_to_category(code) in ("Success", "Warning"):
         return Answer(row, "sent", told)
     return Answer(row, "later" if 0xA700 <= code <= 0xA7FF else "refused", told)
 
 
-def describe(code: int, comment: str = "") -> str:
-    """A status of storage, in words."""
+def describe(code: int) -> str:
+    """A status of storage, in the standard's words; a peer's own comment may tell of a patient."""
     meaning = STORAGE_SERVICE_CLASS_STATUS.get(code, ("", ""))[1]
-    return ": ".join(part for part in (f"0x{code:04X}", meaning, " ".join(comment.split())[:64]) if part)
+    return ": ".join(part for part in (f"0x{code:04X}", meaning) if part)

@@ -51,11 +51,12 @@ class Derived:
 def enlist(change: Change, job_id: int, derived: Sequence[Derived], destinations: Iterable[str]) -> None:
     """Write down what a job has to deliver, in the transaction that lets it be sent; repeating it adds nothing.
 
-    What an earlier job of the series has delivered to a destination already is confirmed from the start. Rows of an
+    What an earlier job of the series has delivered to a destination already is confirmed from the start, unless a
+    person asked for the series again: then somebody misses it there. Rows of an
     earlier attempt of the same job are taken up again; those for objects it does not make any more are deleted unless
     they were delivered, as their files are gone.
     """
-    series_id = change.execute(select(jobs.c.series_id).where(jobs.c.id == job_id)).scalar_one()
+    job = change.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one()
     of_job = select(deliveries).where(deliveries.c.job_id == job_id)
     known = {(row["destination"], row["sop_instance_uid"]): row for row in change.execute(of_job).mappings()}
     wanted = {(destination, one.sop_instance_uid): one for destination in destinations for one in derived}
@@ -64,7 +65,7 @@ def enlist(change: Change, job_id: int, derived: Sequence[Derived], destinations
             change.execute(delete(deliveries).where(deliveries.c.id == row["id"]))
     for key, one in wanted.items():
         if key not in known:
-            _add(change, job_id, series_id, key[0], one)
+            _add(change, job_id, None if job["again"] else job["series_id"], key[0], one)
         elif known[key]["state"] != "confirmed":
             if known[key]["state"] != "waiting":
                 change.move(deliveries, known[key]["id"], "waiting")
@@ -72,7 +73,7 @@ def enlist(change: Change, job_id: int, derived: Sequence[Derived], destinations
             change.execute(update(deliveries).where(deliveries.c.id == known[key]["id"]).values(**fresh))
 
 
-def _add(change: Change, job_id: int, series_id: int, destination: str, one: Derived) -> None:
+def _add(change: Change, job_id: int, series_id: int | None, destination: str, one: Derived) -> None:
     earlier = change.execute(
         select(jobs.c.id)
         .join(deliveries, deliveries.c.job_id == jobs.c.id)
@@ -206,6 +207,13 @@ def _not_kept(change: Change, row: Mapping[str, Any], why: str) -> None:
             change.execute(update(deliveries).where(deliveries.c.id == row["id"]).values(**told))
     else:
         move(change, row["id"], ("sent", "asked"), "waiting", **told)
+
+
+def forget_questions(change: Change, destination: str) -> None:
+    """Nobody waits for answers about commitment any more: the settings want another proof now."""
+    asked = (deliveries.c.destination == destination) & (deliveries.c.state == "asked")
+    for row_id in change.execute(select(deliveries.c.id).where(asked)).scalars().all():
+        change.move(deliveries, row_id, "sent", transaction_uid="", reason="")
 
 
 def give_up(change: Change, destination: str, *, limit: int) -> None:

@@ -123,6 +123,8 @@ class Lane:
         since = self.patience.clock()
         with self.store.writing() as change:
             outbox.give_up(change, self.peer.name, limit=self.sending.refused_tries)
+            if not isinstance(self.confirmation, ByCommitment):
+                outbox.forget_questions(change, self.peer.name)
         more = self.patience.due(PEER) and self._deliver()
         wait_s = IDLE_S
         if self.patience.due(PEER) and not self.loop.stopping:

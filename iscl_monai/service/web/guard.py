@@ -73,7 +73,7 @@ def check_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     hosts = [request.headers.get("host", "")]
     if site_of(request).settings.web.behind_proxy:  # which may call us by another name
-        hosts.append(request.headers.get("x-forwarded-host", "").rsplit(",", 1)[-1].strip())
+        hosts.append(",".join(request.headers.getlist("x-forwarded-host")).rsplit(",", 1)[-1].strip())
     foreign = origin is not None and (not urlsplit(origin).netloc or urlsplit(origin).netloc not in hosts)
     if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise HTTPException(403, "sent by a page of another site")

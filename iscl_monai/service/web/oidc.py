@@ -113,5 +113,5 @@ def _back(request: Request) -> str:
     scheme = "https" if site_of(request).secure else "http"
     host = request.headers.get("host", "")
     if site_of(request).settings.web.behind_proxy:
-        host = request.headers.get("x-forwarded-host", host).rsplit(",", 1)[-1].strip()
+        host = (",".join(request.headers.getlist("x-forwarded-host")) or host).rsplit(",", 1)[-1].strip()
     return f"{scheme}://{host}{BACK}"

@@ -49,14 +49,18 @@ class Entry:
         """In one word."""
         if self.series["state"] == "receiving":
             return "receiving"
-        return str(self.job["state"]) if self.job else LEFT_ALONE
+        # What came late may be left alone by rules that have changed since the job was made.
+        ended = self.job is None or (self.series["reason"] and self.job["state"] in ("done", "superseded"))
+        return LEFT_ALONE if ended or self.job is None else str(self.job["state"])
 
     @property
     def reason(self) -> str:
         """Why it is in that state, if there is more to say."""
         if self.series["state"] == "receiving" or self.job is None:
             return str(self.series["reason"])
-        return " ".join(filter(None, (self.job["reason"], self.job["note"])))
+        before = f"an earlier job is {self.job['state']}" if self.state == LEFT_ALONE else ""
+        told = (self.series["reason"], before, self.job["reason"], self.job["note"])
+        return "; ".join(filter(None, told))
 
     @property
     def delivered(self) -> str:

@@ -84,7 +84,7 @@ def site_of(request: Request) -> Site:
 
 def caller(request: Request) -> str:
     """Address of who asks; behind a proxy the one that the proxy added, for those before it may be invented."""
-    forwarded = request.headers.get("x-forwarded-for", "")
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))  # a proxy may add a line of its own
     if site_of(request).settings.web.behind_proxy and forwarded:
         return forwarded.rsplit(",", 1)[-1].strip()[:64]
     return request.client.host if request.client else ""

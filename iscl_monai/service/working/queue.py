@@ -36,6 +36,7 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     rule = rule_of(settings, dict(row))
     if rule is None or not rule.process:
         reason = "no rule fits" if rule is None else f"rule {rule.name} leaves it alone"
+        supersede(change, series_id, reason)
         change.move(series, series_id, "settled", reason=reason)
         return None
     here = (instances.c.series_id == series_id) & (instances.c.file.is_not(None))
@@ -49,6 +50,7 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
         strength=f"{rule.strength:g}",
         priority=PRIORITIES[rule.priority],
         send_to=list(rule.send_to),
+        again=int(row["reason"] == ASKED),
         created_at=now(),
         updated_at=now(),
     )
@@ -58,11 +60,11 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     return job
 
 
-def supersede(change: Change, series_id: int) -> None:
-    """Let a newer job take the place of whatever older ones of the series may still do."""
+def supersede(change: Change, series_id: int, reason: str = "more objects of the series came") -> None:
+    """Let a newer job, or the decision for none, take the place of whatever older ones of the series may still do."""
     for row in change.execute(select(jobs.c.id, jobs.c.state).where(jobs.c.series_id == series_id)).all():
         if MACHINES["jobs"].allows(row.state, "superseded"):
-            change.move(jobs, row.id, "superseded", reason="more objects of the series came")
+            change.move(jobs, row.id, "superseded", reason=reason)
 
 
 def retry(change: Change, job_id: int, who: str) -> None:

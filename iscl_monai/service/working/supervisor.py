@@ -12,7 +12,7 @@ from iscl_monai.service.database.store import Store
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
 from iscl_monai.service.settings import Settings
-from iscl_monai.service.working.resume import recover_jobs
+from iscl_monai.service.working.resume import clear_job_folders, recover_jobs
 
 LOOKS_EVERY_S = 0.5
 RESTARTS_AFTER_S = 5.0
@@ -38,6 +38,7 @@ class Supervisor:
         self.refused = refused
         self.ready = False
         self.deaths = 0
+        self._to_recover = False  # a worker has died, and what it had in hand is still taken for running
         self._process: subprocess.Popen[str] | None = None
         self._words = threading.Lock()
         self._loop = Loop("supervisor", self._step)
@@ -71,6 +72,10 @@ class Supervisor:
         recover_jobs(self.store, self.settings.work.attempts, died=False)
 
     def _step(self) -> float:
+        if self._to_recover:  # before another worker begins, and as often as the database needs for it
+            recover_jobs(self.store, self.settings.work.attempts)
+            clear_job_folders(self.store)
+            self._to_recover = False
         if self._process is None:
             self._process = self._started()
         code = self._process.poll()
@@ -82,8 +87,8 @@ class Supervisor:
             self.refused()
             return RESTARTS_AFTER_S
         self.deaths += 1
+        self._to_recover = True
         log.error("worker.died", code=code)
-        recover_jobs(self.store, self.settings.work.attempts)
         return RESTARTS_AFTER_S if self.deaths > 1 else 0.0
 
     def _started(self) -> subprocess.Popen[str]:

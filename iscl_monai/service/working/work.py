@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,11 @@ class Work:
         self.denoiser_for = denoiser_for
         self.threads = threads
         self.stopping = stopping
+        self._owed: list[tuple[Row, str, dict[str, Any]]] = []  # jobs given up while the database could not be written
 
     def once(self) -> bool:
         """Run the next job to its end; False when there was none, or it has to wait for something."""
+        self._pay()
         job = take(self.store, self.space)
         if job is None:
             return False
@@ -226,12 +229,23 @@ class Work:
 
     def _give_up(self, job: Row, state: str, reason: str, **values: Any) -> None:
         self._clear(job)
-        try:
-            with self.store.writing() as change:
-                change.move(jobs, job["id"], state, held_by=job["claim"], reason=reason[:1000], **values)
-        except NotAllowedNow:
-            return  # cancelled or superseded at the same time
-        log.info(f"job.{state}", job=job["id"], reason=reason)
+        self._owed.append((job, state, {"reason": reason[:1000], **values}))
+        with suppress(StoreUnavailable):  # as full as what ended the job; it is said before the next one is taken
+            self._pay()
+
+    def _pay(self) -> None:
+        """Say what became of jobs that were given up; else they would be taken for running as long as we live.
+
+        Raises:
+            StoreUnavailable: it cannot be said now.
+        """
+        while self._owed:
+            job, state, values = self._owed[0]
+            with suppress(NotAllowedNow), self.store.writing() as change:  # cancelled or superseded at the same time
+                change.move(jobs, job["id"], state, held_by=job["claim"], **values)
+                log.info(f"job.{state}", job=job["id"], reason=values["reason"])
+            with suppress(ValueError):  # another thread has said it
+                self._owed.remove((job, state, values))
 
     def _told(self, refusal: Refusal, job: Row) -> str:
         """Why a series is refused: objects by their UIDs, as their files here mean nothing to anybody; no patient."""

@@ -100,6 +100,7 @@ def upgrade() -> None:
         sa.Column("send_to", sa.JSON(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("again", sa.Integer(), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("claim", sa.String(length=32), nullable=False),
