@@ -157,3 +157,53 @@ def test_a_search_that_fails_leaves_a_reason_and_no_done_job(tmp_path: Path) -> 
     assert job.states() == {"sent"}
     assert "answers 503" in job.rows()[0]["reason"]
     assert sorted(archive.has) == sorted(job.uids)
+
+
+@pytest.mark.parametrize("ends", ["502", "cut"])
+def test_an_object_that_breaks_the_server_keeps_no_other_out(ends: str, tmp_path: Path) -> None:
+    poison: list[str] = []
+    stored: list[str] = []
+
+    def answer(call: Call) -> tuple[int, bytes] | None:
+        uids = call.sop_instance_uids()
+        if poison[0] in uids:
+            return (502, b"") if ends == "502" else None
+        stored.extend(uids)
+        items = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in uids]
+        return 200, json.dumps({"00081199": {"vr": "SQ", "Value": items}}).encode()
+
+    with http(answer) as (url, _):
+        home = House(tmp_path / "data", {"name": "pacs", "url": url, "confirm": "status"})
+        first = home.job(3)
+        poison.append(sorted(first.uids)[1])
+        others = [home.job(3), home.job(3)]
+        with home.sending():
+            for job in others:
+                job.becomes("done")
+            until(lambda: sorted(stored) == sorted(set().union(*(job.uids for job in (first, *others))) - {poison[0]}))
+
+
+@pytest.mark.parametrize("code", [404, 400, 500])
+def test_a_series_that_cannot_be_searched_spoils_no_other_proof(code: int, tmp_path: Path) -> None:
+    odd: list[str] = []
+    stored: list[str] = []
+
+    def answer(call: Call) -> tuple[int, bytes]:
+        if call.method == "POST":
+            stored.extend(call.sop_instance_uids())
+            items = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in call.sop_instance_uids()]
+            return 200, json.dumps({"00081199": {"vr": "SQ", "Value": items}}).encode()
+        if odd[0] in call.path:
+            return code, b""
+        return 200, json.dumps([{"00080018": {"vr": "UI", "Value": [uid]}} for uid in stored]).encode()
+
+    with http(answer) as (url, _):
+        home = House(tmp_path / "data", web(url))
+        first = home.job(2)
+        odd.append(first.derived[0].series_uid)
+        others = [home.job(2), home.job(2)]
+        with home.sending():
+            for job in others:
+                job.becomes("done")
+            until(lambda: all(row["reason"] for row in first.rows()))
+        assert {row["state"] for row in first.rows()} <= {"sent", "waiting", "failed"}

@@ -27,7 +27,7 @@ from iscl_monai.service.database.tables import deliveries, jobs
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.promises import report_of
 from iscl_monai.service.sending import outbox
-from iscl_monai.service.sending.dicomweb import Web, value
+from iscl_monai.service.sending.dicomweb import RefusedError, Web, value
 from iscl_monai.service.sending.dimse import Line, UnreachableError
 from iscl_monai.service.sending.patience import Patience
 from iscl_monai.service.settings import Peer, Settings
@@ -117,13 +117,16 @@ class ByQuery:
 
     def _look(self, study: str, series: str, rows: Sequence[Row]) -> None:
         path = f"/studies/{study}/series/{series}/instances"
-        there = {uid for found in self.web.search(path) for uid in value(found, "00080018")}
+        reason = "it was sent, and the peer's search does not find it"
+        try:
+            there = {uid for found in self.web.search(path) for uid in value(found, "00080018")}
+        except RefusedError as error:  # about this series: the others are looked for all the same
+            there, reason = set(), str(error)
         missing = [row for row in rows if row["sop_instance_uid"] not in there]
         given_s = self.peer.commitment_timeout_s
         with self.store.writing() as change:
             outbox.confirmed(change, [row["id"] for row in rows if row not in missing], "QIDO-RS")
             for row in missing:
-                reason = "it was sent, and the peer's search does not find it"
                 if self.patience.clock() - self._since[row["id"]] >= given_s:
                     outbox.refused(change, row, reason, limit=self.sending.refused_tries)
                 else:

@@ -70,8 +70,10 @@ class Web:
             parameters = {**wanted, "limit": str(PAGE), "offset": str(seen)}
             headers = {"Accept": "application/dicom+json"}
             with self.asked("GET", path, params=parameters, headers=headers) as answer:
+                if answer.status_code == 404:  # some say so where the standard has an empty answer
+                    return
                 if answer.status_code >= 400:
-                    raise UnreachableError(f"{self.peer.url}{path} answers {answer.status_code}")
+                    raise RefusedError(f"{self.peer.url}{path} answers {answer.status_code}")
                 found = [] if answer.status_code == 204 else _json(answer)
             if not found or found[0] == first:  # servers have smaller pages than ours, or know none at all
                 return
@@ -116,13 +118,22 @@ class Web:
             raise UnreachableError(f"{self.peer.ca}: {error.strerror or error}") from error
 
 
+class GatewayError(UnreachableError):
+    """Something between us and the server gave up; that may be the fault of what was asked."""
+
+
+class RefusedError(UnreachableError):
+    """An answer about what was asked, and not about the server."""
+
+
 def _check(answer: httpx.Response) -> None:
     """Answers that tell about the server or about us, not about an object."""
     meaning = {401: "it does not accept our token", 403: "it does not let us", 429: "it asks us to wait"}
     code = answer.status_code
     if code in meaning or code > 500:  # 500 itself may well be about an object that it stumbles over
         told = meaning.get(code) or answer.reason_phrase
-        raise UnreachableError(f"{answer.url.host} answers {code}: {told}")
+        kind = GatewayError if code in (502, 504) else UnreachableError
+        raise kind(f"{answer.url.host} answers {code}: {told}")
     if 300 <= code < 400:
         raise UnreachableError(f"{answer.url.host} answers {code}: it sends us elsewhere, and we do not follow")
 

@@ -11,11 +11,14 @@ from typing import Any, BinaryIO
 import httpx
 
 from iscl_monai.service.sending.carriers import Answer, CutError, Row, describe
-from iscl_monai.service.sending.dicomweb import Web, limited, value
+from iscl_monai.service.sending.dicomweb import GatewayError, Web, limited, value
 from iscl_monai.service.sending.dimse import UnreachableError
 
 AT_ONCE = 32  # objects, and
 BYTES_AT_ONCE = 64 * 2**20  # bytes in one request; a broken connection costs no more than this
+
+# How a connection ends that an object may have broken; one that was never made is about the server.
+BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.WriteTimeout)
 
 SOP_INSTANCE, FAILED, STORED = "00081155", "00081198", "00081199"
 FAILURE_REASON, WARNING_REASON = "00081197", "00081196"
@@ -33,6 +36,7 @@ class StowRS:
         self.web = web
         self.data = data
         self._stopped = False
+        self._at_once = AT_ONCE  # fewer after a request that the server did not survive
 
     def carry(self, rows: Sequence[Row], wanted: Callable[[Row], bool]) -> Generator[Answer, None, None]:
         """See :class:`iscl_monai.service.sending.carriers.Carrier`."""
@@ -43,7 +47,7 @@ class StowRS:
             if not path.is_file():
                 yield Answer(row, "gone", "its file is not there any more")
                 continue
-            if group and (len(group) >= AT_ONCE or size + path.stat().st_size > BYTES_AT_ONCE):
+            if group and (len(group) >= self._at_once or size + path.stat().st_size > BYTES_AT_ONCE):
                 yield from self._post_each(group, wanted)
                 group, size = [], 0
             group.append((row, path))
@@ -80,9 +84,12 @@ class StowRS:
             gone = Answer(group[0][0], "gone", f"its file cannot be read: {error.strerror}")
             return None if len(group) > 1 else [gone]
         except UnreachableError as error:
-            if len(group) == 1 and isinstance(error.__cause__, (httpx.ReadError, httpx.WriteError)):
-                raise CutError(str(error), group[0][0]) from error
+            if isinstance(error, GatewayError) or isinstance(error.__cause__, BROKEN):
+                if len(group) == 1:
+                    raise CutError(str(error), group[0][0]) from error
+                self._at_once = max(1, len(group) // 2)  # one of them may be what breaks it: which one?
             raise
+        self._at_once = min(AT_ONCE, 2 * self._at_once)
         return _answers([row for row, _ in group], code, body)
 
 
