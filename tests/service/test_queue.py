@@ -139,6 +139,22 @@ def test_retry_of_a_failed_delivery_does_not_denoise_again(place: Place, tmp_pat
     assert [row["state"] for row in place.store.rows(select(deliveries))] == ["confirmed", "waiting"]
 
 
+def test_one_destination_failed_while_another_is_still_tried(place: Place, tmp_path: Path) -> None:
+    place.take(scan(tmp_path / "s"))
+    settled(place)
+    with place.store.writing() as change:
+        change.move(jobs, 1, "running")
+        change.move(jobs, 1, "sending", folder="jobs/1/x/derived")
+        named = {"sop_instance_uid": "2.25.1", "sop_class_uid": "1.2", "series_uid": "1.3", "study_uid": "1.4"}
+        for destination, state in (("pacs", "failed"), ("archive", "waiting")):
+            change.add(deliveries, job_id=1, destination=destination, file="f", state=state, updated_at="", **named)
+    with place.store.writing() as change:
+        queue.retry(change, 1, "anna")
+    assert {row["state"] for row in place.store.rows(select(deliveries))} == {"waiting"}
+    with pytest.raises(NotAllowedNow, match="sending"), place.store.writing() as change:
+        queue.retry(change, 1, "anna")
+
+
 @pytest.mark.parametrize("state", ["queued", "running", "absent"])
 def test_what_goes_on_cannot_be_retried(state: str, place: Place, tmp_path: Path) -> None:
     if state != "absent":

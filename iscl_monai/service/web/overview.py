@@ -76,7 +76,8 @@ class Entry:
     @property
     def can_retry(self) -> bool:
         """Whether its job may be asked for again."""
-        return self.job is not None and self.state in RETRIED
+        stuck = self.state == "sending" and bool(self.deliveries.get("failed"))  # another destination still tries
+        return self.job is not None and (self.state in RETRIED or stuck)
 
     @property
     def can_cancel(self) -> bool:
@@ -144,5 +145,9 @@ def _condition(show: str) -> ColumnElement[bool]:
     _, states = SHOWN[show]
     if not states:
         return series.c.id > 0
-    held = series.c.id.in_(select(jobs.c.series_id).where(jobs.c.state.in_(states)))
+    wanted: ColumnElement[bool] = jobs.c.state.in_(states)
+    if show == "attention":  # one destination has failed, while others are still tried
+        failed = select(deliveries.c.job_id).where(deliveries.c.state == "failed")
+        wanted = wanted | (jobs.c.state == "sending") & jobs.c.id.in_(failed)
+    held = series.c.id.in_(select(jobs.c.series_id).where(wanted))
     return held | (series.c.state == "receiving") if show == "open" else held

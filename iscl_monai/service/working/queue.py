@@ -71,20 +71,23 @@ def retry(change: Change, job_id: int, who: str) -> None:
     """Somebody asks again: from the start, or only the delivery if that was what failed.
 
     Raises:
-        NotAllowedNow: the job is neither failed, refused nor cancelled.
+        NotAllowedNow: the job is neither failed, refused nor cancelled, and no delivery of it has failed.
     """
     row = change.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
     state = row["state"] if row else "absent"
-    if state not in ("failed", "refused", "cancelled"):
+    of_job = (deliveries.c.job_id == job_id) & (deliveries.c.state == "failed")
+    failed = list(change.execute(select(deliveries.c.id).where(of_job)).scalars())
+    if state not in ("failed", "refused", "cancelled") and not (state == "sending" and failed):
         raise NotAllowedNow(
-            f"job {job_id} is {state}", allowed="failed, refused or cancelled jobs", cure="wait for its end"
+            f"job {job_id} is {state}",
+            allowed="failed, refused or cancelled jobs, and those with failed deliveries",
+            cure="wait for its end",
         )
-    if state == "failed" and row is not None and row["folder"]:
-        for delivery in change.execute(
-            select(deliveries.c.id).where((deliveries.c.job_id == job_id) & (deliveries.c.state == "failed"))
-        ).scalars():
+    if state == "sending" or (state == "failed" and row is not None and row["folder"]):
+        for delivery in failed:
             change.move(deliveries, delivery, "waiting", attempts=0, refused=0)
-        change.move(jobs, job_id, "sending", reason="")
+        if state == "failed":
+            change.move(jobs, job_id, "sending", reason="")
     else:
         change.move(jobs, job_id, "queued", reason="", attempts=0, device="")
     change.note(who, "retry", f"job {job_id}")

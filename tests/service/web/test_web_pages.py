@@ -436,3 +436,16 @@ def test_templates_escape_everything_by_themselves() -> None:
     for path in templates.iterdir():
         assert path.suffix == ".html"
         assert "|safe" not in path.read_text().replace(" ", "")
+
+
+def test_a_destination_that_failed_needs_a_person_while_others_are_tried(plant: Plant) -> None:
+    job = plant.settled(plant.synthetic())
+    plant.worked(job)
+    assert plant.job(job)["state"] == "sending"
+    client = plant.client("operator")
+    assert 'id="retry-' not in client.get("/?show=attention").text
+    with plant.store.writing() as change:
+        change.move(deliveries, 1, "failed", reason="refused")
+    assert f'id="retry-{job}"' in client.get("/?show=attention").text
+    assert post(client, f"/jobs/{job}/retry").status_code == 303
+    assert 'id="retry-' not in client.get("/?show=attention").text
