@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from service.receiving import Door, opened, receiving, settings_of, slices
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from iscl_monai.service.database.tables import audit
+from iscl_monai.service.database.tables import audit, instances
 from iscl_monai.service.working import recovery
 from iscl_monai.service.working.recovery import FilesFound, recover_files
 
@@ -94,6 +94,14 @@ def test_rows_whose_file_was_removed_on_purpose_are_no_loss(door: Door) -> None:
     with door.store.writing() as change:
         change.execute(instances.update().where(instances.c.id == 1).values(file=None))
     assert recover(door) == FilesFound()
+
+
+def test_a_removal_that_was_interrupted_is_finished_however_large(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "MOST_UNCLAIMED", 1)
+    with door.store.writing() as change:
+        change.execute(update(instances).values(file=None))
+    assert recover(door) == FilesFound()
+    assert not list((door.settings.data / "sources").rglob("*.dcm"))
 
 
 def test_empty_folder_is_fine(tmp_path: Path) -> None:

@@ -133,7 +133,11 @@ class Intake:
         tags, syntax = {**found.tags, "sender": sender}, found.syntax
         digest = flushed_digest(part, found)
         place = self._place(tags)
-        part.rename(place)
+        try:
+            part.rename(place)
+        except FileNotFoundError:  # retention has just removed the folder, which was empty
+            place.parent.mkdir(exist_ok=True)
+            part.rename(place)
         kept = False
         try:
             sync_folder(place.parent)
@@ -152,7 +156,7 @@ class Intake:
         """Names are digests: a UID from outside never becomes part of a path. A token keeps two senders apart."""
         folder = self.data / SOURCES / _short(f"{tags['StudyInstanceUID']}|{tags['SeriesInstanceUID']}")
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{_short(tags['SOPInstanceUID'])}-{secrets.token_hex(4)}.dcm"
+        return folder / f"{file_prefix(tags['SOPInstanceUID'])}-{secrets.token_hex(4)}.dcm"
 
     def _enter(
         self, change: Change, tags: dict[str, Any], syntax: str, place: Path, size: int, digest: str, sender: str
@@ -196,6 +200,11 @@ class Intake:
             return known["file"] is not None and (self.data / known["file"]).stat().st_size == known["size"]
         except OSError:
             return False
+
+
+def file_prefix(sop_instance_uid: str) -> str:
+    """What the names of an object's files begin with."""
+    return _short(sop_instance_uid)
 
 
 def _short(text: str) -> str:

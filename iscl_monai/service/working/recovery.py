@@ -13,7 +13,7 @@ from sqlalchemy import select
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import instances
 from iscl_monai.service.log import log
-from iscl_monai.service.receiving.intake import COMING, SOURCES
+from iscl_monai.service.receiving.intake import COMING, SOURCES, file_prefix
 
 MOST_UNCLAIMED = 1000  # a crash leaves one for each object that was just coming in; more: the database is another's
 
@@ -56,7 +56,14 @@ def recover_files(store: Store, data: Path) -> FilesFound:
     rows = store.rows(select(instances.c.id, instances.c.file, instances.c.size).where(instances.c.file.is_not(None)))
     sizes = {str(path.relative_to(data)): path.stat().st_size for path in _files(data / SOURCES)}
     claimed = {row["file"] for row in rows}
-    unclaimed = [name for name in sizes if name not in claimed]
+    removed = select(instances.c.sop_instance_uid).where(instances.c.file.is_(None))
+    forgotten = {file_prefix(row["sop_instance_uid"]) for row in store.rows(removed)}
+    unclaimed = []
+    for name in sizes.keys() - claimed:
+        if Path(name).name.partition("-")[0] in forgotten:  # a removal that was interrupted, of however many
+            _remove(data / name)
+        else:
+            unclaimed.append(name)
     plausible = len(unclaimed) <= MOST_UNCLAIMED
     if plausible:
         for name in unclaimed:

@@ -60,6 +60,7 @@ class Retention:
                     shutil.rmtree(path.parent)
                 else:
                     path.unlink()
+                    path.parent.rmdir()  # after the last of the series
         if files:
             log.info("series.removed", series=row["id"], files=len(files))
         return bool(files)
