@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from service.receiving import free_port
-from service.whole import until
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "node.toml"
 
@@ -97,12 +96,12 @@ def test_it_starts_answers_and_ends_when_told(number: signal.Signals, tmp_path: 
             told = json.loads(line)
             if told["event"] == "worker.ready":
                 break
-        until(lambda: answers(f"http://127.0.0.1:{web}/readyz"))
-        assert answers(f"http://127.0.0.1:{web}/healthz")
+        healthy = answers(f"http://127.0.0.1:{web}/readyz"), answers(f"http://127.0.0.1:{web}/healthz")
         node.send_signal(number)
         rest = [json.loads(line)["event"] for line in node.stdout]
         assert node.wait(60) == 0
     assert rest[-1] == "node.stopped"
+    assert healthy == (True, True)
 
 
 def answers(url: str) -> bool:

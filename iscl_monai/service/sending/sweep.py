@@ -68,9 +68,8 @@ class Sweep:
         self.loop = Loop("sweep", self.step)
 
     def start(self) -> None:
-        """Begin, if there is anybody to ask."""
-        if self.finders:
-            self.loop.start()
+        """Begin; with nobody to ask it only waits."""
+        self.loop.start()
 
     def wake(self) -> None:
         """Look now."""
