@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dicom.orthanc import free_port
 from dicom.synthetic import Series
 from dicom.validators import tool
 from pynetdicom import AE
@@ -39,12 +39,6 @@ def until(holds: Callable[[], Any]) -> Any:
             return answer
         time.sleep(0.01)
     raise AssertionError(f"never became true: {holds}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settings_of(folder: Path, peers: list[dict[str, Any]] | None = None, **node: Any) -> Settings:
