@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## phantom data, a few minutes of training, demo/report.html
-	$(BIN)/python -m iscl_monai.evaluation.demo
+	$(BIN)/python -m iscl_monai.demo
 
 # Never fails: tests without their tool skip, or fail if CI=true. Debian starts what it installs, at every boot, too;
 # an Orthanc with default ports and passwords must not stay behind, unless there was one before.

@@ -14,9 +14,9 @@ import torch
 from shared_forward import trainer
 from torch.utils.data import DataLoader
 
-from data_prep.phantom import make_dataset
 from iscl_monai.data import Datalist, RunSampler, UnpairedPatches, cached
 from iscl_monai.hu import HUWindow
+from iscl_monai.phantom import make_dataset
 from iscl_monai.training import ISCLTrainer
 from iscl_monai.transforms import HUWindowd, augmentation, loading
 

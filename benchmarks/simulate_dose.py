@@ -20,10 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from data_prep.scanner.exposure import Exposure
-from data_prep.scanner.geometry import FanBeam
-from data_prep.scanner.kernel import hann
-from data_prep.scanner.virtual import VirtualScanner
+from iscl_monai.scanner.exposure import Exposure
+from iscl_monai.scanner.geometry import FanBeam
+from iscl_monai.scanner.kernel import hann
+from iscl_monai.scanner.virtual import VirtualScanner
 
 
 def patient(size: int) -> np.ndarray:

@@ -14,8 +14,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from iscl_monai import configuration
-from iscl_monai.configuration import SETTINGS, STRUCTURE, bundle_root, dataset, images, local_device
+from iscl_monai.configuration import SETTINGS, STRUCTURE, bundle_root, dataset, hook, images, local_device
 from iscl_monai.errors import ConfigRefusal, NonFiniteLoss
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -194,10 +193,10 @@ def test_the_bundle_is_found_from_the_root_and_from_inside(monkeypatch: pytest.M
 
 
 def test_without_a_dataset_the_phantom_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import data_prep.phantom
+    import iscl_monai.phantom
 
     made: list[Path] = []
-    monkeypatch.setattr(data_prep.phantom, "ensure_dataset", lambda folder: made.append(folder) or folder / "d.json")
+    monkeypatch.setattr(iscl_monai.phantom, "ensure_dataset", lambda folder: made.append(folder) or folder / "d.json")
     assert dataset("given", str(tmp_path)) == "given"
     assert not made
     assert dataset(None, str(tmp_path)) == str(tmp_path / "data" / "phantom" / "d.json")
@@ -208,13 +207,13 @@ def test_without_a_dataset_the_phantom_is_made(monkeypatch: pytest.MonkeyPatch, 
 def test_of_several_processes_only_the_first_makes_the_phantom(
     rank: str, order: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import data_prep.phantom
+    import iscl_monai.phantom
 
     seen: list[str] = []
     monkeypatch.setenv("LOCAL_RANK", rank)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "barrier", lambda: seen.append("barrier"))
-    monkeypatch.setattr(data_prep.phantom, "ensure_dataset", lambda folder: seen.append("made"))
+    monkeypatch.setattr(iscl_monai.phantom, "ensure_dataset", lambda folder: seen.append("made"))
     dataset(None, str(tmp_path))
     assert seen == order
 
@@ -281,11 +280,11 @@ def test_the_hook_tells_refusals_and_leaves_faults_alone(
     monkeypatch.setattr(sys, "__excepthook__", lambda kind, error, trace: told.append(error))
     wrapped = RuntimeError("MONAI's")
     wrapped.__cause__ = NonFiniteLoss("cycle is nan")
-    configuration._one_line(RuntimeError, wrapped, None)
+    hook._one_line(RuntimeError, wrapped, None)
     assert ended == [1]
     assert capsys.readouterr().err == "NonFiniteLoss: cycle is nan\n"
     told.clear()
     fault = ValueError("ours")
-    configuration._one_line(ValueError, fault, None)
+    hook._one_line(ValueError, fault, None)
     assert ended == [1]
     assert told == [fault]

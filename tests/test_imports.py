@@ -42,7 +42,7 @@ def test_imports_without_dicom_libraries() -> None:
         "iscl_monai.networks.denoiser",
         "iscl_monai.quality.fidelity",
         "iscl_monai.quality.noise",
-        "iscl_monai.evaluation.report",
+        "iscl_monai.report.write",
     ]
     script = WITHOUT.format(blocked={"pydicom", "highdicom", "SimpleITK"}, modules=modules)
     done = subprocess.run(

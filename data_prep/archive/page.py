@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.table import FIT, SeriesRow
 from iscl_monai.durable import whole_file
-from iscl_monai.evaluation.report_page import NOT_GIVEN, page_html
+from iscl_monai.report.page import NOT_GIVEN, page_html
 
 MOST_ROWS = 2000
 MOST_REASONS = 40

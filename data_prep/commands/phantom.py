@@ -59,8 +59,8 @@ def phantom(
 
 def _make(directory: Path, kind: Kind, settings: dict[str, Any]) -> Path:
     """Refuse what belongs to the other kind; make this one."""
-    from data_prep.phantom import make_dataset, make_physics
     from iscl_monai.errors import ConfigRefusal
+    from iscl_monai.phantom import make_dataset, make_physics
 
     foreign = ("realisations", "doses") if kind is Kind.anthropomorphic else ("slices",)
     wrong = [f"--{name}" for name in foreign if name in settings]

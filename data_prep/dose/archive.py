@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.dose.header import RECIPE
 from data_prep.dose.series import simulate_series
 from data_prep.table import SeriesRow, read_table, write_table
 from iscl_monai.dicom.find import select_series
@@ -20,6 +19,7 @@ from iscl_monai.dicom.geometry import sort_slices
 from iscl_monai.dicom.pixels import read_slice
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, Refusal
 from iscl_monai.quality.noise import noise_sigma_hu
+from iscl_monai.scanner.dose import SIMULATOR
 
 STEM = "series"
 LOW, FULL = "low", "full"
@@ -205,7 +205,7 @@ def _fingerprint(row: SeriesRow) -> str:
 
 def _folder_name(row: SeriesRow, mark: str, fraction: float, average: int, seed: int) -> str:
     """Tells what is inside without naming anybody."""
-    words = "\n".join([RECIPE, row.path, row.series_uid, mark, repr((fraction, average, seed))])
+    words = "\n".join([SIMULATOR, row.path, row.series_uid, mark, repr((fraction, average, seed))])
     kind = "full" if fraction == 1 else f"dose{fraction:g}"
     return f"{hashlib.sha256(words.encode()).hexdigest()[:12]}_{kind}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
@@ -15,11 +14,7 @@ from iscl_monai.dicom.carry import carry_lossy_history, drop_private, forget_old
 from iscl_monai.dicom.derive import file_meta, writable
 from iscl_monai.dicom.headers import number_of
 from iscl_monai.dicom.series import CTSeries
-
-if TYPE_CHECKING:
-    from data_prep.dose.simulation import Simulation
-
-RECIPE = "iscl_monai noise insertion, fan beam, version 3"
+from iscl_monai.scanner.dose import SIMULATOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,28 +30,13 @@ class SimulationRecipe:
     photons: float | None = None
     kernel: str = ""
 
-    @classmethod
-    def of(cls, simulation: Simulation, *, average: int, z_range_mm: tuple[float, float] | None) -> SimulationRecipe:
-        """What a simulation is going to do."""
-        scanner = simulation.scanner
-        return cls(
-            fraction=simulation.fraction,
-            average=average,
-            seed=simulation.seed,
-            z_range_mm=z_range_mm,
-            source=simulation.digest,
-            noise_hu=None if scanner is None else simulation.noise_hu,
-            photons=None if scanner is None else scanner.exposure.photons,
-            kernel="" if scanner is None else f"{scanner.kernel.name}, half at {scanner.kernel.half_per_mm:.2f}/mm",
-        )
-
     def series_uid(self, series: CTSeries) -> str:
         """The Series Instance UID of what is made."""
         return str(generate_uid(entropy_srcs=self.entropy(_series_name(series))))
 
     def entropy(self, uid: str) -> list[str]:
         """Sources of a new UID: the same request of the same voxels gives the same UID, any other another."""
-        return [RECIPE, uid, repr((self.fraction, self.average, self.seed, self.z_range_mm)), self.source]
+        return [SIMULATOR, uid, repr((self.fraction, self.average, self.seed, self.z_range_mm)), self.source]
 
     def title(self) -> str:
         """What is appended to the Series Description."""
@@ -68,12 +48,12 @@ class SimulationRecipe:
         """The Derivation Description."""
         mean = f"Mean of {self.average} neighbouring slices. " if self.average > 1 else ""
         if self.noise_hu is None:
-            return f"{mean}No noise added. Not for diagnosis. ({RECIPE})"
+            return f"{mean}No noise added. Not for diagnosis. ({SIMULATOR})"
         return (
             f"{mean}SIMULATED low dose: noise inserted as for {self.fraction:g} of the dose of a scan with "
             f"{self.noise_hu:.1f} HU of noise ({self.photons:.2g} photons per virtual ray, kernel {self.kernel}); "
             f"seed {self.seed}. Dose and tube current in this header are the original scan's. "
-            f"Not for diagnosis. ({RECIPE})"
+            f"Not for diagnosis. ({SIMULATOR})"
         )
 
 
@@ -121,7 +101,7 @@ def derived_header(series: CTSeries, group: slice, recipe: SimulationRecipe) -> 
     if recipe.average > 1:
         _average_geometry(dataset, sources, series.spacing_between_slices_mm or 0.0)
     name = _series_name(series)
-    dataset.StudyInstanceUID = series.study_uid or generate_uid(entropy_srcs=[RECIPE, "study", name])
+    dataset.StudyInstanceUID = series.study_uid or generate_uid(entropy_srcs=[SIMULATOR, "study", name])
     dataset.SeriesInstanceUID = recipe.series_uid(series)
     middle = middle_slice(group)
     identity = _identity(sources[middle - group.start], series.positions_mm[middle])

@@ -12,15 +12,15 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.dose.noise import noise_source, outside
 from data_prep.dose.simulation import Simulation, check_request, read_scan
-from data_prep.scanner.calibration import calibrated, next_slices, spread
-from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.dicom.images import NIFTI, open_nifti
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
 from iscl_monai.durable import check_free, move_into_place, workshop
 from iscl_monai.errors import ImageRefusal, OutputRefusal
-from iscl_monai.inference.parallel import in_order, useful_workers
+from iscl_monai.parallel import in_order, useful_workers
+from iscl_monai.scanner.calibration import calibrated, next_slices, spread
+from iscl_monai.scanner.dose import noise_source, outside
+from iscl_monai.scanner.virtual import VirtualScanner
 
 Stored = NDArray[Any]
 Progress = Callable[[int], object] | None

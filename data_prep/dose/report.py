@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.dose.simulation import Simulation, SliceNoise
-from data_prep.scanner.calibration import soft_tissue, spread
-from data_prep.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
-from data_prep.scanner.virtual import VirtualScanner
 from iscl_monai.durable import whole_file
-from iscl_monai.evaluation.report_page import LUNG, SOFT_TISSUE, View, page_html, png_address
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.spectrum import RadialSpectrum, without_anatomy
+from iscl_monai.report.page import LUNG, SOFT_TISSUE, View, page_html, png_address
+from iscl_monai.scanner.calibration import soft_tissue, spread
+from iscl_monai.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
+from iscl_monai.scanner.virtual import VirtualScanner
 
 Image = NDArray[np.float32]
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.dose.header import SimulationRecipe, derived_header, middle_slice
-from data_prep.dose.simulation import Simulation, SliceNoise, check_request, read_scan
-from data_prep.scanner.virtual import VirtualScanner
+from data_prep.dose.simulation import Simulation, SliceNoise, check_request, read_scan, recipe_of
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
 from iscl_monai.dicom.write import set_pixels, write_and_verify
 from iscl_monai.durable import check_free, finished_file, resumable_folder
-from iscl_monai.inference.parallel import in_order, useful_workers
 from iscl_monai.inference.series import check_places
+from iscl_monai.parallel import in_order, useful_workers
+from iscl_monai.scanner.virtual import VirtualScanner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Simulated:
         folder: where it is.
         series_uid: its Series Instance UID.
         slices: number of slices.
-        noise_hu: noise of the scan, see :func:`data_prep.dose.scan_noise_hu`; None when none was added.
+        noise_hu: noise of the scan, see :func:`iscl_monai.scanner.dose.scan_noise_hu`; None when none was added.
         simulation: what made it, for a closer look.
         starved: share of rays that were starved of photons, mean over slices simulated by this run.
     """
@@ -74,7 +74,7 @@ def simulate_series(
         average: so many neighbouring slices are averaged before noise is added (3 mm targets from 1 mm
             slices); a remainder at the end is left out.
         workers: slices worked on at the same time; None: the CPU cores.
-        device: where torch computes, if it does (see :mod:`data_prep.scanner.projector`).
+        device: where torch computes, if it does (see :mod:`iscl_monai.scanner.projector`).
         progress: called with the number of slices simulated since the last call.
 
     Raises:
@@ -88,7 +88,7 @@ def simulate_series(
     check_places(source, destination)
     series = read_scan(source, average=average, series_uid=series_uid, z_range_mm=z_range_mm)
     simulation = Simulation(series, fraction=fraction, average=average, seed=seed, device=device)
-    recipe = SimulationRecipe.of(simulation, average=average, z_range_mm=z_range_mm)
+    recipe = recipe_of(simulation, average=average, z_range_mm=z_range_mm)
     workers = workers or useful_workers("cpu", len(simulation.groups), series.hu.shape[1:])
     with without_warnings(), resumable_folder(destination, _identity(simulation, recipe)) as folder:
 

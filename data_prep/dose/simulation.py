@@ -11,14 +11,14 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from data_prep.dose.header import middle_slice, slice_identity
-from data_prep.dose.noise import noise_source, outside, scan_noise_hu
-from data_prep.scanner.calibration import calibrated, next_slices, spread
-from data_prep.scanner.virtual import VirtualScanner
+from data_prep.dose.header import SimulationRecipe, middle_slice, slice_identity
 from iscl_monai.dicom.headers import number_of
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
+from iscl_monai.scanner.calibration import calibrated, next_slices, spread
+from iscl_monai.scanner.dose import noise_source, outside, scan_noise_hu
+from iscl_monai.scanner.virtual import VirtualScanner
 
 Image = NDArray[np.float32]
 
@@ -111,6 +111,21 @@ class Simulation:
         added_hu, starved = self.scanner.added_noise(mean_hu, self.fraction, rng, tube_current=self.tube_current[index])
         added_hu = np.where(self.padding(index), np.float32(0), added_hu)
         return SliceNoise(index=index, mean_hu=mean_hu, added_hu=added_hu, starved=starved)
+
+
+def recipe_of(simulation: Simulation, *, average: int, z_range_mm: tuple[float, float] | None) -> SimulationRecipe:
+    """What a simulation is going to do."""
+    scanner = simulation.scanner
+    return SimulationRecipe(
+        fraction=simulation.fraction,
+        average=average,
+        seed=simulation.seed,
+        z_range_mm=z_range_mm,
+        source=simulation.digest,
+        noise_hu=None if scanner is None else simulation.noise_hu,
+        photons=None if scanner is None else scanner.exposure.photons,
+        kernel="" if scanner is None else f"{scanner.kernel.name}, half at {scanner.kernel.half_per_mm:.2f}/mm",
+    )
 
 
 def read_scan(

@@ -118,7 +118,7 @@ class _Watching:
         )
         self.report: Any = None
         if reported is not None:
-            from iscl_monai.evaluation.denoising_report import DenoisingReport
+            from iscl_monai.report.denoising import DenoisingReport
 
             self.report = DenoisingReport(reported)
         self.task: Any = None

@@ -193,7 +193,7 @@ def _progress(total: int) -> Any:
 
 
 def _made_with(denoiser: Denoiser | None) -> dict[str, str]:
-    from iscl_monai.evaluation.report import provenance
+    from iscl_monai.report.write import provenance
 
     if denoiser is None:
         return provenance()

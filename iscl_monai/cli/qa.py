@@ -167,7 +167,7 @@ def _write(out: Path, result: QaResult) -> None:
 
     from iscl_monai.durable import whole_folder
     from iscl_monai.evaluation.qa.page import write_page
-    from iscl_monai.evaluation.report import provenance
+    from iscl_monai.report.write import provenance
 
     with whole_folder(out) as folder:
         (folder / "qa.json").write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -7,15 +7,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from iscl_monai.errors import ImageRefusal
-from iscl_monai.evaluation.curves import Axis, Curve, plot_svg
-from iscl_monai.evaluation.report_case import NO_REFERENCE, MetricRow, ReportCase
 from iscl_monai.evaluation.scans import Scan
 from iscl_monai.evaluation.scores import finite
-from iscl_monai.evaluation.series_report import SeriesReport, region_rows
 from iscl_monai.quality.before_after import BeforeAfter, Texture, before_after
 from iscl_monai.quality.fidelity import body_mask
 from iscl_monai.quality.regions import RegionResult
 from iscl_monai.quality.spectrum import RadialSpectrum
+from iscl_monai.report.case import NO_REFERENCE, MetricRow, ReportCase
+from iscl_monai.report.curves import Axis, Curve, plot_svg
+from iscl_monai.report.series import SeriesReport, region_rows
 
 CANNOT_TELL = (
     "There is no reference here, so nothing in this panel can tell whether a lesion was kept or made up: only how much "

@@ -10,10 +10,10 @@ from typing import Any
 
 from iscl_monai.durable import whole_folder
 from iscl_monai.errors import Refusal
-from iscl_monai.evaluation.report import ReportCase, write_report
-from iscl_monai.evaluation.report_page import MINUS
 from iscl_monai.evaluation.scores import DIGITS, NAMES, UNITS, Scores
 from iscl_monai.quality.cohort import FEWEST_PATIENTS
+from iscl_monai.report.page import MINUS
+from iscl_monai.report.write import ReportCase, write_report
 
 COLUMNS = {"noisy": "Noisy input", "denoised": "Denoised", "gain": "Denoised minus noisy, same patients"}
 FILES = ("metrics.json", "report.html")
@@ -60,7 +60,7 @@ def write_scores(folder: Path, scores: Scores, *, made_with: Mapping[str, str], 
     Args:
         folder: to make; it must not exist, or be empty.
         scores: what was measured.
-        made_with: see :func:`iscl_monai.evaluation.report.provenance`.
+        made_with: see :func:`iscl_monai.report.write.provenance`.
         checked: what is known of the patients that the weights were trained on.
 
     Raises:
@@ -96,7 +96,7 @@ def write_outcome(
         folder: to make; it must not exist, or be empty.
         content: of ``metrics.json``.
         title: of the report.
-        cases: see :func:`iscl_monai.evaluation.report.write_report`.
+        cases: see :func:`iscl_monai.report.write.write_report`.
         made_with: likewise.
         summary: likewise.
         tables: likewise.

@@ -9,11 +9,11 @@ from typing import Any
 
 from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.pairs import Pair, middle_slice
-from iscl_monai.evaluation.report_case import ReportCase, fidelity_rows, metric_rows
 from iscl_monai.quality.cohort import Cohort, cohort, paired_difference, patient_mean
 from iscl_monai.quality.fidelity import Fidelity, FidelityMean, fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import Protocol
+from iscl_monai.report.case import ReportCase, fidelity_rows, metric_rows
 
 MOST_PICTURED = 8
 UNITS = {"psnr_db": "dB", "ssim": "", "rmse_hu": "HU", "mean_shift_hu": "HU", "vif": ""}

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, ImageRefusal, MemoryRefusal
-from iscl_monai.inference.parallel import in_order, useful_workers
 from iscl_monai.inference.tiles import SeamlessInferer
 from iscl_monai.networks import Denoiser as DenoisingNetwork
 from iscl_monai.networks import fold_normalisation
 from iscl_monai.networks.denoiser import MODES
+from iscl_monai.parallel import in_order, useful_workers
 from iscl_monai.weights import load_tensors
 
 SMALLEST_PX, LARGEST_PX = 16, 4096

@@ -16,10 +16,10 @@ from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
 from iscl_monai.inference.denoiser import Denoiser, check_slice
-from iscl_monai.inference.parallel import in_order, useful_workers
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome, Watcher, check_places
 from iscl_monai.inference.stream import DenoisedSlice
+from iscl_monai.parallel import in_order, useful_workers
 
 Stored = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from data_prep.phantom import make_dataset
+from iscl_monai.phantom import make_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path("bundles/iscl/configs")

@@ -16,13 +16,11 @@ from test_dose_archive import row
 from test_dose_series import AXIS, SIGNED, SPACING_MM, UNSIGNED, headers, painting, read, simulate, source
 
 from data_prep.__main__ import main
-from data_prep.dose import acquire, insert_noise
 from data_prep.dose import series as module
 from data_prep.dose.archive import TableRequest, simulate_table
-from data_prep.dose.header import RECIPE
-from data_prep.dose.noise import outside
 from data_prep.table import write_table
 from iscl_monai.errors import ConfigRefusal, OutputRefusal
+from iscl_monai.scanner.dose import SIMULATOR, acquire, insert_noise, outside
 
 
 def raise_square(folder: Path, hu: int = 700) -> None:
@@ -83,8 +81,8 @@ def test_what_was_left_of_another_source_is_not_used(tmp_path: Path, monkeypatch
 
 
 def test_the_recipe_has_a_new_name_whenever_it_gives_other_noise() -> None:
-    """If this fails, the same UIDs would name other pixels: raise the version in RECIPE, then the numbers here."""
-    assert RECIPE == "iscl_monai noise insertion, fan beam, version 3"
+    """If this fails, the same UIDs would name other pixels: raise the version in SIMULATOR, then the numbers here."""
+    assert SIMULATOR == "iscl_monai noise insertion, fan beam, version 3"
     truth = np.stack([water(96, 3.0, 120, 90, hu=30)] * 4)
     scan_hu = np.rint(acquire(truth, spacing_mm=3.0, photons=2e5, seed=1))
     added_hu = insert_noise(scan_hu, spacing_mm=3.0, fraction=0.25, seed=2) - scan_hu

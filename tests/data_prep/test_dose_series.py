@@ -17,11 +17,11 @@ from real_data import real
 from data_prep.__main__ import main
 from data_prep.dose import series as module
 from data_prep.dose.series import Simulated, simulate_series
-from data_prep.scanner.calibration import soft_tissue
-from data_prep.scanner.texture import local_mean_and_sigma, mode
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.durable import resumable_folder
 from iscl_monai.errors import ConfigRefusal, DicomRefusal, OutputRefusal, Refusal
+from iscl_monai.scanner.calibration import soft_tissue
+from iscl_monai.scanner.texture import local_mean_and_sigma, mode
 
 SIZE, SPACING_MM = 64, 4.0
 AXIS = (np.arange(SIZE) - (SIZE - 1) / 2) * SPACING_MM

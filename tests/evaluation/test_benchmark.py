@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from data_prep.phantom import make_dataset
 from iscl_monai.cli import app
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark import run as running
@@ -23,6 +22,7 @@ from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark
 from iscl_monai.evaluation.benchmark.run import Request, benchmark
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table
+from iscl_monai.phantom import make_dataset
 from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN
 
 ROOT = Path(__file__).resolve().parents[2]

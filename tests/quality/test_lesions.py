@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from data_prep.phantom.discs import disc_coverage
 from iscl_monai.errors import ImageRefusal
+from iscl_monai.phantom.discs import disc_coverage
 from iscl_monai.quality.lesions import (
     Lesion,
     Recovery,

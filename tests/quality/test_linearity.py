@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_prep.dose import acquire
-from data_prep.phantom.objects import draw_discs, inserts
 from iscl_monai.errors import ImageRefusal
+from iscl_monai.phantom.objects import draw_discs, inserts
 from iscl_monai.quality.linearity import (
     disc_means,
     distance_mm_from,
@@ -14,6 +13,7 @@ from iscl_monai.quality.linearity import (
     slice_behaviour,
     uniformity,
 )
+from iscl_monai.scanner.dose import acquire
 
 SPACING = (1.0, 0.8)
 CENTRES = [(20.0, 20.0), (20.0, 50.0), (20.0, 80.0), (50.0, 20.0)]

@@ -6,11 +6,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from data_prep.dose import acquire
-from data_prep.phantom.discs import disc_coverage
-from data_prep.phantom.objects import Disc, draw_discs, inserts
 from iscl_monai.errors import ImageRefusal
+from iscl_monai.phantom.discs import disc_coverage
+from iscl_monai.phantom.objects import Disc, draw_discs, inserts
 from iscl_monai.quality.resolution import TaskTransferFunction, task_transfer
+from iscl_monai.scanner.dose import acquire
 
 SPACING = 0.6
 RADIUS = 12.0

@@ -13,7 +13,8 @@ from iscl_monai.durable import whole_file
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row
 from iscl_monai.evaluation.benchmark.score import LoadedPair
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
-from iscl_monai.evaluation.report_page import (
+from iscl_monai.quality.protocol import Protocol
+from iscl_monai.report.page import (
     DISCLAIMER,
     ERROR_LEFT,
     LUNG,
@@ -24,7 +25,6 @@ from iscl_monai.evaluation.report_page import (
     png_address,
     provenance_html,
 )
-from iscl_monai.quality.protocol import Protocol
 
 TITLE = "Benchmark of denoisers"
 WHAT_IT_SHOWS = (

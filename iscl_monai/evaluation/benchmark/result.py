@@ -14,10 +14,10 @@ from typing import Any
 from iscl_monai.evaluation.benchmark.cost import Cost
 from iscl_monai.evaluation.benchmark.methods import Method
 from iscl_monai.evaluation.benchmark.score import to_json
-from iscl_monai.evaluation.report import provenance
 from iscl_monai.quality.cohort import Cohort, cohort, paired_difference
 from iscl_monai.quality.fidelity import FidelityMean
 from iscl_monai.quality.protocol import Protocol
+from iscl_monai.report.write import provenance
 
 INPUT = "input"
 

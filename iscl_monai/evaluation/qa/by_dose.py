@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from iscl_monai.evaluation.curves import Axis, Curve, Line
 from iscl_monai.evaluation.qa.result import DoseResult, QaResult
+from iscl_monai.report.curves import Axis, Curve, Line
 
 MOST = 3
 """Doses whose spectra share a plot: more cannot be told apart."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iscl_monai.evaluation.curves import Axis, Curve, plot_svg
 from iscl_monai.evaluation.qa.by_dose import by_dose, dose_axis, limit_lines, percent, some_doses, told
 from iscl_monai.evaluation.qa.phantom import ANATOMY, FULL_DOSE, WATER
 from iscl_monai.evaluation.qa.result import DoseResult, QaResult
+from iscl_monai.report.curves import Axis, Curve, plot_svg
 
 FREQUENCY = Axis(label="spatial frequency, 1/mm", low=0)
 FAINTEST_PART = 1e-5

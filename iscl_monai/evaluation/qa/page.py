@@ -18,7 +18,8 @@ from iscl_monai.evaluation.qa.phantom import ANATOMY, INSERTS, MODULES
 from iscl_monai.evaluation.qa.result import Picture, QaResult, Verdict
 from iscl_monai.evaluation.qa.rod_plots import rod_plots
 from iscl_monai.evaluation.qa.signal_plots import lesion_plots, task_plots
-from iscl_monai.evaluation.report_page import (
+from iscl_monai.hu import HUWindow
+from iscl_monai.report.page import (
     DISCLAIMER,
     MINUS,
     SOFT_TISSUE,
@@ -27,7 +28,6 @@ from iscl_monai.evaluation.report_page import (
     png_address,
     provenance_html,
 )
-from iscl_monai.hu import HUWindow
 
 TITLE = "Image quality on phantoms"
 NARROW = View("narrow 0/100", HUWindow(-50, 50))
@@ -69,7 +69,7 @@ def write_page(path: Path, result: QaResult, *, made_with: Mapping[str, str]) ->
     Args:
         path: the file to write.
         result: what to show.
-        made_with: see :func:`iscl_monai.evaluation.report.provenance`.
+        made_with: see :func:`iscl_monai.report.write.provenance`.
 
     Returns:
         ``path``.

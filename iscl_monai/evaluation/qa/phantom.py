@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from iscl_monai.dicom.nifti import NiftiVolume
 from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import ConfigRefusal, Refusal
+from iscl_monai.phantom import make_physics
 from iscl_monai.quality.hallucination import FEWEST_REALISATIONS
 
 OVERVIEW = "physics.json"
@@ -173,12 +173,9 @@ def make_phantom(folder: Path, size: Size) -> Path:
         ``folder``.
 
     Raises:
-        Refusal: as :func:`data_prep.phantom.make_physics`.
+        Refusal: as :func:`iscl_monai.phantom.make_physics`.
     """
-    phantom = importlib.import_module("data_prep.phantom")  # by name: the package never depends on data_prep
-    phantom.make_physics(
-        folder, size=size.pixels, spacing_mm=size.spacing_mm, realisations=size.realisations, doses=size.doses
-    )
+    make_physics(folder, size=size.pixels, spacing_mm=size.spacing_mm, realisations=size.realisations, doses=size.doses)
     return folder
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from iscl_monai.evaluation.curves import Axis, Curve, Line, plot_svg
 from iscl_monai.evaluation.qa.by_dose import limit_lines, percent
 from iscl_monai.evaluation.qa.figures import InsertFigures
 from iscl_monai.evaluation.qa.result import QaResult
+from iscl_monai.report.curves import Axis, Curve, Line, plot_svg
 
 SHOWN_HU = (100.0, 1000.0)
 """Rods whose whole transfer is drawn: one soft, one hard."""

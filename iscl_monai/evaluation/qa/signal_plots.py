@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from iscl_monai.evaluation.curves import Axis, Curve, plot_svg
-from iscl_monai.evaluation.curves import Line as Level
 from iscl_monai.evaluation.qa.by_dose import by_dose, dose_axis, limit_lines, percent, told
 from iscl_monai.evaluation.qa.figures import LesionFigures, TaskFigures
 from iscl_monai.evaluation.qa.phantom import LOW_CONTRAST
 from iscl_monai.evaluation.qa.result import QaResult, mean
+from iscl_monai.report.curves import Axis, Curve, plot_svg
+from iscl_monai.report.curves import Line as Level
 
 
 def task_plots(result: QaResult) -> Iterator[str]:

@@ -1,0 +1,125 @@
+"""One-line refusals for what may not be set in the bundle's configs.
+
+MONAI takes an override that nobody reads without a word, and answers a wrong argument with pages of
+traceback. The configs therefore call :func:`check` first.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import pydoc
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from iscl_monai.configuration.hook import install_hook
+from iscl_monai.configuration.settings import FLAG, SETTINGS, STRUCTURE
+from iscl_monai.errors import ConfigRefusal
+
+
+def check(*needed: str) -> None:
+    """Check the configuration that is being run, before anything expensive starts.
+
+    Called by the configs' ``initialize``. MONAI hands expressions no reference to the whole configuration, so
+    it is looked up where MONAI keeps it: in the parser further up the stack.
+
+    Args:
+        needed: settings that must not be null.
+
+    Raises:
+        ConfigRefusal: for an unknown setting or argument, naming the nearest one, and for a wrong type.
+    """
+    install_hook()
+    config = _running_config()
+    for name, value in config.items():
+        if name not in SETTINGS and name not in STRUCTURE:
+            raise _unknown(f"--{name}", name, [*SETTINGS, *STRUCTURE])
+        if name in SETTINGS:
+            _check_type(name, value)
+    for name in needed:
+        if _followed(config, name) is None:
+            raise ConfigRefusal(f"--{name} is not given", allowed="a path", cure=f"add --{name} PATH")
+    _check_folder("dataset_dir", config.get("dataset_dir"))
+    for place, component in _components(config, ""):
+        _check_arguments(place, component)
+
+
+def _running_config() -> Mapping[str, Any]:
+    from monai.bundle import ConfigParser
+
+    frame: FrameType | None = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, ConfigParser):
+            config = caller.config
+            return config if isinstance(config, Mapping) else {}
+        frame = frame.f_back
+    return {}
+
+
+def _followed(config: Mapping[str, Any], name: str) -> Any:
+    """The value of a setting, or of the one it refers to."""
+    value = config.get(name)
+    while isinstance(value, str) and value.startswith("@") and value[1:] in config:
+        value = config[value[1:]]
+    return value
+
+
+def _unknown(said: str, word: str, known: Sequence[str]) -> ConfigRefusal:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return ConfigRefusal(
+        f"{said} is not known",
+        allowed=", ".join(sorted(known)) if not near else "settings of docs/settings.md",
+        cure=f"did you mean {said.replace(word, near[0])}?" if near else "leave it out",
+    )
+
+
+def _check_type(name: str, value: Any) -> None:
+    types = SETTINGS[name]
+    computed = isinstance(value, str) and value.startswith(("$", "@", "%"))
+    if not types or computed:
+        return
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        said = " or ".join("null" if t is type(None) else t.__name__ for t in types)
+        raise ConfigRefusal(
+            f"--{name} is {value!r}, a {type(value).__name__}",
+            allowed=said,
+            cure="write True or False with a capital letter" if types == FLAG else f"give {name} as {said}",
+        )
+
+
+def _check_folder(name: str, value: Any) -> None:
+    if isinstance(value, str) and not value.startswith(("$", "@", "%")) and not Path(value).exists():
+        raise ConfigRefusal(
+            f"--{name} {value} does not exist",
+            allowed="an existing folder",
+            cure=f"look for it in {Path.cwd()}",
+        )
+
+
+def _components(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield place, node
+        children: Sequence[tuple[Any, Any]] = list(node.items())
+    else:
+        children = list(enumerate(node)) if isinstance(node, (list, tuple)) else []
+    for name, child in children:
+        yield from _components(child, f"{place}#{name}" if place else str(name))
+
+
+def _check_arguments(place: str, component: Mapping[str, Any]) -> None:
+    target = component["_target_"]
+    if not isinstance(target, str) or not target.startswith("iscl_monai."):
+        return  # MONAI resolves its own short names, and tells of their arguments itself
+    found = pydoc.locate(target)
+    if found is None:
+        raise ConfigRefusal(f"{place}: {target} does not exist", allowed="a class or function", cure="check the name")
+    signature = inspect.signature(found)  # type: ignore[arg-type]
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()):
+        return
+    for argument in component:
+        if not str(argument).startswith("_") and argument not in signature.parameters:
+            raise _unknown(f"{place}#{argument}", str(argument), list(signature.parameters))

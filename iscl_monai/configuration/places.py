@@ -1,0 +1,62 @@
+"""Where things are: the bundle, the datalist, the images to denoise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from iscl_monai.errors import ConfigRefusal
+
+
+def bundle_root() -> str:
+    """The bundle's folder, as seen from the repository's root or from inside the bundle.
+
+    Raises:
+        ConfigRefusal: from anywhere else.
+    """
+    for place in (Path("."), Path("bundles/iscl")):
+        if (place / "configs" / "metadata.json").is_file():
+            return str(place)
+    raise ConfigRefusal(
+        f"{Path.cwd()} holds neither bundles/iscl nor configs/metadata.json",
+        allowed="the repository's root or the bundle's folder",
+        cure="change there, or give --bundle_root",
+    )
+
+
+def dataset(dataset_dir: str | None, root: str) -> str:
+    """Where the datalist is: in the folder given, or in that of the phantom, which is made when absent."""
+    if dataset_dir is not None:
+        return dataset_dir
+    from iscl_monai.phantom import ensure_dataset  # scipy, pydicom and the virtual scanner: not for other data
+
+    folder = Path(root) / "data" / "phantom"
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if several and os.environ.get("LOCAL_RANK", "0") != "0":
+        torch.distributed.barrier()  # the first process of this machine makes it; two would tear it apart
+    made = str(ensure_dataset(folder))
+    if several and os.environ.get("LOCAL_RANK", "0") == "0":
+        torch.distributed.barrier()
+    return made
+
+
+def images(path: str | Path) -> list[str]:
+    """The images to denoise: a volume file (NIfTI ...), a folder of such files, or one of one DICOM series.
+
+    Raises:
+        ConfigRefusal: if there is nothing at the path.
+    """
+    from iscl_monai.dicom.images import is_image_file  # needs pydicom, which training does not
+
+    path = Path(path)
+    if not path.exists():
+        raise ConfigRefusal(f"--input {path} does not exist", allowed="a file or folder", cure="check the spelling")
+    volumes = sorted(str(file) for file in path.iterdir() if is_image_file(file)) if path.is_dir() else []
+    return volumes or [str(path)]
+
+
+def image_item(path: str, series_uid: str | None) -> dict[str, str]:
+    """One image for the transforms, and which DICOM series of its folder if that has been said."""
+    return {"image": path} if series_uid is None else {"image": path, "series_uid": series_uid}

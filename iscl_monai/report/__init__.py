@@ -1,0 +1,1 @@
+"""The pages people look at: one file each, pictures inside, readable without a network."""

@@ -1,0 +1,49 @@
+"""``iscl-monai denoise --report``: watches slices go by and leaves one HTML file beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.plan import Plan
+from iscl_monai.inference.stream import DenoisedSlice
+from iscl_monai.report.series import SeriesReport, write_series_report
+from iscl_monai.report.write import provenance
+
+FILE = "report.html"
+
+
+class DenoisingReport:
+    """A :class:`iscl_monai.inference.series.Watcher` that writes ``report.html``.
+
+    Args:
+        denoiser: what makes the images; named in the report.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.reports: list[SeriesReport] = []
+
+    def begins(self, title: str, count: int) -> None:
+        """The next series."""
+        self.reports.append(SeriesReport(name=title, count=count))
+
+    def saw(self, seen: DenoisedSlice) -> None:
+        """The next slice of it."""
+        self.reports[-1].saw(seen.index, seen.before_hu, seen.after_hu, seen.padded)
+
+    def gave_up(self) -> None:
+        """Forget the series that was begun last."""
+        self.reports.pop()
+
+    def ends(self, folder: Path, done: Plan) -> None:
+        """Write the report; it gets its name together with the images."""
+        identity = self.denoiser.identity
+        made_with = provenance() | {
+            "model": f"{identity.name} {identity.version}",
+            "weights": f"sha256 {identity.weights_digest}",
+            **self.denoiser.parameters,
+        }
+        skipped = [(str(one.path), one.reason) for one in done.skipped]
+        skipped += [(refusal.file, f"refused: {refusal}") for refusal in done.refused]
+        write_series_report(folder / FILE, self.reports, made_with=made_with, skipped=skipped)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iscl_monai import __version__
+from iscl_monai.errors import ImageRefusal, Refusal
+from iscl_monai.quality.fidelity import fidelity
+from iscl_monai.quality.noise import no_reference_panel
+from iscl_monai.quality.protocol import HU_BODY, HU_FRAME
+from iscl_monai.report.write import (
+    DISCLAIMER,
+    MetricRow,
+    ReportCase,
+    metric_rows,
+    provenance,
+    write_report,
+)
+
+CLEAN = np.full((64, 80), -1000.0, dtype=np.float32)
+CLEAN[8:56, 8:72] = 40
+NOISY = CLEAN + np.random.default_rng(3).normal(0, 20, CLEAN.shape).astype(np.float32)
+DENOISED = CLEAN + 0.25 * (NOISY - CLEAN)
+
+
+def case(name: str = "thorax", *, reference: bool = True) -> ReportCase:
+    scores = {"noisy": fidelity(NOISY, CLEAN).mean(), "denoised": fidelity(DENOISED, CLEAN).mean()}
+    rows = metric_rows(no_reference_panel(NOISY, DENOISED), **(scores if reference else {}))
+    return ReportCase(name, NOISY, DENOISED, CLEAN if reference else None, rows)
+
+
+class Page(HTMLParser):
+    """Picks addresses and pictures out of a page, and checks that its elements are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.addresses, self.tags = text, [], []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in {"src", "href"} and value]
+        if tag not in {"meta", "img", "link", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def pictures(self) -> list[np.ndarray]:
+        encoded = [address.removeprefix("data:image/png;base64,") for address in self.addresses]
+        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(picture)))) for picture in encoded]
+
+
+def written(folder: Path, *cases: ReportCase, **more: str) -> Page:
+    path = write_report(folder / "new" / "report.html", title="A & B", cases=cases, made_with={"seed": "7"}, **more)
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_page_is_self_contained_and_well_formed(tmp_path: Path) -> None:
+    page = written(tmp_path, case(), case("second", reference=False), summary="One <of> many")
+    assert page.open == []
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not re.search(r"https?:|url\(|@import", page.text)
+    assert f"{DISCLAIMER}." in page.text
+    assert "prefers-color-scheme: dark" in page.text
+    assert "One &lt;of&gt; many" in page.text
+    assert "<h1>A &amp; B</h1>" in page.text
+
+
+def test_pictures_show_the_windows(tmp_path: Path) -> None:
+    before, after, reference, removed, *_ = written(tmp_path, case()).pictures()
+    np.testing.assert_array_equal(reference, np.where(CLEAN > 0, 128, 0))  # 40 HU is the middle of 40/400
+    assert before.shape == (64, 80)
+    assert before[8:56, 8:72].std() == pytest.approx(20 * 255 / 400, rel=0.05)
+    assert after[8:56, 8:72].std() == pytest.approx(5 * 255 / 400, rel=0.1)
+    expected = np.rint(((NOISY - DENOISED).clip(-100, 100) + 100) * 255 / 200)
+    np.testing.assert_allclose(removed, expected, atol=1)
+
+
+def test_third_row_is_lung_and_the_error_left(tmp_path: Path) -> None:
+    page = written(tmp_path, case())
+    pictures = page.pictures()
+    assert len(pictures) == 12
+    lung = pictures[10]
+    np.testing.assert_allclose(np.unique(lung), [350 / 1500 * 255, 1390 / 1500 * 255], atol=0.5)
+    expected = np.rint(((DENOISED - CLEAN).clip(-100, 100) + 100) * 255 / 200)
+    np.testing.assert_allclose(pictures[11], expected, atol=1)
+    assert "Error left" in page.text
+
+
+def test_without_reference_there_are_three_columns_and_the_residual_close_up(tmp_path: Path) -> None:
+    page = written(tmp_path, case(reference=False))
+    pictures = page.pictures()
+    assert len(pictures) == 9
+    expected = np.rint(((NOISY - DENOISED).clip(-50, 50) + 50) * 255 / 100)
+    np.testing.assert_allclose(pictures[8], expected, atol=1)
+    assert "Reference" not in page.text
+    assert "PSNR" not in page.text
+
+
+def test_detail_is_a_magnified_square_round_the_body(tmp_path: Path) -> None:
+    detail = written(tmp_path, case()).pictures()[6]
+    assert detail.shape == (16, 16)
+    assert (detail == 128).all()
+
+
+def test_detail_of_a_slice_without_body_is_its_middle(tmp_path: Path) -> None:
+    air = np.full((5, 9), -1000.0)
+    assert written(tmp_path, ReportCase("air", air, air)).pictures()[3].shape == (1, 1)
+
+
+def test_numbers_stand_beside_the_noisy_input_with_their_protocol(tmp_path: Path) -> None:
+    text = written(tmp_path, case()).text
+    psnr = [fidelity(image, CLEAN).mean().psnr_db for image in (NOISY, DENOISED)]
+    line = next(line for line in text.split("<tr>") if ">PSNR<" in line)
+    assert re.findall(r"\d+\.\d+", line) == [f"{value:.2f}" for value in psnr]
+    assert HU_BODY.identity in line
+    noise = next(line for line in text.split("<tr>") if "Noise in soft tissue" in line)
+    assert "no reference" in noise
+
+
+def test_overview_lists_every_case_once_there_are_two(tmp_path: Path) -> None:
+    assert "Cases shown" not in written(tmp_path / "1", case()).text
+    overview = written(tmp_path / "2", case("first"), case("se<cond", reference=False)).text.split("<section>")[0]
+    assert "first" in overview
+    assert "se&lt;cond" in overview
+    assert "&ndash;" in overview
+
+
+def test_a_number_that_cannot_be_told_is_not_made_up(tmp_path: Path) -> None:
+    rows = (MetricRow("a", "", None, float("nan"), "p"), MetricRow("b", "HU", float("inf"), -2.0, "p"))
+    text = written(tmp_path, ReportCase("case", NOISY, DENOISED, rows=rows)).text
+    assert "not measurable" in text
+    assert "exact" in text
+    assert "&minus;2.0" in text
+
+
+def test_pictures_alone_make_a_report(tmp_path: Path) -> None:
+    assert "<table>" not in written(tmp_path, *(ReportCase(name, NOISY, DENOISED) for name in "ab")).text
+
+
+def test_provenance_names_versions_weights_and_seed(tmp_path: Path) -> None:
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"weights")
+    made_with = provenance(weights=weights, seed=3, trained_for="2 min")
+    assert made_with["iscl-monai"] == __version__
+    assert made_with["weights"] == f"model.pt, sha256 {hashlib.sha256(b'weights').hexdigest()}"
+    assert made_with["seed"] == "3"
+    assert made_with["trained for"] == "2 min"
+    assert {"torch", "monai", "Python"} < set(made_with)
+    path = write_report(tmp_path / "r.html", title="t", cases=[case()], made_with=made_with)
+    assert hashlib.sha256(b"weights").hexdigest() in path.read_text(encoding="utf-8")
+
+
+def test_a_new_report_replaces_the_old_one(tmp_path: Path) -> None:
+    written(tmp_path, case("old name"))
+    assert "old name" not in written(tmp_path, case("new name")).text
+
+
+def test_a_score_without_its_input_is_refused() -> None:
+    with pytest.raises(Refusal, match="only one"):
+        metric_rows(no_reference_panel(NOISY, DENOISED), denoised=fidelity(DENOISED, CLEAN).mean())
+
+
+def test_two_protocols_in_one_case_are_refused() -> None:
+    frame = fidelity(NOISY, CLEAN, protocol=HU_FRAME).mean()
+    with pytest.raises(Refusal, match="2 protocols"):
+        metric_rows(no_reference_panel(NOISY, DENOISED), noisy=frame, denoised=fidelity(DENOISED, CLEAN).mean())
+
+
+def test_two_protocols_in_two_cases_are_refused(tmp_path: Path) -> None:
+    frame = fidelity(NOISY, CLEAN, protocol=HU_FRAME).mean()
+    rows = metric_rows(no_reference_panel(NOISY, DENOISED), noisy=frame, denoised=frame)
+    told = f"PSNR measured on {HU_BODY.identity} and, in case other, on {HU_FRAME.identity}"
+    with pytest.raises(Refusal, match=told):
+        written(tmp_path, case(), ReportCase("other", NOISY, DENOISED, CLEAN, rows))
+
+
+def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="without cases"):
+        written(tmp_path)
+
+
+@pytest.mark.parametrize("denoised", [DENOISED[1:], np.full_like(NOISY, np.nan)])
+def test_pictures_that_do_not_belong_together_are_refused(denoised: np.ndarray) -> None:
+    with pytest.raises(ImageRefusal):
+        ReportCase("case", NOISY, denoised)
+
+
+def test_volumes_are_not_pictures() -> None:
+    with pytest.raises(ImageRefusal, match="choose one slice"):
+        ReportCase("case", NOISY[None], DENOISED[None])
