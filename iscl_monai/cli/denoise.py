@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iscl_monai.cli.outcome import DISCLAIMER, exit_codes, found_bundle, printable, say
+from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.console import DISCLAIMER, exit_codes, printable, say
 
 if TYPE_CHECKING:
     from iscl_monai.inference.plan import Plan
