@@ -166,6 +166,6 @@ def _table(source: Path, destination: Path, request: TableRequest, **options: An
         batch = simulate_table(source, destination, request=request, progress=progress, **options)
     for refusal in batch.refused:
         print(f"left out: {refusal}", file=sys.stderr)
-    told = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
-    typer.echo(f"{batch.made} series made; {told or 'none left out'}", err=True)
+    left_out = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
+    typer.echo(f"{batch.made} series made; {left_out or 'none left out'}", err=True)
     typer.echo(batch.table)

@@ -67,12 +67,12 @@ def _followed(config: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _unknown(said: str, word: str, known: Sequence[str]) -> ConfigRefusal:
+def _unknown(option: str, word: str, known: Sequence[str]) -> ConfigRefusal:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
     return ConfigRefusal(
-        f"{said} is not known",
+        f"{option} is not known",
         allowed=", ".join(sorted(known)) if not near else "settings of docs/settings.md",
-        cure=f"did you mean {said.replace(word, near[0])}?" if near else "leave it out",
+        cure=f"did you mean {option.replace(word, near[0])}?" if near else "leave it out",
     )
 
 
@@ -82,11 +82,11 @@ def _check_type(name: str, value: Any) -> None:
     if not types or computed:
         return
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        said = " or ".join("null" if t is type(None) else t.__name__ for t in types)
+        types_allowed = " or ".join("null" if t is type(None) else t.__name__ for t in types)
         raise ConfigRefusal(
             f"--{name} is {value!r}, a {type(value).__name__}",
-            allowed=said,
-            cure="write True or False with a capital letter" if types == FLAG else f"give {name} as {said}",
+            allowed=types_allowed,
+            cure="write True or False with a capital letter" if types == FLAG else f"give {name} as {types_allowed}",
         )
 
 

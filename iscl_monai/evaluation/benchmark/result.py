@@ -125,13 +125,13 @@ def provenance_of(datalist: Path, budget: str, configs: Sequence[str], settings:
 
 def _commit() -> str:
     """Of the repository the package stands in; installed packages have none."""
-    told = subprocess.run(
+    commit = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip() or "not in a repository"
+    return commit.stdout.strip() or "not in a repository"
 
 
 def _processor() -> str:

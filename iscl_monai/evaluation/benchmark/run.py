@@ -205,16 +205,16 @@ def _row(
     if not (folder / "pictures.npz").is_file():
         (folder / "pictures.json").unlink(missing_ok=True)
     once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
-    physics, told = request.physics, dict[str, Any]()
+    physics, figures = request.physics, dict[str, Any]()
     if physics is not None:
-        told = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
+        figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
     cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method.name, bundle)))
     return Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
         fidelity=score.from_json(measured, request.protocols),
-        physics=with_nan(told),
+        physics=with_nan(figures),
         cost=Cost(**with_nan(cost)),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,

@@ -108,8 +108,8 @@ def _run(folder: Path, configs: Sequence[str], settings: Mapping[str, Any]) -> d
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(list(configs)), *words]
     begun, before = time.monotonic(), _children_cpu_seconds()
     log = folder / "train.log"
-    with open(log, "ab") as told:
-        code = subprocess.run(command, stdout=told, stderr=subprocess.STDOUT, check=False).returncode
+    with open(log, "ab") as output:
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     spent = {"seconds": time.monotonic() - begun, "cpu_seconds": _children_cpu_seconds() - before}
     reason = _last_line(log) if code else ""
     if code == REFUSED:
