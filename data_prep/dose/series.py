@@ -182,9 +182,10 @@ def simulate_read_series(
 
 
 def _identity(series: CTSeries, recipe: SimulationRecipe, moment: datetime | None) -> str:
-    """Tells this work from any other: the new series UID comes of the request and of the source's voxels."""
+    """Tells this work from any other: by the request, and by every byte of the files that are copied."""
     uid = recipe.derivation(moment or _now()).uid("series", series_identity(series.headers))
-    return hashlib.sha256(f"{uid} {moment.isoformat() if moment else ''}".encode()).hexdigest()[:16]
+    words = [uid, moment.isoformat() if moment else "", *(digest.hex() for digest in series.digests)]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def _now() -> datetime:

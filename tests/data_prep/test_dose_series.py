@@ -335,6 +335,20 @@ def test_an_interrupted_run_is_resumed_with_the_moment_it_began_with(
     assert bytes_of(resumed) == bytes_of(whole)
 
 
+def test_slices_with_another_header_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = source(tmp_path / "scan")
+    interrupt_late(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(scan, tmp_path / "low", fraction=0.5, workers=1)
+    monkeypatch.undo()
+    for path in scan.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = "another"
+        dataset.save_as(path)
+    made = simulate(scan, tmp_path / "low", fraction=0.5)
+    assert {dataset.PatientID for dataset in headers(made)} == {"another"}
+
+
 def test_slices_of_another_moment_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source(tmp_path / "scan")
     interrupt_late(monkeypatch, 2)
