@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from iscl_monai.data import Datalist
 from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser
+from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, said
 from iscl_monai.weights import save_durably
 
@@ -63,7 +63,7 @@ class TensorBoard:
         log_dir: Path | str,
         hu_window: HUWindow,
         validation: Validation,
-        network: Denoiser,
+        network: DenoisingNetwork,
         slices: Any,
         pictures: int = 2,
         every: int = 10,
@@ -161,7 +161,7 @@ class ModelWriter:
         self,
         *,
         folder: Path | str,
-        network: Denoiser,
+        network: DenoisingNetwork,
         validation: Validation,
         scans: Datalist | None = None,
         enabled: bool = True,
