@@ -184,7 +184,7 @@ class ModelWriter:
             content = {
                 "patients": sorted(pools | {pair.patient for pair in self.scans.validation}),
                 "split_protocol": self.scans.split_protocol,
-                "datalist_digest": self.scans.digest(),
+                "datalist_digest": self.scans.digest,
             }
             with whole_file(self.folder / "training.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())
