@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +15,6 @@ DOSES = {"abdomen": 0.25, "chest": 0.1, "neuro": 0.25}
 """Of the Low Dose Images, as share of the full dose."""
 
 _SPLITS = Path(__file__).parent / "published"
-_NAMED = re.compile(r"\bprotocol=([\w.-]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +64,6 @@ def load_protocol(name: str) -> Protocol:
     content = json.loads((_SPLITS / f"{name}.json").read_text(encoding="utf-8"))
     lists = {key: tuple(content[key]) for key in ("train", "validation", "test")}
     return Protocol(name=content["name"], source=content["source"], doi=content["doi"], **lists)
-
-
-def protocol_mark(name: str) -> str:
-    """The word by which a datalist's ``description`` says which split it follows."""
-    return f"protocol={name}"
-
-
-def protocol_of(description: str) -> str | None:
-    """The split that a ``description`` names; None when it names none."""
-    found = _NAMED.search(description)
-    return found.group(1) if found else None
 
 
 ALLOWED_ROLES = {
