@@ -1,4 +1,4 @@
-"""What the package needs at run time: used by it, and fit for a hospital's image (no GPL, nothing without a licence)."""
+"""What the package needs at run time is used by it, and may be used in a hospital: no GPL, and all with a licence."""
 
 from __future__ import annotations
 
