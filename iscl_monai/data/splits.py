@@ -113,14 +113,14 @@ def refuse_collisions(trained_on: str, patients: Iterable[str]) -> None:
         ConfigRefusal: when there is no such split.
     """
     protocol = load_protocol(trained_on)
-    asked = set(patients)
+    scored = set(patients)
     seen = {"training": protocol.train, "validation": protocol.validation}
-    found = {side: sorted(asked & set(names)) for side, names in seen.items()}
+    found = {side: sorted(scored & set(names)) for side, names in seen.items()}
     if not any(found.values()):
         return
-    told = " and ".join(f"{', '.join(names)} in its {side} set" for side, names in found.items() if names)
+    sets = " and ".join(f"{', '.join(names)} in its {side} set" for side, names in found.items() if names)
     raise LeakRefusal(
-        f"weights trained on {trained_on} have seen {told}",
+        f"weights trained on {trained_on} have seen {sets}",
         allowed="patients that the weights have not seen",
         cure=f"score on the test patients of {trained_on}, or train anew on the other split",
     )

@@ -161,8 +161,8 @@ class Denoiser:
     def parameters(self) -> dict[str, str]:
         """Every setting that can change a stored pixel, in words."""
         tile_px = getattr(self.inferer, "tile_px", None)
-        told = {"mode": self.mode, "strength": f"{self.strength:g}", "device": self.device.type} | self.kept
-        return told if tile_px is None else {**told, "tile": str(tile_px)}
+        settings = {"mode": self.mode, "strength": f"{self.strength:g}", "device": self.device.type} | self.kept
+        return settings if tile_px is None else {**settings, "tile": str(tile_px)}
 
     def change_hu(self, slice_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """What denoising adds to a slice.

@@ -18,7 +18,7 @@ from iscl_monai.data import Datalist
 from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import DenoisingNetwork
-from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, said
+from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, summary
 from iscl_monai.weights import save_durably
 
 
@@ -223,4 +223,4 @@ class MetricsWriter:
         content = {"protocol": engine.protocol.identity, "items": engine.state.iteration, **numbers}
         with whole_file(self.path) as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
-        engine.logger.info("%s: %s", self.path, said(metrics, engine.protocol))
+        engine.logger.info("%s: %s", self.path, summary(metrics, engine.protocol))

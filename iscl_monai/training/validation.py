@@ -172,7 +172,7 @@ class Validation:
             self.evaluator.run(epoch)
             metrics = {k: v for k, v in self.evaluator.state.metrics.items() if isinstance(v, float)}
             self.history.append({"epoch": float(epoch), **metrics})
-            engine.logger.info("epoch %d: %s", epoch, said(metrics, self.evaluator.protocol))
+            engine.logger.info("epoch %d: %s", epoch, summary(metrics, self.evaluator.protocol))
 
     def state_dict(self) -> dict[str, Any]:
         """All validations so far."""
@@ -183,7 +183,7 @@ class Validation:
         self.history = list(state["history"])
 
 
-def said(metrics: Mapping[str, float], protocol: Protocol = HU_BODY) -> str:
+def summary(metrics: Mapping[str, float], protocol: Protocol = HU_BODY) -> str:
     """The few numbers a person looks at, in words, with the protocol they were measured on."""
     parts = []
     if not math.isnan(metrics.get("psnr_db", float("nan"))):

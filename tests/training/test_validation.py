@@ -21,7 +21,7 @@ from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.protocol import HU_BODY
 from iscl_monai.training import DenoisingEvaluator, InOrder, MetricsWriter, ModelWriter, TensorBoard, Validation
 from iscl_monai.training.handlers import scalars
-from iscl_monai.training.validation import MeanOfItems, said
+from iscl_monai.training.validation import MeanOfItems, summary
 
 WINDOW = HUWindow(-1000, 1000)
 
@@ -141,13 +141,13 @@ def test_without_a_reference_the_panel_remains() -> None:
     assert math.isnan(metrics["psnr_db"])
     assert not {"ssim", "rmse_hu", "input_psnr_db"} & metrics.keys()
     assert metrics["noise_hu"] < metrics["input_noise_hu"]
-    assert "PSNR" not in said(metrics)
-    assert "noise" in said(metrics)
+    assert "PSNR" not in summary(metrics)
+    assert "noise" in summary(metrics)
 
 
 @pytest.mark.parametrize(("mode", "letters"), [("ensemble", ["F ", "x - H "]), ("generator", ["x - H "])])
 def test_what_a_person_reads(mode: str, letters: list[str]) -> None:
-    words = said(measured([slices_of(volume(1))[0]], simple(1, 0, mode=mode)))
+    words = summary(measured([slices_of(volume(1))[0]], simple(1, 0, mode=mode)))
     assert HU_BODY.name in words
     assert [letter for letter in ("F ", "x - H ") if f"{letter}2" in words or f"{letter}3" in words] == letters
 

@@ -130,13 +130,13 @@ def provenance_of(datalist: str, budget: str, configs: Sequence[str], settings: 
 
 def _commit() -> str:
     """Of the repository the package stands in; installed packages have none."""
-    told = subprocess.run(
+    described = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip() or "not in a repository"
+    return described.stdout.strip() or "not in a repository"
 
 
 def _processor() -> str:

@@ -176,9 +176,9 @@ def _train(request: Request, scans: Datalist, method: Method, seed: int, steps: 
 
 def _warm_up(configs: Sequence[str], settings: Mapping[str, Any]) -> int:
     """What the last config that says so asks for."""
-    asked = [(read(Path(config)) or {}).get("warm_up_steps") for config in configs]
-    asked.append(settings.get("warm_up_steps"))
-    return int([steps for steps in asked if steps is not None][-1])
+    given = [(read(Path(config)) or {}).get("warm_up_steps") for config in configs]
+    given.append(settings.get("warm_up_steps"))
+    return int([steps for steps in given if steps is not None][-1])
 
 
 def _row(
@@ -210,16 +210,16 @@ def _row(
     if not (folder / "pictures.npz").is_file():
         (folder / "pictures.json").unlink(missing_ok=True)
     once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
-    physics, told = request.physics, dict[str, Any]()
+    physics, figures = request.physics, dict[str, Any]()
     if physics is not None:
-        told = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
+        figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
     cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method.name, bundle)))
     return Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
         fidelity=score.from_json(measured, request.protocols),
-        physics=with_nan(told),
+        physics=with_nan(figures),
         cost=Cost(**with_nan(cost)),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
