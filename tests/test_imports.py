@@ -42,7 +42,7 @@ def test_imports_without_dicom_libraries() -> None:
         "iscl_monai.training",
         "iscl_monai.training.trainer",
         "iscl_monai.dicom.monai_io",
-        "iscl_monai.networks.denoiser",
+        "iscl_monai.networks.denoising_network",
         "iscl_monai.quality.fidelity",
         "iscl_monai.quality.noise",
         "iscl_monai.report.write",

@@ -16,8 +16,8 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser
-from iscl_monai.networks.denoiser import MODES
+from iscl_monai.networks import DenoisingNetwork
+from iscl_monai.networks.denoising_network import MODES
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import HU_BODY, Protocol
@@ -50,7 +50,7 @@ class DenoisingEvaluator(Evaluator):
         *,
         device: torch.device | str,
         val_data_loader: Iterable[Mapping[str, Any]],
-        network: Denoiser,
+        network: DenoisingNetwork,
         hu_window: HUWindow,
         inferer: Inferer | None = None,
         protocol: Protocol = HU_BODY,
