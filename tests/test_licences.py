@@ -21,7 +21,6 @@ USED_BY_OTHERS = {
     "pylibjpeg-openjpeg": "pydicom decodes JPEG 2000 with it",
     "python-gdcm": "pydicom decodes JPEG with it",
     "tensorboard": "torch.utils.tensorboard writes its files",
-    "dicomweb-client": "nobody: to be taken out",
 }
 ROOMS = {
     "": ("iscl_monai", "data_prep"),

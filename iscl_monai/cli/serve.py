@@ -44,11 +44,12 @@ def serve(
         iscl-monai serve --config node.toml
     """
     with exit_codes(left="what was acknowledged is kept"):
+        from iscl_monai.service.settings_description import describe
         from iscl_monai.service.settings_file import read_settings
 
         settings = read_settings(config)
         if check:
-            for line in settings.in_words():
+            for line in describe(settings):
                 say(line)
             return
         from iscl_monai.service.node import serve as run

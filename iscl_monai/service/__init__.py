@@ -3,7 +3,7 @@
 ::
 
     receiver, web (STOW-RS) -> intake -> store (SQLite) -> completion, queue -> worker -> outbox -> sender -> confirmed
-                                           ^ sweep asks peers for what never came
+                                           ^ sweep retrieves what never came
 
 Every state and every way between two states stands in :mod:`iscl_monai.service.database.states`. A crash at any moment
 loses nothing that was acknowledged: each step is repeated until the next state is committed, and repeats add nothing,

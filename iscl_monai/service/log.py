@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-# UIDs can be traced to a patient by whoever has the PACS; names, birth dates and descriptions by anybody.
+# UIDs can be traced to a patient only with the PACS; names, birth dates and descriptions by anybody.
 NEVER_LOGGED = ("patient", "name_of", "birth", "description")
 
 log: Any = structlog.get_logger("iscl_monai")
@@ -42,12 +42,12 @@ def set_up(level: str = "INFO") -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)  # libraries tell data sets at lower levels
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it warns of odd values by telling them, names too,
-    warnings.simplefilter("ignore")  # and does so twice
+    root.setLevel(logging.WARNING)  # libraries log data sets at lower levels
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote odd values, names too,
+    warnings.simplefilter("ignore")  # and come a second time as warnings
 
 
-def _without_patients(_: Any, __: str, told: Any) -> Any:
-    for key in [key for key in told if any(word in key.lower() for word in NEVER_LOGGED)]:
-        del told[key]
-    return told
+def _without_patients(_: Any, __: str, event: Any) -> Any:
+    for key in [key for key in event if any(word in key.lower() for word in NEVER_LOGGED)]:
+        del event[key]
+    return event

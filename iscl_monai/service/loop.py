@@ -1,4 +1,4 @@
-"""A thread that does one kind of work again and again, until it is told to stop."""
+"""A thread that does one kind of work again and again, until it is stopped."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """There is something to do: do not wait any longer."""
+        """Do not wait any longer: there is something to do."""
         self._wake.set()
 
     @property
     def stopping(self) -> bool:
-        """For long steps, which should end between two pieces of work."""
+        """Whether the loop is to end; long steps check this between two pieces of work."""
         return self._stop.is_set()
 
     @property

@@ -1,4 +1,4 @@
-"""The whole node: put together, started in order, stopped in order."""
+"""The whole node: its parts, started in order and stopped in order."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from iscl_monai.service.database.migrate import migrate
 from iscl_monai.service.database.store import Move, Store
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.intake import Arrivals, Intake
-from iscl_monai.service.receiving.promises import Promises
 from iscl_monai.service.receiving.receiver import Receiver
-from iscl_monai.service.sending.outbox import reported
+from iscl_monai.service.sending.commitment_reports import CommitmentReporter
+from iscl_monai.service.sending.outbox import record_report
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
@@ -41,7 +41,7 @@ class Node:
 
     Args:
         settings: checked.
-        watch: told of every move between states (:meth:`iscl_monai.service.database.store.Store.observe`); for tests.
+        watch: called with every move, for tests (:meth:`iscl_monai.service.database.store.Store.observe`).
 
     Raises:
         Refusal: another node uses the data folder, the database is unusable, a port is taken, there is no model.
@@ -49,8 +49,8 @@ class Node:
 
     def __init__(self, settings: Settings, watch: Callable[[Move, bool], None] | None = None) -> None:
         self.settings = settings
-        os.umask(0o077)  # what it writes tells of patients, and is its own user's alone
-        self._lock = _locked(settings.data)
+        os.umask(0o077)  # what it writes has patient data, and is its own user's alone
+        self._lock = _lock(settings.data)
         migrate(settings.data)
         self.store = Store(settings.data)
         if watch is not None:
@@ -58,27 +58,29 @@ class Node:
         self.space = Space(settings.data, settings.disk)
         self.arrivals = Arrivals(time.monotonic)
         self.intake = Intake(self.store, settings, self.space, self.arrivals)
-        self._over = threading.Event()
-        self._refused = False
+        self._stop_requested = threading.Event()
+        self._model_refused = False
         self.sender = Sender(settings, self.store)
-        self.supervisor = Supervisor(settings, self.store, spoke=self.sender.wake, refused=self._no_model)
-        self.completion = Completion(settings, self.store, self.arrivals, queued=self.supervisor.wake)
-        self.receiver = Receiver(settings, self.store, self.intake, self._reported)
-        self.promises = Promises(settings, self.store)
+        self.supervisor = Supervisor(
+            settings, self.store, on_log_line=self.sender.wake, on_model_refused=self._handle_model_refused
+        )
+        self.completion = Completion(settings, self.store, self.arrivals, on_queued=self.supervisor.wake)
+        self.receiver = Receiver(settings, self.store, self.intake, self._record_report)
+        self.commitment_reporter = CommitmentReporter(settings, self.store)
         self.sweep = Sweep(settings, self.store, self.intake)
         self.retention = Retention(settings, self.store)
         app = create_app(settings, self.store, self.intake, self.health)
         self.web = WebServer(settings, app)
 
     def start(self) -> None:
-        """Mend what a crash has left, then open the doors; the model is loaded meanwhile."""
+        """Repair what a crash has left, then take connections; the model is loaded meanwhile."""
         recover_files(self.store, self.settings.data)
         recover_jobs(self.store, self.settings.work.attempts)
         clear_job_folders(self.store)
         self.supervisor.start()
         self.completion.loop.start()
         self.sender.start()
-        self.promises.start()
+        self.commitment_reporter.start()
         self.receiver.start()
         self.web.start()
         self.sweep.start()
@@ -86,10 +88,10 @@ class Node:
         log.info("node.started", ae_title=self.settings.node.ae_title, port=self.settings.node.port)
 
     def stop(self) -> None:
-        """Close the doors, let what is in hand end or go back to the queue, and let go of everything."""
+        """Take no more connections, let running work end or go back to the queue, and close everything."""
         log.info("node.stopping")
         self.receiver.stop(GRACE_S / 2)
-        for part in (self.sweep, self.retention.loop, self.completion.loop, self.promises, self.sender):
+        for part in (self.sweep, self.retention.loop, self.completion.loop, self.commitment_reporter, self.sender):
             part.stop()
         self.supervisor.stop(GRACE_S)
         self.web.stop()
@@ -104,13 +106,13 @@ class Node:
             Refusal: the worker cannot use the model.
         """
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: self._over.set())
+            signal.signal(name, lambda *_: self._stop_requested.set())
         try:
             self.start()
-            self._over.wait()
+            self._stop_requested.wait()
         finally:
             self.stop()
-        if self._refused:
+        if self._model_refused:
             raise Refusal(
                 f"the worker refused {self.settings.bundle}",
                 allowed="a trained bundle and a device of this machine",
@@ -118,9 +120,15 @@ class Node:
             )
 
     def health(self) -> Health:
-        """Each part: whether it lives, and a word about it."""
-        loops = (self.completion.loop, self.retention.loop, self.promises.loop, self.sweep.loop, *self.sender.loops)
-        lacking = self.space.refuses()
+        """Of each part: whether it is alive, and a description."""
+        loops = (
+            self.completion.loop,
+            self.retention.loop,
+            self.commitment_reporter.loop,
+            self.sweep.loop,
+            *self.sender.loops,
+        )
+        no_room = self.space.no_room_reason()
         return {
             "receiver": (self.receiver.alive, f"{self.settings.node.ae_title} on {self.settings.node.port}"),
             "worker": (
@@ -129,20 +137,20 @@ class Node:
             ),
             "sender": (self.sender.alive, ""),
             "loops": (all(loop.alive for loop in loops), f"{sum(loop.faults for loop in loops)} faults"),
-            "disk": (not lacking, lacking or f"{self.space.free_bytes >> 30} GB free"),
+            "disk": (not no_room, no_room or f"{self.space.free_bytes >> 30} GB free"),
         }
 
-    def _reported(self, transaction_uid: str, confirmed: list[str], failed: dict[str, str], peer: str) -> None:
-        reported(self.store, transaction_uid, confirmed, failed, by=peer)
+    def _record_report(self, transaction_uid: str, confirmed: list[str], failed: dict[str, str], peer: str) -> None:
+        record_report(self.store, transaction_uid, confirmed, failed, by=peer)
         self.sender.wake()
 
-    def _no_model(self) -> None:
-        self._refused = True
-        self._over.set()
+    def _handle_model_refused(self) -> None:
+        self._model_refused = True
+        self._stop_requested.set()
 
 
-def _locked(data: Path) -> int:
-    """One node per data folder, for as long as it lives."""
+def _lock(data: Path) -> int:
+    """Lock the data folder: one node per folder, until its process ends."""
     import fcntl
 
     try:
@@ -163,7 +171,7 @@ def _locked(data: Path) -> int:
 
 
 def serve(settings: Settings) -> None:
-    """Run a node until it is told to stop.
+    """Run a node until SIGTERM or SIGINT.
 
     Raises:
         Refusal: see :class:`Node`.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RULE_TAGS = (  # what a rule may look at; none of them tells who the patient is
+RULE_TAGS = (  # what a rule may test; none of them identifies a patient
     "Modality",
     "SOPClassUID",
     "ImageType",
@@ -29,6 +29,7 @@ PRIORITIES = {"urgent": 0, "normal": 1, "later": 2}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Strict(BaseModel):

@@ -1,4 +1,4 @@
-"""Read the settings from their file, or say in one line where it is wrong and what would be right."""
+"""Reads the settings from their file, or refuses it in one line: where it is wrong, and what would be right."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def read_settings(path: Path) -> Settings:
         ConfigRefusal: in one line, where it is wrong and what would be right.
     """
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigRefusal(
             f"{path}: {error}", allowed="a TOML file in UTF-8", cure="start from deploy/node.toml"
         ) from error
     try:
-        return Settings.model_validate(told)
+        return Settings.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigRefusal(

@@ -1,4 +1,4 @@
-"""Room on the disk: refuse before it is full, and take again only when there is enough."""
+"""Space on the disk: objects are refused before it is full, and taken again only when there is enough."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Space:
         """Free for us, now."""
         return shutil.disk_usage(self.folder).free
 
-    def refuses(self, coming_bytes: int = 0) -> str:
-        """Why so many bytes cannot be taken; ``""`` when they can.
+    def no_room_reason(self, coming_bytes: int = 0) -> str:
+        """Why so many bytes cannot be stored; ``""`` when they can.
 
         Once the reserve has been reached, nothing is taken until ``resume_mb`` are free: a disk that is nearly full
         shall not take one half of each series.

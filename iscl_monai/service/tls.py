@@ -6,32 +6,32 @@ import ssl
 from pathlib import Path
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.settings import TLS
+from iscl_monai.service.dicom_settings import TLS
 
 
 def server_context(tls: TLS) -> ssl.SSLContext:
-    """For peers that call us: they have to show a certificate that one of our authorities has signed.
+    """Context of the server side: clients have to show a certificate that one of our authorities has signed.
 
     Raises:
         ConfigRefusal: a file cannot be read, or is not what it should be.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
-    return _loaded(context, tls)
+    return _load(context, tls)
 
 
 def client_context(tls: TLS) -> ssl.SSLContext:
-    """For peers that we call: their certificate must be signed by our authorities, and bear the name that we call.
+    """Context of the client side: the certificate must be signed by our authorities, and bear the name we connect to.
 
     Raises:
         ConfigRefusal: a file cannot be read, or is not what it should be.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it asks for a certificate and checks its name
     context.hostname_checks_common_name = False  # the name has to be a subjectAltName, as PS3.15 and browsers want it
-    return _loaded(context, tls)
+    return _load(context, tls)
 
 
-def _loaded(context: ssl.SSLContext, tls: TLS) -> ssl.SSLContext:
+def _load(context: ssl.SSLContext, tls: TLS) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     for path in (tls.certificate, tls.key, tls.ca):
@@ -39,18 +39,18 @@ def _loaded(context: ssl.SSLContext, tls: TLS) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cafile=tls.ca)
     except ssl.SSLError as error:
-        raise _refused(tls.ca, error, "certificates of authorities in PEM form") from error
+        raise _refusal(tls.ca, error, "certificates of authorities in PEM form") from error
     try:
-        context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+        context.load_cert_chain(tls.certificate, tls.key, password=_refuse_password)
     except (ssl.SSLError, ValueError) as error:
-        raise _refused(
+        raise _refusal(
             tls.certificate, error, f"a certificate in PEM form to which the key in {tls.key} belongs"
         ) from error
     return context
 
 
-def _no_password() -> bytes:
-    """Without it OpenSSL asks on a terminal, and a service would wait there for ever."""
+def _refuse_password() -> bytes:
+    """Refuse an encrypted key: OpenSSL would ask on a terminal, where a service waits for ever."""
     raise ValueError("the key is encrypted")
 
 
@@ -58,9 +58,9 @@ def _check_readable(path: Path) -> None:
     try:
         path.read_bytes()
     except OSError as error:
-        raise _refused(path, error, "a file that the node may read") from error
+        raise _refusal(path, error, "a file that the node may read") from error
 
 
-def _refused(path: Path, error: Exception, allowed: str) -> ConfigRefusal:
-    told = getattr(error, "strerror", None) or str(error)
-    return ConfigRefusal(f"{path}: {told}", allowed=allowed, cure="correct [node.tls]")
+def _refusal(path: Path, error: Exception, allowed: str) -> ConfigRefusal:
+    message = getattr(error, "strerror", None) or str(error)
+    return ConfigRefusal(f"{path}: {message}", allowed=allowed, cure="correct [node.tls]")

@@ -122,7 +122,7 @@ def killer(kill_at: str, victims: list[int]) -> Callable[[Any, bool], None] | No
     where, _, phase = kill_at.rpartition(":")
 
     def watch(move: Any, committed: bool) -> None:
-        if where == f"{move.table}:{move.before}->{move.after}" and committed == (phase == "after"):
+        if where == f"{move.table}:{move.before or ''}->{move.after}" and committed == (phase == "after"):
             for victim in victims:
                 os.kill(victim, signal.SIGKILL)
 

@@ -16,12 +16,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-from service.rows import Place, new_uid, scan
+from service.rows import Place, new_uid, rows_of, scan
 from sqlalchemy import select
 
 from iscl_monai.service.database.store import Store, now
 from iscl_monai.service.database.tables import deliveries, jobs, series
-from iscl_monai.service.sending.outbox import Derived, enlist, finish
+from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries, finish_job
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.settings import Settings
 
@@ -49,8 +49,8 @@ class House:
 
     def __init__(self, data: Path, *peers: dict[str, Any], sending: dict[str, Any] | None = None, **more: Any) -> None:
         rule = {"name": "all", "send_to": [one["name"] for one in peers]}
-        told = {"peers": list(peers), "rules": [rule], "sending": {**QUICK, **(sending or {})}, **more}
-        self.place = Place(data, **told)
+        values = {"peers": list(peers), "rules": [rule], "sending": {**QUICK, **(sending or {})}, **more}
+        self.place = Place(data, **values)
         self.settings: Settings = self.place.settings
         self.store: Store = self.place.store
 
@@ -58,17 +58,17 @@ class House:
         """A new series and a job for it that is sending."""
         uids = new_uid(), new_uid()
         with self.store.writing() as change:
-            told = {"study_uid": uids[0], "series_uid": uids[1], "tags": {}, "first_at": now(), "last_at": now()}
-            series_id = change.add(series, state="settled", **told)
+            values = {"study_uid": uids[0], "series_uid": uids[1], "tags": {}, "first_at": now(), "last_at": now()}
+            series_id = change.add(series, state="settled", **values)
         return self.again(series_id, self.made(count, uids, **more), to)
 
-    def made(self, count: int, uids: tuple[str, str], **more: Any) -> list[Derived]:
+    def made(self, count: int, uids: tuple[str, str], **more: Any) -> list[DerivedObject]:
         """Files of a derived series."""
         folder = self.settings.data / "jobs" / new_uid()
         files = scan(folder, count, uids=uids, **more)
         heads = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
         return [
-            Derived(
+            DerivedObject(
                 head.SOPInstanceUID,
                 head.SOPClassUID,
                 head.SeriesInstanceUID,
@@ -78,15 +78,15 @@ class House:
             for head, file in zip(heads, files, strict=True)
         ]
 
-    def again(self, series_id: int, derived: list[Derived], to: tuple[str, ...] = ("pacs",)) -> Job:
+    def again(self, series_id: int, derived: list[DerivedObject], to: tuple[str, ...] = ("pacs",)) -> Job:
         """Another job of a series."""
         with self.store.writing() as change:
-            told = {"series_id": series_id, "rule": "all", "strength": "1", "send_to": list(to)}
-            job_id = change.add(jobs, state="queued", created_at=now(), updated_at=now(), **told)
+            values = {"series_id": series_id, "rule": "all", "strength": "1", "send_to": list(to)}
+            job_id = change.add(jobs, state="queued", created_at=now(), updated_at=now(), **values)
             change.move(jobs, job_id, "running")
             change.move(jobs, job_id, "sending", folder=f"jobs/{job_id}")
-            enlist(change, job_id, derived, to)
-            finish(change, job_id)
+            add_deliveries(change, job_id, derived, to)
+            finish_job(change, job_id)
         return Job(self.store, job_id, series_id, derived)
 
     @contextmanager
@@ -107,17 +107,17 @@ class Job:
     store: Store
     id: int
     series_id: int
-    derived: list[Derived]
+    derived: list[DerivedObject]
 
     @property
     def uids(self) -> set[str]:
         return {one.sop_instance_uid for one in self.derived}
 
     def row(self) -> dict[str, Any]:
-        return dict(self.store.rows(select(jobs).where(jobs.c.id == self.id))[0])
+        return dict(rows_of(self.store, select(jobs).where(jobs.c.id == self.id))[0])
 
     def rows(self) -> list[dict[str, Any]]:
-        found = self.store.rows(select(deliveries).where(deliveries.c.job_id == self.id).order_by(deliveries.c.id))
+        found = rows_of(self.store, select(deliveries).where(deliveries.c.job_id == self.id).order_by(deliveries.c.id))
         return [dict(row) for row in found]
 
     def states(self) -> set[str]:
@@ -185,18 +185,18 @@ class Pacs:
         return status
 
     def _action(self, event: evt.Event) -> tuple[int, None]:
-        told = event.action_information
-        self.asked.append(told)
+        information = event.action_information
+        self.asked.append(information)
         assert self.commit is not None
-        return self.commit(told, event.assoc, self), None
+        return self.commit(information, event.assoc, self), None
 
 
-def report(told: Dataset, failing: dict[str, int] | None = None) -> Dataset:
+def report(information: Dataset, failing: dict[str, int] | None = None) -> Dataset:
     """The answer to a request for a commitment."""
     answer = Dataset()
-    answer.TransactionUID = told.TransactionUID
+    answer.TransactionUID = information.TransactionUID
     answer.ReferencedSOPSequence, answer.FailedSOPSequence = [], []
-    for asked in told.ReferencedSOPSequence:
+    for asked in information.ReferencedSOPSequence:
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = (
             asked.ReferencedSOPClassUID,
@@ -225,10 +225,10 @@ def tell(answer: Dataset, association: Any) -> None:
     threading.Thread(target=send, daemon=True).start()
 
 
-def promise(told: Dataset, association: Any, pacs: Pacs) -> int:
+def promise(information: Dataset, association: Any, pacs: Pacs) -> int:
     """A ``commit`` that keeps what came, and tells at once on the same association."""
-    missing = {str(one.ReferencedSOPInstanceUID): 0x0112 for one in told.ReferencedSOPSequence}
-    tell(report(told, {uid: code for uid, code in missing.items() if uid not in pacs.took}), association)
+    missing = {str(one.ReferencedSOPInstanceUID): 0x0112 for one in information.ReferencedSOPSequence}
+    tell(report(information, {uid: code for uid, code in missing.items() if uid not in pacs.took}), association)
     return 0x0000
 
 
@@ -268,15 +268,15 @@ def http(
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             call = Call(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
             calls.append(call)
-            told = answer(call)
+            response = answer(call)
             self.close_connection = True
-            if told is None:
+            if response is None:
                 return
-            self.send_response(told[0])
+            self.send_response(response[0])
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(told[1])))
+            self.send_header("Content-Length", str(len(response[1])))
             self.end_headers()
-            self.wfile.write(told[1])
+            self.wfile.write(response[1])
 
         do_GET = do_POST = handle_any  # noqa: N815 - the names that http.server looks for
 

@@ -15,6 +15,7 @@ from dicom.orthanc import free_port
 from dicom.synthetic import Series
 from dicom.validators import tool
 from pynetdicom import AE
+from service.rows import rows_of
 from sqlalchemy import select
 
 from iscl_monai.service.database.migrate import migrate
@@ -43,14 +44,14 @@ def until(holds: Callable[[], Any]) -> Any:
 
 def settings_of(folder: Path, peers: list[dict[str, Any]] | None = None, **node: Any) -> Settings:
     """Settings for tests: one scanner on this machine, and a disk that is never too full."""
-    told = {"ae_title": "ISCL", "host": "127.0.0.1", "port": free_port(), "timeout_s": 10, **node}
+    values = {"ae_title": "ISCL", "host": "127.0.0.1", "port": free_port(), "timeout_s": 10, **node}
     scanner = {"name": "scanner", "ae_title": "CT1", "from_hosts": ["127.0.0.1"]}
     pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": free_port()}
     return Settings.model_validate(
         {
             "data": folder,
             "bundle": folder,
-            "node": told,
+            "node": values,
             "peers": [scanner, pacs] if peers is None else peers,
             "rules": [{"name": "none", "process": False}],
             "disk": {"reserve_mb": 1, "resume_mb": 1},
@@ -83,7 +84,7 @@ class Door:
         self.reports.append((transaction, confirmed, failed))
 
     def rows(self, table: Any = instances) -> list[Any]:
-        return list(self.store.rows(select(table).order_by(table.c.id)))
+        return list(rows_of(self.store, select(table).order_by(table.c.id)))
 
     def stored(self) -> dict[str, bytes]:
         """Content of the files of all rows, by SOP Instance UID."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom.synthetic import Series
+from sqlalchemy import Executable
 
 from iscl_monai.service.database.migrate import migrate
 from iscl_monai.service.database.store import Store
@@ -18,7 +19,7 @@ from iscl_monai.service.space import Space
 
 
 def settings_for(data: Path, **more: Any) -> Settings:
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "data": data,
         "bundle": data,
         "peers": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
@@ -28,12 +29,18 @@ def settings_for(data: Path, **more: Any) -> Settings:
         ],
         "disk": {"reserve_mb": 1, "resume_mb": 1},
     }
-    return Settings.model_validate({**told, **more})
+    return Settings.model_validate({**values, **more})
 
 
 def new_uid() -> str:
     """Shorter than pydicom's, so that something can be appended."""
     return f"2.25.{uuid.uuid4().int}"
+
+
+def rows_of(store: Store, statement: Executable) -> list[dict[str, Any]]:
+    """All rows of a statement, by the names of their columns."""
+    with store.reading() as connection:
+        return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 class Clock:
@@ -75,5 +82,5 @@ def scan(
     """A small series."""
     study, series = uids or (new_uid(), new_uid())
     slots = range(first, first + count)
-    told = {"rows": 32, "columns": 32, "prefix": f"s{first}_", **more}
-    return Series(slots=slots, study_uid=study, series_uid=series, **told).write(folder)
+    values = {"rows": 32, "columns": 32, "prefix": f"s{first}_", **more}
+    return Series(slots=slots, study_uid=study, series_uid=series, **values).write(folder)

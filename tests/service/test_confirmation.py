@@ -12,9 +12,9 @@ from dicom.orthanc import Dicom, Orthanc, free_port, running
 from pydicom.dataset import Dataset
 from service.peers import House, Pacs, peer, promise, report, tell, until
 
-from iscl_monai.service.receiving.promises import report_of
+from iscl_monai.service.receiving.commitment_requests import read_report
 from iscl_monai.service.receiving.receiver import Receiver
-from iscl_monai.service.sending.outbox import reported
+from iscl_monai.service.sending.outbox import record_report
 
 SOON = {"commitment_timeout_s": 0.2}
 
@@ -23,8 +23,8 @@ def house(folder: Path, pacs: Pacs, sending: dict[str, Any] | None = None, **mor
     return House(folder / "data", peer(port=pacs.port, **more), sending=sending)
 
 
-def asked_uids(told: Dataset) -> list[str]:
-    return sorted(str(one.ReferencedSOPInstanceUID) for one in told.ReferencedSOPSequence)
+def asked_uids(information: Dataset) -> list[str]:
+    return sorted(str(one.ReferencedSOPInstanceUID) for one in information.ReferencedSOPSequence)
 
 
 def test_the_answer_may_come_on_the_same_association(tmp_path: Path) -> None:
@@ -34,8 +34,10 @@ def test_the_answer_may_come_on_the_same_association(tmp_path: Path) -> None:
         jobs = [home.job(3), home.job(2)]
         for job in jobs:
             job.becomes("done")
-    assert sorted(uid for told in pacs.asked for uid in asked_uids(told)) == sorted(jobs[0].uids | jobs[1].uids)
-    assert len({told.TransactionUID for told in pacs.asked}) == len(pacs.asked)
+    assert sorted(uid for information in pacs.asked for uid in asked_uids(information)) == sorted(
+        jobs[0].uids | jobs[1].uids
+    )
+    assert len({information.TransactionUID for information in pacs.asked}) == len(pacs.asked)
     assert {row["proof"] for job in jobs for row in job.rows()} == {"storage commitment"}
 
 
@@ -47,7 +49,7 @@ def test_a_job_is_asked_for_when_all_of_it_was_sent(tmp_path: Path) -> None:
     pacs.status = lambda uid, association: 0xC000 if uid == late and pacs.offered.count(uid) < 3 else 0
     with pacs.running(), home.sending():
         job.becomes("done")
-    assert [asked_uids(told) for told in pacs.asked] == [sorted(job.uids)]
+    assert [asked_uids(information) for information in pacs.asked] == [sorted(job.uids)]
 
 
 def test_asked_is_on_the_disk_before_the_request_leaves(tmp_path: Path) -> None:
@@ -55,8 +57,8 @@ def test_asked_is_on_the_disk_before_the_request_leaves(tmp_path: Path) -> None:
     home: House
     found: list[int] = []
 
-    def at_once(told: Dataset, association: Any, pacs: Pacs) -> int:
-        found.append(reported(home.store, *report_of(report(told))))
+    def at_once(information: Dataset, association: Any, pacs: Pacs) -> int:
+        found.append(record_report(home.store, *read_report(report(information))))
         return 0
 
     pacs = Pacs(commit=at_once)
@@ -68,27 +70,27 @@ def test_asked_is_on_the_disk_before_the_request_leaves(tmp_path: Path) -> None:
 
 
 def test_nothing_is_done_before_the_answer(tmp_path: Path) -> None:
-    pacs = Pacs(commit=lambda told, association, pacs: 0)
+    pacs = Pacs(commit=lambda information, association, pacs: 0)
     home = house(tmp_path, pacs)
     job = home.job()
     with pacs.running(), home.sending():
         until(lambda: pacs.asked and job.states() == {"asked"})
         assert job.row()["state"] == "sending"
-        answer = report_of(report(pacs.asked[0]))
-        assert reported(home.store, *answer) == 3
+        answer = read_report(report(pacs.asked[0]))
+        assert record_report(home.store, *answer) == 3
         job.becomes("done")
         before = job.rows()
-        reported(home.store, *answer)  # twice
+        record_report(home.store, *answer)  # twice
     assert job.rows() == before
 
 
 def test_what_is_not_there_is_sent_again(tmp_path: Path) -> None:
     lost: list[str] = []
 
-    def forgetful(told: Dataset, association: Any, pacs: Pacs) -> int:
+    def forgetful(information: Dataset, association: Any, pacs: Pacs) -> int:
         if not lost:
             lost.append(pacs.took.pop())
-        return promise(told, association, pacs)
+        return promise(information, association, pacs)
 
     pacs = Pacs(commit=forgetful)
     home = house(tmp_path, pacs)
@@ -104,8 +106,8 @@ def test_what_is_not_there_is_sent_again(tmp_path: Path) -> None:
     ("code", "words"), [(0x0112, "no such object instance"), (0x0122, ""), (0x0110, "processing failure")]
 )
 def test_what_is_never_kept_fails_with_the_reason(tmp_path: Path, code: int, words: str) -> None:
-    def never(told: Dataset, association: Any, pacs: Pacs) -> int:
-        tell(report(told, {bad: code}), association)
+    def never(information: Dataset, association: Any, pacs: Pacs) -> int:
+        tell(report(information, {bad: code}), association)
         return 0
 
     pacs = Pacs(commit=never)
@@ -121,31 +123,31 @@ def test_what_is_never_kept_fails_with_the_reason(tmp_path: Path, code: int, wor
 
 
 def test_no_answer_is_asked_for_again(tmp_path: Path) -> None:
-    def third(told: Dataset, association: Any, pacs: Pacs) -> int:
-        return promise(told, association, pacs) if len(pacs.asked) >= 3 else 0
+    def third(information: Dataset, association: Any, pacs: Pacs) -> int:
+        return promise(information, association, pacs) if len(pacs.asked) >= 3 else 0
 
     pacs = Pacs(commit=third)
     home = house(tmp_path, pacs, **SOON)
     job = home.job()
     with pacs.running(), home.sending():
         job.becomes("done")
-    assert [asked_uids(told) for told in pacs.asked[:3]] == [sorted(job.uids)] * 3
+    assert [asked_uids(information) for information in pacs.asked[:3]] == [sorted(job.uids)] * 3
     assert sorted(pacs.offered) == sorted(job.uids)  # asked again, not sent again
 
 
 def test_an_answer_to_the_first_request_counts_after_the_second(tmp_path: Path) -> None:
     """An archive that always takes longer than we wait would never be believed otherwise."""
-    pacs = Pacs(commit=lambda told, association, pacs: 0)
+    pacs = Pacs(commit=lambda information, association, pacs: 0)
     home = house(tmp_path, pacs, **SOON)
     job = home.job()
     with pacs.running(), home.sending():
         until(lambda: len(pacs.asked) >= 3)
-        reported(home.store, *report_of(report(pacs.asked[0])))
+        record_report(home.store, *read_report(report(pacs.asked[0])))
         job.becomes("done")
 
 
 def test_silence_for_ever_is_given_up_visibly(tmp_path: Path) -> None:
-    pacs = Pacs(commit=lambda told, association, pacs: 0)
+    pacs = Pacs(commit=lambda information, association, pacs: 0)
     home = house(tmp_path, pacs, sending={"tries": 3}, **SOON)
     job = home.job()
     with pacs.running(), home.sending():
@@ -166,8 +168,8 @@ def test_a_peer_without_commitment_leaves_a_reason_and_never_a_done_job(tmp_path
 
 
 def test_a_peer_that_refuses_the_request_is_asked_later(tmp_path: Path) -> None:
-    def later(told: Dataset, association: Any, pacs: Pacs) -> int:
-        return promise(told, association, pacs) if len(pacs.asked) > 2 else 0x0213
+    def later(information: Dataset, association: Any, pacs: Pacs) -> int:
+        return promise(information, association, pacs) if len(pacs.asked) > 2 else 0x0213
 
     pacs = Pacs(commit=later)
     home = house(tmp_path, pacs)
@@ -182,12 +184,12 @@ def test_an_answer_to_what_nobody_asked_changes_nothing(tmp_path: Path) -> None:
     job = home.job()
     before = job.rows()
     for uid in ("1.2.3", "", "2.25", f"{job.rows()[0]['transaction_uid']}"):
-        assert reported(home.store, uid, sorted(job.uids), {}) == 0
+        assert record_report(home.store, uid, sorted(job.uids), {}) == 0
     assert job.rows() == before
 
 
 def test_after_a_restart_what_was_asked_is_asked_again(tmp_path: Path) -> None:
-    pacs = Pacs(commit=lambda told, association, pacs: 0)
+    pacs = Pacs(commit=lambda information, association, pacs: 0)
     home = house(tmp_path, pacs)
     job = home.job()
     with pacs.running():
@@ -217,11 +219,11 @@ def orthanc(tmp_path: Path, node_port: int) -> Iterator[Orthanc]:
 
 
 def test_a_real_pacs_commits_itself(tmp_path: Path, orthanc: Orthanc, node_port: int) -> None:
-    told = peer("pacs", orthanc.dicom_port, ae_title="ORTHANC")
-    home = House(tmp_path / "data", told, node={"port": node_port, "host": "127.0.0.1"})
+    archive = peer("pacs", orthanc.dicom_port, ae_title="ORTHANC")
+    home = House(tmp_path / "data", archive, node={"port": node_port, "host": "127.0.0.1"})
 
     def heard(uid: str, kept: list[str], failed: dict[str, str], peer: str) -> None:
-        reported(home.store, uid, kept, failed, by=peer)
+        record_report(home.store, uid, kept, failed, by=peer)
 
     receiver = Receiver(home.settings, home.store, home.place.intake, heard)
     receiver.start()

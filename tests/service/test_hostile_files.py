@@ -26,7 +26,7 @@ from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
 from real_data import real
 from service import hostile
-from service.rows import Place, new_uid, scan
+from service.rows import Place, new_uid, rows_of, scan
 from service.test_end_to_end import sha256
 from service.whole import NodeUnderTest, derived_sources, sent_uids, stopped_at_the_end, storescu, until
 
@@ -75,20 +75,20 @@ class Fort(Place):
         assert not any((self.settings.data / "coming").iterdir())
         assert self.outside() == self.before
         if not verdict.taken:
-            row = self.store.rows(refusals.select().order_by(refusals.c.id.desc()).limit(1))[0]
+            row = rows_of(self.store, refusals.select().order_by(refusals.c.id.desc()).limit(1))[0]
             assert (row["reason"], row["status"]) == (verdict.reason, verdict.kind)
             assert verdict.reason
             assert hostile.NAME not in str(dict(row))
             assert row["sop_instance_uid"] == "" or is_uid(row["sop_instance_uid"])
         elif verdict.kind == "stored":
-            row = self.store.rows(series.select().order_by(series.c.id.desc()).limit(1))[0]
+            row = rows_of(self.store, series.select().order_by(series.c.id.desc()).limit(1))[0]
             assert len(json.dumps(row["tags"])) < 50_000
             assert hostile.NAME not in str(row)
         return verdict
 
     def is_whole(self) -> bool:
         """Whether rows and files are the same."""
-        rows = {row["file"] for row in self.store.rows(instances.select())}
+        rows = {row["file"] for row in rows_of(self.store, instances.select())}
         files = {str(path.relative_to(self.settings.data)) for path in (self.settings.data / "sources").rglob("*.dcm")}
         return rows == files
 
@@ -252,12 +252,12 @@ def c_store(files: Iterable[tuple[str, bytes]], port: int) -> dict[str, int]:
     association = ae.associate("127.0.0.1", port, ae_title="ISCL")
     assert association.is_established
     ways = {(one.abstract_syntax, one.transfer_syntax[0]): one for one in association.accepted_contexts}
-    told = {}
+    values = {}
     for name, content in files:
         sop_class, uid, syntax, dataset = parts_of(content)
         context = ways.get((sop_class, syntax))
         if context is None:
-            told[name] = -1
+            values[name] = -1
             continue
         request = C_STORE()
         request.MessageID, request.Priority = 1, 2
@@ -269,9 +269,9 @@ def c_store(files: Iterable[tuple[str, bytes]], port: int) -> dict[str, int]:
         _, answer = association.dimse.get_msg(block=True)
         association._reactor_checkpoint.set()
         assert answer is not None, f"no answer to {name}"
-        told[name] = answer.Status
+        values[name] = answer.Status
     association.release()
-    return told
+    return values
 
 
 def stow(files: Iterable[tuple[str, bytes]], port: int) -> dict[str, Any]:

@@ -31,7 +31,13 @@ from service.receiving import (
 )
 
 from iscl_monai.service.database.tables import refusals
-from iscl_monai.service.receiving.limits import MOST_CONTEXTS, WAITING_STRANGERS, Doors, TooMuchError, check_request
+from iscl_monai.service.receiving.limits import (
+    MOST_CONTEXTS,
+    MOST_UNIDENTIFIED,
+    ConnectionLimits,
+    TooMuchError,
+    check_request,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of bytes; a node does not end of that
 
@@ -45,7 +51,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
     (tmp_path / "node").mkdir()
     with receiving(settings_of(tmp_path / "node", max_pdu_bytes=16384, max_object_mb=1)) as running:
         yield running
-        until(lambda: not running.receiver.doors.inside)
+        until(lambda: not running.receiver.connections.associations)
         assert running.echo() == 0  # the next honest association is served
         assert not running.leftovers()
         assert running.receiver.alive
@@ -57,7 +63,7 @@ def hasty(tmp_path: Path) -> Iterator[Door]:
     (tmp_path / "node").mkdir()
     with receiving(settings_of(tmp_path / "node", timeout_s=PATIENCE_S, max_pdu_bytes=16384)) as running:
         yield running
-        until(lambda: not running.receiver.doors.inside)
+        until(lambda: not running.receiver.connections.associations)
         assert running.echo() == 0
         assert not running.leftovers()
 
@@ -266,7 +272,7 @@ def test_uid_that_is_none_writes_nothing(door: Door, uid: str, tmp_path: Path) -
     with associated(door) as sock:
         sock.sendall(pdu(4, fragment(command(uid), 3)) + pdu(4, fragment(b"\0" * 100, 2)))
         answered = says(sock) == 4
-    until(lambda: not door.receiver.doors.inside)
+    until(lambda: not door.receiver.connections.associations)
     assert not door.rows()
     assert door.reasons() == ["Affected SOP Instance UID is no UID (PS3.5 9.1)"] * answered
     assert answered or "/" not in uid
@@ -355,7 +361,7 @@ def test_object_that_does_not_end(door: Door) -> None:
                 sock.sendall(piece)
                 sent += len(piece)
     assert sent < 64 * MB
-    until(lambda: not door.receiver.doors.inside)
+    until(lambda: not door.receiver.connections.associations)
     (row,) = door.rows(refusals)
     assert (row["sop_instance_uid"], row["reason"], row["sender"]) == ("1.2.3.4", "an object of more than 1 MB", "CT1")
     assert not door.leftovers()
@@ -412,14 +418,14 @@ def test_stop_does_not_wait_for_half_a_pdu(tmp_path: Path, begun: bytes) -> None
     with associated(node) as sock, raw(node) as silent:
         sock.sendall(begun)
         silent.sendall(begun)
-        until(lambda: len(node.receiver.doors._waiting) == 1)
+        until(lambda: len(node.receiver.connections._unidentified) == 1)
         stopping = threading.Thread(target=node.receiver.stop, args=(0.0,), daemon=True)
         stopping.start()
         assert ends(sock)
         assert ends(silent)
         stopping.join(WITHIN_S)
         assert not stopping.is_alive()
-    assert not node.receiver.doors.inside
+    assert not node.receiver.connections.associations
     node.store.close()
 
 
@@ -427,38 +433,38 @@ def test_connections_that_come_and_go_leave_their_places(door: Door) -> None:
     for _ in range(200):
         with raw(door):
             pass
-    until(lambda: not door.receiver.doors._waiting)
+    until(lambda: not door.receiver.connections._unidentified)
 
 
 def test_strangers_cannot_take_the_places_of_peers(tmp_path: Path) -> None:
     (tmp_path / "node").mkdir()
     peers = [{"name": "scanner", "ae_title": "CT1", "from_hosts": ["127.0.0.1"]}]
     with receiving(settings_of(tmp_path / "node", peers, max_associations=2)) as door:
-        known = door.receiver.callers.knows
-        door.receiver.callers.knows = lambda address: False  # type: ignore[method-assign]
+        known = door.receiver.callers.knows_address
+        door.receiver.callers.knows_address = lambda address: False  # type: ignore[method-assign]
         with contextlib.ExitStack() as silent:
-            for _ in range(WAITING_STRANGERS):
+            for _ in range(MOST_UNIDENTIFIED):
                 silent.enter_context(raw(door))
-            until(lambda: len(door.receiver.doors._waiting) == WAITING_STRANGERS)
+            until(lambda: len(door.receiver.connections._unidentified) == MOST_UNIDENTIFIED)
             with raw(door) as one_more:
                 assert ends(one_more)
-            door.receiver.callers.knows = known  # type: ignore[method-assign]
+            door.receiver.callers.knows_address = known  # type: ignore[method-assign]
             assert door.echo() == 0
     assert "too many connections that say nothing" in door.noted()
 
 
 def test_doors_count() -> None:
-    doors = Doors(1)
-    assert doors.knock("a", known=True)
-    assert doors.knock("b", known=True)
-    assert doors.enter("a")
-    assert not doors.enter("b")
-    doors.leave("a")
-    assert doors.enter("b")
-    assert doors.inside == 1
-    doors.leave("b")
-    doors.leave("b")
-    assert doors.inside == 0
+    connections = ConnectionLimits(1)
+    assert connections.admit_connection("a", known=True)
+    assert connections.admit_connection("b", known=True)
+    assert connections.admit_association("a")
+    assert not connections.admit_association("b")
+    connections.release("a")
+    assert connections.admit_association("b")
+    assert connections.associations == 1
+    connections.release("b")
+    connections.release("b")
+    assert connections.associations == 0
 
 
 def test_half_a_tls_handshake_holds_nobody_up(tmp_path: Path) -> None:
@@ -476,7 +482,7 @@ def test_half_a_tls_handshake_holds_nobody_up(tmp_path: Path) -> None:
                     sock.sendall(b"\x16\x03\x01\x02\x00\x01")
                 assert door.echo(tls_args=(context_of_peer, "127.0.0.1")) == 0
                 assert all(ends(sock) for sock in socks)
-            until(lambda: not door.receiver.doors._waiting)
+            until(lambda: not door.receiver.connections._unidentified)
 
 
 def test_memory_does_not_grow_with_an_object(tmp_path: Path) -> None:
@@ -522,8 +528,8 @@ def test_memory_does_not_grow_with_an_object(tmp_path: Path) -> None:
 
 
 def test_strangers_and_peers_wait_apart() -> None:
-    doors = Doors(1)
-    assert all(doors.knock(("stranger", number), known=False) for number in range(WAITING_STRANGERS))
-    assert not doors.knock("one more", known=False)
-    assert all(doors.knock(("peer", number), known=True) for number in range(WAITING_STRANGERS + 1))
-    assert not doors.knock("one more", known=True)
+    connections = ConnectionLimits(1)
+    assert all(connections.admit_connection(("stranger", number), known=False) for number in range(MOST_UNIDENTIFIED))
+    assert not connections.admit_connection("one more", known=False)
+    assert all(connections.admit_connection(("peer", number), known=True) for number in range(MOST_UNIDENTIFIED + 1))
+    assert not connections.admit_connection("one more", known=True)

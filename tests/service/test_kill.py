@@ -96,9 +96,9 @@ def test_every_way_of_the_table_is_killed_somewhere_or_named_here() -> None:
         "deliveries:asked->sent": "one row, see test_confirmation",
         "deliveries:asked->failed": "one row, see test_confirmation",
         "deliveries:failed->waiting": "one row, by a person",
-        "commitments:owed->reported": "test_promises",
-        "commitments:owed->failed": "test_promises",
-        "commitments:failed->owed": "test_promises",
+        "commitments:owed->reported": "test_commitment_reports",
+        "commitments:owed->failed": "test_commitment_reports",
+        "commitments:failed->owed": "test_commitment_reports",
     }
     ways = {
         f"{machine.name}:{before}->{after}"

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from service.peers import House, Job, peer
+from service.rows import rows_of
 from sqlalchemy import select, update
 
+from iscl_monai.service.database.rows import DeliveryRow
+from iscl_monai.service.database.states import OPEN_DELIVERIES
 from iscl_monai.service.database.store import Change
 from iscl_monai.service.database.tables import deliveries, jobs
 from iscl_monai.service.sending import outbox
@@ -34,7 +37,7 @@ def deliver(home: House, job: Job, to: str = "pacs") -> None:
         for row in job.rows():
             if row["destination"] == to:
                 change.move(deliveries, row["id"], "sent")
-                outbox.confirmed(change, [row["id"]], "QIDO-RS")
+                outbox.confirm(change, [row["id"]], "QIDO-RS")
 
 
 def test_every_object_is_enlisted_for_every_destination(home: House) -> None:
@@ -82,47 +85,47 @@ def test_a_job_that_runs_again_is_enlisted_again(home: House) -> None:
     rows = job.rows()
     with home.store.writing() as change:
         change.move(deliveries, rows[0]["id"], "sent")
-        outbox.confirmed(change, [rows[0]["id"]], "QIDO-RS")
-        outbox.impossible(change, rows[1], "its file is not there any more")
+        outbox.confirm(change, [rows[0]["id"]], "QIDO-RS")
+        outbox.fail(change, DeliveryRow(**rows[1]), "its file is not there any more")
         change.move(deliveries, rows[2]["id"], "sent")
-        outbox.enlist(change, job.id, job.derived[:3], ["pacs"])
+        outbox.add_deliveries(change, job.id, job.derived[:3], ["pacs"])
     assert states(job) == ["confirmed", "waiting", "waiting"]
     assert [row["reason"] for row in job.rows()] == ["", "", ""]
 
 
 def test_two_answers_that_differ_end_in_what_was_proven(home: House) -> None:
     job = home.job(1)
-    uid = outbox.transaction()
+    uid = outbox.new_transaction_uid()
     with home.store.writing() as change:
         change.move(deliveries, job.rows()[0]["id"], "sent")
         change.move(deliveries, job.rows()[0]["id"], "asked", transaction_uid=uid)
     (sop,) = job.uids
-    assert outbox.reported(home.store, uid, [], {sop: "0x0112 no such object instance"}) == 1
+    assert outbox.record_report(home.store, uid, [], {sop: "0x0112 no such object instance"}) == 1
     assert states(job) == ["waiting"]
-    assert outbox.reported(home.store, uid, [sop], {}) == 0  # that was about what we have given up
+    assert outbox.record_report(home.store, uid, [sop], {}) == 0  # that was about what we have given up
     assert states(job) == ["waiting"]
     assert job.rows()[0]["refused"] == 1
 
 
 def test_a_duplicate_transaction_says_nothing_about_the_object(home: House) -> None:
     job = home.job(1)
-    uid = outbox.transaction()
+    uid = outbox.new_transaction_uid()
     with home.store.writing() as change:
         change.move(deliveries, job.rows()[0]["id"], "sent")
         change.move(deliveries, job.rows()[0]["id"], "asked", transaction_uid=uid)
-    outbox.reported(home.store, uid, [], {next(iter(job.uids)): "0x0131 duplicate transaction UID"})
+    outbox.record_report(home.store, uid, [], {next(iter(job.uids)): "0x0131 duplicate transaction UID"})
     assert states(job) == ["sent"]
 
 
 def test_one_peer_cannot_answer_for_another(home: House) -> None:
     job = home.job(1)
-    uid = outbox.transaction()
+    uid = outbox.new_transaction_uid()
     with home.store.writing() as change:
         change.move(deliveries, job.rows()[0]["id"], "sent")
         change.move(deliveries, job.rows()[0]["id"], "asked", transaction_uid=uid)
-    assert outbox.reported(home.store, uid, job.uids, {}, by="somebody") == 0
+    assert outbox.record_report(home.store, uid, job.uids, {}, by="somebody") == 0
     assert states(job) == ["asked"]
-    assert outbox.reported(home.store, uid, job.uids, {}, by=job.rows()[0]["destination"]) == 1
+    assert outbox.record_report(home.store, uid, job.uids, {}, by=job.rows()[0]["destination"]) == 1
     assert states(job) == ["confirmed"]
 
 
@@ -134,14 +137,14 @@ def test_a_job_waits_for_its_last_object(home: House, still: str) -> None:
         for state in {"waiting": (), "sent": ("sent",), "asked": ("sent", "asked")}[still]:
             change.move(deliveries, last, state)
         change.move(deliveries, first, "sent")
-        outbox.confirmed(change, [first], "QIDO-RS")
+        outbox.confirm(change, [first], "QIDO-RS")
     assert job.row()["state"] == "sending"
 
 
 def test_transactions_are_uids_and_tell_what_they_repeat() -> None:
-    first = outbox.transaction()
-    again = outbox.transaction(outbox.transaction(first))
-    assert again.rpartition(".")[0] == first.rpartition(".")[0] != outbox.transaction().rpartition(".")[0]
+    first = outbox.new_transaction_uid()
+    again = outbox.new_transaction_uid(outbox.new_transaction_uid(first))
+    assert again.rpartition(".")[0] == first.rpartition(".")[0] != outbox.new_transaction_uid().rpartition(".")[0]
     assert again.endswith(".3")
     assert len(again) <= 64
 
@@ -160,20 +163,20 @@ EVENTS = st.lists(
 def happen(home: House, change: Change, row: dict[str, Any], what: str) -> None:
     """One event, as the sender and the receiver would write it down."""
     if what == "sent":
-        outbox.move(change, row["id"], ("waiting",), "sent")
+        outbox.move_if(change, row["id"], ("waiting",), "sent")
     elif what == "refused" and row["state"] in ("waiting", "sent"):
-        outbox.refused(change, row, "0xC000", limit=LIMIT)
+        outbox.record_refusal(change, DeliveryRow(**row), "0xC000", limit=LIMIT)
     elif what == "lost":
-        outbox.not_reached(change, [row["id"]], "no connection", limit=LIMIT)
+        outbox.record_unreachable(change, [row["id"]], "no connection", limit=LIMIT)
     elif what == "gone" and row["state"] in ("waiting", "sent"):
-        outbox.impossible(change, row, "gone")
+        outbox.fail(change, DeliveryRow(**row), "gone")
     elif what == "ask":
-        uid = outbox.transaction(row["transaction_uid"])
-        outbox.move(change, row["id"], ("sent",), "asked", transaction_uid=uid)
+        uid = outbox.new_transaction_uid(row["transaction_uid"])
+        outbox.move_if(change, row["id"], ("sent",), "asked", transaction_uid=uid)
     elif what == "silence" and row["state"] in ("sent", "asked"):
-        outbox.not_proven(change, [row], "silence", limit=LIMIT)
+        outbox.record_unproven(change, [DeliveryRow(**row)], "silence", limit=LIMIT)
     elif what == "give up":
-        outbox.give_up(change, "pacs", limit=LIMIT)
+        outbox.fail_often_refused(change, "pacs", limit=LIMIT)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -185,7 +188,7 @@ def test_no_order_of_events_loses_an_object_or_ends_a_job_too_early(home: House,
         row = job.rows()[index]
         if what in ("kept", "not kept"):
             uid, sop = row["transaction_uid"], row["sop_instance_uid"]
-            known = outbox.reported(
+            known = outbox.record_report(
                 home.store, uid, [sop] if what == "kept" else [], {} if what == "kept" else {sop: "0x0112"}
             )
             if known and what == "kept" and row["state"] in ("sent", "asked"):
@@ -193,7 +196,7 @@ def test_no_order_of_events_loses_an_object_or_ends_a_job_too_early(home: House,
         elif what == "again":
             with home.store.writing() as change:
                 if job.row()["state"] == "sending":
-                    outbox.enlist(change, job.id, job.derived, ["pacs"])
+                    outbox.add_deliveries(change, job.id, job.derived, ["pacs"])
         else:
             with home.store.writing() as change:
                 happen(home, change, row, what)
@@ -201,7 +204,7 @@ def test_no_order_of_events_loses_an_object_or_ends_a_job_too_early(home: House,
         assert {row["sop_instance_uid"] for row in rows} == job.uids
         assert {row["sop_instance_uid"] for row in rows if row["state"] == "confirmed"} == proven
         assert all(row["reason"] for row in rows if row["state"] == "failed")
-        is_open = any(row["state"] in outbox.OPEN for row in rows)
+        is_open = any(row["state"] in OPEN_DELIVERIES for row in rows)
         assert state == ("sending" if is_open else "done" if proven == job.uids else "failed")
 
 
@@ -212,15 +215,15 @@ def test_what_a_person_asks_for_again_is_sent_again(home: House) -> None:
             change.move(deliveries, row["id"], "sent")
             change.move(deliveries, row["id"], "confirmed")
         (made,) = change.execute(select(jobs).where(jobs.c.id == first.rows()[0]["job_id"])).mappings().all()
-        told = {name: value for name, value in made.items() if name not in ("id", "state", "again")}
-        again = change.add(jobs, state="sending", again=1, **told)
-        late = change.add(jobs, state="sending", again=0, **told)
+        values = {name: value for name, value in made.items() if name not in ("id", "state", "again")}
+        again = change.add(jobs, state="sending", again=1, **values)
+        late = change.add(jobs, state="sending", again=0, **values)
         names = ("sop_instance_uid", "sop_class_uid", "series_uid", "study_uid", "file")
-        derived = [outbox.Derived(**{name: row[name] for name in names}) for row in first.rows()]
+        derived = [outbox.DerivedObject(**{name: row[name] for name in names}) for row in first.rows()]
         for job_id in (again, late):
-            outbox.enlist(change, job_id, derived, [first.rows()[0]["destination"]])
+            outbox.add_deliveries(change, job_id, derived, [first.rows()[0]["destination"]])
     states_of = {
-        job_id: {row["state"] for row in home.store.rows(select(deliveries).where(deliveries.c.job_id == job_id))}
+        job_id: {row["state"] for row in rows_of(home.store, select(deliveries).where(deliveries.c.job_id == job_id))}
         for job_id in (again, late)
     }
     assert states_of == {again: {"waiting"}, late: {"confirmed"}}
@@ -230,9 +233,9 @@ def test_another_proof_is_wanted_than_was_asked_for(home: House) -> None:
     job = home.job(1)
     with home.store.writing() as change:
         change.move(deliveries, job.rows()[0]["id"], "sent")
-        change.move(deliveries, job.rows()[0]["id"], "asked", transaction_uid=outbox.transaction())
-        outbox.forget_questions(change, "somebody else")
+        change.move(deliveries, job.rows()[0]["id"], "asked", transaction_uid=outbox.new_transaction_uid())
+        outbox.forget_commitment_requests(change, "somebody else")
     assert states(job) == ["asked"]
     with home.store.writing() as change:
-        outbox.forget_questions(change, job.rows()[0]["destination"])
+        outbox.forget_commitment_requests(change, job.rows()[0]["destination"])
     assert states(job) == ["sent"]

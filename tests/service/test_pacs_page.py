@@ -25,8 +25,10 @@ from iscl_monai.cli import app
 from iscl_monai.service.database.migrate import migrate
 from iscl_monai.service.database.states import MACHINES
 from iscl_monai.service.database.store import DATABASE
+from iscl_monai.service.dicom_settings import TLS
 from iscl_monai.service.rules import RULE_TAGS
-from iscl_monai.service.settings import TLS, Settings
+from iscl_monai.service.settings import Settings
+from iscl_monai.service.settings_description import describe
 from iscl_monai.service.tls import client_context, server_context
 
 if sys.version_info >= (3, 11):
@@ -60,13 +62,13 @@ def section(text: str, title: str) -> str:
 @pytest.mark.parametrize("snippet", blocks("toml"), ids=lambda text: text.split("\n")[0])
 def test_each_piece_of_settings_is_good(snippet: str) -> None:
     """Pieces are put into a small file, as a reader would."""
-    told: dict[str, Any] = tomllib.loads(snippet)
+    values: dict[str, Any] = tomllib.loads(snippet)
     pacs = {"name": "pacs", "ae_title": "PACS", "host": "pacs", "port": 104}
-    told.setdefault("data", "/data")
-    told.setdefault("bundle", "/bundle")
-    told.setdefault("peers", []).extend([] if any(p["name"] == "pacs" for p in told["peers"]) else [pacs])
-    told.setdefault("rules", [{"name": "all", "send_to": ["pacs"]}])
-    assert list(Settings.model_validate(told).in_words())
+    values.setdefault("data", "/data")
+    values.setdefault("bundle", "/bundle")
+    values.setdefault("peers", []).extend([] if any(p["name"] == "pacs" for p in values["peers"]) else [pacs])
+    values.setdefault("rules", [{"name": "all", "send_to": ["pacs"]}])
+    assert list(describe(Settings.model_validate(values)))
 
 
 def test_settings_that_are_named_exist() -> None:
@@ -83,9 +85,9 @@ def fields(part: str) -> set[str]:
 
 def test_defaults_that_are_named_are_the_defaults() -> None:
     """Written as `section.name` (5 h), or the like."""
-    told = re.findall(rf"`({'|'.join(SECTIONS)})\.([a-z_]+)`(?:,| \()\s*(\d+)", PROSE)
-    assert len(told) > 5
-    for part, name, number in told:
+    named = re.findall(rf"`({'|'.join(SECTIONS)})\.([a-z_]+)`(?:,| \()\s*(\d+)", PROSE)
+    assert len(named) > 5
+    for part, name, number in named:
         model: Any = Settings.model_fields[part].annotation
         assert model.model_fields[name].default == int(number), f"{part}.{name}"
 
@@ -132,9 +134,9 @@ def commands() -> Iterator[str]:
 
 def test_commands_of_the_page(tmp_path: Path) -> None:
     """The check and the user; what ``serve`` does without ``--check`` is tested elsewhere."""
-    told = block_with("toml", 'HOSPITAL_PACS"\nhost = "pacs.example.org').replace('"/data"', f'"{tmp_path}/data"')
+    text = block_with("toml", 'HOSPITAL_PACS"\nhost = "pacs.example.org').replace('"/data"', f'"{tmp_path}/data"')
     settings = tmp_path / "node.toml"
-    settings.write_text(told, encoding="utf-8")
+    settings.write_text(text, encoding="utf-8")
     found = list(commands())
     assert len(found) == 3
     for line in found:

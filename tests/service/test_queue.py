@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from dicom.synthetic import setting
-from service.rows import Place, new_uid, scan
+from service.rows import Place, new_uid, rows_of, scan
 from sqlalchemy import select
 
 from iscl_monai.errors import NotAllowedNow
@@ -22,10 +22,10 @@ def place(tmp_path: Path) -> Place:
 
 
 def settled(place: Place, wait_s: float = 10.0) -> list[Any]:
-    completion = Completion(place.settings, place.store, place.arrivals, queued=lambda: None)
+    completion = Completion(place.settings, place.store, place.arrivals, on_queued=lambda: None)
     place.clock.now += wait_s
     completion.step()
-    return place.store.rows(select(jobs).order_by(jobs.c.id))
+    return rows_of(place.store, select(jobs).order_by(jobs.c.id))
 
 
 def test_a_series_is_complete_after_its_quiet_time_and_not_before(place: Place, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_series_is_complete_after_its_quiet_time_and_not_before(place: Place, 
     assert settled(place, 9.9) == []
     (job,) = settled(place, 0.1)
     assert (job["state"], job["rule"], job["send_to"]) == ("queued", "all", ["pacs"])
-    assert len(place.store.rows(select(job_sources))) == 3
+    assert len(rows_of(place.store, select(job_sources))) == 3
     assert settled(place, 1000) == [job]
 
 
@@ -59,7 +59,7 @@ def test_late_slices_make_a_job_of_all_and_supersede_the_first(place: Place, tmp
     place.take(scan(tmp_path / "b", 2, first=3, uids=uids))
     first, second = settled(place)
     assert (first["state"], second["state"]) == ("superseded", "queued")
-    sources = place.store.rows(select(job_sources).where(job_sources.c.job_id == second["id"]))
+    sources = rows_of(place.store, select(job_sources).where(job_sources.c.job_id == second["id"]))
     assert len(sources) == 5
 
 
@@ -75,7 +75,7 @@ def test_what_no_rule_fits_is_left_with_the_reason(place: Place, tmp_path: Path)
     place.take(scan(tmp_path / "d", change=setting(ImageType=["DERIVED", "SECONDARY", "AXIAL"])))
     place.take(scan(tmp_path / "m", change=setting(Modality="OT")))
     assert settled(place, 60) == []
-    reasons = {row["reason"] for row in place.store.rows(select(series))}
+    reasons = {row["reason"] for row in rows_of(place.store, select(series))}
     assert reasons == {"rule derived leaves it alone", "no rule fits"}
 
 
@@ -87,24 +87,24 @@ def test_late_slices_that_no_rule_fits_are_told_and_stop_the_job_before(place: P
     place.take(scan(tmp_path / "b", 1, first=3, uids=uids))
     (job,) = settled(place, 60)
     assert (job["state"], job["reason"]) == ("superseded", "no rule fits")
-    assert [row["reason"] for row in place.store.rows(select(series))] == ["no rule fits"]
+    assert [row["reason"] for row in rows_of(place.store, select(series))] == ["no rule fits"]
 
 
 def test_somebody_may_name_the_rule(place: Place, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "m", change=setting(Modality="OT")))
     settled(place, 60)
     with place.store.writing() as change:
-        queue.ask_again(change, 1, "all", "anna")
+        queue.process_again(change, 1, "all", "anna")
     (job,) = settled(place)
     assert job["rule"] == "all"
-    (line,) = place.store.rows(select(audit))
+    (line,) = rows_of(place.store, select(audit))
     assert (line["who"], line["action"], line["detail"]) == ("anna", "process", "all")
 
 
 def test_a_series_that_is_still_coming_in_cannot_be_asked_for(place: Place, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "s"))
     with pytest.raises(NotAllowedNow), place.store.writing() as change:
-        queue.ask_again(change, 1, None, "anna")
+        queue.process_again(change, 1, None, "anna")
 
 
 @pytest.mark.parametrize("state", ["failed", "refused", "cancelled"])
@@ -116,7 +116,7 @@ def test_retry_from_the_start(state: str, place: Place, tmp_path: Path) -> None:
         change.move(jobs, 1, state, reason="because")
     with place.store.writing() as change:
         queue.retry(change, 1, "anna")
-    (job,) = place.store.rows(select(jobs))
+    (job,) = rows_of(place.store, select(jobs))
     assert (job["state"], job["attempts"], job["reason"]) == ("queued", 0, "")
 
 
@@ -135,8 +135,8 @@ def test_retry_of_a_failed_delivery_does_not_denoise_again(place: Place, tmp_pat
         change.move(jobs, 1, "failed")
     with place.store.writing() as change:
         queue.retry(change, 1, "anna")
-    assert place.store.rows(select(jobs.c.state)) == [{"state": "sending"}]
-    assert [row["state"] for row in place.store.rows(select(deliveries))] == ["confirmed", "waiting"]
+    assert rows_of(place.store, select(jobs.c.state)) == [{"state": "sending"}]
+    assert [row["state"] for row in rows_of(place.store, select(deliveries))] == ["confirmed", "waiting"]
 
 
 def test_one_destination_failed_while_another_is_still_tried(place: Place, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_one_destination_failed_while_another_is_still_tried(place: Place, tmp_p
             change.add(deliveries, job_id=1, destination=destination, file="f", state=state, updated_at="", **named)
     with place.store.writing() as change:
         queue.retry(change, 1, "anna")
-    assert {row["state"] for row in place.store.rows(select(deliveries))} == {"waiting"}
+    assert {row["state"] for row in rows_of(place.store, select(deliveries))} == {"waiting"}
     with pytest.raises(NotAllowedNow, match="sending"), place.store.writing() as change:
         queue.retry(change, 1, "anna")
 
@@ -175,7 +175,7 @@ def test_a_refused_job_can_be_put_away(place: Place, tmp_path: Path) -> None:
         change.move(jobs, 1, "refused")
     with place.store.writing() as change:
         queue.cancel(change, 1, "anna")
-    assert place.store.rows(select(jobs.c.state)) == [{"state": "cancelled"}]
+    assert rows_of(place.store, select(jobs.c.state)) == [{"state": "cancelled"}]
 
 
 def test_a_cancelled_job_can_be_retried_and_a_done_one_not_cancelled(place: Place, tmp_path: Path) -> None:

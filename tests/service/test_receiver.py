@@ -47,10 +47,10 @@ from iscl_monai.service.database.store import DATABASE
 from iscl_monai.service.database.tables import audit, refusals
 from iscl_monai.service.receiving.callers import Callers
 from iscl_monai.service.receiving.intake import Verdict
-from iscl_monai.service.receiving.limits import Seldom
-from iscl_monai.service.receiving.promises import Promises
+from iscl_monai.service.receiving.limits import RepeatFilter
 from iscl_monai.service.receiving.receiver import status_of
-from iscl_monai.service.sending.dimse import Line, contexts
+from iscl_monai.service.sending.commitment_reports import CommitmentReporter
+from iscl_monai.service.sending.dimse import DimseClient, presentation_contexts
 from iscl_monai.service.tls import client_context
 
 COMMITMENT = "1.2.840.10008.1.20.1"
@@ -137,10 +137,10 @@ def test_success_is_not_told_before_the_object_is_taken(door: Door, tmp_path: Pa
     answers: list[Any] = []
     may_go = threading.Event()
 
-    def slow(*told: Any, **more: Any) -> Verdict:
+    def slow(*arguments: Any, **more: Any) -> Verdict:
         seen.append(len(answers))
         may_go.wait(30)
-        return accept(*told, **more)
+        return accept(*arguments, **more)
 
     door.intake.accept = slow  # type: ignore[method-assign]
     sender = threading.Thread(target=lambda: answers.extend(door.send(path)))
@@ -287,7 +287,7 @@ def test_half_an_object_leaves_nothing(door: Door, tmp_path: Path) -> None:
         _send_half(association, path)
         until(lambda: list((door.settings.data / "coming").iterdir()))  # it has begun to come
         association.abort()
-    until(lambda: not door.receiver.doors.inside)
+    until(lambda: not door.receiver.connections.associations)
     assert not door.rows()
     assert not door.leftovers()
     assert door.echo() == 0
@@ -350,7 +350,7 @@ def test_more_associations_than_allowed_are_told_to_come_later(tmp_path: Path) -
     with receiving(settings_of(tmp_path / "node", max_associations=2)) as door:
         with door.association(VERIFICATION), door.association(VERIFICATION):
             assert rejected(door) == (2, 3, 1)
-        until(lambda: not door.receiver.doors.inside)
+        until(lambda: not door.receiver.connections.associations)
         assert door.echo() == 0
 
 
@@ -375,8 +375,8 @@ def test_addresses_of_a_peer() -> None:
     assert callers.peer("B", "10.2.0.1") is None
     assert callers.peer("C", "::1") is not None
     assert callers.peer("D", "10.1.0.1") is None
-    assert callers.knows("192.0.2.1")
-    assert not callers.knows("192.0.2.2")
+    assert callers.knows_address("192.0.2.1")
+    assert not callers.knows_address("192.0.2.2")
     known["scanner.example"] = ["192.0.2.2"]
     before = len(asked)
     assert callers.peer("A", "192.0.2.2") is None  # asked a moment ago
@@ -386,13 +386,18 @@ def test_addresses_of_a_peer() -> None:
     assert callers.peer("A", "192.0.2.1") is None
 
 
-def test_seldom_counts_what_it_does_not_tell() -> None:
+def test_repeats_are_counted_and_not_recorded() -> None:
     now = [0.0]
-    seldom = Seldom(every_s=10, most=3, clock=lambda: now[0])
-    assert [seldom.again("a"), seldom.again("a"), seldom.again("b"), seldom.again("c")] == [0, None, 0, 0]
-    assert seldom.again("d") is None  # too many different ones
+    repeats = RepeatFilter(every_s=10, most=3, clock=lambda: now[0])
+    assert [repeats.unrecorded("a"), repeats.unrecorded("a"), repeats.unrecorded("b"), repeats.unrecorded("c")] == [
+        0,
+        None,
+        0,
+        0,
+    ]
+    assert repeats.unrecorded("d") is None  # too many different ones
     now[0] = 10
-    assert [seldom.again("a"), seldom.again("a"), seldom.again("d")] == [1, None, 0]
+    assert [repeats.unrecorded("a"), repeats.unrecorded("a"), repeats.unrecorded("d")] == [1, None, 0]
 
 
 def test_peer_that_may_send_from_nowhere_is_refused() -> None:
@@ -436,7 +441,7 @@ def test_stop_aborts_what_does_not_finish(tmp_path: Path) -> None:
     with door.association(VERIFICATION) as association:
         door.receiver.stop(grace_s=0.0)
         until(lambda: association.is_aborted)
-    assert not door.receiver.doors.inside
+    assert not door.receiver.connections.associations
 
 
 # Disk and database
@@ -475,7 +480,7 @@ def test_full_disk_takes_nothing_and_works_again_after(tmp_path: Path) -> None:
         settings = settings_of(tmp_path / "node")
         files = slices(tmp_path / "sent", 12, rows=1024, columns=512)  # 1 MB each
         with receiving(settings) as door:
-            door.intake.space.refuses = lambda coming_bytes=0: ""  # type: ignore[method-assign]
+            door.intake.space.no_room_reason = lambda coming_bytes=0: ""  # type: ignore[method-assign]
             statuses = [answer.Status for answer in door.send(*files)]
             assert statuses[0] == 0
             assert statuses[-1] == 0xA700
@@ -612,11 +617,11 @@ def test_orthanc_sends_and_commitment_goes_both_ways(tmp_path: Path, pacs: Ortha
         pacs.introduce("ISCL", door.port)
         wanted = {"Resources": [pacs.store(path) for path in files], "Synchronous": True, "StorageCommitment": True}
         told = pacs.told("/modalities/ISCL/store", json.dumps(wanted).encode())
-        promises = Promises(door.settings, door.store)
-        promises.start()
+        reporter = CommitmentReporter(door.settings, door.store)
+        reporter.start()
         place = f"/storage-commitment/{told['StorageCommitmentTransactionUID']}"
         until(lambda: pacs.told(place)["Status"] != "Pending")
-        assert promises.stop()
+        assert reporter.stop()
         assert pacs.told(place)["Status"] == "Success"
         assert len(pacs.told(place)["Success"]) == 3
         assert set(door.stored()) == {uid_of(path) for path in files}
@@ -626,7 +631,8 @@ def test_orthanc_sends_and_commitment_goes_both_ways(tmp_path: Path, pacs: Ortha
         action.ReferencedSOPSequence = [Dataset() for _ in range(4)]
         for item, uid in zip(action.ReferencedSOPSequence, [*map(uid_of, files), unknown], strict=True):
             item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT, uid
-        with Line(door.settings, door.settings.peers[0]).opened(contexts([COMMITMENT])) as association:
+        client = DimseClient(door.settings, door.settings.peers[0])
+        with client.association(presentation_contexts([COMMITMENT])) as association:
             status, _ = association.send_n_action(action, 1, COMMITMENT, COMMITMENT + ".1")
             assert status.Status == 0
         ((transaction, confirmed, failed),) = until(lambda: door.reports)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from service.receiving import Door, opened, receiving, settings_of, slices
+from service.rows import rows_of
 from sqlalchemy import select, update
 
 from iscl_monai.service.database.tables import audit, instances
@@ -81,9 +82,9 @@ def test_lost_and_damaged_files_are_told(door: Door) -> None:
     first.unlink()
     second.write_bytes(second.read_bytes()[:-1])
     assert recover(door) == FilesFound(missing=1, damaged=1)
-    told = {row["object"]: row["detail"].rpartition(" is ")[2] for row in door.rows(audit)}
+    values = {row["object"]: row["detail"].rpartition(" is ")[2] for row in door.rows(audit)}
     ids = [row["id"] for row in door.rows()]
-    assert told == {f"instance {ids[0]}": "missing", f"instance {ids[1]}": "of another size"}
+    assert values == {f"instance {ids[0]}": "missing", f"instance {ids[1]}": "of another size"}
     assert len(door.rows()) == 3
 
 
@@ -107,5 +108,5 @@ def test_a_removal_that_was_interrupted_is_finished_however_large(door: Door, mo
 def test_empty_folder_is_fine(tmp_path: Path) -> None:
     door = opened(settings_of(tmp_path))
     assert recover(door) == FilesFound()
-    assert not door.store.rows(select(audit))
+    assert not rows_of(door.store, select(audit))
     door.store.close()

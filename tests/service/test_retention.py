@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from dicom.synthetic import setting
-from service.rows import Place, new_uid, scan
+from service.rows import Place, new_uid, rows_of, scan
 from service.test_work import settle
 from sqlalchemy import select
 
@@ -62,8 +62,8 @@ def test_done_series_go_after_their_time_and_not_before(
     after(24.1, monkeypatch)
     Retention(place.settings, place.store).step()
     assert files(place) == []
-    assert {row["file"] for row in place.store.rows(select(instances))} == {None}
-    assert place.store.rows(select(jobs.c.folder, jobs.c.state)) == [{"folder": None, "state": "done"}]
+    assert {row["file"] for row in rows_of(place.store, select(instances))} == {None}
+    assert rows_of(place.store, select(jobs.c.folder, jobs.c.state)) == [{"folder": None, "state": "done"}]
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "sending", "failed", "refused", "cancelled"])
@@ -94,7 +94,7 @@ def test_what_was_left_alone_goes_too(place: Place, tmp_path: Path, monkeypatch:
 
 def test_what_we_owe_a_promise_for_stays(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_job(place, tmp_path / "s", "done")
-    uid = place.store.rows(select(instances.c.sop_instance_uid))[0]["sop_instance_uid"]
+    uid = rows_of(place.store, select(instances.c.sop_instance_uid))[0]["sop_instance_uid"]
     with place.store.writing() as change:
         change.add(commitments, transaction_uid="1.2", peer="ct", asked=[["1.2", uid]], state="owed", created_at="")
     after(100, monkeypatch)
@@ -107,7 +107,7 @@ def test_what_was_promised_stays_for_as_long_as_is_said(
     hours: float, left: int, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_job(place, tmp_path / "s", "done")
-    uid = place.store.rows(select(instances.c.sop_instance_uid))[0]["sop_instance_uid"]
+    uid = rows_of(place.store, select(instances.c.sop_instance_uid))[0]["sop_instance_uid"]
     with place.store.writing() as change:
         asked = [["1.2", uid]]
         change.add(commitments, transaction_uid="1.2", peer="ct", asked=asked, state="reported", created_at=now())
@@ -121,16 +121,16 @@ def test_an_object_whose_file_was_lost_is_no_duplicate(damage: str, place: Place
     sent = scan(tmp_path / "s")
     place.take(sent)
     settle(place)
-    file = place.store.data / place.store.rows(select(instances.c.file))[1]["file"]
+    file = place.store.data / rows_of(place.store, select(instances.c.file))[1]["file"]
     if damage == "gone":
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-10])
     assert place.take(sent) == ["duplicate", "stored", "duplicate"]
-    rows = place.store.rows(select(instances))
+    rows = rows_of(place.store, select(instances))
     assert all((place.store.data / row["file"]).stat().st_size == row["size"] for row in rows)
     settle(place)
-    assert [row["state"] for row in place.store.rows(select(jobs).order_by(jobs.c.id))] == ["superseded", "queued"]
+    assert [row["state"] for row in rows_of(place.store, select(jobs).order_by(jobs.c.id))] == ["superseded", "queued"]
 
 
 def test_what_comes_again_after_that_is_done_again(
@@ -141,8 +141,8 @@ def test_what_comes_again_after_that_is_done_again(
     Retention(place.settings, place.store).step()
     assert place.take(sent) == ["stored"] * 3
     settle(place)
-    assert [row["state"] for row in place.store.rows(select(jobs).order_by(jobs.c.id))] == ["done", "queued"]
-    assert len(place.store.rows(select(instances))) == 3
+    assert [row["state"] for row in rows_of(place.store, select(jobs).order_by(jobs.c.id))] == ["done", "queued"]
+    assert len(rows_of(place.store, select(instances))) == 3
 
 
 def test_a_late_slice_after_that_is_done_alone(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,4 +156,4 @@ def test_a_late_slice_after_that_is_done_alone(place: Place, tmp_path: Path, mon
     Retention(place.settings, place.store).step()
     place.take(scan(tmp_path / "b", 1, first=3, uids=uids))
     settle(place)
-    assert [row["state"] for row in place.store.rows(select(jobs).order_by(jobs.c.id))] == ["done", "queued"]
+    assert [row["state"] for row in rows_of(place.store, select(jobs).order_by(jobs.c.id))] == ["done", "queued"]

@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from iscl_monai.service.database.store import Move
 from iscl_monai.service.database.tables import deliveries
-from iscl_monai.service.settings import TLS
+from iscl_monai.service.dicom_settings import TLS
 from iscl_monai.service.tls import server_context
 from iscl_monai.service.working.queue import cancel, retry
 

@@ -93,8 +93,8 @@ def test_it_starts_answers_and_ends_when_told(number: signal.Signals, tmp_path: 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
         for line in node.stdout:
-            told = json.loads(line)
-            if told["event"] == "worker.ready":
+            event = json.loads(line)
+            if event["event"] == "worker.ready":
                 break
         healthy = answers(f"http://127.0.0.1:{web}/readyz"), answers(f"http://127.0.0.1:{web}/healthz")
         node.send_signal(number)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.service import settings as module
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.settings_description import describe
 from iscl_monai.service.settings_file import read_settings
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "node.toml"
@@ -114,6 +115,6 @@ def test_a_worker_gets_the_same_settings() -> None:
 
 
 def test_what_they_mean_in_words() -> None:
-    words = list(read_settings(SAMPLE).in_words())
+    words = list(describe(read_settings(SAMPLE)))
     assert "listens as ISCL on 0.0.0.0:11112 (no TLS)" in words
     assert any("ImageType is LOCALIZER or DERIVED; after 30 s: nothing" in line for line in words)

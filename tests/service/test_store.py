@@ -6,19 +6,22 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing, suppress
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from service.rows import Place, scan
-from sqlalchemy import inspect, select
+from service.rows import Place, rows_of, scan
+from sqlalchemy import JSON, Enum, Table, inspect, select
 
 from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database import migrate as migration
+from iscl_monai.service.database import rows, tables
 from iscl_monai.service.database import store as module
 from iscl_monai.service.database.migrate import migrate
-from iscl_monai.service.database.states import MACHINES
+from iscl_monai.service.database.states import MACHINES, JobState
 from iscl_monai.service.database.store import DATABASE, Move, Store
 from iscl_monai.service.database.tables import jobs, metadata, series
 
@@ -51,7 +54,7 @@ def test_only_the_ways_of_the_table_can_be_gone(before: str, place: Place) -> No
         else:
             with pytest.raises(NotAllowedNow, match=before), place.store.writing() as change:
                 change.move(jobs, job, after)
-        (row,) = place.store.rows(select(jobs.c.state).where(jobs.c.id == job))
+        (row,) = rows_of(place.store, select(jobs.c.state).where(jobs.c.id == job))
         assert row["state"] == (after if MACHINES["jobs"].allows(before, after) else before)
 
 
@@ -77,8 +80,8 @@ def test_a_worker_that_lost_its_claim_cannot_finish(place: Place) -> None:
 
 def test_a_block_that_fails_leaves_no_trace_and_tells_nobody_that_it_happened(place: Place) -> None:
     job = add_job(place, "queued")
-    told: list[tuple[Move, bool]] = []
-    place.store.observe(lambda move, committed: told.append((move, committed)))
+    moves: list[tuple[Move, bool]] = []
+    place.store.observe(lambda move, committed: moves.append((move, committed)))
 
     def fail_half_way() -> None:
         with place.store.writing() as change:
@@ -87,11 +90,11 @@ def test_a_block_that_fails_leaves_no_trace_and_tells_nobody_that_it_happened(pl
 
     with pytest.raises(ZeroDivisionError):
         fail_half_way()
-    assert [committed for _, committed in told] == [False]
-    assert place.store.rows(select(jobs.c.state)) == [{"state": "queued"}]
+    assert [committed for _, committed in moves] == [False]
+    assert rows_of(place.store, select(jobs.c.state)) == [{"state": "queued"}]
     with place.store.writing() as change:
         change.move(jobs, job, "running")
-    assert told[-1] == (Move("jobs", job, "queued", "running"), True)
+    assert moves[-1] == (Move("jobs", job, "queued", "running"), True)
 
 
 def test_what_is_committed_is_on_the_disk(place: Place) -> None:
@@ -121,7 +124,7 @@ def test_readers_do_not_wait_for_a_writer(place: Place) -> None:
     job = add_job(place, "queued")
     with place.store.writing() as change:
         change.move(jobs, job, "running")
-        assert place.store.rows(select(jobs.c.state)) == [{"state": "queued"}]
+        assert rows_of(place.store, select(jobs.c.state)) == [{"state": "queued"}]
 
 
 def test_migrations_make_what_the_tables_say(place: Place) -> None:
@@ -161,7 +164,7 @@ migrate(Path({str(tmp_path)!r}))
 def test_migrating_again_changes_nothing(place: Place, tmp_path: Path) -> None:
     add_job(place, "queued")
     migrate(tmp_path / "data")
-    assert len(place.store.rows(select(jobs))) == 1
+    assert len(rows_of(place.store, select(jobs))) == 1
     assert [path.name for path in (tmp_path / "data").glob("*.before-*")] == []
 
 
@@ -209,3 +212,38 @@ def test_an_upgrade_keeps_a_copy(place: Place, tmp_path: Path, monkeypatch: pyte
     with closing(sqlite3.connect(tmp_path / "data" / f"{DATABASE}.before-0002")) as copy:
         assert copy.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
         assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+
+
+ROWS = {
+    rows.SeriesRow: tables.series,
+    rows.InstanceRow: tables.instances,
+    rows.JobRow: tables.jobs,
+    rows.DeliveryRow: tables.deliveries,
+    rows.CommitmentRow: tables.commitments,
+    rows.RefusalRow: tables.refusals,
+    rows.AuditRow: tables.audit,
+}
+
+
+@pytest.mark.parametrize(("kind", "table"), ROWS.items(), ids=lambda one: getattr(one, "name", None))
+def test_rows_have_the_columns_of_their_tables(kind: type, table: Table) -> None:
+    """Names, order, types, and whether a column may be empty: what mypy believes is what the database holds."""
+    types = get_type_hints(kind)
+    assert [field.name for field in fields(kind)] == [column.name for column in table.columns] == list(types)
+    for column in table.columns:
+        declared = types[column.name]
+        assert column.nullable == (type(None) in get_args(declared)), column
+        if not isinstance(column.type, JSON):  # which holds lists and dictionaries
+            held = column.type.enum_class if isinstance(column.type, Enum) else column.type.python_type
+            assert held in (declared, *get_args(declared)), column
+
+
+def test_a_state_that_nobody_knows_is_neither_written_nor_read(place: Place) -> None:
+    with pytest.raises(Exception, match="done_for"), place.store.writing() as change:
+        change.execute(jobs.update().values(state=JobState("done_for")))
+    job = add_job(place, "queued")
+    with closing(sqlite3.connect(place.store.data / DATABASE)) as database, database:
+        assert database.execute("SELECT state FROM jobs").fetchall() == [("queued",)]  # the text, not the name
+        database.execute("UPDATE jobs SET state = 'odd'")
+    with pytest.raises(LookupError, match="odd"):
+        place.store.read(rows.JobRow, select(jobs).where(jobs.c.id == job))

@@ -47,16 +47,16 @@ class Archive:
         uids = call.sop_instance_uids()
         kept = [uid for uid in uids if uid not in self.refuses]
         self.has += kept
-        told: dict[str, Any] = {"00081199": {"vr": "SQ", "Value": [item(uid) for uid in kept]}}
+        values: dict[str, Any] = {"00081199": {"vr": "SQ", "Value": [item(uid) for uid in kept]}}
         if len(kept) < len(uids):
             failed = [item(uid, self.refuses[uid]) for uid in uids if uid in self.refuses]
-            told["00081198"] = {"vr": "SQ", "Value": failed}
-        return (self.status or (200 if len(kept) == len(uids) else 202 if kept else 409)), json.dumps(told).encode()
+            values["00081198"] = {"vr": "SQ", "Value": failed}
+        return (self.status or (200 if len(kept) == len(uids) else 202 if kept else 409)), json.dumps(values).encode()
 
 
 def item(uid: str, reason: int | None = None) -> dict[str, Any]:
-    told: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
-    return told if reason is None else {**told, "00081197": {"vr": "US", "Value": [reason]}}
+    values: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
+    return values if reason is None else {**values, "00081197": {"vr": "US", "Value": [reason]}}
 
 
 def served(tmp_path: Path, archive: Archive, sending: dict[str, Any] | None = None, **more: Any) -> Iterator[Any]:

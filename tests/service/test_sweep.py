@@ -17,16 +17,17 @@ from dicom.synthetic import setting
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from service.peers import Call, House, http, peer, until
-from service.rows import Clock, new_uid, scan
+from service.rows import Clock, new_uid, rows_of, scan
 from sqlalchemy import select
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.service.database.tables import audit, deliveries, instances, jobs, series
+from iscl_monai.service.loaded_model import MODEL_FILE
 from iscl_monai.service.receiving.receiver import Receiver
 from iscl_monai.service.sending import outbox
 from iscl_monai.service.sending.dimse import UnreachableError
-from iscl_monai.service.sending.find_series import FIND, MOVE, Found
-from iscl_monai.service.sending.sweep import MODEL, Sweep
+from iscl_monai.service.sending.find_series import FIND, MOVE, FoundSeries
+from iscl_monai.service.sending.sweep import Sweep
 
 TODAY = date(2031, 5, 20)
 RECENT, OLD = "20310518", "20310501"
@@ -42,8 +43,8 @@ class Scene:
         dimse = peer("pacs", orthanc.dicom_port, ae_title="ORTHANC", confirm="status", sweep=True)
         web = {"name": "pacs", "url": f"{orthanc.root}/dicom-web", "confirm": "query", "sweep": True}
         rules = [{"name": "half", "strength": 0.5, "send_to": ["pacs"]}, {"name": "all", "send_to": ["pacs"]}]
-        told = {"node": {"port": node_port, "host": "127.0.0.1"}, "rules": rules}
-        self.home = House(folder / "data", dimse if by == "dimse" else web, **told)
+        values = {"node": {"port": node_port, "host": "127.0.0.1"}, "rules": rules}
+        self.home = House(folder / "data", dimse if by == "dimse" else web, **values)
         self.clock = Clock()
         self.sweep = self.new_sweep()
 
@@ -64,16 +65,16 @@ class Scene:
             self.clock.now += self.home.settings.sweep_every_s
 
     def here(self) -> list[str]:
-        return sorted(row["sop_instance_uid"] for row in self.home.store.rows(select(instances)))
+        return sorted(row["sop_instance_uid"] for row in rows_of(self.home.store, select(instances)))
 
     def asked(self) -> list[str]:
-        found = self.home.store.rows(select(audit).where(audit.c.action == "ask for series").order_by(audit.c.id))
+        found = rows_of(self.home.store, select(audit).where(audit.c.action == "ask for series").order_by(audit.c.id))
         return [row["object"] for row in found]
 
     def settle(self) -> None:
         """As if all series here had been quiet for long."""
         with self.home.store.writing() as change:
-            for row in self.home.store.rows(select(series).where(series.c.state == "receiving")):
+            for row in rows_of(self.home.store, select(series).where(series.c.state == "receiving")):
                 change.move(series, row["id"], "settled")
 
 
@@ -161,7 +162,7 @@ def test_old_studies_and_derived_images_are_left_alone(scene: Scene) -> None:
 @pytest.mark.parametrize("strength", ["0.5", "1"])
 def test_what_has_its_result_there_is_left_alone(scene: Scene, strength: str) -> None:
     """The node was set up anew, and knows nothing of what it did before."""
-    (scene.home.settings.data / MODEL).write_text(json.dumps(MODEL_TOLD))
+    (scene.home.settings.data / MODEL_FILE).write_text(json.dumps(MODEL_TOLD))
     made = Derivation.by_network(
         model="m", version="1", weights_digest="ab", parameters={"mode": "ensemble", "strength": strength}
     )
@@ -175,9 +176,10 @@ def test_what_has_its_result_there_is_left_alone(scene: Scene, strength: str) ->
 
 
 def test_another_model_is_another_result(scene: Scene) -> None:
-    (scene.home.settings.data / MODEL).write_text(json.dumps({**MODEL_TOLD, "version": "2"}))
-    parameters = {"mode": "ensemble", "strength": "1"}
-    made = Derivation.by_network(model="m", version="1", weights_digest="ab", parameters=parameters)
+    (scene.home.settings.data / MODEL_FILE).write_text(json.dumps({**MODEL_TOLD, "version": "2"}))
+    made = Derivation.by_network(
+        model="m", version="1", weights_digest="ab", parameters={"mode": "ensemble", "strength": "1"}
+    )
     study, done = new_uid(), new_uid()
     scene.put(uids=(study, done))
     scene.put(uids=(study, made.uid("series", done)), description="Thorax | AI DENOISED ISCL")
@@ -189,24 +191,24 @@ def test_a_result_that_is_gone_is_noted_once_and_not_sent_again(scene: Scene) ->
     scene.put()
     scene.look()
     scene.settle()
-    (row,) = scene.home.store.rows(select(series))
+    (row,) = rows_of(scene.home.store, select(series))
     uids = row["study_uid"], new_uid()
     job = scene.home.again(row["id"], scene.home.made(2, uids))
     with scene.home.store.writing() as change:
         for delivery in job.rows():
             change.move(deliveries, delivery["id"], "sent")
-        outbox.confirmed(change, [delivery["id"] for delivery in job.rows()], "QIDO-RS")
+        outbox.confirm(change, [delivery["id"] for delivery in job.rows()], "QIDO-RS")
     assert job.row()["state"] == "done"
     scene.look(3)
     scene.sweep = scene.new_sweep()  # a restart
     scene.look(3)
-    noted = scene.home.store.rows(select(audit).where(audit.c.action == "result gone"))
+    noted = rows_of(scene.home.store, select(audit).where(audit.c.action == "result gone"))
     assert [one["object"] for one in noted] == [f"job {job.id} at pacs"]
     assert len(scene.asked()) == 1
-    assert len(scene.home.store.rows(select(jobs))) == 1
+    assert len(rows_of(scene.home.store, select(jobs))) == 1
     scene.put(2, uids=uids, description="Thorax | AI DENOISED ISCL")
     scene.look()
-    assert len(scene.home.store.rows(select(audit).where(audit.c.action == "result gone"))) == 1
+    assert len(rows_of(scene.home.store, select(audit).where(audit.c.action == "result gone"))) == 1
 
 
 def test_what_is_asked_for_in_vain_is_asked_for_less_and_less(scene: Scene) -> None:
@@ -219,7 +221,7 @@ def test_what_is_asked_for_in_vain_is_asked_for_less_and_less(scene: Scene) -> N
 
 def test_nothing_is_asked_for_when_there_is_no_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.put()
-    monkeypatch.setattr(scene.home.place.space, "refuses", lambda coming_bytes=0: "full")
+    monkeypatch.setattr(scene.home.place.space, "no_room_reason", lambda coming_bytes=0: "full")
     scene.look(3)
     assert scene.asked() == []
 
@@ -259,8 +261,8 @@ def test_a_series_that_is_cut_off_leaves_no_half_object(tmp_path: Path, cut: flo
     parts = b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + f.read_bytes() + b"\r\n" for f in files)
     whole = parts + b"--b--\r\n"
     head = pydicom.dcmread(files[0])
-    told = {"0020000D": [head.StudyInstanceUID], "0020000E": [head.SeriesInstanceUID], "00201209": [3]}
-    found = json.dumps([{tag: {"Value": value} for tag, value in told.items()}]).encode()
+    values = {"0020000D": [head.StudyInstanceUID], "0020000E": [head.SeriesInstanceUID], "00201209": [3]}
+    found = json.dumps([{tag: {"Value": value} for tag, value in values.items()}]).encode()
 
     def answer(call: Call) -> tuple[int, bytes]:
         if "?" in call.path:
@@ -273,19 +275,34 @@ def test_a_series_that_is_cut_off_leaves_no_half_object(tmp_path: Path, cut: flo
         sweep = Sweep(home.settings, home.store, home.place.intake, clock, lambda: TODAY)
         sweep.step()
         sweep.step()
-        here = home.store.rows(select(instances))
+        here = rows_of(home.store, select(instances))
         assert len(here) == int(cut * 3)
         assert not list((home.settings.data / "coming").iterdir())
-        found_again = Found(head.StudyInstanceUID, head.SeriesInstanceUID, "", 3)
+        found_again = FoundSeries(head.StudyInstanceUID, head.SeriesInstanceUID, "", 3)
         with pytest.raises(UnreachableError, match="ended early"):
             sweep.finders["up"][1].retrieve(found_again)
         cut = 1.0
         clock.now += home.settings.sweep_every_s
         with home.store.writing() as change:
-            for row in home.store.rows(select(series)):
+            for row in rows_of(home.store, select(series)):
                 change.move(series, row["id"], "settled")
         sweep.step()
-        assert len(home.store.rows(select(instances))) == 3
+        assert len(rows_of(home.store, select(instances))) == 3
+
+
+@pytest.mark.parametrize(("preamble", "blanks"), [(b"", b""), (b"a preamble\r\n", b""), (b"", b" \t")])
+def test_whatever_rfc_2046_allows_around_boundaries_is_read(tmp_path: Path, preamble: bytes, blanks: bytes) -> None:
+    files = scan(tmp_path / "scan", 2)
+    head = b"--b" + blanks + b"\r\nContent-Type: application/dicom\r\n\r\n"
+    body = preamble + b"".join(head + file.read_bytes() + b"\r\n" for file in files) + b"--b--"
+    uids = pydicom.dcmread(files[0])
+    with http(lambda call: (200, body), kind='multipart/related; type="application/dicom"; boundary=b') as (root, _):
+        home = House(tmp_path / "data", {"name": "up", "url": root, "confirm": "status", "sweep": True})
+        sweep = Sweep(home.settings, home.store, home.place.intake, today=lambda: TODAY)
+        found = FoundSeries(uids.StudyInstanceUID, uids.SeriesInstanceUID, "", 2)
+        assert sweep.finders["up"][1].retrieve(found) == "WADO-RS, 2 objects taken, 0 refused"
+    stored = sorted((home.settings.data / row["file"]).read_bytes() for row in rows_of(home.store, select(instances)))
+    assert stored == sorted(file.read_bytes() for file in files)
 
 
 def test_a_node_that_stops_does_not_wait_for_an_archive_that_is_slow(tmp_path: Path) -> None:

@@ -10,15 +10,17 @@ from typing import Any
 import pydicom
 import pytest
 from dicom.synthetic import only, setting
-from service.rows import Place, new_uid, scan
+from service.rows import Place, new_uid, rows_of, scan
 from sqlalchemy import select
 
 from iscl_monai.errors import MemoryRefusal, OutputRefusal, StoreUnavailable
 from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.service.database.tables import deliveries, instances, jobs
 from iscl_monai.service.working import queue, resume, work
+from iscl_monai.service.working import result as result_module
+from iscl_monai.service.working.claim import claim_next_job
 from iscl_monai.service.working.completion import Completion
-from iscl_monai.service.working.work import Work, take
+from iscl_monai.service.working.work import Work
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def place(tmp_path: Path) -> Place:
 
 def settle(place: Place) -> None:
     place.clock.now += 1000
-    completion = Completion(place.settings, place.store, place.arrivals, queued=lambda: None)
+    completion = Completion(place.settings, place.store, place.arrivals, on_queued=lambda: None)
     completion.step()
     place.clock.now += 1000
     completion.step()
@@ -50,7 +52,7 @@ def working(place: Place, denoiser: Denoiser, *, stopping: Any = lambda: False) 
 
 
 def job(place: Place, number: int = 1) -> dict[str, Any]:
-    (row,) = place.store.rows(select(jobs).where(jobs.c.id == number))
+    (row,) = rows_of(place.store, select(jobs).where(jobs.c.id == number))
     return dict(row)
 
 
@@ -63,31 +65,31 @@ def test_a_job_becomes_one_delivery_for_each_object(place: Place, denoiser: Deno
     files = scan(tmp_path / "s")
     place.take(files)
     settle(place)
-    assert working(place, denoiser).once()
+    assert working(place, denoiser).run_next()
     row = job(place)
     assert row["state"] == "sending"
     assert row["result"]["slices"] == 3
     assert row["result"]["weights_digest"] == denoiser.identity.weights_digest
-    rows = place.store.rows(select(deliveries))
+    rows = rows_of(place.store, select(deliveries))
     assert [one["state"] for one in rows] == ["waiting"] * 3
     derived = [pydicom.dcmread(place.store.data / one["file"]) for one in rows]
     assert {one.SOPInstanceUID for one in derived} == {one["sop_instance_uid"] for one in rows}
     sources = {one.SourceImageSequence[0].ReferencedSOPInstanceUID for one in derived}
     assert sources == {pydicom.dcmread(file).SOPInstanceUID for file in files}
     assert left(place) == [str(Path(row["folder"]).parent)]
-    assert not working(place, denoiser).once()
+    assert not working(place, denoiser).run_next()
 
 
 def test_late_slices_get_the_time_and_series_of_the_first(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
     uids = (new_uid(), new_uid())
     place.take(scan(tmp_path / "a", uids=uids))
     settle(place)
-    working(place, denoiser).once()
-    before = {row["sop_instance_uid"]: content(place, row) for row in place.store.rows(select(deliveries))}
+    working(place, denoiser).run_next()
+    before = {row["sop_instance_uid"]: content(place, row) for row in rows_of(place.store, select(deliveries))}
     place.take(scan(tmp_path / "b", 2, first=3, uids=uids))
     settle(place)
-    working(place, denoiser).once()
-    after = place.store.rows(select(deliveries).where(deliveries.c.job_id == 2))
+    working(place, denoiser).run_next()
+    after = rows_of(place.store, select(deliveries).where(deliveries.c.job_id == 2))
     made = {row["sop_instance_uid"]: content(place, row) for row in after}
     assert len(made) == 5
     assert {uid: made[uid] for uid in before} == before, "the same work gives the same bytes"
@@ -103,33 +105,33 @@ def content(place: Place, row: Any) -> bytes:
 def test_another_strength_is_another_series(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "s"))
     settle(place)
-    working(place, denoiser).once()
-    (full,) = {row["series_uid"] for row in place.store.rows(select(deliveries))}
+    working(place, denoiser).run_next()
+    (full,) = {row["series_uid"] for row in rows_of(place.store, select(deliveries))}
     with place.store.writing() as change:
         change.execute(jobs.update().values(strength="0.5"))
         change.move(jobs, 1, "failed", folder=None)
         queue.retry(change, 1, "anna")
-    working(place, denoiser).once()
-    (half,) = {row["series_uid"] for row in place.store.rows(select(deliveries))}
+    working(place, denoiser).run_next()
+    (half,) = {row["series_uid"] for row in rows_of(place.store, select(deliveries))}
     assert half != full
 
 
 def test_a_refused_series_says_why_and_leaves_nothing(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "s", change=setting(RescaleSlope=None)))
     settle(place)
-    assert working(place, denoiser).once()
+    assert working(place, denoiser).run_next()
     row = job(place)
     assert row["state"] == "refused"
     assert "RescaleSlope" in row["reason"]
     assert str(place.store.data) not in row["reason"], "a name that nobody else knows"
-    assert any(f"object {one['sop_instance_uid']}" in row["reason"] for one in place.store.rows(select(instances)))
+    assert any(f"object {one['sop_instance_uid']}" in row["reason"] for one in rows_of(place.store, select(instances)))
     assert left(place) == []
 
 
 def test_a_reason_never_tells_who_the_patient_is(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "s", change=only(1, setting(PatientID="SECRET^NAME"))))
     settle(place)
-    working(place, denoiser).once()
+    working(place, denoiser).run_next()
     row = job(place)
     assert row["state"] == "refused"
     assert row["reason"].startswith("PatientID differs")
@@ -144,12 +146,12 @@ def test_the_most_urgent_and_oldest_comes_first(place: Place, tmp_path: Path) ->
     settle(place)
     with place.store.writing() as change:
         change.execute(jobs.update().where(jobs.c.id == 3).values(priority=0))
-    taken = [take(place.store, place.space) for _ in range(4)]
-    assert [row and row["id"] for row in taken] == [3, 1, 2, None]
+    taken = [claim_next_job(place.store, place.space) for _ in range(4)]
+    assert [row and row.id for row in taken] == [3, 1, 2, None]
 
 
 def test_cancelled_while_it_runs(place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(work, "LOOKS_EVERY_S", -1.0)
+    monkeypatch.setattr(result_module, "CHECKS_EVERY_S", -1.0)
     place.take(scan(tmp_path / "s"))
     settle(place)
     changed = denoiser.change_hu
@@ -161,19 +163,19 @@ def test_cancelled_while_it_runs(place: Place, denoiser: Denoiser, tmp_path: Pat
         return changed(slice_hu)
 
     monkeypatch.setattr(Denoiser, "change_hu", lambda self, slice_hu: cancelling(slice_hu))
-    assert working(place, denoiser).once()
+    assert working(place, denoiser).run_next()
     assert job(place)["state"] == "cancelled"
     assert left(place) == []
-    assert place.store.rows(select(deliveries)) == []
+    assert rows_of(place.store, select(deliveries)) == []
 
 
 def test_a_stop_gives_the_job_back_and_does_not_count(
     place: Place, denoiser: Denoiser, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(work, "LOOKS_EVERY_S", -1.0)
+    monkeypatch.setattr(result_module, "CHECKS_EVERY_S", -1.0)
     place.take(scan(tmp_path / "s"))
     settle(place)
-    working(place, denoiser, stopping=lambda: True).once()
+    working(place, denoiser, stopping=lambda: True).run_next()
     row = job(place)
     assert (row["state"], row["attempts"], row["reason"]) == ("queued", 0, "the node was stopped")
     assert left(place) == []
@@ -187,14 +189,14 @@ def test_a_worker_that_was_given_up_cannot_finish(
 
     def meanwhile(*_: Any) -> Any:
         resume.recover_jobs(place.store, 3)
-        assert take(place.store, place.space)
+        assert claim_next_job(place.store, place.space)
         return real(*_)
 
-    real = work._result
-    monkeypatch.setattr(work, "_result", meanwhile)
-    working(place, denoiser).once()
+    real = work.result_of
+    monkeypatch.setattr(work, "result_of", meanwhile)
+    working(place, denoiser).run_next()
     assert job(place)["state"] == "running"
-    assert place.store.rows(select(deliveries)) == []
+    assert rows_of(place.store, select(deliveries)) == []
 
 
 def test_too_little_gpu_memory_falls_back_to_the_cpu_and_says_so(
@@ -216,10 +218,10 @@ def test_too_little_gpu_memory_falls_back_to_the_cpu_and_says_so(
         return denoiser if device == "cpu" else Small()
 
     runs = Work(place.store, place.space, for_job, threads=1, stopping=lambda: False)
-    runs.once()
+    runs.run_next()
     row = job(place)
     assert (row["state"], row["device"]) == ("queued", "cpu")
-    runs.once()
+    runs.run_next()
     row = job(place)
     assert (row["state"], row["device"]) == ("sending", "cpu")
     assert "GPU had too little memory" in row["note"]
@@ -234,12 +236,12 @@ def test_a_full_disk_gives_the_job_back(place: Place, denoiser: Denoiser, tmp_pa
         raise OutputRefusal("out cannot be written (No space left on device)", allowed="room", cure="make room")
 
     monkeypatch.setattr(work, "denoise_series", full)
-    assert not working(place, denoiser).once()
+    assert not working(place, denoiser).run_next()
     row = job(place)
     assert (row["state"], row["attempts"]) == ("queued", 0)
     assert "No space left" in row["reason"]
     monkeypatch.undo()
-    assert working(place, denoiser).once()
+    assert working(place, denoiser).run_next()
     assert job(place)["state"] == "sending"
 
 
@@ -261,17 +263,17 @@ def test_a_database_that_cannot_be_written_when_the_work_is_done_leaves_no_job_r
         full[0] = True
         return counted(*arguments)
 
-    counted = work._result
+    counted = work.result_of
     monkeypatch.setattr(place.store, "writing", writing)
-    monkeypatch.setattr(work, "_result", last)
+    monkeypatch.setattr(work, "result_of", last)
     runs = working(place, denoiser)
-    assert not runs.once()
+    assert not runs.run_next()
     assert job(place)["state"] == "running", "nobody could write otherwise"
     with pytest.raises(StoreUnavailable):
-        runs.once()
+        runs.run_next()
     full[0] = False
-    monkeypatch.setattr(work, "_result", counted)
-    assert runs.once()
+    monkeypatch.setattr(work, "result_of", counted)
+    assert runs.run_next()
     assert (job(place)["state"], job(place)["attempts"]) == ("sending", 1)
 
 
@@ -280,10 +282,10 @@ def test_a_job_waits_for_room(place: Place, tmp_path: Path, monkeypatch: Any) ->
     settle(place)
     usual = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usual(path)._replace(free=2**18))
-    assert take(place.store, place.space) is None
+    assert claim_next_job(place.store, place.space) is None
     assert job(place)["reason"].startswith("waits for room")
     monkeypatch.undo()
-    assert take(place.store, place.space)
+    assert claim_next_job(place.store, place.space)
     assert job(place)["reason"] == ""
 
 
@@ -297,7 +299,7 @@ def test_a_fault_of_ours_is_failed_with_its_name_only(
         raise KeyError("Doe^John")
 
     monkeypatch.setattr(work, "denoise_series", fault)
-    working(place, denoiser).once()
+    working(place, denoiser).run_next()
     row = job(place)
     assert row["state"] == "failed"
     assert "KeyError" in row["reason"]
@@ -315,9 +317,9 @@ def test_a_slice_that_gets_lost_is_a_fault(place: Place, denoiser: Denoiser, tmp
         return outcome
 
     monkeypatch.setattr(work, "denoise_series", losing)
-    working(place, denoiser).once()
+    working(place, denoiser).run_next()
     assert job(place)["state"] == "failed"
-    assert place.store.rows(select(deliveries)) == []
+    assert rows_of(place.store, select(deliveries)) == []
 
 
 def test_sources_removed_meanwhile_are_refused(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
@@ -325,7 +327,7 @@ def test_sources_removed_meanwhile_are_refused(place: Place, denoiser: Denoiser,
     settle(place)
     with place.store.writing() as change:
         change.execute(instances.update().values(file=None))
-    working(place, denoiser).once()
+    working(place, denoiser).run_next()
     assert "removed by retention" in job(place)["reason"]
 
 
@@ -335,11 +337,11 @@ def test_what_interrupted_jobs_left_is_removed_and_nothing_else(
     for number in range(2):
         place.take(scan(tmp_path / f"s{number}"))
     settle(place)
-    working(place, denoiser).once()
+    working(place, denoiser).run_next()
     kept = left(place)
-    taken = take(place.store, place.space)
+    taken = claim_next_job(place.store, place.space)
     assert taken
-    (place.store.data / "jobs" / "2" / taken["claim"] / "source").mkdir(parents=True)
+    (place.store.data / "jobs" / "2" / taken.claim / "source").mkdir(parents=True)
     assert resume.recover_jobs(place.store, 3) == 1
     assert resume.clear_job_folders(place.store) == 1
     assert left(place) == kept

@@ -24,11 +24,11 @@ HERE = Path(__file__).parent
 PATIENCE_S = 90.0
 
 
-def until(what: Callable[[], Any], told: Callable[[], str] = str, patience_s: float = PATIENCE_S) -> Any:
+def until(what: Callable[[], Any], state: Callable[[], str] = str, timeout_s: float = PATIENCE_S) -> Any:
     """Ask until the answer is true; it is an upper bound for what must happen, and never what is measured."""
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + timeout_s
     while not (answer := what()):
-        assert time.monotonic() < end, told()
+        assert time.monotonic() < end, state()
         time.sleep(0.02)
     return answer
 
@@ -64,7 +64,7 @@ class NodeUnderTest:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def settings(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "data": str(self.data),
             "bundle": str(self.bundle),
             "node": {"ae_title": "ISCL", "host": "127.0.0.1", "port": self.port, "timeout_s": 20},
@@ -90,8 +90,8 @@ class NodeUnderTest:
             "web": {"port": self.web_port},
         }
         for name, value in self.more.items():
-            told[name] = {**told.get(name, {}), **value} if isinstance(value, dict) else value
-        return told
+            values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
+        return values
 
     def start(self, kill_at: str = "") -> None:
         """Start it; for ``kill_at`` see ``killed_node.py``."""
@@ -146,11 +146,11 @@ class NodeUnderTest:
         busy = {"queued", "running", "sending"} & set(states)
         return states.get("done", 0) >= jobs and not busy and not self.states("series").get("receiving")
 
-    def wait_done(self, jobs: int = 1, patience_s: float = PATIENCE_S) -> None:
-        def told() -> str:
+    def wait_done(self, jobs: int = 1, timeout_s: float = PATIENCE_S) -> None:
+        def state() -> str:
             return f"{self.states('series')} {self.states('jobs')} {self.states('deliveries')}\n{self.log[-6000:]}"
 
-        until(lambda: self.all_done(jobs) or self.ended(), told, patience_s)
+        until(lambda: self.all_done(jobs) or self.ended(), state, timeout_s)
         assert not self.ended(), self.log[-6000:]
 
 

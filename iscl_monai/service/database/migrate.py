@@ -53,7 +53,8 @@ def migrate(data: Path) -> str:
             command.upgrade(config, "head")
         opened.dispose()
         with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # once for ever: later it would wait for whoever writes
+            # Once: the mode stays in the file, and setting it later would wait for writers.
+            database.execute("PRAGMA journal_mode=WAL")
     except (DatabaseError, sqlite3.Error) as error:
         raise StoreUnavailable(
             f"{path}: {error}", allowed="a sound database", cure="restore the backup (docs/how-to/pacs.md)"

@@ -1,4 +1,4 @@
-"""What may become of a series, a job and a delivery: every state, and every way between two of them, in one table.
+"""What may become of a series, a job, a delivery and a commitment: every state, and every way between two of them.
 
 A row changes its state by :meth:`iscl_monai.service.database.store.Change.move` alone, which refuses what is not in the
 table. A state that nothing leaves is an end; the others are picked up again when the node starts after a crash.
@@ -8,40 +8,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
 
-SERIES = {
-    "receiving": {"settled"},  # it has been quiet for long enough: there is a job now, or a reason why not
-    "settled": {"receiving"},  # a late slice has come, or somebody asks again
-}
 
-JOB = {
-    "queued": {"running", "cancelled", "superseded"},
-    "running": {"sending", "refused", "failed", "queued", "cancelled", "superseded"},  # queued: node or worker died
-    "sending": {"done", "failed", "cancelled", "superseded"},
-    "refused": {"queued", "cancelled", "superseded"},  # somebody asks again, or has seen it
-    "failed": {"queued", "sending", "cancelled", "superseded"},  # sending: only the delivery had failed
-    "cancelled": {"queued", "superseded"},
-    "done": set(),
-    "superseded": set(),  # late slices came: a newer job has all of them
-}
+class State(str, Enum):
+    """A state of a row, which is the text that stands in the database and on the pages."""
 
-DELIVERY = {
-    "waiting": {"sent", "failed"},
-    "sent": {"asked", "confirmed", "waiting"},
-    "asked": {"confirmed", "waiting", "sent", "failed"},  # sent: no answer came, ask again
-    "failed": {"waiting"},
-    "confirmed": set(),
-}
+    def __str__(self) -> str:  # as enum.StrEnum, which Python 3.10 lacks
+        return str(self.value)
 
-COMMITMENT = {  # what others asked us to promise
-    "owed": {"reported", "failed"},
-    "reported": set(),
-    "failed": {"owed"},
-}
+
+class SeriesState(State):
+    """Of a series that comes in."""
+
+    RECEIVING = "receiving"
+    SETTLED = "settled"
+
+
+class JobState(State):
+    """Of the work on a series."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SENDING = "sending"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DONE = "done"
+    SUPERSEDED = "superseded"
+
+
+class DeliveryState(State):
+    """Of one derived object on its way to one destination."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    ASKED = "asked"
+    FAILED = "failed"
+    CONFIRMED = "confirmed"
+
+
+class CommitmentState(State):
+    """Of a storage commitment that a peer has requested from us."""
+
+    OWED = "owed"
+    REPORTED = "reported"
+    FAILED = "failed"
+
+
+AnyState = TypeVar("AnyState", bound=State)
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(Generic[AnyState]):
     """One table of transitions.
 
     Args:
@@ -50,31 +70,84 @@ class Machine:
     """
 
     name: str
-    ways: Mapping[str, frozenset[str]]
+    ways: Mapping[AnyState, frozenset[AnyState]]
 
-    def allows(self, before: str, after: str) -> bool:
+    def allows(self, before: AnyState, after: AnyState) -> bool:
         """Whether there is a way from one state to the other."""
         return after in self.ways.get(before, frozenset())
 
     @property
-    def ends(self) -> frozenset[str]:
+    def ends(self) -> frozenset[AnyState]:
         """States that nothing leaves."""
         return frozenset(state for state, following in self.ways.items() if not following)
 
 
-def _machine(name: str, ways: Mapping[str, set[str]]) -> Machine:
+def _machine(name: str, ways: Mapping[AnyState, set[AnyState]]) -> Machine[AnyState]:
     return Machine(name, {state: frozenset(following) for state, following in ways.items()})
 
 
-MACHINES = {
-    machine.name: machine
-    for machine in (
-        _machine("series", SERIES),
-        _machine("jobs", JOB),
-        _machine("deliveries", DELIVERY),
-        _machine("commitments", COMMITMENT),
-    )
-}
+SERIES = _machine(
+    "series",
+    {
+        SeriesState.RECEIVING: {SeriesState.SETTLED},  # quiet for long enough: there is a job now, or a reason why not
+        SeriesState.SETTLED: {SeriesState.RECEIVING},  # a late slice has come, or somebody wants it processed again
+    },
+)
 
-OPEN_JOBS = ("queued", "running", "sending")  # nobody has to do anything about these
-NEEDS_A_PERSON = ("failed", "refused")
+JOBS = _machine(
+    "jobs",
+    {
+        JobState.QUEUED: {JobState.RUNNING, JobState.CANCELLED, JobState.SUPERSEDED},
+        JobState.RUNNING: {
+            JobState.SENDING,
+            JobState.REFUSED,
+            JobState.FAILED,
+            JobState.QUEUED,  # the node or the worker died
+            JobState.CANCELLED,
+            JobState.SUPERSEDED,
+        },
+        JobState.SENDING: {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED},
+        # Somebody wants it done again, or has seen it:
+        JobState.REFUSED: {JobState.QUEUED, JobState.CANCELLED, JobState.SUPERSEDED},
+        JobState.FAILED: {
+            JobState.QUEUED,
+            JobState.SENDING,  # only the delivery had failed
+            JobState.CANCELLED,
+            JobState.SUPERSEDED,
+        },
+        JobState.CANCELLED: {JobState.QUEUED, JobState.SUPERSEDED},
+        JobState.DONE: set(),
+        JobState.SUPERSEDED: set(),  # late slices came: a newer job has all of them
+    },
+)
+
+DELIVERIES = _machine(
+    "deliveries",
+    {
+        DeliveryState.WAITING: {DeliveryState.SENT, DeliveryState.FAILED},
+        DeliveryState.SENT: {DeliveryState.ASKED, DeliveryState.CONFIRMED, DeliveryState.WAITING},
+        DeliveryState.ASKED: {
+            DeliveryState.CONFIRMED,
+            DeliveryState.WAITING,
+            DeliveryState.SENT,  # no answer came: request the commitment again
+            DeliveryState.FAILED,
+        },
+        DeliveryState.FAILED: {DeliveryState.WAITING},
+        DeliveryState.CONFIRMED: set(),
+    },
+)
+
+COMMITMENTS = _machine(
+    "commitments",
+    {
+        CommitmentState.OWED: {CommitmentState.REPORTED, CommitmentState.FAILED},
+        CommitmentState.REPORTED: set(),
+        CommitmentState.FAILED: {CommitmentState.OWED},
+    },
+)
+
+MACHINES: Mapping[str, Machine[Any]] = {machine.name: machine for machine in (SERIES, JOBS, DELIVERIES, COMMITMENTS)}
+
+OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.SENDING)  # nobody has to do anything about these
+NEEDS_A_PERSON = (JobState.FAILED, JobState.REFUSED)
+OPEN_DELIVERIES = (DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.ASKED)

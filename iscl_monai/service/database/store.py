@@ -1,4 +1,4 @@
-"""The database: what was acknowledged is in it before the acknowledgement leaves the house.
+"""The database: what was acknowledged is in it before the acknowledgement is sent.
 
 SQLite in WAL mode with ``synchronous=FULL``: a commit is on the disk, or did not happen. One writer at a time, by a
 lock within a process and ``BEGIN IMMEDIATE`` between processes; readers never wait.
@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database import tables
-from iscl_monai.service.database.states import MACHINES
+from iscl_monai.service.database.states import MACHINES, State
 
 DATABASE = "node.sqlite"
 WAIT_MS = 10_000  # for a lock that another process holds
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class Move:
     Args:
         table: its table.
         row: its id.
-        before: the state it left; ``""`` for a new row.
+        before: the state it left; None for a new row.
         after: the state it is in.
     """
 
     table: str
     row: int
-    before: str
-    after: str
+    before: State | None
+    after: State
 
 
 Observer = Callable[[Move, bool], None]
@@ -63,21 +65,25 @@ class Change:
         """Run a statement that changes no state; states are :meth:`move`'s."""
         return self.connection.execute(statement)
 
+    def read(self, kind: type[Row], statement: Executable) -> list[Row]:
+        """Rows, as :meth:`Store.read` gives them."""
+        return _read(self.connection, kind, statement)
+
     def add(self, table: Table, **values: Any) -> int:
         """Insert a row; its id."""
         (row,) = self.connection.execute(insert(table).values(**values)).inserted_primary_key or (0,)
         if "state" in values:
-            self._tell(Move(table.name, row, "", values["state"]))
+            self._notify(Move(table.name, row, None, values["state"]))
         return int(row)
 
-    def move(self, table: Table, row: int, after: str, *, held_by: str | None = None, **values: Any) -> str:
+    def move(self, table: Table, row: int, after: State, *, held_by: str | None = None, **values: Any) -> State:
         """Bring a row into another state.
 
         Args:
             table: one with a state.
             row: id.
             after: the state.
-            held_by: the claim of the worker that asks, which must still hold the job.
+            held_by: the claim of the worker that does this, which must still hold the job.
             values: other columns to set at once.
 
         Returns:
@@ -88,25 +94,27 @@ class Change:
                 (:data:`iscl_monai.service.database.states.MACHINES`), or another worker has it.
         """
         found = self.connection.execute(select(table).where(table.c.id == row)).mappings().one_or_none()
-        before = found["state"] if found else "absent"
+        before: State | None = found["state"] if found else None
         held = held_by is None or (found is not None and found["claim"] == held_by)
-        if not held or not MACHINES[table.name].allows(before, after):
-            ways = ", ".join(sorted(MACHINES[table.name].ways.get(before, ()))) or "nothing, it is an end"
+        machine = MACHINES[table.name]
+        if before is None or not held or not machine.allows(before, after):
+            elsewhere = "" if held else ", with another worker"
+            ways = ", ".join(sorted(machine.ways.get(before, ()))) or "nothing, it is an end"
             raise NotAllowedNow(
-                f"{table.name} {row} is {before}{'' if held else ', with another worker'}, not to become {after}",
+                f"{table.name} {row} is {before or 'absent'}{elsewhere}, not to become {after}",
                 allowed=f"from there: {ways}",
                 cure="look at it again: it has changed meanwhile",
             )
         stamp = {"updated_at": now()} if "updated_at" in table.c else {}
         self.connection.execute(update(table).where(table.c.id == row).values(state=after, **stamp, **values))
-        self._tell(Move(table.name, row, before, after))
-        return str(before)
+        self._notify(Move(table.name, row, before, after))
+        return before
 
     def note(self, who: str, action: str, what: str, detail: str = "") -> None:
         """Add a line to the audit log."""
         self.add(tables.audit, at=now(), who=who[:64], action=action[:64], object=what[:128], detail=detail[:2000])
 
-    def _tell(self, move: Move) -> None:
+    def _notify(self, move: Move) -> None:
         self.moves.append(move)
         for observer in self.observers:
             observer(move, False)
@@ -127,7 +135,7 @@ class Store:
         self._observers: list[Observer] = []
 
     def observe(self, observer: Observer) -> None:
-        """Have every move told: once before it is committed (False), and again after that (True)."""
+        """Call an observer with every move: once before it is committed (False), and again after that (True)."""
         self._observers.append(observer)
 
     @contextmanager
@@ -135,7 +143,7 @@ class Store:
         """A transaction that writes.
 
         Raises:
-            StoreUnavailable: the database is locked by somebody else for too long, or its disk is full; nothing has
+            StoreUnavailable: the database is locked by another process for too long, or its disk is full; nothing has
                 been changed.
         """
         with self._one_writer:
@@ -166,15 +174,34 @@ class Store:
                 cure="look at its disk",
             ) from error
 
-    def rows(self, statement: Executable) -> list[Mapping[str, Any]]:
-        """All rows of a question."""
+    def read(self, kind: type[Row], statement: Executable) -> list[Row]:
+        """Rows of a statement as objects.
+
+        Args:
+            kind: a dataclass whose fields are the columns that the statement selects, such as those of
+                :mod:`iscl_monai.service.database.rows`.
+            statement: a selection.
+        """
         with self.reading() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+            return _read(connection, kind, statement)
+
+    def tuples(self, statement: Executable) -> list[tuple[Any, ...]]:
+        """Rows of a statement as tuples, in the order of its columns; for counts and single columns."""
+        with self.reading() as connection:
+            return [tuple(row) for row in connection.execute(statement)]
+
+    def values(self, statement: Executable) -> list[Any]:
+        """The first column of a statement."""
+        return [row[0] for row in self.tuples(statement)]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close all connections."""
         self._writer.dispose()
         self._reader.dispose()
+
+
+def _read(connection: Connection, kind: type[Row], statement: Executable) -> list[Row]:
+    return [kind(**row) for row in connection.execute(statement).mappings()]
 
 
 def engine(path: Path, begin: str) -> Engine:

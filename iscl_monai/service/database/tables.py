@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     Column,
+    Enum,
     ForeignKey,
     Index,
     Integer,
@@ -15,7 +16,15 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from iscl_monai.service.database.states import CommitmentState, DeliveryState, JobState, SeriesState, State
+
 metadata = MetaData()
+
+
+def _text_of(kind: type[State]) -> Enum:
+    """A column of text that is read as a state; the database itself knows nothing of that."""
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda states: [str(state) for state in states])
+
 
 # Times are ISO 8601 in UTC, for people: no decision of the node is made by the wall clock, which may jump.
 
@@ -25,12 +34,12 @@ series = Table(
     Column("id", Integer, primary_key=True),
     Column("study_uid", String(64), nullable=False),
     Column("series_uid", String(64), nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", _text_of(SeriesState), nullable=False),
     Column("reason", Text, nullable=False, default=""),  # why there is no job
     Column("tags", JSON, nullable=False),  # what rules look at (rules.RULE_TAGS), of the first object that came
     Column("first_at", String(32), nullable=False),
     Column("last_at", String(32), nullable=False),
-    Column("forced_rule", String(64)),  # somebody asked for this rule whatever the tags say
+    Column("forced_rule", String(64)),  # the rule a person chose, which goes before the tags
     UniqueConstraint("study_uid", "series_uid"),
     Index("series_by_state", "state"),
 )
@@ -56,21 +65,21 @@ jobs = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("series_id", ForeignKey("series.id"), nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", _text_of(JobState), nullable=False),
     Column("rule", String(64), nullable=False),
     Column("strength", String(16), nullable=False),  # as text: it is part of the derived UIDs
     Column("priority", Integer, nullable=False, default=1),  # 0 urgent, 1 normal, 2 later
     Column("send_to", JSON, nullable=False),  # names of peers
     Column("attempts", Integer, nullable=False, default=0),  # how often a worker has taken it
     Column("device", String(16), nullable=False, default=""),  # "cpu" after the GPU had too little memory
-    Column("again", Integer, nullable=False, default=0),  # 1: a person asked for what was done before
+    Column("again", Integer, nullable=False, default=0),  # 1: a person wants it processed again
     Column("note", Text, nullable=False, default=""),  # what a person should know, e.g. a fallback
     Column("reason", Text, nullable=False, default=""),  # of refused, failed, cancelled; why it waits
     Column("claim", String(32), nullable=False, default=""),  # of the worker that runs it; an older one may not finish
     Column("derivation", String(64), nullable=False, default=""),  # identity of model and settings
     Column("moment", String(40), nullable=False, default=""),  # date and time that the derived objects bear
     Column("folder", Text),  # with the derived files, below the data folder; None when there are none (any more)
-    Column("result", JSON),  # what was made and measured (worker.Result)
+    Column("result", JSON),  # what was made and measured (working.result)
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
     Index("jobs_by_state", "state", "priority", "id"),
@@ -95,11 +104,11 @@ deliveries = Table(
     Column("series_uid", String(64), nullable=False),
     Column("study_uid", String(64), nullable=False),
     Column("file", Text, nullable=False),  # below the data folder
-    Column("state", String(16), nullable=False),
+    Column("state", _text_of(DeliveryState), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),  # tries that did not get through
     Column("refused", Integer, nullable=False, default=0),  # tries that got through, and were answered with a failure
-    Column("reason", Text, nullable=False, default=""),  # what the peer said last
-    Column("transaction_uid", String(64), nullable=False, default=""),  # of the storage commitment asked for
+    Column("reason", Text, nullable=False, default=""),  # what the peer answered last
+    Column("transaction_uid", String(64), nullable=False, default=""),  # of the storage commitment requested
     Column("proof", String(64), nullable=False, default=""),  # how it was confirmed
     Column("updated_at", String(32), nullable=False),
     UniqueConstraint("job_id", "destination", "sop_instance_uid"),
@@ -115,7 +124,7 @@ commitments = Table(
     Column("transaction_uid", String(64), nullable=False),
     Column("peer", String(64), nullable=False),
     Column("asked", JSON, nullable=False),  # [[SOP Class UID, SOP Instance UID], ...]
-    Column("state", String(16), nullable=False),
+    Column("state", _text_of(CommitmentState), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("reason", Text, nullable=False, default=""),
     Column("created_at", String(32), nullable=False),

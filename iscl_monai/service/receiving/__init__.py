@@ -1,1 +1,1 @@
-"""What comes in, and who may send it: DIMSE, the door every object goes through, and what we promise to keep."""
+"""What comes in, and who may send it: DIMSE, the intake of all objects, and requests for storage commitment."""

@@ -1,4 +1,4 @@
-"""Who may speak with the node: an AE title that is known, from an address that belongs to it."""
+"""Which peers may call the node: an AE title that is known, from an address that belongs to it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from iscl_monai.service.settings import Peer, Settings
+from iscl_monai.service.dicom_settings import Peer
+from iscl_monai.service.settings import Settings
 
-ASK_AGAIN_S = 10.0  # a name server is not asked more often, however many strangers call
+RESOLVE_AGAIN_S = 10.0  # a name is not resolved more often, however many unknown callers there are
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
-def plain(address: str) -> Address:
-    """One form for what is written in several: IPv4 inside of IPv6, zones, and every way to name this machine."""
+def normalized(address: str) -> Address:
+    """One form for addresses that are written in several: IPv4 in IPv6, zones, and every address of this machine."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     return LOOPBACK if parsed.is_loopback else parsed
 
 
 class Callers:
-    """Knows the peers that may send, and their addresses.
+    """The peers that may call, and the addresses they may call from.
 
     Args:
         settings: of the node.
         clock: seconds that do not jump.
-        resolve: the addresses of a name.
+        resolve: gives the addresses of a host name.
     """
 
     def __init__(
@@ -41,61 +42,61 @@ class Callers:
     ) -> None:
         self._peers = {peer.ae_title: peer for peer in settings.peers if peer.ae_title and peer.may_send}
         self._clock = clock
-        self._resolve = resolve or _resolved
+        self._resolve = resolve or _resolve_name
         self._lock = threading.Lock()
-        self._asked_at: dict[str, float] = {}
-        self._places: dict[str, tuple[Network, ...]] = {}
+        self._resolved_at: dict[str, float] = {}
+        self._networks: dict[str, tuple[Network, ...]] = {}
         for peer in self._peers.values():
-            self._places[peer.name] = self._look_up(peer)
+            self._networks[peer.name] = self._networks_of(peer)
 
-    def knows(self, address: str) -> bool:
-        """Whether any peer may call from there, as far as is known without asking a name server."""
+    def knows_address(self, address: str) -> bool:
+        """Whether any peer may call from there, as far as is known without resolving names."""
         with self._lock:
-            places = [network for networks in self._places.values() for network in networks]
-        return _within(address, places)
+            networks = [network for of_peer in self._networks.values() for network in of_peer]
+        return _within(address, networks)
 
     def peer(self, ae_title: str, address: str) -> Peer | None:
         """The peer of that title; None if there is none, it may not send, or not from there."""
         peer = self._peers.get(ae_title.strip())
         if peer is None:
             return None
-        if not _within(address, self._places[peer.name]) and self._may_ask(peer.name):
-            self._places[peer.name] = self._look_up(peer)  # it may have moved
-        return peer if _within(address, self._places[peer.name]) else None
+        if not _within(address, self._networks[peer.name]) and self._may_resolve(peer.name):
+            self._networks[peer.name] = self._networks_of(peer)  # it may have moved
+        return peer if _within(address, self._networks[peer.name]) else None
 
-    def _may_ask(self, name: str) -> bool:
+    def _may_resolve(self, name: str) -> bool:
         with self._lock:
-            due = self._clock() >= self._asked_at[name] + ASK_AGAIN_S
+            due = self._clock() >= self._resolved_at[name] + RESOLVE_AGAIN_S
             if due:
-                self._asked_at[name] = self._clock()
+                self._resolved_at[name] = self._clock()
             return due
 
-    def _look_up(self, peer: Peer) -> tuple[Network, ...]:
-        self._asked_at[peer.name] = self._clock()
+    def _networks_of(self, peer: Peer) -> tuple[Network, ...]:
+        self._resolved_at[peer.name] = self._clock()
         found: list[Network] = []
-        for place in peer.from_hosts or ((peer.host,) if peer.host else ()):
-            found.extend(self._networks(place))
+        for host in peer.from_hosts or ((peer.host,) if peer.host else ()):
+            found.extend(self._parse_or_resolve(host))
         return tuple(found)
 
-    def _networks(self, place: str) -> Iterable[Network]:
+    def _parse_or_resolve(self, host: str) -> Iterable[Network]:
         try:
-            if "/" in place:
-                return [ipaddress.ip_network(place, strict=False)]
-            return [ipaddress.ip_network(plain(place))]
+            if "/" in host:
+                return [ipaddress.ip_network(host, strict=False)]
+            return [ipaddress.ip_network(normalized(host))]
         except ValueError:  # a name
-            return [ipaddress.ip_network(plain(address)) for address in self._resolve(place)]
+            return [ipaddress.ip_network(normalized(address)) for address in self._resolve(host)]
 
 
-def _resolved(name: str) -> Iterable[str]:
+def _resolve_name(name: str) -> Iterable[str]:
     try:
         return {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
     except OSError:
-        return ()  # unknown now; asked again when somebody calls
+        return ()  # unknown now; resolved again at the next call
 
 
 def _within(address: str, networks: Iterable[Network]) -> bool:
     try:
-        caller = plain(address)
+        caller = normalized(address)
     except ValueError:
         return False
     return any(caller.version == network.version and caller in network for network in networks)

@@ -1,4 +1,4 @@
-"""What an object that may be anything says of itself, found out within bounds of time and memory."""
+"""The tags of a received object, read within bounds of time and memory, as it may be anything."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ from iscl_monai.service.rules import RULE_TAGS
 
 SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID")
-ENOUGH = "Rows"
-WANTED = [tag for tag in (*UIDS, *RULE_TAGS, ENOUGH) if tag != "sender"]
-LAST = max(Tag(keyword) for keyword in WANTED)  # what comes behind may be large, and is never read here
+ROWS = "Rows"  # an image has it
+TAGS_READ = [tag for tag in (*UIDS, *RULE_TAGS, ROWS) if tag != "sender"]
+LAST_TAG = max(Tag(keyword) for keyword in TAGS_READ)  # what comes behind may be large, and is never read here
 
 # An honest header has some hundred elements and some thousand items of sequences before its Rows. pydicom makes an
 # object of each, of a kilobyte and in twenty microseconds, so that a file of eight megabytes could take a minute.
 MOST_READS = 100_000
 MOST_BYTES = 64 * 2**20
 LONGEST_VALUE = 2**16
-LONGEST_TEXT = 1024  # that is kept of what rules look at
-COMPARED = 2**18  # of a header: sequences of known length are read as one value, and become objects afterwards
-INFLATED = 16 * 2**20  # of a deflated object, to look for the tags in
+LONGEST_TEXT = 1024  # that is kept of a tag for rules
+# Bytes of a header: sequences of known length are read as one value, and become objects afterwards.
+MOST_COMPARED = 2**18
+INFLATED_HEADER = 16 * 2**20  # bytes of a deflated object in which the tags are looked for
 
 
 class UnsuitableError(Exception):
-    """Carries the reason out of a check, and which object it is about as soon as that is known."""
+    """The object is not suitable for us; carries the reason, and its SOP Class and Instance UID once they are known."""
 
     mismatch = False
-    named = ("", "")  # SOP Class and Instance UID
+    sop_uids = ("", "")
 
 
 class MismatchError(UnsuitableError):
@@ -58,9 +59,9 @@ class Examined:
     """What was found.
 
     Args:
-        tags: texts of ``WANTED``.
+        tags: values of ``TAGS_READ`` as text.
         syntax: Transfer Syntax UID.
-        begin: where the data set begins in the file.
+        begin: offset of the data set in the file.
     """
 
     tags: dict[str, Any]
@@ -68,8 +69,8 @@ class Examined:
     begin: int
 
 
-class Frugal:
-    """A file of which only so much is read: whoever asks for more is told that it is no header.
+class LimitedReader:
+    """A file of which only so much can be read: more than that is no header.
 
     Args:
         file: to read.
@@ -102,7 +103,7 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and re.fullmatch(r"\d+(\.\d+)+", text, re.ASCII) is not None
 
 
-def examined(part: Path, announced: tuple[str, str] | None, study: str | None, largest_bytes: int) -> Examined:
+def examine(part: Path, announced: tuple[str, str] | None, study: str | None, largest_bytes: int) -> Examined:
     """The tags we need and the transfer syntax, of a file that may be anything.
 
     Args:
@@ -112,29 +113,29 @@ def examined(part: Path, announced: tuple[str, str] | None, study: str | None, l
         largest_bytes: that a deflated object may inflate to.
 
     Raises:
-        UnsuitableError: it is nothing for us. The reason quotes nothing of the file, which may have a patient's name
-            anywhere.
+        UnsuitableError: it is not suitable for us. The reason quotes nothing of the file, which may have a patient's
+            name anywhere.
     """
     with without_warnings(), _unreadable_is_unsuitable(), part.open("rb") as file:
-        frugal = cast(BinaryIO, Frugal(file))
-        read_preamble(frugal, force=False)
-        meta = _read_file_meta_info(frugal)  # no public function leaves the file behind it
+        limited = cast(BinaryIO, LimitedReader(file))
+        read_preamble(limited, force=False)
+        meta = _read_file_meta_info(limited)  # no public function leaves the file behind it
         begin = file.tell()
         syntax = text_of(meta, "TransferSyntaxUID")
         if syntax not in readable_syntaxes():
-            raise UnsuitableError(f"transfer syntax {_named(syntax)} cannot be decoded here")
+            raise UnsuitableError(f"transfer syntax {_syntax_name(syntax)} cannot be decoded here")
         if syntax == DeflatedExplicitVRLittleEndian:
-            frugal = cast(BinaryIO, Frugal(io.BytesIO(_inflated(file, largest_bytes))))
-        tags = _texts(_header(frugal, syntax))
+            limited = cast(BinaryIO, LimitedReader(io.BytesIO(_inflated(file, largest_bytes))))
+        tags = _texts(_header(limited, syntax))
         meta_uid = text_of(meta, "MediaStorageSOPInstanceUID")
     for keyword in UIDS:
         if not is_uid(tags[keyword]):
             found = f"{len(tags[keyword])} characters that are" if tags[keyword] else "absent or empty, which is"
             raise UnsuitableError(f"{keyword} is {found} no UID (PS3.5 9.1)")
     try:
-        _check_wanted(tags, meta_uid, announced, study)
+        _check_expected(tags, meta_uid, announced, study)
     except UnsuitableError as reason:
-        reason.named = (tags["SOPClassUID"], tags["SOPInstanceUID"])
+        reason.sop_uids = (tags["SOPClassUID"], tags["SOPInstanceUID"])
         raise
     return Examined(tags, syntax, begin)
 
@@ -151,7 +152,7 @@ def _unreadable_is_unsuitable() -> Iterator[None]:
         raise UnsuitableError(f"not readable as DICOM ({type(error).__name__})") from error
 
 
-def _named(syntax: str) -> str:
+def _syntax_name(syntax: str) -> str:
     return UID(syntax).name if is_uid(syntax) else "that is no UID"
 
 
@@ -161,29 +162,29 @@ def _header(file: BinaryIO, syntax: str) -> pydicom.Dataset:
         file,
         uid.is_implicit_VR,
         uid.is_little_endian,
-        stop_when=_behind,
+        stop_when=_is_after_last_tag,
         defer_size=LONGEST_VALUE,
-        specific_tags=[Tag(keyword) for keyword in WANTED],
+        specific_tags=[Tag(keyword) for keyword in TAGS_READ],
     )
 
 
-def _behind(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return bool(tag > LAST)
+def _is_after_last_tag(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return bool(tag > LAST_TAG)
 
 
 def _texts(dataset: pydicom.Dataset) -> dict[str, Any]:
     """The values; one that is longer than any was left in the file, and a sequence is no value."""
-    for keyword in WANTED:
+    for keyword in TAGS_READ:
         element: Any = dataset.get_item(keyword, keep_deferred=True)
         if element is not None and (not isinstance(element, RawDataElement) or element.VR == "SQ"):
             raise UnsuitableError(f"{keyword} is a sequence")
         if element is not None and element.value is None and element.length:
             raise UnsuitableError(f"{keyword} has {element.length} bytes")
-    return {keyword: text_of(dataset, keyword)[:LONGEST_TEXT] for keyword in WANTED}
+    return {keyword: text_of(dataset, keyword)[:LONGEST_TEXT] for keyword in TAGS_READ}
 
 
-def _check_wanted(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str] | None, study: str | None) -> None:
-    """Whether it is what the request named, and what we work with."""
+def _check_expected(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str] | None, study: str | None) -> None:
+    """Refuse an object that is not the one the request named, or not one we work with."""
     if announced is not None and announced != (tags["SOPClassUID"], tags["SOPInstanceUID"]):
         raise MismatchError("the object is not the one that the request named")
     if study is not None and study != tags["StudyInstanceUID"]:
@@ -192,14 +193,14 @@ def _check_wanted(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str
         raise UnsuitableError(f"SOP Class {UID(tags['SOPClassUID']).name} is no CT image")
     if (meta_uid or tags["SOPInstanceUID"]) != tags["SOPInstanceUID"]:
         raise UnsuitableError("file meta information and data set name different SOP Instance UIDs")
-    if not tags[ENOUGH]:
+    if not tags[ROWS]:
         raise UnsuitableError("it ends early, or has no Rows")
 
 
 def _inflated(file: BinaryIO, largest_bytes: int) -> bytes:
-    """The beginning of a deflated data set. A file of 1 MB can hold 1 GB, which is counted and let go by."""
+    """The beginning of a deflated data set. A file of 1 MB can hold 1 GB, which is counted and dropped."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    kept, inflated = io.BytesIO(), 0
+    head, inflated = io.BytesIO(), 0
     while block := file.read(65536):
         while block and not inflater.eof:
             some = inflater.decompress(block, 2**20)
@@ -207,15 +208,15 @@ def _inflated(file: BinaryIO, largest_bytes: int) -> bytes:
             inflated += len(some)
             if inflated > largest_bytes:
                 raise UnsuitableError(f"inflates to more than {largest_bytes >> 20} MB")
-            if kept.tell() < INFLATED:
-                kept.write(some)
-    return kept.getvalue()
+            if head.tell() < INFLATED_HEADER:
+                head.write(some)
+    return head.getvalue()
 
 
-def flushed_digest(part: Path, found: Examined) -> str:
-    """SHA-256 of transfer syntax and data set, of a file whose bytes are on the disk when this returns.
+def flush_and_digest(part: Path, found: Examined) -> str:
+    """SHA-256 of transfer syntax and data set of a file, whose bytes are on the disk when this returns.
 
-    The file meta information is left out: it tells of the sender, and differs when the same object comes twice.
+    The File Meta Information is left out: it names the sender, and differs when the same object comes twice.
     """
     digest = hashlib.sha256(found.syntax.encode())
     with part.open("rb") as file:
@@ -226,31 +227,31 @@ def flushed_digest(part: Path, found: Examined) -> str:
     return digest.hexdigest()
 
 
-def same_content(one: Path, other: Path) -> bool:
+def has_same_content(one: Path, other: Path) -> bool:
     """Whether two files hold the same data set, their elements encoded in different ways; pixels are not decoded."""
     try:
         with without_warnings(), one.open("rb") as first, other.open("rb") as second:
-            (before, syntax), (after, other_syntax) = _until_pixels(first), _until_pixels(second)
+            (before, syntax), (after, other_syntax) = _read_until_pixels(first), _read_until_pixels(second)
             little = {str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)}
             if DeflatedExplicitVRLittleEndian in (syntax, other_syntax):
                 return False
             if syntax != other_syntax and not {syntax, other_syntax} <= little:
                 return False
-            return before == after and _rest_is_same(first, second)
+            return before == after and _rest_is_equal(first, second)
     except Exception:
         return False  # what cannot be compared is not the same
 
 
-def _until_pixels(file: BinaryIO) -> tuple[dict[BaseTag, Any], str]:
+def _read_until_pixels(file: BinaryIO) -> tuple[dict[BaseTag, Any], str]:
     """Everything before the pixels; the file is left where their value begins."""
-    frugal = cast(BinaryIO, Frugal(file, most_bytes=COMPARED))
-    dataset = pydicom.dcmread(frugal, stop_before_pixels=True)
+    limited = cast(BinaryIO, LimitedReader(file, most_bytes=MOST_COMPARED))
+    dataset = pydicom.dcmread(limited, stop_before_pixels=True)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     file.seek(8 if UID(syntax).is_implicit_VR else 12, os.SEEK_CUR)
     return {element.tag: element.value for element in dataset}, syntax
 
 
-def _rest_is_same(first: BinaryIO, second: BinaryIO) -> bool:
+def _rest_is_equal(first: BinaryIO, second: BinaryIO) -> bool:
     while True:
         one, other = first.read(2**20), second.read(2**20)
         if one != other:

@@ -1,4 +1,4 @@
-"""The one door for objects that come in, by C-STORE, STOW-RS or a pull: on the disk and in the database, or refused."""
+"""Takes objects that come in, by C-STORE, STOW-RS or WADO-RS: on the disk and in the database, or refused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from sqlalchemy import select, update
 
 from iscl_monai.durable import sync_folder
 from iscl_monai.errors import StoreUnavailable
+from iscl_monai.service.database.rows import InstanceRow
+from iscl_monai.service.database.states import SeriesState
 from iscl_monai.service.database.store import Change, Store, now
 from iscl_monai.service.database.tables import instances, refusals, series
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.examination import SOP_CLASSES as SOP_CLASSES
-from iscl_monai.service.receiving.examination import UnsuitableError, examined, flushed_digest, same_content
+from iscl_monai.service.receiving.examination import UnsuitableError, examine, flush_and_digest, has_same_content
 from iscl_monai.service.receiving.examination import is_uid as is_uid
 from iscl_monai.service.rules import RULE_TAGS
 from iscl_monai.service.settings import Settings
@@ -31,11 +33,11 @@ SOURCES = "sources"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of an object that somebody sent.
+    """What became of an object that was sent to us.
 
     Args:
-        kind: ``stored`` or ``duplicate``: it is ours now, whatever happens; ``unsuitable``: it is not taken, and never
-            will be; ``busy``: not now; ``offered``: only the wish to send such objects was turned down.
+        kind: ``stored`` or ``duplicate``: we have it, durably; ``unsuitable``: it is not taken, and never will be;
+            ``busy``: not now; ``offered``: its SOP Class or transfer syntax was only proposed, and not accepted.
         reason: why not, in words without patient data.
         sop_class_uid: its SOP Class UID, "" if unknown.
         sop_instance_uid: its SOP Instance UID, "" if unknown.
@@ -52,6 +54,18 @@ class Verdict:
     def taken(self) -> bool:
         """Whether success may be answered."""
         return self.kind in ("stored", "duplicate")
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """An object whose file is in its place, before it is written into the database."""
+
+    tags: dict[str, Any]
+    syntax: str
+    path: Path
+    size: int
+    digest: str
+    sender: str
 
 
 class Intake:
@@ -81,9 +95,9 @@ class Intake:
     def accept(
         self, part: Path, sender: str, *, announced: tuple[str, str] | None = None, study: str | None = None
     ) -> Verdict:
-        """Make an object ours, or say why not. The part is gone afterwards in any case.
+        """Take an object, or refuse it with a reason. The part is gone afterwards in any case.
 
-        Success is told only after the bytes are flushed to the disk and their row is committed.
+        Success is returned only after the bytes are flushed to the disk and their row is committed.
 
         Args:
             part: a complete DICOM Part 10 file, from :meth:`new_part`.
@@ -102,11 +116,11 @@ class Intake:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
         if not verdict.taken:
-            self.list_refusal(sender, verdict)
+            self.record_refusal(sender, verdict)
         return verdict
 
-    def list_refusal(self, sender: str, verdict: Verdict) -> None:
-        """Have it on the page of what was not taken; a database that is full must not make it worse."""
+    def record_refusal(self, sender: str, verdict: Verdict) -> None:
+        """Write it down for the page of refusals; if the database is full, that is left out."""
         with suppress(StoreUnavailable), self.store.writing() as change:
             change.add(
                 refusals,
@@ -120,127 +134,128 @@ class Intake:
 
     def _accept(self, part: Path, sender: str, announced: tuple[str, str] | None, study: str | None) -> Verdict:
         size = part.stat().st_size
-        told = self.space.refuses()
-        if told:
-            return Verdict("busy", told, *(announced or ()))
+        no_room = self.space.no_room_reason()
+        if no_room:
+            return Verdict("busy", no_room, *(announced or ()))
         try:
             if size > self.largest_bytes:
                 raise UnsuitableError(f"{size >> 20} MB, allowed are {self.largest_bytes >> 20}")
-            found = examined(part, announced, study, self.largest_bytes)
+            found = examine(part, announced, study, self.largest_bytes)
         except UnsuitableError as reason:
-            named = announced or reason.named
-            return Verdict("unsuitable", str(reason), *named, mismatch=reason.mismatch)
-        tags, syntax = {**found.tags, "sender": sender}, found.syntax
-        digest = flushed_digest(part, found)
-        place = self._place(tags)
+            sop_uids = announced or reason.sop_uids
+            return Verdict("unsuitable", str(reason), *sop_uids, mismatch=reason.mismatch)
+        digest = flush_and_digest(part, found)
+        tags = {**found.tags, "sender": sender}
+        path = self._new_path(tags)
         try:
-            part.rename(place)
+            part.rename(path)
         except FileNotFoundError:  # retention has just removed the folder, which was empty
-            place.parent.mkdir(exist_ok=True)
-            part.rename(place)
+            path.parent.mkdir(exist_ok=True)
+            part.rename(path)
         kept = False
         try:
-            sync_folder(place.parent)
-            sync_folder(place.parent.parent)
+            sync_folder(path.parent)
+            sync_folder(path.parent.parent)
             with self.store.writing() as change:
-                verdict, series_id = self._enter(change, tags, syntax, place, size, digest, sender)
+                arrival = _Arrival(tags, found.syntax, path, size, digest, sender)
+                verdict, series_id = self._record(change, arrival)
             kept = verdict.kind == "stored"
         finally:
             if not kept:
-                place.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         if kept:
             self.arrived(series_id)
         return verdict
 
-    def _place(self, tags: dict[str, Any]) -> Path:
+    def _new_path(self, tags: dict[str, Any]) -> Path:
         """Names are digests: a UID from outside never becomes part of a path. A token keeps two senders apart."""
-        folder = self.data / SOURCES / _short(f"{tags['StudyInstanceUID']}|{tags['SeriesInstanceUID']}")
+        folder = self.data / SOURCES / _short_digest(f"{tags['StudyInstanceUID']}|{tags['SeriesInstanceUID']}")
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{file_prefix(tags['SOPInstanceUID'])}-{secrets.token_hex(4)}.dcm"
 
-    def _enter(
-        self, change: Change, tags: dict[str, Any], syntax: str, place: Path, size: int, digest: str, sender: str
-    ) -> tuple[Verdict, int]:
-        named = (tags["SOPClassUID"], tags["SOPInstanceUID"])
-        file = str(place.relative_to(self.data))
-        wanted = instances.c.sop_instance_uid == tags["SOPInstanceUID"]
-        known = change.execute(select(instances).where(wanted)).mappings().one_or_none()
-        if known is None:
-            series_id = _series(change, tags)
-            change.add(
-                instances,
-                series_id=series_id,
-                sop_instance_uid=tags["SOPInstanceUID"],
-                sop_class_uid=tags["SOPClassUID"],
-                transfer_syntax_uid=syntax,
-                file=file,
-                size=size,
-                sha256=digest,
-                sender=sender[:64],
-                received_at=now(),
-            )
-            return Verdict("stored", "", *named), series_id
-        if known["series_id"] != _known_series(change, tags):
-            return Verdict("unsuitable", "this SOP Instance UID came before as part of another series", *named), 0
-        if not self._is_here(known):  # removed long ago, or lost with a disk; who sends it again wants it done again
-            if known["sha256"] != digest:
-                return Verdict(
-                    "unsuitable", "an object with this SOP Instance UID and other content came before", *named
-                ), 0
-            fresh = {"file": file, "size": size, "received_at": now(), "sender": sender[:64]}
-            change.execute(update(instances).where(wanted).values(**fresh))
-            return Verdict("stored", "came again after its file had gone", *named), _series(change, tags)
-        if known["sha256"] == digest or same_content(self.data / known["file"], place):
-            return Verdict("duplicate", "", *named), 0
-        return Verdict("unsuitable", "an object with this SOP Instance UID and other content is here", *named), 0
+    def _record(self, change: Change, new: _Arrival) -> tuple[Verdict, int]:
+        """Write an object into the database, or find that it is a duplicate or in conflict; and its series."""
+        sop_uids = (new.tags["SOPClassUID"], new.tags["SOPInstanceUID"])
+        same_uid = instances.c.sop_instance_uid == new.tags["SOPInstanceUID"]
+        known = change.read(InstanceRow, select(instances).where(same_uid))
+        if not known:
+            series_id = _series_of(change, new.tags)
+            change.add(instances, series_id=series_id, **self._columns(new))
+            return Verdict("stored", "", *sop_uids), series_id
+        (row,) = known
+        if row.series_id != _known_series(change, new.tags):
+            return Verdict("unsuitable", "this SOP Instance UID came before as part of another series", *sop_uids), 0
+        # removed by retention, or lost with a disk; whoever resends wants it done again
+        if not self._has_whole_file(row):
+            if row.sha256 != new.digest:
+                reason = "an object with this SOP Instance UID and other content came before"
+                return Verdict("unsuitable", reason, *sop_uids), 0
+            columns = self._columns(new)
+            fresh = {name: columns[name] for name in ("file", "size", "received_at", "sender")}
+            change.execute(update(instances).where(same_uid).values(**fresh))
+            return Verdict("stored", "came again after its file had gone", *sop_uids), _series_of(change, new.tags)
+        if row.sha256 == new.digest or has_same_content(self.data / str(row.file), new.path):
+            return Verdict("duplicate", "", *sop_uids), 0
+        return Verdict("unsuitable", "an object with this SOP Instance UID and other content is here", *sop_uids), 0
 
-    def _is_here(self, known: Any) -> bool:
+    def _columns(self, new: _Arrival) -> dict[str, Any]:
+        return {
+            "sop_instance_uid": new.tags["SOPInstanceUID"],
+            "sop_class_uid": new.tags["SOPClassUID"],
+            "transfer_syntax_uid": new.syntax,
+            "file": str(new.path.relative_to(self.data)),
+            "size": new.size,
+            "sha256": new.digest,
+            "sender": new.sender[:64],
+            "received_at": now(),
+        }
+
+    def _has_whole_file(self, row: InstanceRow) -> bool:
         """Whether the file of a row is there, whole: only then is the same object a duplicate."""
         try:
-            return known["file"] is not None and (self.data / known["file"]).stat().st_size == known["size"]
+            return row.file is not None and (self.data / row.file).stat().st_size == row.size
         except OSError:
             return False
 
 
 def file_prefix(sop_instance_uid: str) -> str:
     """What the names of an object's files begin with."""
-    return _short(sop_instance_uid)
+    return _short_digest(sop_instance_uid)
 
 
-def _short(text: str) -> str:
+def _short_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _series(change: Change, tags: dict[str, Any]) -> int:
-    """The row of the object's series, receiving again if it had been settled."""
+def _series_of(change: Change, tags: dict[str, Any]) -> int:
+    """Id of the object's series, which is made, or receiving again, if need be."""
     known = _known_series(change, tags)
     if known is None:
-        shown = {tag: tags[tag] for tag in RULE_TAGS}
         return change.add(
             series,
             study_uid=tags["StudyInstanceUID"],
             series_uid=tags["SeriesInstanceUID"],
-            state="receiving",
+            state=SeriesState.RECEIVING,
             reason="",
-            tags=shown,
+            tags={tag: tags[tag] for tag in RULE_TAGS},
             first_at=now(),
             last_at=now(),
         )
     (state,) = change.execute(select(series.c.state).where(series.c.id == known)).one()
-    if state == "settled":
-        change.move(series, known, "receiving", last_at=now(), reason="")
+    if state == SeriesState.SETTLED:
+        change.move(series, known, SeriesState.RECEIVING, last_at=now(), reason="")
     else:
         change.execute(update(series).where(series.c.id == known).values(last_at=now()))
     return known
 
 
 def _known_series(change: Change, tags: dict[str, Any]) -> int | None:
-    wanted = (series.c.study_uid == tags["StudyInstanceUID"]) & (series.c.series_uid == tags["SeriesInstanceUID"])
-    return change.execute(select(series.c.id).where(wanted)).scalar_one_or_none()
+    same_uids = (series.c.study_uid == tags["StudyInstanceUID"]) & (series.c.series_uid == tags["SeriesInstanceUID"])
+    return change.execute(select(series.c.id).where(same_uids)).scalar_one_or_none()
 
 
 class Arrivals:
-    """When each series was heard of last, by a clock that does not jump; after a start all begin anew."""
+    """When the last object of each series came, by a clock that does not jump; after a start all begin anew."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""How much anybody may ask of the node before it is known who asks."""
+"""Limits on what the node takes from anybody who connects, before it is known who that is."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ LONGEST_OTHER = 1024  # bytes of PDUs without variable parts
 MOST_CONTEXTS = 128  # their identifiers are the odd numbers of a byte (PS3.8 9.3.2.2)
 MOST_ITEMS = 512  # within a presentation context, or about the user
 CONTEXT, USER = 0x20, 0x50
-WAITING_STRANGERS = 16
+MOST_UNIDENTIFIED = 16  # connections of unknown callers that have not sent their A-ASSOCIATE-RQ
 
 
 class TooMuchError(ValueError):
-    """What a peer sends is more than any honest one has to say."""
+    """What a peer sends is more than any honest one has to send."""
 
 
 def check_length(kind: int, length: int, longest_data: int) -> None:
@@ -24,7 +24,7 @@ def check_length(kind: int, length: int, longest_data: int) -> None:
     Args:
         kind: type of the PDU.
         length: that its header announces.
-        longest_data: of a P-DATA-TF, as told to the peer.
+        longest_data: of a P-DATA-TF, as negotiated.
 
     Raises:
         TooMuchError: it is longer than its kind may be.
@@ -62,8 +62,8 @@ def _items(pdu: bytes, begin: int, end: int, most: int) -> list[tuple[int, int, 
     return found
 
 
-class Doors:
-    """Counts connections, so that strangers cannot take the places of peers.
+class ConnectionLimits:
+    """Counts connections, so that unknown callers cannot take the places of peers.
 
     Args:
         most: associations with peers at the same time.
@@ -72,46 +72,46 @@ class Doors:
     def __init__(self, most: int) -> None:
         self.most = most
         self._lock = threading.Lock()
-        self._waiting: dict[Hashable, bool] = {}  # connections not yet known to be a peer's: from a peer's address?
-        self._inside: set[Hashable] = set()
+        self._unidentified: dict[Hashable, bool] = {}  # no A-ASSOCIATE-RQ yet; whether from a peer's address
+        self._associated: set[Hashable] = set()
 
-    def knock(self, who: Hashable, known: bool) -> bool:
-        """A connection has come; whether it may go on to say who it is."""
+    def admit_connection(self, caller: Hashable, known: bool) -> bool:
+        """A connection has come; whether it may go on to send its A-ASSOCIATE-RQ."""
         with self._lock:
-            like = sum(kind == known for kind in self._waiting.values())
-            if like >= (self.most + WAITING_STRANGERS if known else WAITING_STRANGERS):
+            same_kind = sum(kind == known for kind in self._unidentified.values())
+            if same_kind >= (self.most + MOST_UNIDENTIFIED if known else MOST_UNIDENTIFIED):
                 return False
-            self._waiting[who] = known
+            self._unidentified[caller] = known
             return True
 
-    def enter(self, who: Hashable) -> bool:
-        """It is a peer; whether there is a place for one more."""
+    def admit_association(self, caller: Hashable) -> bool:
+        """It is a peer's; whether there is room for one more association."""
         with self._lock:
-            if len(self._inside) >= self.most:
+            if len(self._associated) >= self.most:
                 return False
-            self._waiting.pop(who, None)
-            self._inside.add(who)
+            self._unidentified.pop(caller, None)
+            self._associated.add(caller)
             return True
 
-    def leave(self, who: Hashable) -> None:
+    def release(self, caller: Hashable) -> None:
         """The connection has ended."""
         with self._lock:
-            self._waiting.pop(who, None)
-            self._inside.discard(who)
+            self._unidentified.pop(caller, None)
+            self._associated.discard(caller)
 
     @property
-    def inside(self) -> int:
+    def associations(self) -> int:
         """Associations with peers now."""
         with self._lock:
-            return len(self._inside)
+            return len(self._associated)
 
 
-class Seldom:
-    """Lets the same thing be told only now and then: a flood of attempts shall not fill the disk with their record.
+class RepeatFilter:
+    """Lets the same event be recorded only now and then: a flood of attempts shall not fill the disk with records.
 
     Args:
-        every_s: how often the same thing may be told.
-        most: different things within that time.
+        every_s: how often the same event may be recorded.
+        most: different events within that time.
         clock: seconds that do not jump.
     """
 
@@ -120,19 +120,19 @@ class Seldom:
         self.most = most
         self._clock = clock
         self._lock = threading.Lock()
-        self._told: dict[Hashable, tuple[float, int]] = {}
+        self._recorded: dict[Hashable, tuple[float, int]] = {}
 
-    def again(self, what: Hashable) -> int | None:
-        """None: do not tell it now. Else tell it, with how often it has happened untold since the last time."""
+    def unrecorded(self, event: Hashable) -> int | None:
+        """How often the event has happened since it was last recorded; None if it is not to be recorded now."""
         with self._lock:
             now = self._clock()
-            at, untold = self._told.get(what, (float("-inf"), 0))
+            at, count = self._recorded.get(event, (float("-inf"), 0))
             if now < at + self.every_s:
-                self._told[what] = (at, untold + 1)
+                self._recorded[event] = (at, count + 1)
                 return None
-            if len(self._told) >= self.most:
-                self._told = {key: told for key, told in self._told.items() if now < told[0] + self.every_s}
-            if len(self._told) >= self.most and what not in self._told:
+            if len(self._recorded) >= self.most:
+                self._recorded = {key: seen for key, seen in self._recorded.items() if now < seen[0] + self.every_s}
+            if len(self._recorded) >= self.most and event not in self._recorded:
                 return None
-            self._told[what] = (now, 0)
-            return untold
+            self._recorded[event] = (now, 0)
+            return count

@@ -1,4 +1,4 @@
-"""The listening side: connections, TLS, associations; what is said on them is the receiver's."""
+"""The listening side: connections, TLS, associations; their requests are handled by the receiver."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.intake import SOP_CLASSES
-from iscl_monai.service.receiving.upper import CarefulSocket, CarefulUpper, Spooler, SpoolingMessages
+from iscl_monai.service.receiving.messages import Spooler, SpoolingMessages
+from iscl_monai.service.receiving.sockets import LimitedSocket
+from iscl_monai.service.receiving.upper_layer import LimitedUpperLayer
 
 JOIN_S = 5.0
-TOLD_S = 0.5  # for A-ABORT to leave
+ABORT_SENT_S = 0.5  # for A-ABORT to be sent
 
 SERVICES: dict[type, tuple[tuple[str, ...], type[ServiceClass]]] = {
     C_ECHO: ((str(Verification),), VerificationServiceClass),
@@ -35,39 +37,39 @@ SERVICES: dict[type, tuple[tuple[str, ...], type[ServiceClass]]] = {
 }
 
 
-class Desk(Spooler, Protocol):
-    """Who decides about connections."""
+class ConnectionHandler(Spooler, Protocol):
+    """Decides about connections; implemented by :class:`iscl_monai.service.receiving.receiver.Receiver`."""
 
     ssl_context: ssl.SSLContext | None
     longest_data: int
-    patience_s: float
+    pdu_timeout_s: float
 
-    def knock(self, caller: tuple[Any, ...]) -> bool:
-        """Whether a connection may say who it is."""
+    def admit_connection(self, caller: tuple[Any, ...]) -> bool:
+        """Whether a connection may go on to send its A-ASSOCIATE-RQ."""
 
-    def ended(self, assoc: CarefulAssociation) -> None:
+    def association_ended(self, assoc: LimitedAssociation) -> None:
         """An association, or what never became one, has ended."""
 
-    def left(self, caller: tuple[Any, ...]) -> None:
-        """A connection has ended."""
+    def connection_ended(self, caller: tuple[Any, ...]) -> None:
+        """A connection has ended without an association."""
 
 
-class CarefulAssociation(Association):
+class LimitedAssociation(Association):
     """An association that answers four kinds of request, and aborts at any other.
 
     Args:
         ae: ours.
-        desk: see there.
+        handler: decides about connections.
         caller: address of the peer.
     """
 
-    def __init__(self, ae: ApplicationEntity, desk: Desk, caller: tuple[Any, ...]) -> None:
+    def __init__(self, ae: ApplicationEntity, handler: ConnectionHandler, caller: tuple[Any, ...]) -> None:
         super().__init__(ae, "acceptor")
-        self.desk = desk
+        self.handler = handler
         self.caller = caller
-        self.dul = CarefulUpper(self)
-        self.dimse = self._messages = SpoolingMessages(self, desk)
-        self.acse_timeout = ae.acse_timeout  # once more: the setters hand them to the layer below
+        self.dul = LimitedUpperLayer(self)
+        self.dimse = self._messages = SpoolingMessages(self, handler)
+        self.acse_timeout = ae.acse_timeout  # once more: the setters pass them on to the upper layer
         self.network_timeout = ae.network_timeout
 
     def run_reactor(self) -> None:
@@ -80,16 +82,16 @@ class CarefulAssociation(Association):
             with suppress(Exception):
                 self.dul.kill_dul()
                 self.dul.join(JOIN_S)
-                cast(CarefulSocket, self.dul.socket).close()
+                cast(LimitedSocket, self.dul.socket).close()
             self._messages.close()
-            self.desk.ended(self)
+            self.handler.association_ended(self)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         context = self._accepted_cx.get(context_id)
         classes, service = SERVICES.get(type(msg), ((), ServiceClass))
         if context is None or str(context.abstract_syntax) not in classes or not msg.is_valid_request:
             log.warning("association.unexpected", address=self.requestor.address, message=type(msg).__name__)
-            self._forget(msg)
+            self._discard_data_set(msg)
             self.abort()
             return
         self._is_paused = True
@@ -99,28 +101,28 @@ class CarefulAssociation(Association):
             log.exception("association.fault", address=self.requestor.address, error=type(error).__name__)
             self.abort()
         finally:
-            self._forget(msg)
+            self._discard_data_set(msg)
             self._messages.serving = not self._messages.msg_queue.empty()
             self._is_paused = False
 
-    def _forget(self, msg: Any) -> None:
+    def _discard_data_set(self, msg: Any) -> None:
         if getattr(msg, "_dataset_file", None) is not None:
             msg._dataset_file.discard()
 
 
-class Handler(RequestHandler):
+class AssociationRequestHandler(RequestHandler):
     """Makes an association of a connection; runs in a thread of its own."""
 
-    server: Server
+    server: AssociationServer
 
     def handle(self) -> None:
-        """Shake hands, and start."""
-        sock = self._secured(self.request)
-        assoc = CarefulAssociation(self.ae, self.server.desk, self.client_address)
+        """Secure the connection, and start the association."""
+        sock = self._secure(self.request)
+        assoc = LimitedAssociation(self.ae, self.server.handler, self.client_address)
         assoc._server = self.server
         assoc.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
-        desk = self.server.desk
-        assoc.set_socket(CarefulSocket(assoc, sock, desk.longest_data, desk.patience_s))
+        limits = self.server.handler
+        assoc.set_socket(LimitedSocket(assoc, sock, limits.longest_data, limits.pdu_timeout_s))
         assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
         assoc.acceptor.ae_title = self.server.ae_title
         assoc.acceptor.address_info = self.local
@@ -133,38 +135,38 @@ class Handler(RequestHandler):
                 assoc.bind(event, *handler)
         assoc.start()
 
-    def _secured(self, sock: socket.socket) -> socket.socket:
-        """TLS if it is asked for, within the time that a peer has for anything."""
-        context = self.server.desk.ssl_context
+    def _secure(self, sock: socket.socket) -> socket.socket:
+        """Shake hands for TLS if it is configured, within the time that a PDU may take."""
+        context = self.server.handler.ssl_context
         if context is None:
             return sock
-        sock.settimeout(self.server.desk.patience_s)
+        sock.settimeout(self.server.handler.pdu_timeout_s)
         secured = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self.request = secured  # what is shut down if anything fails
-        enough = threading.Timer(self.server.desk.patience_s, _cut, [secured])
-        enough.daemon = True
-        enough.start()
+        timer = threading.Timer(self.server.handler.pdu_timeout_s, _shut_down, [secured])
+        timer.daemon = True
+        timer.start()
         try:
             secured.do_handshake()
         except (OSError, ValueError) as error:
-            log.warning("association.tls_failed", address=self.client_address[0], error=_told(error))
-            _cut(secured)
+            log.warning("association.tls_failed", address=self.client_address[0], error=_reason(error))
+            _shut_down(secured)
             secured.close()
             raise ConnectionError from error
         finally:
-            enough.cancel()
+            timer.cancel()
         return secured
 
 
-class Server(ThreadedAssociationServer):
-    """Listens.
+class AssociationServer(ThreadedAssociationServer):
+    """Listens for associations.
 
     Args:
         ae: ours.
         address: to listen on.
         contexts: that are accepted.
         handlers: of pynetdicom's events.
-        desk: see there.
+        handler: decides about connections.
     """
 
     request_queue_size = 128
@@ -176,46 +178,48 @@ class Server(ThreadedAssociationServer):
         address: tuple[str, int],
         contexts: list[PresentationContext],
         handlers: list[Any],
-        desk: Desk,
+        handler: ConnectionHandler,
     ) -> None:
-        self.desk = desk
-        super().__init__(ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=Handler)
+        self.handler = handler
+        super().__init__(
+            ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=AssociationRequestHandler
+        )
         ae._servers.append(self)  # where shutdown removes it
         self._gc = [0, 599]  # polls between two times that pynetdicom has all garbage collected; we poll more often
 
     def end_all(self) -> None:
-        """Abort what still goes on; a peer in the middle of a PDU cannot be told, and is cut off."""
-        left = self.active_associations
-        for association in left:
+        """Abort what still goes on; in the middle of a PDU no A-ABORT can be sent, and the connection is shut down."""
+        active = self.active_associations
+        for association in active:
             association.abort(block=False)
-        for association in _wait_for(left, TOLD_S):
-            cast(CarefulSocket, association.dul.socket).cut()
-        _wait_for(left, JOIN_S)
+        for association in _wait_for(active, ABORT_SENT_S):
+            cast(LimitedSocket, association.dul.socket).shut_down()
+        _wait_for(active, JOIN_S)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether a connection is let in at all."""
-        return self.desk.knock(client_address)
+        """Whether a connection is accepted at all."""
+        return self.handler.admit_connection(client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that has not become an association."""
+        """Log the fault of a connection that has not become an association."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError):
             log.warning("connection.fault", address=client_address[0], error=type(error).__name__)
-        self.desk.left(client_address)
+        self.handler.connection_ended(client_address)
 
 
 def _wait_for(associations: list[Association], timeout_s: float) -> list[Association]:
-    """Those that still live after that time."""
+    """Those that are still alive after that time."""
     until = time.monotonic() + timeout_s
     for association in associations:
         association.join(max(0.0, until - time.monotonic()))
     return [association for association in associations if association.is_alive()]
 
 
-def _cut(sock: socket.socket) -> None:
+def _shut_down(sock: socket.socket) -> None:
     with suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__)

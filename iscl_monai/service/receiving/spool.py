@@ -1,4 +1,4 @@
-"""An object on its way in: its bytes go to the disk as they come, never through the memory as a whole."""
+"""An object that is coming in: its bytes go to the disk as they come, and are never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from iscl_monai.dicom.derive import IMPLEMENTATION_CLASS_UID
 from iscl_monai.service.receiving.intake import Verdict
 from iscl_monai.service.receiving.limits import TooMuchError
 
-LOOK_EVERY = 16 * 2**20  # bytes, after which the disk is looked at again: many large objects may come at once
+# Bytes after which the space on the disk is checked again: many large objects may come at once.
+CHECK_SPACE_EVERY = 16 * 2**20
 IMPLEMENTATION_NAME = "ISCL_MONAI"
 
 
 def file_meta(sop_class: str, sop_instance: str, syntax: str, sender: str) -> bytes:
-    """What stands before the data set in a file (PS3.10 7.1), whatever form the UIDs have."""
+    """Preamble and File Meta Information of a file (PS3.10 7.1), whatever form the UIDs have."""
     uids = ((2, sop_class), (3, sop_instance), (0x10, syntax), (0x12, IMPLEMENTATION_CLASS_UID))
-    elements = [_element(1, b"OB", b"\0\1"), *(_element(number, b"UI", _even(text, b"\0")) for number, text in uids)]
-    elements.append(_element(0x13, b"SH", _even(IMPLEMENTATION_NAME, b" ")))
-    elements.append(_element(0x16, b"AE", _even(sender, b" ")))
+    elements = [_element(1, b"OB", b"\0\1"), *(_element(number, b"UI", _padded(text, b"\0")) for number, text in uids)]
+    elements.append(_element(0x13, b"SH", _padded(IMPLEMENTATION_NAME, b" ")))
+    elements.append(_element(0x16, b"AE", _padded(sender, b" ")))
     group = b"".join(elements)
     return b"\0" * 128 + b"DICM" + _element(0, b"UL", len(group).to_bytes(4, "little")) + group
 
@@ -31,49 +32,54 @@ def _element(number: int, kind: bytes, value: bytes) -> bytes:
     return head + len(value).to_bytes(width, "little") + value
 
 
-def _even(text: str, filler: bytes) -> bytes:
+def _padded(text: str, filler: bytes) -> bytes:
     value = text.encode("ascii", "replace")
     return value + filler * (len(value) % 2)
 
 
 class Spool:
-    """What pynetdicom takes for its temporary file of a C-STORE.
+    """Stands in for pynetdicom's temporary file of a C-STORE.
 
-    When it cannot be written, the rest of the object is let go by, so that the sender can be answered in order.
+    When it cannot be written, the rest of the object is read and dropped, so that the sender gets a response.
 
     Args:
         path: to write.
         head: the first bytes.
         largest_bytes: of the object.
-        lacking: tells why nothing can be taken now, or "".
-        unwanted: why it is not taken, whatever is in it; nothing is written then.
+        no_room_reason: gives why nothing can be stored now, or "".
+        rejected: why it is not stored, whatever is in it; nothing is written then.
     """
 
     def __init__(
-        self, path: Path, head: bytes, largest_bytes: int, lacking: Callable[[], str], unwanted: Verdict | None = None
+        self,
+        path: Path,
+        head: bytes,
+        largest_bytes: int,
+        no_room_reason: Callable[[], str],
+        rejected: Verdict | None = None,
     ) -> None:
         self.path = path
         self.name = str(path)
         self.file = self  # pynetdicom flushes this
-        self.unwanted = unwanted
-        self.busy = "" if unwanted else lacking()
+        self.rejected = rejected
+        self.busy = "" if rejected else no_room_reason()
         self._largest = largest_bytes
-        self._lacking = lacking
+        self._no_room_reason = no_room_reason
         self._size = 0
-        self._look_at = LOOK_EVERY
-        self._open = None if unwanted or self.busy else self._opened(head)
+        self._check_space_at = CHECK_SPACE_EVERY
+        self._open = None if rejected or self.busy else self._open_file(head)
 
-    def _opened(self, head: bytes) -> BinaryIO | None:
+    def _open_file(self, head: bytes) -> BinaryIO | None:
         try:
             file = self.path.open("xb", buffering=2**18)
             file.write(head)
             return file
         except OSError as error:
-            self._give_up(error)
+            self._fail(error)
             return None
 
     def write(self, data: bytes) -> None:
-        """Add to it.
+        """Append bytes of the object.
 
         Raises:
             TooMuchError: it is larger than objects may be.
@@ -87,32 +93,32 @@ class Spool:
         try:
             self._open.write(data)
         except OSError as error:
-            self._give_up(error)
+            self._fail(error)
             return
-        if self._size >= self._look_at:
-            self._look_at += LOOK_EVERY
-            self.busy = self._lacking()
+        if self._size >= self._check_space_at:
+            self._check_space_at += CHECK_SPACE_EVERY
+            self.busy = self._no_room_reason()
             if self.busy:
                 self.discard()
 
     def flush(self) -> None:
-        """Not now: once, when it is complete."""
+        """Does nothing: the file is flushed once, when the intake takes it."""
 
     def complete(self) -> None:
-        """All of it has come."""
+        """The last fragment has come."""
         if self._open is not None:
             file, self._open = self._open, None
             try:
                 file.close()
             except OSError as error:
-                self._give_up(error)
+                self._fail(error)
 
     def close(self) -> None:
-        """What pynetdicom calls when the request has been answered."""
+        """Called by pynetdicom when the request has been answered."""
         self.discard()
 
     def discard(self) -> None:
-        """It is not wanted any more; what the intake has taken is gone already."""
+        """Remove the file; if the intake has taken it, it is not there any more."""
         if self._open is not None:
             file, self._open = self._open, None
             with suppress(OSError):
@@ -120,6 +126,6 @@ class Spool:
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
-    def _give_up(self, error: OSError) -> None:
+    def _fail(self, error: OSError) -> None:
         self.busy = f"the node cannot store now: {error.strerror or error}"
         self.discard()

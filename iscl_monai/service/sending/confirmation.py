@@ -1,12 +1,12 @@
-"""Proof that a peer has what it said it took: it commits itself, its search finds the objects, or its word is enough.
+"""Proof that a peer has what it accepted: storage commitment, a search that finds the objects, or its status alone.
 
-Nothing is ever confirmed by waiting: an answer that does not come is asked for again, and its lack is told as the
-reason of the deliveries.
+Nothing is ever confirmed by waiting: a report that does not come is requested again, and its lack becomes the reason
+of the deliveries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
@@ -22,53 +22,57 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from sqlalchemy import Select, exists, select
 
 from iscl_monai.errors import StoreUnavailable
+from iscl_monai.service.database.rows import DeliveryRow
+from iscl_monai.service.database.states import DeliveryState, JobState
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import deliveries, jobs
+from iscl_monai.service.dicom_settings import Peer
 from iscl_monai.service.log import log
-from iscl_monai.service.receiving.promises import report_of
+from iscl_monai.service.receiving.commitment_requests import read_report
 from iscl_monai.service.sending import outbox
-from iscl_monai.service.sending.dicomweb import RefusedError, Web, value
-from iscl_monai.service.sending.dimse import Line, UnreachableError
-from iscl_monai.service.sending.patience import Patience
-from iscl_monai.service.settings import Peer, Settings
+from iscl_monai.service.sending.backoff import Backoff
+from iscl_monai.service.sending.dicomweb import DicomWebClient, RefusedError, json_values
+from iscl_monai.service.sending.dimse import DimseClient, UnreachableError
+from iscl_monai.service.settings import Settings
 
-HOLD_S = 5.0  # that an association is kept open for an answer on it; later ones come on the peer's own
-ASK = "confirmation"
-Row = Mapping[str, Any]
+HOLD_S = 5.0  # that an association is kept open for a report on it; later ones come on the peer's own
+BACKOFF_KEY = "confirmation"
 
 
 class Confirmation(Protocol):
     """Confirms what was sent to one peer."""
 
     def step(self) -> float:
-        """Do what there is to do now; seconds until there may be more, infinite if only others can bring it about.
+        """Do what there is to do now; seconds until there may be more, infinite if only others can cause that.
 
         Raises:
-            UnreachableError: the peer cannot be spoken with.
+            UnreachableError: the peer cannot be reached.
         """
         ...
 
 
-def unproven(destination: str) -> Select[Any]:
+def unconfirmed(destination: str) -> Select[Any]:
     """Sent deliveries of jobs that have nothing left to send there, job by job."""
     others = deliveries.alias()
     left = exists().where(
-        others.c.job_id == deliveries.c.job_id, others.c.destination == destination, others.c.state == "waiting"
+        others.c.job_id == deliveries.c.job_id,
+        others.c.destination == destination,
+        others.c.state == DeliveryState.WAITING,
     )
-    return _of_sending_jobs(destination, "sent").where(~left)
+    return _of_sending_jobs(destination, DeliveryState.SENT).where(~left)
 
 
-def _of_sending_jobs(destination: str, state: str) -> Select[Any]:
+def _of_sending_jobs(destination: str, state: DeliveryState) -> Select[Any]:
     return (
         select(deliveries)
         .join(jobs, jobs.c.id == deliveries.c.job_id)
-        .where(deliveries.c.state == state, deliveries.c.destination == destination, jobs.c.state == "sending")
+        .where(deliveries.c.state == state, deliveries.c.destination == destination, jobs.c.state == JobState.SENDING)
         .order_by(jobs.c.priority, jobs.c.id, deliveries.c.id)
     )
 
 
 class ByStatus:
-    """Success is all that the peer ever tells.
+    """The status of success is the only proof that the peer gives.
 
     Args:
         store: the database.
@@ -81,62 +85,62 @@ class ByStatus:
 
     def step(self) -> float:
         """See :class:`Confirmation`."""
-        rows = self.store.rows(_of_sending_jobs(self.peer.name, "sent"))
+        rows = self.store.read(DeliveryRow, _of_sending_jobs(self.peer.name, DeliveryState.SENT))
         if rows:
             with self.store.writing() as change:
-                outbox.confirmed(change, [row["id"] for row in rows], "status of the peer")
+                outbox.confirm(change, [row.id for row in rows], "status of the peer")
         return float("inf")
 
 
 class ByQuery:
-    """QIDO-RS finds the objects.
+    """Objects are confirmed when QIDO-RS finds them.
 
     Args:
         store: the database.
         settings: of the node.
-        web: the server.
-        patience: of the lane.
+        client: of the server.
+        backoff: of the destination.
     """
 
-    def __init__(self, store: Store, settings: Settings, web: Web, patience: Patience) -> None:
+    def __init__(self, store: Store, settings: Settings, client: DicomWebClient, backoff: Backoff) -> None:
         self.store = store
         self.sending = settings.sending
-        self.web = web
-        self.peer = web.peer
-        self.patience = patience
-        self._since: dict[int, float] = {}  # when each delivery was looked for first
+        self.client = client
+        self.peer = client.peer
+        self.backoff = backoff
+        self._first_query: dict[int, float] = {}  # time of the first query for each delivery
 
     def step(self) -> float:
         """See :class:`Confirmation`."""
-        rows = self.store.rows(unproven(self.peer.name))
-        self._since = {row["id"]: self._since.get(row["id"], self.patience.clock()) for row in rows}
-        for (study, series), group in groupby(rows, lambda row: (row["study_uid"], row["series_uid"])):
-            if self.patience.due((ASK, series)):
-                self._look(study, series, list(group))
-        return float("inf")  # the lane knows when patience ends
+        rows = self.store.read(DeliveryRow, unconfirmed(self.peer.name))
+        self._first_query = {row.id: self._first_query.get(row.id, self.backoff.clock()) for row in rows}
+        for (study, series), group in groupby(rows, lambda row: (row.study_uid, row.series_uid)):
+            if self.backoff.is_due((BACKOFF_KEY, series)):
+                self._query(study, series, list(group))
+        return float("inf")  # the destination knows when the backoff ends
 
-    def _look(self, study: str, series: str, rows: Sequence[Row]) -> None:
+    def _query(self, study: str, series: str, rows: Sequence[DeliveryRow]) -> None:
         path = f"/studies/{study}/series/{series}/instances"
         reason = "it was sent, and the peer's search does not find it"
         try:
-            there = {uid for found in self.web.search(path) for uid in value(found, "00080018")}
-        except RefusedError as error:  # about this series: the others are looked for all the same
-            there, reason = set(), str(error)
-        missing = [row for row in rows if row["sop_instance_uid"] not in there]
-        given_s = self.peer.commitment_timeout_s
+            found = {uid for item in self.client.search(path) for uid in json_values(item, "00080018")}
+        except RefusedError as error:  # about this series: the others are queried all the same
+            found, reason = set(), str(error)
+        missing = [row for row in rows if row.sop_instance_uid not in found]
+        timeout_s = self.peer.commitment_timeout_s
         with self.store.writing() as change:
-            outbox.confirmed(change, [row["id"] for row in rows if row not in missing], "QIDO-RS")
+            outbox.confirm(change, [row.id for row in rows if row not in missing], "QIDO-RS")
             for row in missing:
-                if self.patience.clock() - self._since[row["id"]] >= given_s:
-                    outbox.refused(change, row, reason, limit=self.sending.refused_tries)
+                if self.backoff.clock() - self._first_query[row.id] >= timeout_s:
+                    outbox.record_refusal(change, row, reason, limit=self.sending.refused_tries)
                 else:
-                    outbox.not_proven(change, [row], reason, limit=self.sending.tries)
-        (self.patience.failed if missing else self.patience.ended)((ASK, series))
+                    outbox.record_unproven(change, [row], reason, limit=self.sending.tries)
+        (self.backoff.failed if missing else self.backoff.reset)((BACKOFF_KEY, series))
 
 
 @dataclass
-class _Pending:
-    """A request whose answer has not come."""
+class _PendingRequest:
+    """A request whose report has not come."""
 
     until: float
     association: Association | None = None
@@ -144,131 +148,133 @@ class _Pending:
 
 
 class ByCommitment:
-    """The peer commits itself to keep the objects (PS3.4 annex J); its answer may come on any association.
+    """The peer commits itself to keep the objects (PS3.4 annex J); its report may come on any association.
 
     Args:
         store: the database.
         settings: of the node.
-        line: to the peer.
-        patience: of the lane.
+        client: of the peer.
+        backoff: of the destination.
     """
 
-    def __init__(self, store: Store, settings: Settings, line: Line, patience: Patience) -> None:
+    def __init__(self, store: Store, settings: Settings, client: DimseClient, backoff: Backoff) -> None:
         self.store = store
         self.sending = settings.sending
-        self.line = line
-        self.peer = line.peer
-        self.patience = patience
-        self._pending: dict[str, _Pending] = {}
+        self.client = client
+        self.peer = client.peer
+        self.backoff = backoff
+        self._pending: dict[str, _PendingRequest] = {}
 
     def step(self) -> float:
         """See :class:`Confirmation`."""
-        self._expire()
-        rows = self.store.rows(unproven(self.peer.name))
-        if rows and self.patience.due(ASK):
-            self._ask_all(rows)
-        clock = self.patience.clock()
-        waits = [one.hold_until - clock for one in self._pending.values() if one.association is not None]
-        return max(0.0, min([*waits, *(one.until - clock for one in self._pending.values())], default=float("inf")))
+        self._expire_unanswered()
+        rows = self.store.read(DeliveryRow, unconfirmed(self.peer.name))
+        if rows and self.backoff.is_due(BACKOFF_KEY):
+            self._request_all(rows)
+        clock = self.backoff.clock()
+        times = [pending.until for pending in self._pending.values()]
+        times += [pending.hold_until for pending in self._pending.values() if pending.association is not None]
+        return max(0.0, min(times, default=float("inf")) - clock)
 
-    def let_go(self) -> None:
-        """Close what is held open for answers."""
-        for one in self._pending.values():
-            self._release(one)
+    def release_all(self) -> None:
+        """Close the associations that are held open for reports."""
+        for pending in self._pending.values():
+            self._release(pending)
 
-    def _expire(self) -> None:
-        """Have asked again what was not answered in time, or was asked before the node started."""
-        clock = self.patience.clock()
-        asked: dict[str, list[Row]] = {}
-        for row in self.store.rows(_of_sending_jobs(self.peer.name, "asked")):
-            asked.setdefault(row["transaction_uid"], []).append(row)
+    def _expire_unanswered(self) -> None:
+        """Take back requests that were not answered in time, or made before the node started: they are made again."""
+        clock = self.backoff.clock()
+        requested: dict[str, list[DeliveryRow]] = {}
+        for row in self.store.read(DeliveryRow, _of_sending_jobs(self.peer.name, DeliveryState.ASKED)):
+            requested.setdefault(row.transaction_uid, []).append(row)
         for uid in list(self._pending):
-            one = self._pending[uid]
-            if uid not in asked or clock >= one.hold_until:
-                self._release(one)
-            if uid not in asked or clock >= one.until:
+            pending = self._pending[uid]
+            if uid not in requested or clock >= pending.hold_until:
+                self._release(pending)
+            if uid not in requested or clock >= pending.until:
                 del self._pending[uid]
-        for uid in set(asked) - set(self._pending):
-            self._back(asked[uid], "the storage commitment asked for was not answered")
+        for uid in set(requested) - set(self._pending):
+            self._record_unproven(requested[uid], "the storage commitment asked for was not answered")
 
-    def _ask_all(self, rows: Sequence[Row]) -> None:
-        """One association for all jobs, one request for each; it is kept open for a while, for answers on it."""
-        wanted = [build_context(StorageCommitmentPushModel)]
-        association = self._open(wanted, rows)
+    def _request_all(self, rows: Sequence[DeliveryRow]) -> None:
+        """One association for all jobs, one request for each; it is kept open for a while, for reports on it."""
+        association = self._open_association(rows)
         if association is None:
             return
         uids = []
         try:
-            for _, group in groupby(rows, lambda row: (row["job_id"], row["transaction_uid"].rpartition(".")[0])):
-                uids.append(self._ask(association, list(group)))
+            for _, group in groupby(rows, lambda row: (row.job_id, row.transaction_uid.rpartition(".")[0])):
+                uids.append(self._request(association, list(group)))
         finally:
-            asked = [self._pending[uid] for uid in uids if uid in self._pending]
-            for one in asked:
-                one.association, one.hold_until = association, self.patience.clock() + HOLD_S
-            if not asked:
-                self.line.close(association)
+            accepted = [self._pending[uid] for uid in uids if uid in self._pending]
+            for pending in accepted:
+                pending.association, pending.hold_until = association, self.backoff.clock() + HOLD_S
+            if not accepted:
+                self.client.close(association)
 
-    def _open(self, wanted: list[PresentationContext], rows: Sequence[Row]) -> Association | None:
+    def _open_association(self, rows: Sequence[DeliveryRow]) -> Association | None:
+        contexts = [build_context(StorageCommitmentPushModel)]
         try:
-            return self.line.open(wanted, [(evt.EVT_N_EVENT_REPORT, self._answered)])
+            return self.client.open(contexts, [(evt.EVT_N_EVENT_REPORT, self._handle_n_event_report)])
         except UnreachableError as error:
-            self.patience.failed(ASK)
-            self._back(rows, f"storage commitment: {error}")
+            self.backoff.failed(BACKOFF_KEY)
+            self._record_unproven(rows, f"storage commitment: {error}")
             return None
 
-    def _ask(self, association: Association, rows: Sequence[Row]) -> str:
-        """Committed before it leaves the house: the answer may be faster than our next line."""
-        uid = outbox.transaction(rows[0]["transaction_uid"])
+    def _request(self, association: Association, rows: Sequence[DeliveryRow]) -> str:
+        """Request a commitment; written down before it is sent, as the report may be faster than our next line."""
+        uid = outbox.new_transaction_uid(rows[0].transaction_uid)
+        sent, asked = DeliveryState.SENT, DeliveryState.ASKED
         with self.store.writing() as change:
-            rows = [row for row in rows if outbox.move(change, row["id"], ("sent",), "asked", transaction_uid=uid)]
+            rows = [row for row in rows if outbox.move_if(change, row.id, (sent,), asked, transaction_uid=uid)]
         if not rows:
-            return uid  # somebody was faster
-        self._pending[uid] = _Pending(self.patience.clock() + self.peer.commitment_timeout_s)
+            return uid  # all of them have changed their state meanwhile
+        self._pending[uid] = _PendingRequest(self.backoff.clock() + self.peer.commitment_timeout_s)
         try:
             status, _ = association.send_n_action(
-                request(uid, rows), 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+                action_information(uid, rows), 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
             )
             code = status.get("Status")
         except RuntimeError:  # the association has ended
             code = None
         if code is None or (code != 0 and not 0xB000 <= code <= 0xBFFF):
             del self._pending[uid]
-            self.patience.failed(ASK)
-            told = "no answer" if code is None else f"status 0x{code:04X}"
-            self._back(rows, f"the peer does not take a request for storage commitment: {told}")
+            self.backoff.failed(BACKOFF_KEY)
+            status_text = "no answer" if code is None else f"status 0x{code:04X}"
+            self._record_unproven(rows, f"the peer does not take a request for storage commitment: {status_text}")
         else:
-            self.patience.ended(ASK)
+            self.backoff.reset(BACKOFF_KEY)
             log.info("commitment.asked", peer=self.peer.name, transaction=uid, objects=len(rows))
         return uid
 
-    def _back(self, rows: Sequence[Row], reason: str) -> None:
+    def _record_unproven(self, rows: Sequence[DeliveryRow], reason: str) -> None:
         with self.store.writing() as change:
-            outbox.not_proven(change, rows, reason, limit=self.sending.tries)
+            outbox.record_unproven(change, rows, reason, limit=self.sending.tries)
 
-    def _answered(self, event: evt.Event) -> tuple[int, None]:
-        """The answer has come on the association that we asked on."""
+    def _handle_n_event_report(self, event: evt.Event) -> tuple[int, None]:
+        """The report has come on the association of the request."""
         try:
-            outbox.reported(self.store, *report_of(event.event_information))
+            outbox.record_report(self.store, *read_report(event.event_information))
         except StoreUnavailable:
-            return 0x0213, None  # resource limitation: it has to tell us again
+            return 0x0213, None  # resource limitation: it has to report again
         except Exception as error:  # a data set may be anything
             log.warning("commitment.not_readable", peer=self.peer.name, error=type(error).__name__)
             return 0x0115, None
         return 0x0000, None
 
-    def _release(self, one: _Pending) -> None:
-        association, one.association = one.association, None
+    def _release(self, pending: _PendingRequest) -> None:
+        association, pending.association = pending.association, None
         if association is not None and all(other.association is not association for other in self._pending.values()):
-            self.line.close(association)
+            self.client.close(association)
 
 
-def request(transaction_uid: str, rows: Sequence[Row]) -> Dataset:
-    """What is asked: the objects, by their UIDs."""
-    asked = Dataset()
-    asked.TransactionUID = transaction_uid
-    asked.ReferencedSOPSequence = []
+def action_information(transaction_uid: str, rows: Sequence[DeliveryRow]) -> Dataset:
+    """Action Information of a request: the objects, by their UIDs (PS3.4 J.3.2.1.1)."""
+    information = Dataset()
+    information.TransactionUID = transaction_uid
+    information.ReferencedSOPSequence = []
     for row in rows:
         item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = row["sop_class_uid"], row["sop_instance_uid"]
-        asked.ReferencedSOPSequence.append(item)
-    return asked
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = row.sop_class_uid, row.sop_instance_uid
+        information.ReferencedSOPSequence.append(item)
+    return information

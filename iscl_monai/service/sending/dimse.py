@@ -1,4 +1,4 @@
-"""Associations that we open: to send objects, to ask for commitments, to query and to retrieve."""
+"""Associations that we open: to send objects, to request commitments, to query and to retrieve."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from iscl_monai.service.settings import Peer, Settings
+from iscl_monai.service.dicom_settings import Peer
+from iscl_monai.service.settings import Settings
 from iscl_monai.service.tls import client_context
 
 ABORT_S = 1.0
-LOOK_S = 0.1  # whether an association from which an answer is awaited still lives
-RELEASE_S = 5.0  # to say good-bye, which is no more than polite
+LOOK_S = 0.1  # between two looks whether an association on which a response is awaited is still alive
+RELEASE_S = 5.0  # for the response to A-RELEASE, which nothing depends on
 CONNECT_S = 15.0  # at most; a machine that is up answers within milliseconds
 
 
 class UnreachableError(Exception):
-    """A peer cannot be spoken with now: it is down, busy, or does not let us in. Its text is the reason."""
+    """A peer cannot be reached now: it is down, busy, or rejects us. Its text is the reason."""
 
 
 class NotOfferedError(UnreachableError):
-    """A peer speaks with us, but accepts none of the SOP Classes that we proposed."""
+    """A peer accepts the association, but none of the SOP Classes that we proposed."""
 
 
-def contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
-    """One for each SOP Class and syntax, so that a peer may accept several: Explicit Little Endian comes first."""
+def presentation_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
+    """One for each SOP Class and transfer syntax, so that a peer may accept several; Explicit Little Endian first."""
     proposed = sorted(set(sop_classes))
     return [
         build_context(sop_class, syntax)
@@ -44,13 +45,13 @@ def contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
     ]
 
 
-class _Socket(AssociationSocket):
-    """One that tells why it could not connect, leaks nothing, and does not wait for ever for a peer that hangs."""
+class _ClientSocket(AssociationSocket):
+    """Keeps the reason why it could not connect, is closed then, and does not wait for ever for a peer that hangs."""
 
     error: OSError | None = None
 
     def connect(self, primitive: Any) -> None:
-        """As pynetdicom's, which only logs what went wrong and lets the socket lie."""
+        """As pynetdicom's, which only logs what went wrong and leaves the socket open."""
         assert self.socket is not None
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -73,10 +74,10 @@ class _Socket(AssociationSocket):
         self._ready.set()
 
 
-class _Answers:
-    """The answers on an association; who waits for one is told when there is none to come.
+class _Responses:
+    """The responses on an association; waiting for one ends as soon as none can come any more.
 
-    pynetdicom says so once, and whoever begins to wait after that waits for the whole timeout.
+    pynetdicom signals that once, and a wait that begins after that lasts for the whole timeout.
     """
 
     def __init__(self, association: Association) -> None:
@@ -84,7 +85,7 @@ class _Answers:
         self._queue = association.dimse.msg_queue
 
     def get_msg(self, block: bool = False) -> tuple[Any, Any]:
-        """The next one; with ``block`` it is waited for as long as it may come."""
+        """The next one; with ``block`` it is waited for as long as it may come (pynetdicom calls this)."""
         until = time.monotonic() + (self._association.dimse_timeout or float("inf") if block else 0.0)
         while True:
             alive = self._association.is_alive() and self._association.dul.is_alive()  # before the look, not after
@@ -94,17 +95,17 @@ class _Answers:
                 return None, None
 
 
-class _AE(AE):
-    """Makes such sockets."""
+class _ClientAE(AE):
+    """Connects by :class:`_ClientSocket`."""
 
     def _create_socket(self, assoc: Association, address: AddressInformation, tls_args: Any) -> AssociationSocket:
-        made = _Socket(assoc, address=address)
+        made = _ClientSocket(assoc, address=address)
         made.tls_args = tls_args
         return made
 
 
-class Line:
-    """Opens associations with a peer, of which another thread may end whatever is going on.
+class DimseClient:
+    """Opens associations with a peer; another thread may abort them.
 
     Args:
         settings: of the node.
@@ -115,70 +116,72 @@ class Line:
         self.settings = settings
         self.peer = peer
         self._open: list[Association] = []
-        self._hung_up = False
+        self._aborted = False
         self._lock = threading.Lock()
 
     def open(
         self,
-        wanted: list[PresentationContext],
+        contexts: list[PresentationContext],
         handlers: Iterable[tuple[Any, Callable[[evt.Event], Any]]] = (),
-        answer_s: float | None = None,
+        response_timeout_s: float | None = None,
         roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
     ) -> Association:
-        """An association, to be closed by :meth:`close`.
+        """Open an association, to be closed by :meth:`close`.
 
         Args:
-            wanted: presentation contexts.
+            contexts: presentation contexts to propose.
             handlers: of events.
-            answer_s: how long to wait for each answer; default: the node's timeout.
-            roles: that we propose, where they are not the usual ones.
+            response_timeout_s: how long to wait for each response; default: the node's timeout.
+            roles: to propose, where they are not the default ones (SCU for us).
 
         Raises:
-            UnreachableError: there is none, for the reason that it tells.
+            UnreachableError: there is none; its text says why.
             ConfigRefusal: the node's certificate cannot be used.
         """
-        if self._hung_up:
+        if self._aborted:
             raise UnreachableError("the node stops")
-        association = self._associate(wanted, handlers, answer_s or self.settings.node.timeout_s)
+        association = self._associate(contexts, handlers, response_timeout_s or self.settings.node.timeout_s)
         if not association.is_established:
-            self._forget(association)
-            why = _why_not(association, f"{self.peer.ae_title} at {self.peer.host}:{self.peer.port}")
-            _let_go(association)
-            raise why
+            self._remove(association)
+            reason = _why_not_established(association, f"{self.peer.ae_title} at {self.peer.host}:{self.peer.port}")
+            _close_socket(association)
+            raise reason
         association.acse_timeout = min(RELEASE_S, self.settings.node.timeout_s)
-        association.dimse.get_msg = _Answers(association).get_msg  # type: ignore[method-assign]
+        association.dimse.get_msg = _Responses(association).get_msg  # type: ignore[method-assign]
         return association
 
-    def _associate(self, wanted: list[PresentationContext], handlers: Iterable[Any], answer_s: float) -> Association:
+    def _associate(
+        self, contexts: list[PresentationContext], handlers: Iterable[Any], response_timeout_s: float
+    ) -> Association:
         host, node = str(self.peer.host), self.settings.node
-        ae = _AE(ae_title=node.ae_title)
+        ae = _ClientAE(ae_title=node.ae_title)
         ae.connection_timeout = ae.acse_timeout = min(CONNECT_S, node.timeout_s)
-        ae.network_timeout = ae.dimse_timeout = answer_s
+        ae.network_timeout = ae.dimse_timeout = response_timeout_s
         tls = node.tls if self.peer.tls else None
         try:
             return ae.associate(
                 host,
                 int(self.peer.port or 0),
-                contexts=wanted,
+                contexts=contexts,
                 ae_title=str(self.peer.ae_title),
                 max_pdu=node.max_pdu_bytes,
                 tls_args=(client_context(tls), host) if tls else None,
-                evt_handlers=[(evt.EVT_CONN_OPEN, self._connected), *handlers],
+                evt_handlers=[(evt.EVT_CONN_OPEN, self._handle_connection_open), *handlers],
             )
         except OSError as error:  # no such host
             raise UnreachableError(f"{host}: {error.strerror or error}") from error
 
     def close(self, association: Association) -> None:
-        """Release it if it still stands."""
-        if association.is_established and association.is_alive() and not self._hung_up:
+        """Release it if it is still established."""
+        if association.is_established and association.is_alive() and not self._aborted:
             association.release()
-        elif association.is_established:  # its thread has ended, and would be waited for in vain
+        elif association.is_established:  # its thread has ended, and can release no more
             association.abort(block=False)
-        _let_go(association)
-        self._forget(association)
+        _close_socket(association)
+        self._remove(association)
 
     @contextmanager
-    def opened(self, *arguments: Any, **more: Any) -> Iterator[Association]:
+    def association(self, *arguments: Any, **more: Any) -> Iterator[Association]:
         """The same as :meth:`open`, closed at the end."""
         association = self.open(*arguments, **more)
         try:
@@ -186,44 +189,44 @@ class Line:
         finally:
             self.close(association)
 
-    def hang_up(self) -> None:
-        """End all associations at once, for good; whoever waits for an answer on one is told that there is none."""
+    def abort_all(self) -> None:
+        """Abort all associations, and open none any more; who waits for a response on one gets none."""
         with self._lock:
-            standing = list(self._open)
-            self._hung_up = True
-        for association in standing:
+            established = list(self._open)
+            self._aborted = True
+        for association in established:
             association.abort(block=False)
             if association.is_alive():
                 association.join(ABORT_S)
             if association.is_alive() and association.dul.socket is not None:  # it hangs in the middle of a PDU
                 association.dul.socket.close()
-            # pynetdicom tells who waits for an answer only when it was the peer that aborted
+            # pynetdicom ends the wait for a response only if the peer has aborted
             association.dimse.msg_queue.put((None, None))
 
-    def _connected(self, event: evt.Event) -> None:
+    def _handle_connection_open(self, event: evt.Event) -> None:
         with self._lock:
             self._open.append(event.assoc)
 
-    def _forget(self, association: Association) -> None:
+    def _remove(self, association: Association) -> None:
         with self._lock:
-            self._open[:] = [one for one in self._open if one is not association]
+            self._open[:] = [other for other in self._open if other is not association]
 
 
-def _let_go(association: Association) -> None:
-    """Close the socket of an association whose threads have ended: nobody else would."""
+def _close_socket(association: Association) -> None:
+    """Close the socket of an association whose threads have ended; pynetdicom leaves it open."""
     association.dul.join(ABORT_S)
-    made = association.dul.socket
-    if made is not None and made.socket is not None and not association.dul.is_alive():
-        made.socket.close()
+    transport = association.dul.socket
+    if transport is not None and transport.socket is not None and not association.dul.is_alive():
+        transport.socket.close()
 
 
-def _why_not(association: Association, who: str) -> UnreachableError:
+def _why_not_established(association: Association, peer: str) -> UnreachableError:
     answer = association.acceptor.primitive
     error = getattr(association.dul.socket, "error", None)
     if error is not None:
-        return UnreachableError(f"no connection with {who}: {error.strerror or error}")
+        return UnreachableError(f"no connection with {peer}: {error.strerror or error}")
     if association.is_rejected and answer is not None:
-        return UnreachableError(f"{who} rejects the association: {answer.reason_str}")
+        return UnreachableError(f"{peer} rejects the association: {answer.reason_str}")
     if answer is not None and association.rejected_contexts and not association.accepted_contexts:
-        return NotOfferedError(f"{who} accepts none of the SOP Classes proposed")
-    return UnreachableError(f"{who} did not accept the association")
+        return NotOfferedError(f"{peer} accepts none of the SOP Classes proposed")
+    return UnreachableError(f"{peer} did not accept the association")

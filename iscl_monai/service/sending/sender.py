@@ -1,4 +1,4 @@
-"""Brings derived objects to their destinations: a thread for each, so that a slow one holds up nobody else."""
+"""Sends derived objects to their destinations: a thread for each, so that a slow one holds up no other."""
 
 from __future__ import annotations
 
@@ -8,44 +8,49 @@ from contextlib import closing
 
 from sqlalchemy import select
 
+from iscl_monai.service.database.rows import DeliveryRow
+from iscl_monai.service.database.states import OPEN_DELIVERIES, DeliveryState, JobState
 from iscl_monai.service.database.store import Move, Store
 from iscl_monai.service.database.tables import deliveries, jobs
+from iscl_monai.service.dicom_settings import Peer
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
 from iscl_monai.service.sending import outbox
-from iscl_monai.service.sending.carriers import Answer, Carrier, CutError, Row, StoreSCU
-from iscl_monai.service.sending.confirmation import ByCommitment, ByQuery, ByStatus, Confirmation, unproven
-from iscl_monai.service.sending.dicomweb import Web
-from iscl_monai.service.sending.dimse import Line, UnreachableError
-from iscl_monai.service.sending.patience import Patience
+from iscl_monai.service.sending.backoff import Backoff
+from iscl_monai.service.sending.carriers import Carrier, ConnectionLostError, SendResult, StoreSCU
+from iscl_monai.service.sending.confirmation import ByCommitment, ByQuery, ByStatus, Confirmation, unconfirmed
+from iscl_monai.service.sending.dicomweb import DicomWebClient
+from iscl_monai.service.sending.dimse import DimseClient, UnreachableError
 from iscl_monai.service.sending.stow import StowRS
-from iscl_monai.service.settings import Peer, Settings
+from iscl_monai.service.settings import Settings
 
 AT_ONCE = 500  # deliveries on one association
-IDLE_S = 60.0  # between two looks when nobody wakes us
+IDLE_S = 60.0  # between two looks when nothing wakes the loop
 END_S = 3.0  # for an object that is on its way when the node stops
-PEER = "peer"
+PEER = "peer"  # key of the backoff for the peer as a whole; single deliveries have their ids
 
 
 class Sender:
-    """All destinations.
+    """Sends to all destinations.
 
     Args:
         settings: of the node.
-        store: the database; what others change in it wakes us.
+        store: the database; changes by others wake the loops.
         clock: monotonic, in seconds.
     """
 
     def __init__(self, settings: Settings, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
-        self.lanes = {peer.name: Lane(settings, store, peer, clock) for peer in settings.peers if peer.can_receive}
-        self._keeper = Loop("outbox", self._keep)
-        store.observe(self._observed)
+        self.destinations = {
+            peer.name: DestinationSender(settings, store, peer, clock) for peer in settings.peers if peer.can_receive
+        }
+        self._outbox_loop = Loop("outbox", self._close_orphans)
+        store.observe(self._observe_move)
 
     @property
     def loops(self) -> tuple[Loop, ...]:
-        """Every thread, for whoever watches whether they are alive."""
-        return (self._keeper, *(lane.loop for lane in self.lanes.values()))
+        """Every thread, for the health check."""
+        return (self._outbox_loop, *(destination.loop for destination in self.destinations.values()))
 
     @property
     def alive(self) -> bool:
@@ -69,38 +74,41 @@ class Sender:
         orderly = time.monotonic() + min(END_S, timeout_s)
         for loop in self.loops:
             loop.stop(max(0.0, orderly - time.monotonic()))
-        for lane in self.lanes.values():
-            lane.hang_up()
+        for destination in self.destinations.values():
+            destination.abort()
         end = time.monotonic() + timeout_s
-        ended = [loop.stop(max(0.0, end - time.monotonic())) for loop in self.loops]  # each is given its chance
+        # each of them, also if one was too late
+        ended = [loop.stop(max(0.0, end - time.monotonic())) for loop in self.loops]
         return all(ended)
 
-    def _observed(self, move: Move, committed: bool) -> None:
-        for lane in self.lanes.values() if move.table == deliveries.name and committed else ():
-            lane.observed(move)
-        if committed and (move.table, move.after) in (("deliveries", "waiting"), ("jobs", "sending")):
+    def _observe_move(self, move: Move, committed: bool) -> None:
+        if not committed:
+            return
+        if move.table == deliveries.name:
+            for destination in self.destinations.values():
+                destination.observe_move(move)
+        if (move.table, move.after) in ((deliveries.name, DeliveryState.WAITING), (jobs.name, JobState.SENDING)):
             self.wake()
 
-    def _keep(self) -> float:
-        """Nothing waits unseen: for a peer that is in the settings no more, or in a job that has nothing to send."""
-        sending = select(jobs.c.id).where(jobs.c.state == "sending")
-        homeless = (
+    def _close_orphans(self) -> float:
+        """Fail deliveries to peers that are no more in the settings, and finish jobs that have nothing to send."""
+        sending = select(jobs.c.id).where(jobs.c.state == JobState.SENDING)
+        orphans = (
             select(deliveries)
-            .where(deliveries.c.job_id.in_(sending), deliveries.c.state.in_(outbox.OPEN))
-            .where(deliveries.c.destination.not_in(self.lanes))
+            .where(deliveries.c.job_id.in_(sending), deliveries.c.state.in_(OPEN_DELIVERIES))
+            .where(deliveries.c.destination.not_in(self.destinations))
         )
-        if self.store.rows(sending):
+        if self.store.values(sending):
             with self.store.writing() as change:
-                for row in change.execute(homeless).mappings().all():
-                    told = f"the settings have no peer {row['destination']} that can receive"
-                    outbox.impossible(change, dict(row), told)
+                for row in change.read(DeliveryRow, orphans):
+                    outbox.fail(change, row, f"the settings have no peer {row.destination} that can receive")
                 for job_id in change.execute(sending).scalars().all():
-                    outbox.finish(change, job_id)
+                    outbox.finish_job(change, job_id)
         return IDLE_S
 
 
-class Lane:
-    """One destination.
+class DestinationSender:
+    """Sends to one destination.
 
     Args:
         settings: of the node.
@@ -113,129 +121,135 @@ class Lane:
         self.store = store
         self.peer = peer
         self.sending = settings.sending
-        self.patience = Patience(self.sending.first_wait_s, self.sending.longest_wait_s, clock)
-        self.carrier, self.confirmation = _ways(settings, store, peer, self.patience)
+        self.backoff = Backoff(self.sending.first_wait_s, self.sending.longest_wait_s, clock)
+        self.carrier, self.confirmation = _carrier_and_confirmation(settings, store, peer, self.backoff)
         self.loop = Loop(f"sender {peer.name}", self.step)
-        self._full = False  # the peer says that it has no room now
+        self._peer_full = False  # the peer answered that it has no room now
 
     def step(self) -> float:
         """Send what waits, then prove what was sent; seconds to wait."""
-        since = self.patience.clock()
+        since = self.backoff.clock()
         with self.store.writing() as change:
-            outbox.give_up(change, self.peer.name, limit=self.sending.refused_tries)
+            outbox.fail_often_refused(change, self.peer.name, limit=self.sending.refused_tries)
             if not isinstance(self.confirmation, ByCommitment):
-                outbox.forget_questions(change, self.peer.name)
-        more = self.patience.due(PEER) and self._deliver()
+                outbox.forget_commitment_requests(change, self.peer.name)
+        more = self.backoff.is_due(PEER) and self._deliver()
         wait_s = IDLE_S
-        if self.patience.due(PEER) and not self.loop.stopping:
+        if self.backoff.is_due(PEER) and not self.loop.stopping:
             wait_s = min(wait_s, self._confirm())
         if self.loop.stopping and isinstance(self.confirmation, ByCommitment):
-            self.confirmation.let_go()
-        return 0.0 if more else min(wait_s, self.patience.soonest_s(since))
+            self.confirmation.release_all()
+        return 0.0 if more else min(wait_s, self.backoff.next_due_s(since))
 
-    def observed(self, move: Move) -> None:
-        """A delivery, perhaps one of ours, has changed its state."""
-        if move.after in ("confirmed", "failed"):
-            self.patience.ended(move.row)
-        elif move.before in ("sent", "asked") and move.after == "waiting":
-            self.patience.failed(move.row)  # the peer has lost it: a while later it may keep it
+    def observe_move(self, move: Move) -> None:
+        """A delivery, perhaps one to this destination, has changed its state."""
+        if move.after in (DeliveryState.CONFIRMED, DeliveryState.FAILED):
+            self.backoff.reset(move.row)
+        elif move.before in (DeliveryState.SENT, DeliveryState.ASKED) and move.after == DeliveryState.WAITING:
+            self.backoff.failed(move.row)  # the peer has lost it: a while later it may keep it
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """End at once whatever is going on with the peer."""
-        self.carrier.hang_up()
+        self.carrier.abort()
 
     def _confirm(self) -> float:
         try:
             return self.confirmation.step()
         except UnreachableError as error:
-            self.patience.failed(PEER)
+            self.backoff.failed(PEER)
             log.warning("sender.unreachable", peer=self.peer.name, reason=str(error))
-            rows = [] if self.loop.stopping else self.store.rows(unproven(self.peer.name))
+            rows = [] if self.loop.stopping else self.store.read(DeliveryRow, unconfirmed(self.peer.name))
             with self.store.writing() as change:
-                outbox.not_proven(change, rows, str(error), limit=self.sending.tries)
+                outbox.record_unproven(change, rows, str(error), limit=self.sending.tries)
             return IDLE_S
 
-    def _waiting(self) -> list[int]:
-        of_ours = (
+    def _due_ids(self) -> list[int]:
+        waiting = (
             select(deliveries.c.id)
             .join(jobs, jobs.c.id == deliveries.c.job_id)
-            .where(deliveries.c.state == "waiting", deliveries.c.destination == self.peer.name)
-            .where(jobs.c.state == "sending")
+            .where(deliveries.c.state == DeliveryState.WAITING, deliveries.c.destination == self.peer.name)
+            .where(jobs.c.state == JobState.SENDING)
             .order_by(jobs.c.priority, jobs.c.id, deliveries.c.id)
         )
-        due = [row["id"] for row in self.store.rows(of_ours) if self.patience.due(row["id"])]
-        return sorted(due, key=self.patience.count)  # what has made trouble goes last, and keeps nobody out
+        due = [row_id for row_id in self.store.values(waiting) if self.backoff.is_due(row_id)]
+        return sorted(due, key=self.backoff.failures)  # what has failed before goes last, and holds up no other
 
     def _deliver(self) -> bool:
-        """One batch; whether there may be another one at once."""
-        ids = self._waiting()
+        """Send one batch; whether there may be another one at once."""
+        ids = self._due_ids()
         if not ids:
             return False
-        found = {
-            row["id"]: row for row in self.store.rows(select(deliveries).where(deliveries.c.id.in_(ids[:AT_ONCE])))
-        }
-        self._full = False
+        found = self.store.read(DeliveryRow, select(deliveries).where(deliveries.c.id.in_(ids[:AT_ONCE])))
+        rows = {row.id: row for row in found}
+        self._peer_full = False
         try:
-            with closing(self.carrier.carry([found[one] for one in ids[:AT_ONCE]], self._wanted)) as answers:
-                for answer in answers:
-                    self._write(answer)
-                    self._full = self._full or answer.kind == "later"  # no use to offer it the rest now
+            batch = [rows[row_id] for row_id in ids[:AT_ONCE]]
+            with closing(self.carrier.send_all(batch, self._still_wanted)) as results:
+                for result in results:
+                    self._record(result)
+                    self._peer_full = self._peer_full or result.kind == "later"  # no use to offer it the rest now
         except UnreachableError as error:
-            self._failed(error, ids)
+            self._record_unreachable(error, ids)
             return False
-        if self._full:
-            self.patience.failed(PEER)
+        if self._peer_full:
+            self.backoff.failed(PEER)
             return False
-        self.patience.ended(PEER)
+        self.backoff.reset(PEER)
         return len(ids) > AT_ONCE and not self.loop.stopping
 
-    def _wanted(self, row: Row) -> bool:
+    def _still_wanted(self, row: DeliveryRow) -> bool:
         """Whether it still waits: a person may have cancelled its job meanwhile."""
-        still = (
+        waiting = (
             select(deliveries.c.id)
             .join(jobs, jobs.c.id == deliveries.c.job_id)
-            .where(deliveries.c.id == row["id"], deliveries.c.state == "waiting", jobs.c.state == "sending")
+            .where(deliveries.c.id == row.id, deliveries.c.state == DeliveryState.WAITING)
+            .where(jobs.c.state == JobState.SENDING)
         )
-        return not self.loop.stopping and not self._full and bool(self.store.rows(still))
+        return not self.loop.stopping and not self._peer_full and bool(self.store.values(waiting))
 
-    def _write(self, answer: Answer) -> None:
-        row, told = answer.row, answer.reason[: outbox.LONGEST_REASON]
+    def _record(self, result: SendResult) -> None:
+        row, reason = result.delivery, result.reason[: outbox.LONGEST_REASON]
         with self.store.writing() as change:
-            if answer.kind == "sent":
-                outbox.move(change, row["id"], ("waiting",), "sent", reason=told, attempts=0)
-            elif answer.kind == "refused":
-                outbox.refused(change, row, told, limit=self.sending.refused_tries)
-            elif answer.kind == "later":
-                outbox.not_reached(change, [row["id"]], told, limit=self.sending.tries)
+            if result.kind == "sent":
+                outbox.move_if(change, row.id, (DeliveryState.WAITING,), DeliveryState.SENT, reason=reason, attempts=0)
+            elif result.kind == "refused":
+                outbox.record_refusal(change, row, reason, limit=self.sending.refused_tries)
+            elif result.kind == "later":
+                outbox.record_unreachable(change, [row.id], reason, limit=self.sending.tries)
             else:
-                outbox.impossible(change, row, told)
-        if answer.kind == "sent":
-            self.patience.ended(row["id"])
-            self.patience.ended(PEER)
+                outbox.fail(change, row, reason)
+        if result.kind == "sent":
+            self.backoff.reset(row.id)
+            self.backoff.reset(PEER)
         else:
-            self.patience.failed(row["id"])
-            log.warning("sender.not_sent", peer=self.peer.name, delivery=row["id"], kind=answer.kind)
+            self.backoff.failed(row.id)
+            log.warning("sender.not_sent", peer=self.peer.name, delivery=row.id, kind=result.kind)
 
-    def _failed(self, error: UnreachableError, ids: Sequence[int]) -> None:
+    def _record_unreachable(self, error: UnreachableError, ids: Sequence[int]) -> None:
         """The peer is left alone for a while; an object that was on its way goes last, as it may be what broke it."""
         if self.loop.stopping:
             return  # it was us who ended it
-        self.patience.failed(PEER)
-        tried = [error.row["id"]] if isinstance(error, CutError) else list(ids)
-        for row_id in tried if isinstance(error, CutError) else ():
-            self.patience.failed(row_id)
+        self.backoff.failed(PEER)
+        tried = [error.delivery.id] if isinstance(error, ConnectionLostError) else list(ids)
+        for row_id in tried if isinstance(error, ConnectionLostError) else ():
+            self.backoff.failed(row_id)
         with self.store.writing() as change:
-            outbox.not_reached(change, tried, str(error), limit=self.sending.tries)
+            outbox.record_unreachable(change, tried, str(error), limit=self.sending.tries)
         log.warning("sender.unreachable", peer=self.peer.name, waiting=len(ids), reason=str(error))
 
 
-def _ways(settings: Settings, store: Store, peer: Peer, patience: Patience) -> tuple[Carrier, Confirmation]:
+def _carrier_and_confirmation(
+    settings: Settings, store: Store, peer: Peer, backoff: Backoff
+) -> tuple[Carrier, Confirmation]:
     if peer.url is not None:
-        web = Web(peer, settings.node.timeout_s)
-        proof: Confirmation = (
-            ByQuery(store, settings, web, patience) if peer.confirm == "query" else ByStatus(store, peer)
+        web_client = DicomWebClient(peer, settings.node.timeout_s)
+        confirmation: Confirmation = (
+            ByQuery(store, settings, web_client, backoff) if peer.confirm == "query" else ByStatus(store, peer)
         )
-        return StowRS(web, settings.data), proof
-    line = Line(settings, peer)
-    proof = ByCommitment(store, settings, line, patience) if peer.confirm == "commitment" else ByStatus(store, peer)
-    return StoreSCU(line, settings.data), proof
+        return StowRS(web_client, settings.data), confirmation
+    client = DimseClient(settings, peer)
+    if peer.confirm == "commitment":
+        confirmation = ByCommitment(store, settings, client, backoff)
+    else:
+        confirmation = ByStatus(store, peer)
+    return StoreSCU(client, settings.data), confirmation

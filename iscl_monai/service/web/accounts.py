@@ -19,8 +19,8 @@ SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 1024
 
 _hasher = PasswordHasher()
-# Of no password: unknown users cost what known ones cost, so that time does not tell who exists.
-_NOBODY = _hasher.hash("nobody")
+# Verified for unknown users: they take the time that known ones take, so that time does not show who exists.
+_DUMMY_DIGEST = _hasher.hash("nobody")
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,24 @@ class User:
     sessions_since: str
 
 
+_COLUMNS = select(users.c.name, users.c.role, users.c.created_at, users.c.sessions_since)
+
+
 def find(store: Store, name: str) -> User | None:
     """The user of that name."""
-    wanted = select(users.c.name, users.c.role, users.c.created_at, users.c.sessions_since).where(users.c.name == name)
-    found = store.rows(wanted)
-    return User(**found[0]) if found else None
+    found = store.read(User, _COLUMNS.where(users.c.name == name))
+    return found[0] if found else None
 
 
-def listed(store: Store) -> list[User]:
+def all_users(store: Store) -> list[User]:
     """All of them, by name."""
-    wanted = select(users.c.name, users.c.role, users.c.created_at, users.c.sessions_since)
-    return [User(**row) for row in store.rows(wanted.order_by(users.c.name))]
+    return store.read(User, _COLUMNS.order_by(users.c.name))
 
 
-def verified(store: Store, name: str, password: str) -> User | None:
+def verify(store: Store, name: str, password: str) -> User | None:
     """The user, if that is the password; takes the same time whether or not there is such a user."""
-    found = store.rows(select(users.c.password).where(users.c.name == name))
-    digest = str(found[0]["password"]) if found else _NOBODY
+    found = store.values(select(users.c.password).where(users.c.name == name))
+    digest = str(found[0]) if found else _DUMMY_DIGEST
     try:
         fits = _hasher.verify(digest, password[:LONGEST_PASSWORD])
     except (VerificationError, InvalidHashError):
@@ -64,7 +65,7 @@ def verified(store: Store, name: str, password: str) -> User | None:
     return find(store, name) if fits and found else None
 
 
-def add_user(store: Store, name: str, password: str, role: str, *, who: str = "command line") -> None:
+def add_user(store: Store, name: str, password: str, role: str, *, actor: str = "command line") -> None:
     """Add a user who may log in from now on.
 
     Args:
@@ -72,7 +73,7 @@ def add_user(store: Store, name: str, password: str, role: str, *, who: str = "c
         name: 2 to 64 letters, digits and ``_.@-``; begins and ends with a letter or digit.
         password: at least 12 characters.
         role: ``viewer``, ``operator`` or ``admin``.
-        who: adds, for the audit log.
+        actor: who does this, for the audit log.
 
     Raises:
         ConfigRefusal: the name is taken or has another form, the password is too short or long, no such role.
@@ -95,10 +96,10 @@ def add_user(store: Store, name: str, password: str, role: str, *, who: str = "c
         change.execute(
             users.insert().values(name=name, password=digest, role=role, created_at=moment, sessions_since=moment)
         )
-        change.note(who, "add user", name, role)
+        change.note(actor, "add user", name, role)
 
 
-def set_password(store: Store, name: str, password: str, *, who: str) -> None:
+def set_password(store: Store, name: str, password: str, *, actor: str) -> None:
     """Give a user another password; all sessions of the user end.
 
     Raises:
@@ -107,12 +108,12 @@ def set_password(store: Store, name: str, password: str, *, who: str) -> None:
     """
     digest = _digest(password)
     with store.writing() as change:
-        _present_role(change, name)
+        _current_role(change, name)
         change.execute(update(users).where(users.c.name == name).values(password=digest, sessions_since=now()))
-        change.note(who, "set password", name)
+        change.note(actor, "set password", name)
 
 
-def set_role(store: Store, name: str, role: str, *, who: str) -> None:
+def set_role(store: Store, name: str, role: str, *, actor: str) -> None:
     """Give a user another role; all sessions of the user end.
 
     Raises:
@@ -122,14 +123,14 @@ def set_role(store: Store, name: str, role: str, *, who: str) -> None:
     """
     _check_role(role)
     with store.writing() as change:
-        before = _present_role(change, name)
+        before = _current_role(change, name)
         if role != "admin":
             _check_not_last(change, name, before)
         change.execute(update(users).where(users.c.name == name).values(role=role, sessions_since=now()))
-        change.note(who, "set role", name, f"{before} -> {role}")
+        change.note(actor, "set role", name, f"{before} -> {role}")
 
 
-def remove_user(store: Store, name: str, *, who: str) -> None:
+def remove_user(store: Store, name: str, *, actor: str) -> None:
     """Remove a user; all sessions of the user end.
 
     Raises:
@@ -138,10 +139,10 @@ def remove_user(store: Store, name: str, *, who: str) -> None:
         StoreUnavailable: the database cannot be written.
     """
     with store.writing() as change:
-        before = _present_role(change, name)
+        before = _current_role(change, name)
         _check_not_last(change, name, before)
         change.execute(delete(users).where(users.c.name == name))
-        change.note(who, "remove user", name, before)
+        change.note(actor, "remove user", name, before)
 
 
 def _digest(password: str) -> str:
@@ -159,7 +160,7 @@ def _check_role(role: str) -> None:
         raise ConfigRefusal(f"role {role[:70]!r}", allowed=", ".join(ROLES), cure="give one of these")
 
 
-def _present_role(change: Change, name: str) -> str:
+def _current_role(change: Change, name: str) -> str:
     role = change.execute(select(users.c.role).where(users.c.name == name)).scalar_one_or_none()
     if role is None:
         raise ConfigRefusal(f"user {name[:70]!r}", allowed="a user that exists", cure="look at the list")
@@ -167,7 +168,7 @@ def _present_role(change: Change, name: str) -> str:
 
 
 def _check_not_last(change: Change, name: str, role: str) -> None:
-    """Nobody could add users any more."""
+    """Refuse to lose the last admin: nobody could add users any more."""
     others = select(func.count()).select_from(users).where((users.c.role == "admin") & (users.c.name != name))
     if role == "admin" and not change.execute(others).scalar_one():
         raise NotAllowedNow(f"{name} is the last admin", allowed="one admin at least", cure="add another admin before")

@@ -1,4 +1,4 @@
-"""The application: its parts, its routes, and what it says when something is wrong."""
+"""The application: its parts, its routes, and its answers to errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from iscl_monai.service.web import (
     stow,
     user_pages,
 )
-from iscl_monai.service.web.guard import NotLoggedInError, to_login
+from iscl_monai.service.web.guard import NotLoggedInError, redirect_to_login
 from iscl_monai.service.web.pairs import Pairs
 from iscl_monai.service.web.provider import Provider
 from iscl_monai.service.web.sessions import COOKIE, Sessions, session_key
@@ -42,13 +42,13 @@ ROUTERS = (login, queue_pages, series_pages, lists, user_pages, pictures, stow, 
 
 
 def create_app(settings: Settings, store: Store, intake: Intake, health: Health) -> FastAPI:
-    """Put it together.
+    """Make the application.
 
     Args:
         settings: of the node.
         store: the database.
         intake: takes what STOW-RS brings.
-        health: of the parts of the node: whether each lives, and a word about it.
+        health: of the parts of the node: whether each is alive, and a description.
 
     Raises:
         ConfigRefusal: a file that the settings name cannot be read, or the session key is not ours alone.
@@ -66,13 +66,13 @@ def create_app(settings: Settings, store: Store, intake: Intake, health: Health)
     if settings.web.oidc is not None:
         oidc.add_routes(app, Provider(settings.web.oidc), key)
     _serve_static(app)
-    _answer_errors(app)
+    _handle_errors(app)
     app.add_middleware(Shield, secure=site.secure, streamed=stow.ROOT)
     return app
 
 
 def _serve_static(app: FastAPI) -> None:
-    """From memory, by exact names: no name from outside becomes a path."""
+    """Serve files from memory, by exact names: no name from outside becomes a path."""
     files = {path.name: (path.read_bytes(), mimetypes.guess_type(path.name)[0]) for path in STATIC.iterdir()}
 
     @app.get("/static/{name}")
@@ -83,53 +83,55 @@ def _serve_static(app: FastAPI) -> None:
         return Response(data, media_type=kind, headers={"Cache-Control": "public, max-age=86400"})
 
 
-def _answer_errors(app: FastAPI) -> None:
-    """One way to say no: a page for people, one line for machines."""
+def _handle_errors(app: FastAPI) -> None:
+    """Answer all errors in one way: a page for people, one line for machines."""
 
-    async def refused(request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _told(request, error.status_code, str(error.detail), error.headers)
+        return _error_response(request, error.status_code, str(error.detail), error.headers)
 
-    async def nobody(request: Request, error: Exception) -> Response:
-        return to_login(request)
+    async def not_logged_in(request: Request, error: Exception) -> Response:
+        return redirect_to_login(request)
 
     async def malformed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         in_path = any(one["loc"][:1] == ("path",) for one in error.errors())
-        return _told(request, 404 if in_path else 422, "there is nothing at this address, or the form is not whole")
+        return _error_response(
+            request, 404 if in_path else 422, "there is nothing at this address, or the form is not whole"
+        )
 
-    async def not_now(request: Request, error: Exception) -> Response:
+    async def not_allowed_now(request: Request, error: Exception) -> Response:
         assert isinstance(error, NotAllowedNow)
-        return _told(request, 409, f"{error.came}. Allowed: {error.allowed}. Do: {error.cure}.")
+        return _error_response(request, 409, f"{error.came}. Allowed: {error.allowed}. Do: {error.cure}.")
 
-    async def no_store(request: Request, error: Exception) -> Response:
+    async def store_unavailable(request: Request, error: Exception) -> Response:
         log.error("web.store", error=str(error))
-        return _told(request, 503, "the database cannot be used at the moment")
+        return _error_response(request, 503, "the database cannot be used at the moment")
 
     async def fault(request: Request, error: Exception) -> Response:
         log.error("web.fault", path=request.url.path, error=type(error).__name__)  # uvicorn logs where
-        return _told(request, 500, "a fault of ours; it is in the log")
+        return _error_response(request, 500, "a fault of ours; it is in the log")
 
     handlers: dict[Any, Any] = {
-        HTTPException: refused,
-        NotLoggedInError: nobody,
+        HTTPException: http_error,
+        NotLoggedInError: not_logged_in,
         RequestValidationError: malformed,
-        NotAllowedNow: not_now,
-        StoreUnavailable: no_store,
+        NotAllowedNow: not_allowed_now,
+        StoreUnavailable: store_unavailable,
         Exception: fault,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
 
 
-def _told(request: Request, status: int, text: str, headers: Any = None) -> Response:
+def _error_response(request: Request, status: int, text: str, headers: Any = None) -> Response:
     if request.url.path.startswith(stow.ROOT) or "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"error": text}, status, headers)
     person = None
-    with suppress(StoreUnavailable):  # without a database nobody can be known
+    with suppress(StoreUnavailable):  # without a database nobody can be recognised
         person = site_of(request).sessions.person(request.cookies.get(COOKIE, ""))
-    words = HTTPStatus(status).phrase
-    response = page(request, "error.html", person, status=status, code=status, words=words, text=text)
+    phrase = HTTPStatus(status).phrase
+    response = page(request, "error.html", person, status=status, code=status, phrase=phrase, text=text)
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response

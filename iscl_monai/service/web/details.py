@@ -1,22 +1,28 @@
-"""What the page of a series tells beyond its rows: read from files, or counted, when somebody looks."""
+"""What the page of a series shows beyond its rows: read from files, or counted, for each request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pydicom
 from sqlalchemy import func, select
 
 from iscl_monai.dicom.headers import text_of, texts_of
+from iscl_monai.service.database.rows import JobRow
+from iscl_monai.service.database.states import DeliveryState
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import deliveries, instances
 from iscl_monai.service.web.site import Site
 
 MOST_REASONS = 5
-ORDER = ("failed", "waiting", "sent", "asked", "confirmed")
+ORDER = (  # those that need a person first
+    DeliveryState.FAILED,
+    DeliveryState.WAITING,
+    DeliveryState.SENT,
+    DeliveryState.ASKED,
+    DeliveryState.CONFIRMED,
+)
 
 
 @dataclass
@@ -28,17 +34,17 @@ class Destination:
         counts: by state.
         tries: the most that one of them has needed.
         proofs: how they were confirmed.
-        reasons: what the peer said, of those that are not confirmed.
+        reasons: what the peer answered, of those that are not confirmed.
     """
 
     name: str
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[DeliveryState, int] = field(default_factory=dict)
     tries: int = 0
     proofs: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     @property
-    def states(self) -> list[tuple[str, int]]:
+    def states(self) -> list[tuple[DeliveryState, int]]:
         """States and counts, those that need a person first."""
         return [(state, self.counts[state]) for state in ORDER if state in self.counts]
 
@@ -47,37 +53,37 @@ def destinations(site: Site, job_id: int) -> list[Destination]:
     """Where the derived objects of a job go, and how far they are."""
     by = (deliveries.c.destination, deliveries.c.state, deliveries.c.reason, deliveries.c.proof)
     tries = func.max(deliveries.c.attempts + deliveries.c.refused).label("tries")
-    wanted = select(*by, func.count().label("count"), tries).where(deliveries.c.job_id == job_id).group_by(*by)
+    grouped = select(*by, func.count(), tries).where(deliveries.c.job_id == job_id).group_by(*by)
     found: dict[str, Destination] = {}
-    for row in site.store.rows(wanted.order_by(func.count().desc())):
-        one = found.setdefault(row["destination"], Destination(row["destination"]))
-        one.counts[row["state"]] = one.counts.get(row["state"], 0) + row["count"]
-        one.tries = max(one.tries, row["tries"])
-        said = one.proofs if row["state"] == "confirmed" else one.reasons
-        text = row["proof"] if row["state"] == "confirmed" else row["reason"]
-        if text and text not in said and len(said) < MOST_REASONS:
-            said.append(text)
+    for name, state, reason, proof, count, most_tries in site.store.tuples(grouped.order_by(func.count().desc())):
+        destination = found.setdefault(name, Destination(name))
+        destination.counts[state] = destination.counts.get(state, 0) + count
+        destination.tries = max(destination.tries, most_tries)
+        confirmed = state == DeliveryState.CONFIRMED
+        texts, text = (destination.proofs, proof) if confirmed else (destination.reasons, reason)
+        if text and text not in texts and len(texts) < MOST_REASONS:
+            texts.append(text)
     return [found[name] for name in sorted(found)]
 
 
 def files_here(site: Site, series_id: int) -> int:
     """How many of its objects are on the disk."""
     here = (instances.c.series_id == series_id) & instances.c.file.is_not(None)
-    return int(site.store.rows(select(func.count().label("count")).where(here))[0]["count"])
+    return int(site.store.values(select(func.count()).select_from(instances).where(here))[0])
 
 
 def senders(site: Site, series_id: int) -> list[str]:
     """Who sent it."""
-    wanted = select(instances.c.sender).where(instances.c.series_id == series_id).distinct()
-    return sorted(row["sender"] for row in site.store.rows(wanted))
+    distinct = select(instances.c.sender).where(instances.c.series_id == series_id).distinct()
+    return sorted(site.store.values(distinct))
 
 
 def viewer_url(site: Site, study_uid: str) -> str | None:
     """The study in the site's own viewer."""
-    told = site.settings.web.viewer_url
-    if not told or urlsplit(told).scheme not in ("http", "https"):
+    template = site.settings.web.viewer_url
+    if not template or urlsplit(template).scheme not in ("http", "https"):
         return None
-    return told.replace("{study_uid}", quote(study_uid, safe=""))
+    return template.replace("{study_uid}", quote(study_uid, safe=""))
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Equipment:
         name: manufacturer and model.
         software: versions.
         description: what it did.
-        at: when, as the file says.
+        at: date and time, from the file.
     """
 
     name: str
@@ -97,11 +103,11 @@ class Equipment:
     at: str
 
 
-def equipment(site: Site, job: Mapping[str, Any]) -> list[Equipment]:
-    """Who contributed to what a job has made, from the first of its files; nobody when that is gone."""
-    wanted = select(deliveries.c.file).where(deliveries.c.job_id == job["id"]).order_by(deliveries.c.id).limit(1)
-    named = site.store.rows(wanted) if job["folder"] else []
-    dataset = _header(site.store, named[0]["file"], "ContributingEquipmentSequence") if named else None
+def equipment(site: Site, job: JobRow) -> list[Equipment]:
+    """Equipment that contributed to what a job has made, from the first of its files; none when that is gone."""
+    first = select(deliveries.c.file).where(deliveries.c.job_id == job.id).order_by(deliveries.c.id).limit(1)
+    files = site.store.values(first) if job.folder else []
+    dataset = _header(site.store, files[0], "ContributingEquipmentSequence") if files else None
     items = list(dataset.get("ContributingEquipmentSequence") or []) if dataset is not None else []
     return [
         Equipment(
@@ -116,10 +122,10 @@ def equipment(site: Site, job: Mapping[str, Any]) -> list[Equipment]:
 
 @dataclass(frozen=True)
 class Patient:
-    """Of a file, for one answer; never kept.
+    """Patient of a series, read from a file for one response; never kept.
 
     Args:
-        name: PatientName, its parts set apart by commas.
+        name: PatientName, its components separated by commas.
         number: PatientID.
         birth_date: PatientBirthDate.
     """
@@ -132,9 +138,9 @@ class Patient:
 def patient(site: Site, series_id: int) -> Patient | None:
     """Whose series it is; None when its files are gone."""
     here = (instances.c.series_id == series_id) & instances.c.file.is_not(None)
-    named = site.store.rows(select(instances.c.file).where(here).order_by(instances.c.id).limit(1))
+    files = site.store.values(select(instances.c.file).where(here).order_by(instances.c.id).limit(1))
     tags = ("PatientName", "PatientID", "PatientBirthDate", "SpecificCharacterSet")
-    dataset = _header(site.store, named[0]["file"], *tags) if named else None
+    dataset = _header(site.store, files[0], *tags) if files else None
     if dataset is None:
         return None
     name = ", ".join(filter(None, text_of(dataset, "PatientName").replace("=", "^").split("^")))

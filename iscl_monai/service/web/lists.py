@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from sqlalchemy import Table, select
 from starlette.responses import Response
 
+from iscl_monai.service.database.rows import AuditRow, RefusalRow, SeriesRow
 from iscl_monai.service.database.tables import audit, refusals, series
 from iscl_monai.service.web.guard import Admin, Viewer
+from iscl_monai.service.web.rule_text import explain_rules
+from iscl_monai.service.web.sessions import Person
 from iscl_monai.service.web.site import PAGE_ROWS, Site, page, page_number, site_of
-from iscl_monai.service.web.words import explained
 
 router = APIRouter()
 
@@ -21,39 +22,39 @@ router = APIRouter()
 def rules(request: Request, person: Viewer) -> Response:
     """All rules in words; with ``?series=7`` also which of them fits that one."""
     site = site_of(request)
-    told = request.query_params.get("series", "").strip()
-    tested = _series(site, told)
+    number = request.query_params.get("series", "").strip()
+    tested = _series(site, number)
     return page(
         request,
         "rules.html",
         person,
-        rules=explained(site.settings, tested["tags"] if tested else None),
+        rules=explain_rules(site.settings, tested.tags if tested else None),
         tested=tested,
-        asked=told[:20],
+        asked=number[:20],
     )
 
 
-def _series(site: Site, told: str) -> Mapping[str, Any] | None:
-    if not (told.isascii() and told.isdigit() and len(told) < 16):
+def _series(site: Site, number: str) -> SeriesRow | None:
+    if not (number.isascii() and number.isdigit() and len(number) < 16):
         return None
-    found = site.store.rows(select(series).where(series.c.id == int(told)))
+    found = site.store.read(SeriesRow, select(series).where(series.c.id == int(number)))
     return found[0] if found else None
 
 
 @router.get("/refusals")
-def refused(request: Request, person: Viewer) -> Response:
+def list_refusals(request: Request, person: Viewer) -> Response:
     """What was not taken, the newest first."""
-    return _listed(request, person, refusals, "refusals.html")
+    return _list_page(request, person, RefusalRow, refusals, "refusals.html")
 
 
 @router.get("/audit")
-def audited(request: Request, person: Admin) -> Response:
+def list_audit(request: Request, person: Admin) -> Response:
     """Who did what, the newest first."""
-    return _listed(request, person, audit, "audit.html")
+    return _list_page(request, person, AuditRow, audit, "audit.html")
 
 
-def _listed(request: Request, person: Any, table: Table, template: str) -> Response:
+def _list_page(request: Request, person: Person, kind: type[Any], table: Table, template: str) -> Response:
     number = page_number(request)
-    wanted = select(table).order_by(table.c.id.desc()).offset((number - 1) * PAGE_ROWS).limit(PAGE_ROWS + 1)
-    rows = site_of(request).store.rows(wanted)
+    statement = select(table).order_by(table.c.id.desc()).offset((number - 1) * PAGE_ROWS).limit(PAGE_ROWS + 1)
+    rows = site_of(request).store.read(kind, statement)
     return page(request, template, person, rows=rows[:PAGE_ROWS], number=number, more=len(rows) > PAGE_ROWS)

@@ -1,4 +1,4 @@
-"""In and out."""
+"""Log in and out by password, and change one's own."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from iscl_monai.errors import Refusal
 from iscl_monai.service.log import log
 from iscl_monai.service.web import accounts
-from iscl_monai.service.web.guard import Viewer, ViewerChanges, check_origin, within
+from iscl_monai.service.web.guard import Viewer, ViewerChanges, check_origin, safe_path
 from iscl_monai.service.web.sessions import COOKIE
-from iscl_monai.service.web.site import caller, page, site_of
+from iscl_monai.service.web.site import client_address, page, site_of
 
 WRONG = "Name or password is wrong."
-AT_ONCE = CapacityLimiter(2)  # argon2 takes 64 MB each; and whoever floods us shall not hold up the pages
+AT_ONCE = CapacityLimiter(2)  # argon2 takes 64 MB each; and a flood of logins shall not hold up the pages
 
 router = APIRouter()
 Text = Annotated[str, Form(max_length=1024)]
@@ -24,40 +24,40 @@ Text = Annotated[str, Form(max_length=1024)]
 
 @router.get("/login")
 def form(request: Request) -> Response:
-    """The form."""
+    """Show the login form."""
     return _form(request)
 
 
-def _form(request: Request, told: str = "", status: int = 200) -> Response:
+def _form(request: Request, message: str = "", status: int = 200) -> Response:
     oidc = site_of(request).settings.web.oidc is not None
-    following = within(request.query_params.get("next"))
-    return page(request, "login.html", None, status=status, told=told, following=following, oidc=oidc)
+    following = safe_path(request.query_params.get("next"))
+    return page(request, "login.html", None, status=status, message=message, following=following, oidc=oidc)
 
 
 @router.post("/login")
 async def log_in(request: Request, name: Text = "", password: Text = "", following: Text = "/") -> Response:
-    """Begin a session, or say that something is wrong, but not what."""
+    """Begin a session, or answer that name or password is wrong, but not which."""
     check_origin(request)
-    site, address = site_of(request), caller(request)
+    site, address = site_of(request), client_address(request)
     wait_s = site.throttle.wait_s(name, address)
     if wait_s > 0:
         response = _form(request, f"Too many tries. The next one counts in {wait_s:.0f} seconds.", 429)
         response.headers["Retry-After"] = f"{wait_s:.0f}"
         return response
-    site.throttle.tries(name, address)
-    user = await to_thread.run_sync(accounts.verified, site.store, name, password, limiter=AT_ONCE)
+    site.throttle.record_attempt(name, address)
+    user = await to_thread.run_sync(accounts.verify, site.store, name, password, limiter=AT_ONCE)
     if user is None:
         log.warning("login.failed", address=address)  # no name: some type their password there
         return _form(request, WRONG, 401)
-    site.throttle.succeeded(name, address)
+    site.throttle.record_success(name, address)
     await to_thread.run_sync(_note, request, user.name, "log in", address)
-    response = RedirectResponse(within(following), 303)
-    keep(request, response, site.sessions.begin(user.name, user.role, user.sessions_since))
+    response = RedirectResponse(safe_path(following), 303)
+    set_session_cookie(request, response, site.sessions.begin(user.name, user.role, user.sessions_since))
     return response
 
 
-def keep(request: Request, response: Response, session: str) -> None:
-    """Have the browser keep a session. Strict: pages of others can not even link into it with its rights."""
+def set_session_cookie(request: Request, response: Response, session: str) -> None:
+    """Set the cookie of a session. Strict: not even links from other sites come with it."""
     site = site_of(request)
     response.set_cookie(
         COOKIE, session, max_age=site.sessions.seconds, httponly=True, secure=site.secure, samesite="strict"
@@ -68,49 +68,49 @@ def keep(request: Request, response: Response, session: str) -> None:
 def log_out(request: Request, person: ViewerChanges) -> Response:
     """End the session."""
     site_of(request).sessions.end(person)
-    _note(request, person.name, "log out", caller(request))
+    _note(request, person.name, "log out", client_address(request))
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, httponly=True, secure=site_of(request).secure, samesite="strict")
     return response
 
 
-def _note(request: Request, who: str, action: str, address: str) -> None:
+def _note(request: Request, name: str, action: str, address: str) -> None:
     with site_of(request).store.writing() as change:
-        change.note(who, action, who, f"from {address}")
+        change.note(name, action, name, f"from {address}")
 
 
 @router.get("/account")
 def account(request: Request, person: Viewer) -> Response:
-    """One's own password."""
-    return page(request, "account.html", person, told="", local=accounts.find(site_of(request).store, person.name))
+    """Show the form for one's own password."""
+    return page(request, "account.html", person, message="", local=accounts.find(site_of(request).store, person.name))
 
 
 @router.post("/account")
 async def own_password(request: Request, person: ViewerChanges, old: Text = "", new: Text = "") -> Response:
     """Change one's own password; the session goes on under the new one, all others end."""
-    site, address = site_of(request), caller(request)
-    told, user = "", None
+    site, address = site_of(request), client_address(request)
+    message, user = "", None
     if site.throttle.wait_s(person.name, address) > 0:
-        told = "Too many tries. Wait a while."
+        message = "Too many tries. Wait a while."
     else:
-        site.throttle.tries(person.name, address)
-        user = await to_thread.run_sync(accounts.verified, site.store, person.name, old, limiter=AT_ONCE)
-        told = "" if user else "The old password is wrong."
+        site.throttle.record_attempt(person.name, address)
+        user = await to_thread.run_sync(accounts.verify, site.store, person.name, old, limiter=AT_ONCE)
+        message = "" if user else "The old password is wrong."
     if user is not None:
-        site.throttle.succeeded(person.name, address)
+        site.throttle.record_success(person.name, address)
         try:
-            await to_thread.run_sync(_set_own, request, user.name, new, limiter=AT_ONCE)
+            await to_thread.run_sync(_set_own_password, request, user.name, new, limiter=AT_ONCE)
         except Refusal as refusal:
-            told = f"{refusal.came}; allowed: {refusal.allowed}"
-    if told:
+            message = f"{refusal.came}; allowed: {refusal.allowed}"
+    if message:
         local = accounts.find(site.store, person.name)
-        return page(request, "account.html", person, status=409, told=told, local=local)
+        return page(request, "account.html", person, status=409, message=message, local=local)
     changed = accounts.find(site.store, person.name)
     response = RedirectResponse("/", 303)
     if changed is not None:
-        keep(request, response, site.sessions.begin(changed.name, changed.role, changed.sessions_since))
+        set_session_cookie(request, response, site.sessions.begin(changed.name, changed.role, changed.sessions_since))
     return response
 
 
-def _set_own(request: Request, name: str, new: str) -> None:
-    accounts.set_password(site_of(request).store, name, new, who=name)
+def _set_own_password(request: Request, name: str, new: str) -> None:
+    accounts.set_password(site_of(request).store, name, new, actor=name)

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus, counted when they are asked for; no identifier of a patient or an object is among them."""
+"""Numbers for Prometheus, counted for each request; no identifier of a patient or an object is among them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sqlalchemy import Table, func, select
 from starlette.responses import Response
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.database.states import MACHINES
+from iscl_monai.service.database.states import MACHINES, JobState
 from iscl_monai.service.database.tables import commitments, deliveries, instances, jobs, refusals, series
 from iscl_monai.service.web.site import Site
 
@@ -29,10 +29,10 @@ router = APIRouter()
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     """All of them, in Prometheus' text format."""
-    wanted: str = request.app.state.metrics_token
+    expected: str = request.app.state.metrics_token
     kind, _, token = request.headers.get("authorization", "").partition(" ")
-    right = hmac.compare_digest(hashlib.sha256(token.strip().encode()).hexdigest(), _digest(wanted))
-    if wanted and not (right and kind.lower() == "bearer"):
+    right = hmac.compare_digest(hashlib.sha256(token.strip().encode()).hexdigest(), _digest(expected))
+    if expected and not (right and kind.lower() == "bearer"):
         raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": 'Bearer realm="metrics"'})
     registry: CollectorRegistry = request.app.state.metrics
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -43,7 +43,7 @@ def _digest(token: str) -> str:
 
 
 def metrics_token(path: Path | None) -> str:
-    """The token that is asked for; ``""`` for none.
+    """The token that is required; ``""`` for none.
 
     Raises:
         ConfigRefusal: its file cannot be read, or is empty.
@@ -53,22 +53,24 @@ def metrics_token(path: Path | None) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        token, told = "", getattr(error, "strerror", None) or str(error)
+        token, problem = "", getattr(error, "strerror", None) or str(error)
     else:
-        told = "is empty"
+        problem = "is empty"
     if not token:
-        raise ConfigRefusal(f"{path}: {told}", allowed="a file with one token", cure="correct [web] metrics_token_file")
+        raise ConfigRefusal(
+            f"{path}: {problem}", allowed="a file with one token", cure="correct [web] metrics_token_file"
+        )
     return token
 
 
 def registry_of(site: Site) -> CollectorRegistry:
     """A registry of our own: the library's global one would count for all nodes of a process."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Node(site))
+    registry.register(_NodeCollector(site))
     return registry
 
 
-class _Tally:
+class _RowCounter:
     """Counts rows of a table that only grows, each of them once."""
 
     def __init__(self, table: Table, label: str) -> None:
@@ -78,7 +80,7 @@ class _Tally:
         self._last = 0
         self._lock = threading.Lock()
 
-    def look(self, site: Site) -> dict[str, int]:
+    def count(self, site: Site) -> dict[str, int]:
         with self._lock, site.store.reading() as connection:
             row = self.table.c.id
             last = connection.execute(select(func.max(row))).scalar() or 0
@@ -89,13 +91,13 @@ class _Tally:
             return dict(self.counts)
 
 
-class _Node(Collector):
-    """Looks at the database when it is asked."""
+class _NodeCollector(Collector):
+    """Reads the numbers from the database when they are collected."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._received = _Tally(instances, "sender")
-        self._refused = _Tally(refusals, "status")
+        self._received = _RowCounter(instances, "sender")
+        self._refused = _RowCounter(refusals, "status")
 
     def collect(self) -> Iterator[Metric]:
         """The numbers of this moment."""
@@ -104,8 +106,8 @@ class _Node(Collector):
             counts = dict.fromkeys(states, 0) | self._counts(table)
             yield _gauge(f"iscl_{table.name}", f"{table.name} by state", "state", counts)
         yield self._deliveries()
-        yield _counter("iscl_instances_received", "Objects stored", "sender", self._received.look(self.site))
-        yield _counter("iscl_refusals", "Objects not taken", "status", self._refused.look(self.site))
+        yield _counter("iscl_instances_received", "Objects stored", "sender", self._received.count(self.site))
+        yield _counter("iscl_refusals", "Objects not taken", "status", self._refused.count(self.site))
         free = float(self.site.intake.space.free_bytes)
         yield GaugeMetricFamily("iscl_data_free_bytes", "Free on the disk of the data folder", free)
         yield GaugeMetricFamily("iscl_oldest_waiting_seconds", "Age of the oldest job in the queue", self._oldest_s())
@@ -114,34 +116,34 @@ class _Node(Collector):
         yield _gauge(
             "iscl_part_ok", "1 while a part is well", "part", {name: int(ok) for name, (ok, _) in parts.items()}
         )
-        told = re.match(r"(\d+) fault", parts.get("loops", (True, ""))[1])
-        yield CounterMetricFamily("iscl_loop_faults", "Faults that loops went on after", int(told[1]) if told else 0)
+        faults = re.match(r"(\d+) fault", parts.get("loops", (True, ""))[1])
+        yield CounterMetricFamily(
+            "iscl_loop_faults", "Faults that loops went on after", int(faults[1]) if faults else 0
+        )
 
     def _counts(self, table: Table) -> dict[str, int]:
-        rows = self.site.store.rows(select(table.c.state, func.count().label("count")).group_by(table.c.state))
-        return {row["state"]: row["count"] for row in rows}
+        return dict(self.site.store.tuples(select(table.c.state, func.count()).group_by(table.c.state)))
 
     def _deliveries(self) -> Metric:
         family = GaugeMetricFamily("iscl_deliveries", "deliveries by state", labels=["state", "destination"])
         by = (deliveries.c.state, deliveries.c.destination)
-        wanted = jobs.c.state.in_(("sending", "failed", "done"))  # of others nobody waits for them any more
-        counted = select(*by, func.count().label("count")).join(jobs, jobs.c.id == deliveries.c.job_id).where(wanted)
-        for row in self.site.store.rows(counted.group_by(*by)):
-            family.add_metric([row["state"], row["destination"]], row["count"])
+        current = jobs.c.state.in_((JobState.SENDING, JobState.FAILED, JobState.DONE))  # others are of no interest
+        counted = select(*by, func.count()).join(jobs, jobs.c.id == deliveries.c.job_id).where(current)
+        for state, destination, count in self.site.store.tuples(counted.group_by(*by)):
+            family.add_metric([state, destination], count)
         return family
 
     def _oldest_s(self) -> float:
         """By the wall clock, which is what the rows have: nothing is decided by it."""
-        oldest = select(func.min(jobs.c.created_at).label("at")).where(jobs.c.state == "queued")
-        at = self.site.store.rows(oldest)[0]["at"]
+        oldest = select(func.min(jobs.c.created_at)).where(jobs.c.state == JobState.QUEUED)
+        at = self.site.store.values(oldest)[0]
         return max(0.0, (datetime.now(timezone.utc) - datetime.fromisoformat(at)).total_seconds()) if at else 0.0
 
     def _last_job(self) -> Iterator[Metric]:
-        worked = select(jobs.c.result).where(jobs.c.folder.is_not(None)).order_by(jobs.c.id.desc()).limit(1)
-        for row in self.site.store.rows(worked):
-            told = row["result"] or {}
-            if told.get("slices") and told.get("seconds") is not None:
-                per_slice = told["seconds"] / told["slices"]
+        last = select(jobs.c.result).where(jobs.c.folder.is_not(None)).order_by(jobs.c.id.desc()).limit(1)
+        for result in filter(None, self.site.store.values(last)):
+            if result.get("slices") and result.get("seconds") is not None:
+                per_slice = result["seconds"] / result["slices"]
                 yield GaugeMetricFamily("iscl_last_job_seconds_per_slice", "Of the last job", per_slice)
 
 

@@ -1,30 +1,36 @@
-"""What stands in the queue: series with their newest job, and how many there are of each kind."""
+"""The queue: series with their newest job, and how many there are in each state."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from iscl_monai.service.database.states import MACHINES, NEEDS_A_PERSON, OPEN_JOBS
+from iscl_monai.service.database.rows import JobRow, SeriesRow
+from iscl_monai.service.database.states import (
+    JOBS,
+    NEEDS_A_PERSON,
+    OPEN_JOBS,
+    DeliveryState,
+    JobState,
+    SeriesState,
+)
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import deliveries, instances, jobs, series
 from iscl_monai.service.web.site import PAGE_ROWS
+from iscl_monai.service.working.queue import RETRIED
 
-Row = Mapping[str, Any]
 LEFT_ALONE = "left alone"
-NONE = "\N{EN DASH}"
-RETRIED = ("failed", "refused", "cancelled")
-ENDS_WELL = ("done",)
+NO_VALUE = "\N{EN DASH}"
+DONE = (JobState.DONE,)
 
-SHOWN = {  # choices of the page: their words, and the states of jobs that belong to them
+FILTERS: dict[str, tuple[str, tuple[JobState, ...]]] = {  # of the page: their words, and the states of jobs shown
     "all": ("All", ()),
     "open": ("In progress", OPEN_JOBS),
     "attention": ("Needs a person", NEEDS_A_PERSON),
-    "done": ("Done", ENDS_WELL),
+    "done": ("Done", DONE),
 }
 
 
@@ -39,44 +45,46 @@ class Entry:
         deliveries: of that job, by state.
     """
 
-    series: Row
-    job: Row | None
+    series: SeriesRow
+    job: JobRow | None
     slices_in: int
-    deliveries: Mapping[str, int] = field(default_factory=dict)
+    deliveries: Mapping[DeliveryState, int] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
-        """In one word."""
-        if self.series["state"] == "receiving":
-            return "receiving"
+        """Of the series or its job, or that it is left alone."""
+        if self.series.state is SeriesState.RECEIVING:
+            return self.series.state
         # What came late may be left alone by rules that have changed since the job was made.
-        ended = self.job is None or (self.series["reason"] and self.job["state"] in ("done", "superseded"))
-        return LEFT_ALONE if ended or self.job is None else str(self.job["state"])
+        if self.job is None or (self.series.reason and self.job.state in JOBS.ends):
+            return LEFT_ALONE
+        return self.job.state
 
     @property
     def reason(self) -> str:
-        """Why it is in that state, if there is more to say."""
-        if self.series["state"] == "receiving" or self.job is None:
-            return str(self.series["reason"])
-        before = f"an earlier job is {self.job['state']}" if self.state == LEFT_ALONE else ""
-        told = (self.series["reason"], before, self.job["reason"], self.job["note"])
-        return "; ".join(filter(None, told))
+        """Why it is in that state; "" if there is no reason."""
+        if self.series.state is SeriesState.RECEIVING or self.job is None:
+            return self.series.reason
+        earlier = f"an earlier job is {self.job.state}" if self.state == LEFT_ALONE else ""
+        return "; ".join(filter(None, (self.series.reason, earlier, self.job.reason, self.job.note)))
 
     @property
     def delivered(self) -> str:
         """Confirmed deliveries of all."""
         total = sum(self.deliveries.values())
-        return f"{self.deliveries.get('confirmed', 0)} / {total}" if total else NONE
+        return f"{self.deliveries.get(DeliveryState.CONFIRMED, 0)} / {total}" if total else NO_VALUE
 
     @property
     def slices_out(self) -> int | None:
         """Derived slices; None while there are none."""
-        return ((self.job or {}).get("result") or {}).get("slices")
+        result = self.job.result if self.job is not None else None
+        return (result or {}).get("slices")
 
     @property
     def can_retry(self) -> bool:
-        """Whether its job may be asked for again."""
-        stuck = self.state == "sending" and bool(self.deliveries.get("failed"))  # another destination still tries
+        """Whether its job may be tried again."""
+        # another destination still tries
+        stuck = self.state == JobState.SENDING and bool(self.deliveries.get(DeliveryState.FAILED))
         return self.job is not None and (self.state in RETRIED or stuck)
 
     @property
@@ -85,9 +93,9 @@ class Entry:
         return self.job is not None and cancellable(self.job)
 
 
-def cancellable(job: Row) -> bool:
+def cancellable(job: JobRow) -> bool:
     """Whether a job may be cancelled now."""
-    return MACHINES["jobs"].allows(job["state"], "cancelled")
+    return JOBS.allows(job.state, JobState.CANCELLED)
 
 
 def entries(store: Store, show: str, number: int) -> tuple[list[Entry], bool]:
@@ -95,59 +103,59 @@ def entries(store: Store, show: str, number: int) -> tuple[list[Entry], bool]:
 
     Args:
         store: the database.
-        show: key of :data:`SHOWN`.
+        show: key of :data:`FILTERS`.
         number: of the page, from 1.
 
     Returns:
         Its entries, and whether there are more.
     """
-    wanted = select(series).where(_condition(show)).order_by(series.c.id.desc())
-    rows = store.rows(wanted.offset((number - 1) * PAGE_ROWS).limit(PAGE_ROWS + 1))
-    shown = rows[:PAGE_ROWS]
-    return entries_of(store, shown), len(rows) > PAGE_ROWS
+    shown = select(series).where(_condition(show)).order_by(series.c.id.desc())
+    rows = store.read(SeriesRow, shown.offset((number - 1) * PAGE_ROWS).limit(PAGE_ROWS + 1))
+    return entries_of(store, rows[:PAGE_ROWS]), len(rows) > PAGE_ROWS
 
 
-def entries_of(store: Store, rows: Sequence[Row]) -> list[Entry]:
-    """The same for given rows of ``series``."""
-    ids = [row["id"] for row in rows]
+def entries_of(store: Store, rows: Sequence[SeriesRow]) -> list[Entry]:
+    """Entries for given rows of ``series``."""
+    ids = [row.id for row in rows]
     newest = select(func.max(jobs.c.id)).where(jobs.c.series_id.in_(ids)).group_by(jobs.c.series_id)
-    job_of = {row["series_id"]: row for row in store.rows(select(jobs).where(jobs.c.id.in_(newest)))}
-    counted = select(instances.c.series_id, func.count().label("count")).where(instances.c.series_id.in_(ids))
-    count_of = {row["series_id"]: row["count"] for row in store.rows(counted.group_by(instances.c.series_id))}
-    sent = delivery_counts(store, [row["id"] for row in job_of.values()])
-    return [
-        Entry(row, job_of.get(row["id"]), count_of.get(row["id"], 0), sent.get(job_of.get(row["id"], {}).get("id"), {}))
-        for row in rows
-    ]
-
-
-def delivery_counts(store: Store, job_ids: Sequence[int]) -> dict[Any, Counter[str]]:
-    """Deliveries of jobs by state."""
-    by = (deliveries.c.job_id, deliveries.c.state)
-    found: dict[Any, Counter[str]] = {}
-    wanted = select(*by, func.count().label("count")).where(deliveries.c.job_id.in_(job_ids)).group_by(*by)
-    for row in store.rows(wanted):
-        found.setdefault(row["job_id"], Counter())[row["state"]] = row["count"]
+    job_of = {job.series_id: job for job in store.read(JobRow, select(jobs).where(jobs.c.id.in_(newest)))}
+    counted = select(instances.c.series_id, func.count()).where(instances.c.series_id.in_(ids))
+    count_of = dict(store.tuples(counted.group_by(instances.c.series_id)))
+    delivered = delivery_counts(store, [job.id for job in job_of.values()])
+    found = []
+    for row in rows:
+        job = job_of.get(row.id)
+        of_job = delivered.get(job.id, Counter()) if job is not None else Counter()
+        found.append(Entry(row, job, count_of.get(row.id, 0), of_job))
     return found
 
 
-def tallies(store: Store) -> list[tuple[str, int]]:
+def delivery_counts(store: Store, job_ids: Sequence[int]) -> dict[int, Counter[DeliveryState]]:
+    """Deliveries of jobs by state."""
+    by = (deliveries.c.job_id, deliveries.c.state)
+    found: dict[int, Counter[DeliveryState]] = {}
+    grouped = select(*by, func.count()).where(deliveries.c.job_id.in_(job_ids)).group_by(*by)
+    for job_id, state, count in store.tuples(grouped):
+        found.setdefault(job_id, Counter())[state] = count
+    return found
+
+
+def counts_by_state(store: Store) -> list[tuple[str, int]]:
     """How many series are coming in, and how many jobs are in each state that matters to a person."""
-    coming = select(func.count().label("count")).where(series.c.state == "receiving")
-    (arriving,) = store.rows(coming)
-    by_state = store.rows(select(jobs.c.state, func.count().label("count")).group_by(jobs.c.state))
-    counts = {row["state"]: row["count"] for row in by_state}
-    states = (*OPEN_JOBS, *NEEDS_A_PERSON, *ENDS_WELL)
-    return [("receiving", arriving["count"]), *((state, counts.get(state, 0)) for state in states)]
+    receiving = select(func.count()).select_from(series).where(series.c.state == SeriesState.RECEIVING)
+    (arriving,) = store.values(receiving)
+    counts = dict(store.tuples(select(jobs.c.state, func.count()).group_by(jobs.c.state)))
+    states = (*OPEN_JOBS, *NEEDS_A_PERSON, *DONE)
+    return [(SeriesState.RECEIVING, arriving), *((state, counts.get(state, 0)) for state in states)]
 
 
 def _condition(show: str) -> ColumnElement[bool]:
-    _, states = SHOWN[show]
+    _, states = FILTERS[show]
     if not states:
         return series.c.id > 0
-    wanted: ColumnElement[bool] = jobs.c.state.in_(states)
+    shown: ColumnElement[bool] = jobs.c.state.in_(states)
     if show == "attention":  # one destination has failed, while others are still tried
-        failed = select(deliveries.c.job_id).where(deliveries.c.state == "failed")
-        wanted = wanted | (jobs.c.state == "sending") & jobs.c.id.in_(failed)
-    held = series.c.id.in_(select(jobs.c.series_id).where(wanted))
-    return held | (series.c.state == "receiving") if show == "open" else held
+        failed = select(deliveries.c.job_id).where(deliveries.c.state == DeliveryState.FAILED)
+        shown = shown | (jobs.c.state == JobState.SENDING) & jobs.c.id.in_(failed)
+    with_job = series.c.id.in_(select(jobs.c.series_id).where(shown))
+    return with_job | (series.c.state == SeriesState.RECEIVING) if show == "open" else with_job

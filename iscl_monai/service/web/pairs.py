@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,14 @@ from iscl_monai.dicom.enhanced import open_enhanced
 from iscl_monai.dicom.geometry import slice_normal
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header, read_header_and
 from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.service.database.rows import JobRow
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import instances, job_sources, jobs
 
 Value = TypeVar("Value")
 Floats = npt.NDArray[np.float32]
 JOBS_KEPT = 8
-SLICES_KEPT = 12  # of 2 MB each way: before, after and difference of a slice are asked for together
+SLICES_KEPT = 12  # of 2 MB each way: before, after and difference of a slice are requested together
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def _hu(path: Path, frame: int) -> Floats:
 
 
 class Pairs:
-    """Finds the pairs of jobs, and keeps those that were asked for last.
+    """Finds the pairs of jobs, and keeps those that were requested last.
 
     Args:
         store: the database.
@@ -70,21 +71,21 @@ class Pairs:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._indices: _Kept[tuple[Pair, ...]] = _Kept(JOBS_KEPT)
-        self._slices: _Kept[tuple[Floats, Floats]] = _Kept(SLICES_KEPT)
+        self._indices: _Cache[tuple[Pair, ...]] = _Cache(JOBS_KEPT)
+        self._slices: _Cache[tuple[Floats, Floats]] = _Cache(SLICES_KEPT)
 
-    def of_job(self, job: Mapping[str, Any]) -> tuple[Pair, ...]:
+    def of_job(self, job: JobRow) -> tuple[Pair, ...]:
         """The pairs of a job, by series and position; none while there are no derived files.
 
         Args:
             job: row of ``jobs``.
         """
-        folder = job["folder"]
+        folder = job.folder
         if not folder:  # only a worker that has succeeded names one
             return ()
-        return self._indices.get(folder, lambda: self._found(job["id"], folder))
+        return self._indices.get(folder, lambda: self._find_pairs(job.id, folder))
 
-    def slice_hu(self, job: Mapping[str, Any], number: int) -> tuple[Floats, Floats] | None:
+    def slice_hu(self, job: JobRow, number: int) -> tuple[Floats, Floats] | None:
         """Before and after of a slice, counted from 0; None when there is no such slice.
 
         Raises:
@@ -93,9 +94,9 @@ class Pairs:
         pairs = self.of_job(job)
         if not 0 <= number < len(pairs):
             return None
-        return self._slices.get(f"{job['folder']}|{number}", pairs[number].hu)
+        return self._slices.get(f"{job.folder}|{number}", pairs[number].hu)
 
-    def _found(self, job_id: int, folder: str) -> tuple[Pair, ...]:
+    def _find_pairs(self, job_id: int, folder: str) -> tuple[Pair, ...]:
         sources = self._sources(job_id)
         found: list[tuple[str, float, int, Pair]] = []
         for path in sorted((self.store.data / folder).rglob("*.dcm")):
@@ -108,26 +109,26 @@ class Pairs:
             if source is None:
                 continue
             for number, frame in enumerate(frames):
-                place = (header.series_uid, _along(frame), number, Pair(source, path, number))
-                found.append(place)
+                key = (header.series_uid, _position_mm(frame), number, Pair(source, path, number))
+                found.append(key)
         return tuple(pair for *_, pair in sorted(found, key=lambda one: one[:3]))
 
     def _sources(self, job_id: int) -> dict[str, Path]:
         mine = (job_sources.c.job_id == job_id) & (instances.c.file.is_not(None))
-        wanted = select(instances.c.sop_instance_uid, instances.c.file).join(
+        columns = select(instances.c.sop_instance_uid, instances.c.file).join(
             job_sources, job_sources.c.instance_id == instances.c.id
         )
-        return {row["sop_instance_uid"]: self.store.data / row["file"] for row in self.store.rows(wanted.where(mine))}
+        return {uid: self.store.data / file for uid, file in self.store.tuples(columns.where(mine))}
 
 
-def job_row(store: Store, job_id: int) -> Mapping[str, Any] | None:
+def job_row(store: Store, job_id: int) -> JobRow | None:
     """The row of a job."""
-    found = store.rows(select(jobs).where(jobs.c.id == job_id))
+    found = store.read(JobRow, select(jobs).where(jobs.c.id == job_id))
     return found[0] if found else None
 
 
 def _source_uid(dataset: pydicom.Dataset) -> str:
-    """Of what a derived object was made, as it says itself; of a multi-frame object by its first frame."""
+    """SOP Instance UID of the source that a derived object, or its first frame, names."""
     named = list(dataset.get("SourceImageSequence") or [])
     for frame in list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[:1]:
         for step in list(frame.get("DerivationImageSequence") or [])[-1:]:
@@ -135,15 +136,15 @@ def _source_uid(dataset: pydicom.Dataset) -> str:
     return str(named[-1].get("ReferencedSOPInstanceUID", "")) if named else ""
 
 
-def _along(header: SliceHeader) -> float:
-    """Position along the normal of the slices, in mm; file order decides where it is unknown."""
+def _position_mm(header: SliceHeader) -> float:
+    """Position along the normal of the slices, in mm; 0 where it is unknown, and file order decides."""
     if header.position is None or header.orientation is None:
         return 0.0
     return round(float(np.dot(header.position, slice_normal(header.orientation))), 3)
 
 
-class _Kept(Generic[Value]):
-    """What was asked for last, made once however many ask at the same time."""
+class _Cache(Generic[Value]):
+    """The values requested last, each made once however many request it at the same time."""
 
     def __init__(self, most: int) -> None:
         self.most = most

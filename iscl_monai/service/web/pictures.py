@@ -1,4 +1,4 @@
-"""Pictures of single slices, made when they are asked for: before, after, and what was changed."""
+"""Pictures of single slices, made when they are requested: before, after, and their difference."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from iscl_monai.service.web.guard import Viewer
 from iscl_monai.service.web.pairs import Pairs, job_row
 from iscl_monai.service.web.site import site_of
 
-What = Literal["before", "after", "difference"]
+Kind = Literal["before", "after", "difference"]
 DIFFERENCE_HU = 50.0
-FASTEST = 1  # zlib: 58 kB instead of 50 per slice, in a third of the time
+COMPRESSION = 1  # zlib: 58 kB instead of 50 per slice, in a third of the time
 
 router = APIRouter()
 Row = Annotated[int, Path(ge=1, le=2**53)]
@@ -61,36 +61,37 @@ def difference_levels(before_hu: npt.NDArray[np.float32], after_hu: npt.NDArray[
 
 @lru_cache(maxsize=1)
 def palette() -> bytes:
-    """Colours of the difference: blue for lower, black for unchanged, orange for higher; told apart by everybody."""
+    """Colours of the difference: blue for lower, black unchanged, orange for higher; the colour-blind see them, too."""
     steps = np.linspace(-1, 1, 255)[:, None]
     lower, higher = np.array([70.0, 160.0, 255.0]), np.array([255.0, 150.0, 40.0])
     colours = np.where(steps < 0, lower, higher) * np.abs(steps) ** 0.8
     return bytes(np.vstack([colours[:1], colours]).round().astype(np.uint8).tobytes())
 
 
-def png(what: What, window: Window, before_hu: npt.NDArray[np.float32], after_hu: npt.NDArray[np.float32]) -> bytes:
+def png(what: Kind, window: Window, before_hu: npt.NDArray[np.float32], after_hu: npt.NDArray[np.float32]) -> bytes:
     """One picture."""
     if what == "difference":
         image = Image.fromarray(difference_levels(before_hu, after_hu)).convert("P")
         image.putpalette(palette())
     else:
         image = Image.fromarray(window.grey(before_hu if what == "before" else after_hu))
-    held = io.BytesIO()
-    image.save(held, format="PNG", compress_level=FASTEST)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=COMPRESSION)
+    return buffer.getvalue()
 
 
 @router.get("/jobs/{job_id}/slices/{number}/{what}.png")
 def picture(
-    request: Request, person: Viewer, job_id: Row, number: Row, what: What, window: str = "abdomen"
+    request: Request, person: Viewer, job_id: Row, number: Row, what: Kind, window: str = "abdomen"
 ) -> Response:
     """A slice of a job whose worker has succeeded, counted from 1."""
     job = job_row(site_of(request).store, job_id)
-    if job is None or not job["folder"] or window not in WINDOWS:
+    if job is None or not job.folder or window not in WINDOWS:
         raise HTTPException(404, "there is no such picture (any more)")
-    run = hashlib.sha256(job["folder"].encode()).hexdigest()[:16]  # of a worker, whose files do not change any more
+    run = hashlib.sha256(job.folder.encode()).hexdigest()[:16]  # of a worker, whose files do not change any more
     tag = f'"{run}-{number}-{what}-{window}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie"}  # asked for anew, by whom it may be
+    # the browser asks again, so that rights are checked again
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     pairs: Pairs = request.app.state.pairs

@@ -1,4 +1,4 @@
-"""What an identity provider says about somebody: OpenID Connect, authorization code with PKCE."""
+"""Client of an identity provider: OpenID Connect, authorization code flow with PKCE."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.settings import OIDC
+from iscl_monai.service.web_settings import OIDC
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]  # never a shared secret
 TIMEOUT_S = 10.0
 LEEWAY_S = 60  # clocks differ
-KEYS_ANEW_S = 30.0  # a token with an unknown key makes us ask for keys again, but not more often than that
+KEYS_ANEW_S = 30.0  # a token with an unknown key has us fetch the keys again, but not more often than that
 
 
-class NotVouchedError(Exception):
-    """The provider cannot be asked, or what came back does not prove who it is; the text is for our log."""
+class IdentityNotProvenError(Exception):
+    """The provider cannot be reached, or its answer does not prove who somebody is; the text is for our log."""
 
 
 class Provider:
@@ -45,65 +45,65 @@ class Provider:
         self.secret = _secret(settings.client_secret_file)
         _check_address(settings.issuer, ConfigRefusal)
         self._lock = threading.Lock()
-        self._known: Mapping[str, Any] = {}
+        self._discovered: Mapping[str, Any] = {}
         self._keys: KeySet | None = None
         self._keys_at = 0.0
 
-    def way_there(self, redirect_uri: str) -> tuple[str, dict[str, str]]:
-        """Where a browser has to go, and what must be remembered until it comes back.
+    def authorization_url(self, redirect_uri: str) -> tuple[str, dict[str, str]]:
+        """Where a browser has to go, and the login state to remember until it comes back.
 
         Raises:
-            NotVouchedError: the provider cannot be asked.
+            IdentityNotProvenError: the provider cannot be reached.
         """
-        kept = {name: secrets.token_urlsafe(48) for name in ("state", "nonce", "verifier")}
-        challenge = urlsafe_b64encode(hashlib.sha256(kept["verifier"].encode()).digest()).rstrip(b"=").decode()
-        asked = {
+        login_state = {name: secrets.token_urlsafe(48) for name in ("state", "nonce", "verifier")}
+        challenge = urlsafe_b64encode(hashlib.sha256(login_state["verifier"].encode()).digest()).rstrip(b"=").decode()
+        query = {
             "response_type": "code",
             "client_id": self.settings.client_id,
             "redirect_uri": redirect_uri,
             "scope": "openid profile email",
-            "state": kept["state"],
-            "nonce": kept["nonce"],
+            "state": login_state["state"],
+            "nonce": login_state["nonce"],
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
         address = self._endpoint("authorization_endpoint")
-        return f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}", kept
+        return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}", login_state
 
-    def who(self, code: str, redirect_uri: str, kept: Mapping[str, str]) -> tuple[str, str | None]:
-        """Name and role of whoever came back with a code; the role is None when no group of theirs has one.
+    def identify(self, code: str, redirect_uri: str, login_state: Mapping[str, str]) -> tuple[str, str | None]:
+        """Name and role of the person who came back with a code; the role is None when no group of theirs has one.
 
         Raises:
-            NotVouchedError: the answer does not prove who it is.
+            IdentityNotProvenError: the answer does not prove who they are.
         """
         try:
-            token = self._token(code, redirect_uri, kept["verifier"])
-            claims = self._claims(str(token["id_token"]), kept["nonce"])
-            if self.settings.role_claim not in claims and "userinfo_endpoint" in self._about():
+            token = self._token(code, redirect_uri, login_state["verifier"])
+            claims = self._claims(str(token["id_token"]), login_state["nonce"])
+            if self.settings.role_claim not in claims and "userinfo_endpoint" in self._metadata():
                 bearer = {"Authorization": f"Bearer {token['access_token']}"}
-                more = _asked(self._endpoint("userinfo_endpoint"), bearer)
-                if more.get("sub") == claims["sub"]:  # else it tells of somebody else
+                more = _get_json(self._endpoint("userinfo_endpoint"), bearer)
+                if more.get("sub") == claims["sub"]:  # else it is about somebody else
                     claims = {**more, **claims}
-        except NotVouchedError:
+        except IdentityNotProvenError:
             raise
         except Exception as error:  # each library has its own; none of them proves anything
-            raise NotVouchedError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise IdentityNotProvenError(f"{type(error).__name__}: {error}"[:300]) from error
         name = next((str(claims[one]) for one in ("preferred_username", "email", "sub") if claims.get(one)), "")
         return name, self._role(claims.get(self.settings.role_claim))
 
-    def _role(self, told: Any) -> str | None:
-        groups = told if isinstance(told, list) else [told]
+    def _role(self, claim: Any) -> str | None:
+        groups = claim if isinstance(claim, list) else [claim]
         found = {self.settings.roles[str(group)] for group in groups if str(group) in self.settings.roles}
         return next((role for role in ("admin", "operator", "viewer") if role in found), None)
 
     def _claims(self, token: str, nonce: str) -> dict[str, Any]:
         try:
-            claims = jwt.decode(token, self._all_keys(), algorithms=ALGORITHMS).claims
+            claims = jwt.decode(token, self._key_set(), algorithms=ALGORITHMS).claims
         except (JoseError, ValueError):  # perhaps the keys have changed
-            claims = jwt.decode(token, self._all_keys(anew=True), algorithms=ALGORITHMS).claims
+            claims = jwt.decode(token, self._key_set(anew=True), algorithms=ALGORITHMS).claims
         registry = jwt.JWTClaimsRegistry(
             leeway=LEEWAY_S,
-            iss={"essential": True, "value": self._about()["issuer"]},
+            iss={"essential": True, "value": self._metadata()["issuer"]},
             aud={"essential": True, "value": self.settings.client_id},
             exp={"essential": True},
             iat={"essential": True},
@@ -112,55 +112,59 @@ class Provider:
         )
         registry.validate(claims)
         if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and claims.get("azp") != self.settings.client_id:
-            raise NotVouchedError("the token was made for another client")
+            raise IdentityNotProvenError("the token was made for another client")
         return dict(claims)
 
-    def _all_keys(self, *, anew: bool = False) -> KeySet:
+    def _key_set(self, *, anew: bool = False) -> KeySet:
         with self._lock:
             if self._keys is None or (anew and time.monotonic() - self._keys_at > KEYS_ANEW_S):
-                self._keys = KeySet.import_key_set(_asked(self._endpoint("jwks_uri")))
+                self._keys = KeySet.import_key_set(_get_json(self._endpoint("jwks_uri")))
                 self._keys_at = time.monotonic()
             return self._keys
 
-    def _about(self) -> Mapping[str, Any]:
-        """What the provider publishes about itself; asked for at the first login, so that the node starts without."""
-        if not self._known:
+    def _metadata(self) -> Mapping[str, Any]:
+        """The provider's discovery document; fetched at the first login, so that the node starts without it."""
+        if not self._discovered:
             issuer = self.settings.issuer.rstrip("/")
-            told = _asked(f"{issuer}/.well-known/openid-configuration")
-            if str(told.get("issuer", "")).rstrip("/") != issuer:
-                raise NotVouchedError("the provider calls itself by another name than our settings do")
-            self._known = told
-        return self._known
+            document = _get_json(f"{issuer}/.well-known/openid-configuration")
+            if str(document.get("issuer", "")).rstrip("/") != issuer:
+                raise IdentityNotProvenError("the provider calls itself by another name than our settings do")
+            self._discovered = document
+        return self._discovered
 
     def _endpoint(self, name: str) -> str:
-        address = str(self._about().get(name, ""))
-        _check_address(address, lambda came, **_: NotVouchedError(f"{name}: {came}"))
+        address = str(self._metadata().get(name, ""))
+        _check_address(address, lambda came, **_: IdentityNotProvenError(f"{name}: {came}"))
         return address
 
     def _token(self, code: str, redirect_uri: str, verifier: str) -> Mapping[str, Any]:
-        """Change the code for tokens (RFC 6749 4.1.3, RFC 7636 4.5)."""
+        """Exchange the code for tokens (RFC 6749 4.1.3, RFC 7636 4.5)."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        login = None
-        if "client_secret_basic" in self._about().get("token_endpoint_auth_methods_supported", ["client_secret_basic"]):
-            login = httpx.BasicAuth(quote(self.settings.client_id, safe=""), quote(self.secret, safe=""))
+        if "client_secret_basic" in self._metadata().get(
+            "token_endpoint_auth_methods_supported", ["client_secret_basic"]
+        ):
+            credentials: httpx.Auth | None = httpx.BasicAuth(
+                quote(self.settings.client_id, safe=""), quote(self.secret, safe="")
+            )
         else:
+            credentials = None
             form |= {"client_id": self.settings.client_id, "client_secret": self.secret}
-        answer = httpx.post(self._endpoint("token_endpoint"), data=form, auth=login, timeout=TIMEOUT_S)
-        told: Mapping[str, Any] = answer.raise_for_status().json()
-        return told
+        response = httpx.post(self._endpoint("token_endpoint"), data=form, auth=credentials, timeout=TIMEOUT_S)
+        tokens: Mapping[str, Any] = response.raise_for_status().json()
+        return tokens
 
 
-def _asked(address: str, headers: Mapping[str, str] | None = None) -> Any:
+def _get_json(address: str, headers: Mapping[str, str] | None = None) -> Any:
     try:
-        answer = httpx.get(address, headers=headers, timeout=TIMEOUT_S).raise_for_status()
-        return answer.json()
+        response = httpx.get(address, headers=headers, timeout=TIMEOUT_S).raise_for_status()
+        return response.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise NotVouchedError(f"{address}: {type(error).__name__}") from error
+        raise IdentityNotProvenError(f"{address}: {type(error).__name__}") from error
 
 
 def _check_address(address: str, refusal: Any) -> None:

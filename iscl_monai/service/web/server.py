@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.settings import Settings, Web
+from iscl_monai.service.settings import Settings
+from iscl_monai.service.web_settings import Web
 
 LARGEST_HEADERS = 16 * 1024
 CONNECTIONS = 256
@@ -22,37 +23,37 @@ HEADERS_WITHIN_S = 20.0
 GRACE_S = 5
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for the headers of a request; uvicorn does."""
+class HeaderTimeoutProtocol(H11Protocol):
+    """HTTP/1.1 with a time limit for the headers of a request, which uvicorn waits for without end."""
 
-    _enough: asyncio.TimerHandle | None = None
+    _header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Somebody has connected."""
+        """A client has connected."""
         super().connection_made(transport)
-        self._watch()
+        self._update_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Something came."""
+        """Data came."""
         super().data_received(data)
-        self._watch()
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
+        """The connection has ended."""
         super().connection_lost(exc)
-        if self._enough is not None:
-            self._enough.cancel()
+        if self._header_timer is not None:
+            self._header_timer.cancel()
 
-    def _watch(self) -> None:
+    def _update_timer(self) -> None:
         waiting = self.conn.their_state is h11.IDLE
-        if not waiting and self._enough is not None:
-            self._enough.cancel()
-            self._enough = None
-        elif waiting and self._enough is None:
-            self._enough = self.loop.call_later(HEADERS_WITHIN_S, self._give_up)
+        if not waiting and self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+        elif waiting and self._header_timer is None:
+            self._header_timer = self.loop.call_later(HEADERS_WITHIN_S, self._close_if_idle)
 
-    def _give_up(self) -> None:
-        self._enough = None
+    def _close_if_idle(self) -> None:
+        self._header_timer = None
         if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
@@ -73,20 +74,20 @@ class WebServer:
         self.web = web
         config = uvicorn.Config(
             app,
-            http=PatientProtocol,
+            http=HeaderTimeoutProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # who asks is found out by site.caller
+            proxy_headers=False,  # the address of a client is found out by site.client_address
             h11_max_incomplete_event_size=LARGEST_HEADERS,
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=10,
             timeout_graceful_shutdown=GRACE_S,
         )
         config.load()
-        config.ssl = _context(web)
+        config.ssl = _ssl_context(web)
         self._server = uvicorn.Server(config)
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -97,7 +98,7 @@ class WebServer:
         Raises:
             ConfigRefusal: the port is taken, or the address is not this machine's.
         """
-        self._socket = _bound(self.web)
+        self._socket = _bind(self.web)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
 
@@ -107,7 +108,7 @@ class WebServer:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self, timeout_s: float = GRACE_S + 5.0) -> bool:
-        """Answer what has been asked, and end; whether it has ended in time."""
+        """Answer the requests that have come, and end; whether it has ended in time."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -120,14 +121,14 @@ class WebServer:
         self._server.run(sockets=[self._socket] if self._socket else None)
 
 
-def _bound(web: Web) -> socket.socket:
+def _bind(web: Web) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, socket.SOCK_STREAM)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
-            bound.listen(128)  # from here on the system takes calls, and they wait until the thread runs
+            bound.listen(128)  # from here on the system accepts connections, which wait until the thread runs
         except OSError:
             bound.close()
             raise
@@ -140,14 +141,14 @@ def _bound(web: Web) -> socket.socket:
     return bound
 
 
-def _context(web: Web) -> ssl.SSLContext | None:
+def _ssl_context(web: Web) -> ssl.SSLContext | None:
     if web.certificate is None or web.key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     try:
-        context.load_cert_chain(web.certificate, web.key, password=_no_password)
+        context.load_cert_chain(web.certificate, web.key, password=_refuse_password)
     except (OSError, ValueError) as error:
         raise ConfigRefusal(
             f"{web.certificate} and {web.key}: {getattr(error, 'strerror', None) or error}",
@@ -157,6 +158,6 @@ def _context(web: Web) -> ssl.SSLContext | None:
     return context
 
 
-def _no_password() -> bytes:
-    """Without it OpenSSL asks on a terminal, and a service would wait there for ever."""
+def _refuse_password() -> bytes:
+    """Refuse an encrypted key: OpenSSL would ask on a terminal, where a service waits for ever."""
     raise ValueError("the key is encrypted")

@@ -1,4 +1,4 @@
-"""Who somebody is, in a signed cookie; the key is a file of the data folder."""
+"""Who is logged in, in a signed cookie; the key is a file of the data folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from iscl_monai.service.web import accounts
 
 KEY_FILE = "session.key"
 COOKIE = "iscl_session"
-FROM_PROVIDER = "oidc:"  # begins the names of those whom an identity provider vouches for
+FROM_PROVIDER = "oidc:"  # begins the names of people who log in by an identity provider
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Person:
         name: of a local user, or :data:`FROM_PROVIDER` and the name there.
         role: see :data:`iscl_monai.service.web.accounts.ROLES`.
         session: random name of the session.
-        csrf: what a form of this session must bear.
+        csrf: token that a form of this session must bear.
     """
 
     name: str
@@ -99,32 +99,32 @@ class Sessions:
             role: counts for people from an identity provider; local users have the role of their row.
             since: of the local user's row.
         """
-        told = {"name": name, "role": role, "since": since, "session": secrets.token_urlsafe(16)}
-        return str(self._signer.dumps(told))
+        content = {"name": name, "role": role, "since": since, "session": secrets.token_urlsafe(16)}
+        return str(self._signer.dumps(content))
 
     def person(self, cookie: str) -> Person | None:
-        """Whose session it is; None when it is nobody's, or has ended."""
+        """Whose session it is; None when the cookie is not ours, or the session has ended."""
         try:
-            told: Mapping[str, Any] = self._signer.loads(cookie, max_age=self.seconds)
+            content: Mapping[str, Any] = self._signer.loads(cookie, max_age=self.seconds)
         except BadData:
             return None
         with self._lock:
-            if told["session"] in self._ended:
+            if content["session"] in self._ended:
                 return None
-        role = str(told["role"])
-        if not told["name"].startswith(FROM_PROVIDER):
-            user = accounts.find(self.store, told["name"])
-            if user is None or user.sessions_since != told["since"]:
+        role = str(content["role"])
+        if not content["name"].startswith(FROM_PROVIDER):
+            user = accounts.find(self.store, content["name"])
+            if user is None or user.sessions_since != content["since"]:
                 return None
             role = user.role
-        return Person(told["name"], role, told["session"], self._token(told["session"]))
+        return Person(content["name"], role, content["session"], self._csrf_token(content["session"]))
 
     def end(self, person: Person) -> None:
-        """Have a session end, also for whoever has copied its cookie."""
+        """End a session, also for anybody who has copied its cookie."""
         with self._lock:
             moment = time.monotonic()
             self._ended = {one: at for one, at in self._ended.items() if moment - at < self.seconds}
             self._ended[person.session] = moment
 
-    def _token(self, session: str) -> str:
+    def _csrf_token(self, session: str) -> str:
         return hmac.new(self._csrf_key, session.encode(), hashlib.sha256).hexdigest()

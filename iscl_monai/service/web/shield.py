@@ -1,4 +1,4 @@
-"""What stands before every route: limits on what comes in, and headers on what goes out."""
+"""Middleware before every route: limits on requests, and security headers on responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_FORM = 64 * 1024
-SILENCE_S = 30.0  # of somebody who is sending a request
+SILENCE_S = 30.0  # of a client in the middle of a request
 
 POLICY = "; ".join(
     (
@@ -56,10 +56,10 @@ class Shield:
             await self.app(scope, receive, send)
             return
         largest = None if scope["path"].startswith(self.streamed) else LARGEST_FORM
-        await self.app(scope, _Limited(receive, largest), self._covered(send))
+        await self.app(scope, _LimitedReceive(receive, largest), self._with_headers(send))
 
-    def _covered(self, send: Send) -> Send:
-        async def covered(message: Message) -> None:
+    def _with_headers(self, send: Send) -> Send:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
@@ -67,10 +67,10 @@ class Shield:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        return covered
+        return send_with_headers
 
 
-class _Limited:
+class _LimitedReceive:
     """The body of a request as it comes in, up to a limit."""
 
     def __init__(self, receive: Receive, largest: int | None) -> None:
@@ -79,7 +79,7 @@ class _Limited:
         self.whole = False
 
     async def __call__(self) -> Any:
-        if self.whole:  # only a farewell can come now, and that may take as long as it likes
+        if self.whole:  # only the disconnect can come now, however late
             return await self.receive()
         try:
             message = await asyncio.wait_for(self.receive(), SILENCE_S)

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from iscl_monai.dicom.derivation import DISCLAIMER
+from iscl_monai.service.database.states import DeliveryState, JobState, SeriesState
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.receiving.intake import Intake
 from iscl_monai.service.settings import Settings
@@ -28,21 +29,21 @@ PAGE_ROWS = 50
 
 Health = Callable[[], Mapping[str, tuple[bool, str]]]
 
-STATE_KINDS = {  # how a state is coloured; its word is always there too
-    "receiving": "busy",
-    "settled": "quiet",
-    "queued": "quiet",
-    "running": "busy",
-    "sending": "busy",
-    "refused": "warn",
-    "failed": "bad",
-    "cancelled": "quiet",
-    "superseded": "quiet",
-    "done": "good",
-    "waiting": "quiet",
-    "sent": "busy",
-    "asked": "busy",
-    "confirmed": "good",
+STATE_KINDS: Mapping[str, str] = {  # how a state is coloured; the page shows its word too
+    SeriesState.RECEIVING: "busy",
+    SeriesState.SETTLED: "quiet",
+    JobState.QUEUED: "quiet",
+    JobState.RUNNING: "busy",
+    JobState.SENDING: "busy",
+    JobState.REFUSED: "warn",
+    JobState.FAILED: "bad",
+    JobState.CANCELLED: "quiet",
+    JobState.SUPERSEDED: "quiet",
+    JobState.DONE: "good",
+    DeliveryState.WAITING: "quiet",
+    DeliveryState.SENT: "busy",
+    DeliveryState.ASKED: "busy",
+    DeliveryState.CONFIRMED: "good",
     "unsuitable": "warn",
     "offered": "quiet",
     "busy": "warn",
@@ -58,7 +59,7 @@ class Site:
         settings: of the node.
         store: the database.
         intake: takes objects.
-        health: of the parts of the node: whether each lives, and a word about it.
+        health: of the parts of the node: whether each is alive, and a description.
         sessions: who is logged in.
         throttle: of logins.
     """
@@ -82,15 +83,17 @@ def site_of(request: Request) -> Site:
     return site
 
 
-def caller(request: Request) -> str:
-    """Address of who asks; behind a proxy the one that the proxy added, for those before it may be invented."""
+def client_address(request: Request) -> str:
+    """Address of the client; behind a proxy the one that the proxy added, for those before it may be forged."""
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))  # a proxy may add a line of its own
     if site_of(request).settings.web.behind_proxy and forwarded:
         return forwarded.rsplit(",", 1)[-1].strip()[:64]
     return request.client.host if request.client else ""
 
 
-def page(request: Request, template: str, person: Person | None, *, status: int = 200, **told: Any) -> HTMLResponse:
+def page(
+    request: Request, template: str, person: Person | None, *, status: int = 200, **variables: Any
+) -> HTMLResponse:
     """A page, or a part of one.
 
     Args:
@@ -98,21 +101,21 @@ def page(request: Request, template: str, person: Person | None, *, status: int 
         template: file name below ``templates``.
         person: who is logged in; None for nobody.
         status: of the answer.
-        told: variables of the template.
+        variables: of the template.
     """
-    variables = {"me": person, "path": request.url.path, **told}
-    return HTMLResponse(_templates.get_template(template).render(variables), status_code=status)
+    common = {"me": person, "path": request.url.path}
+    return HTMLResponse(_templates.get_template(template).render({**common, **variables}), status_code=status)
 
 
-def is_part(request: Request) -> bool:
-    """Whether only a part of a page is asked for, by the script of our pages."""
+def wants_fragment(request: Request) -> bool:
+    """Whether only a fragment of a page is requested, by htmx."""
     return request.headers.get("hx-request") == "true"
 
 
 def page_number(request: Request) -> int:
-    """Which page of a long list is asked for, from 1."""
-    told = request.query_params.get("page", "1")
-    return max(1, min(int(told), 10**6)) if told.isascii() and told.isdigit() and len(told) < 8 else 1
+    """Which page of a long list is requested, from 1."""
+    text = request.query_params.get("page", "1")
+    return max(1, min(int(text), 10**6)) if text.isascii() and text.isdigit() and len(text) < 8 else 1
 
 
 def _moment(text: str | None) -> Markup:

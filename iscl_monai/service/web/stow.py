@@ -1,4 +1,4 @@
-"""STOW-RS (PS3.18 10.5): machines hand us objects by HTTP. What is told to be stored is on the disk and committed."""
+"""STOW-RS (PS3.18 10.5): objects come by HTTP. What the response names as stored is on the disk and committed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from iscl_monai.service.log import log
+from iscl_monai.service.multipart import MalformedError, PartBegin, PartData, PartReader, parse_content_type
 from iscl_monai.service.receiving.intake import SOP_CLASSES, Verdict, is_uid
-from iscl_monai.service.web.multipart import Begin, Data, MalformedError, Scanner, boundary_of
 from iscl_monai.service.web.site import Site, site_of
 
 ROOT = "/dicom-web"
@@ -33,10 +33,10 @@ router = APIRouter(prefix=ROOT)
 
 
 class StowClient:
-    """A dependency: a machine that shows a token we know."""
+    """A dependency of routes: a machine that shows a token we know."""
 
     def __call__(self, request: Request) -> str:
-        """Its name.
+        """Name of the machine.
 
         Raises:
             HTTPException: 401.
@@ -44,7 +44,7 @@ class StowClient:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         digest = hashlib.sha256(token.strip().encode()).hexdigest()
         known = ""
-        for client in site_of(request).settings.web.clients:  # all of them, so that time tells nothing
+        for client in site_of(request).settings.web.clients:  # all of them, so that time shows nothing
             if hmac.compare_digest(client.token_sha256, digest):
                 known = client.name
         if not known or kind.lower() != "bearer":
@@ -62,16 +62,16 @@ class TooMuchError(Exception):
 @router.post("/studies")
 @router.post("/studies/{study}")
 async def store(request: Request, study: str | None = None) -> Response:
-    """Take the objects of a request one by one, and tell what became of each."""
+    """Take the objects of a request one by one, and answer what became of each."""
     name = _client(request)
-    _check_answerable(request)
+    _check_accept(request)
     if study is not None and not is_uid(study):
         raise HTTPException(400, "the study in the address is no UID")
     try:
-        kind, told, boundary = boundary_of(request.headers.get("content-type", ""))
+        media_type, part_type, boundary = parse_content_type(request.headers.get("content-type", ""))
     except MalformedError as error:
         raise HTTPException(400, str(error)) from error
-    if kind != "multipart/related" or told not in ("", DICOM):
+    if media_type != "multipart/related" or part_type not in ("", DICOM):
         raise HTTPException(415, f'needs multipart/related; type="{DICOM}"')
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > LARGEST_REQUEST:
@@ -79,25 +79,25 @@ async def store(request: Request, study: str | None = None) -> Response:
     if WRITERS.available_tokens < 1:
         raise HTTPException(503, "too many requests at once", {"Retry-After": "10"})
     async with WRITERS:
-        return await _received(request, Reception(site_of(request), name, study), boundary)
+        return await _receive(request, Reception(site_of(request), name, study), boundary)
 
 
-def _check_answerable(request: Request) -> None:
+def _check_accept(request: Request) -> None:
     accepted = [one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "*/*").split(",")]
     if not set(accepted) & set(ACCEPTED):
         raise HTTPException(406, "the answer is application/dicom+json")
 
 
-async def _received(request: Request, reception: Reception, boundary: bytes) -> Response:
-    scanner = Scanner(boundary)
+async def _receive(request: Request, reception: Reception, boundary: bytes) -> Response:
+    reader = PartReader(boundary)
     received, status = 0, 0
     try:
         async for block in request.stream():
             received += len(block)
             if received > LARGEST_REQUEST:
                 raise TooMuchError
-            await to_thread.run_sync(reception.take, scanner, block)
-        scanner.finish()
+            await to_thread.run_sync(reception.take, reader, block)
+        reader.finish()
     except MalformedError:
         status = 400
     except TooMuchError:
@@ -106,7 +106,7 @@ async def _received(request: Request, reception: Reception, boundary: bytes) -> 
         log.warning("stow.broken_off", client=reception.sender, objects=len(reception.verdicts))
         status = 400
     finally:
-        reception.drop()
+        reception.discard_part()
     answer = reception.answer()
     return JSONResponse(answer, status or reception.status(), media_type="application/dicom+json")
 
@@ -115,7 +115,7 @@ class Reception:
     """The objects of one request.
 
     Args:
-        site: ours.
+        site: of the node.
         sender: the client's name.
         study: Study Instance UID that all objects must bear; None for any.
     """
@@ -130,23 +130,23 @@ class Reception:
         self._size = 0
         self._refused: Verdict | None = None
 
-    def take(self, scanner: Scanner, block: bytes) -> None:
-        """Go on with the next bytes of the body.
+    def take(self, reader: PartReader, block: bytes) -> None:
+        """Take the next bytes of the body.
 
         Raises:
             MalformedError: it is no multipart.
             TooMuchError: more parts than we take.
         """
-        for event in scanner.feed(block):
-            if isinstance(event, Begin):
-                self._begin(event.content_type)
-            elif isinstance(event, Data):
-                self._write(event.data)
+        for event in reader.feed(block):
+            if isinstance(event, PartBegin):
+                self._begin_part(event.content_type)
+            elif isinstance(event, PartData):
+                self._write_part(event.data)
             else:
-                self._end()
+                self._end_part()
 
-    def drop(self) -> None:
-        """Forget a part that was not completed."""
+    def discard_part(self) -> None:
+        """Remove a part that was not completed."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
@@ -155,16 +155,16 @@ class Reception:
                 self._part.unlink(missing_ok=True)
         self._part, self._file = None, None
 
-    def _begin(self, content_type: str) -> None:
+    def _begin_part(self, content_type: str) -> None:
         if len(self.verdicts) >= MOST_PARTS:
             raise TooMuchError
         self._size, self._refused = 0, None
         if content_type not in ("", DICOM):
             self._refused = Verdict("unsuitable", f"a part of type {content_type[:60]!r}, needed is {DICOM}")
             return
-        full = self.site.intake.space.refuses()  # before its bytes make it worse
-        if full:
-            self._refused = Verdict("busy", full)
+        no_room = self.site.intake.space.no_room_reason()  # before its bytes make it worse
+        if no_room:
+            self._refused = Verdict("busy", no_room)
             return
         self._part = self.site.intake.new_part()
         try:
@@ -172,12 +172,12 @@ class Reception:
         except OSError as error:
             self._refuse_busy(error)
 
-    def _write(self, data: bytes) -> None:
+    def _write_part(self, data: bytes) -> None:
         self._size += len(data)
         if self._refused is not None or self._file is None:
             return
         if self._size > self.site.intake.largest_bytes:
-            self.drop()
+            self.discard_part()
             limit = self.site.intake.largest_bytes >> 20
             self._refused = Verdict("unsuitable", f"more than {limit} MB, which is what is allowed")
             return
@@ -186,7 +186,7 @@ class Reception:
         except OSError as error:
             self._refuse_busy(error)
 
-    def _end(self) -> None:
+    def _end_part(self) -> None:
         part, file = self._part, self._file
         if self._refused is None and part is not None and file is not None:
             try:
@@ -199,14 +199,14 @@ class Reception:
                 return
         verdict = self._refused or Verdict("busy", "the part could not be written")
         self.verdicts.append(verdict)
-        self.site.intake.list_refusal(self.sender, verdict)
+        self.site.intake.record_refusal(self.sender, verdict)
 
     def _refuse_busy(self, error: OSError) -> None:
-        self.drop()
+        self.discard_part()
         self._refused = Verdict("busy", f"the node cannot store now: {error.strerror}")
 
     def status(self) -> int:
-        """What the whole is answered with (PS3.18 table 10.5.3-1)."""
+        """HTTP status of the response (PS3.18 table 10.5.3-1)."""
         taken = sum(one.taken for one in self.verdicts)
         if not self.verdicts:
             return 400
@@ -215,25 +215,25 @@ class Reception:
         return 507 if all(one.kind == "busy" for one in self.verdicts) else 409
 
     def answer(self) -> dict[str, Any]:
-        """The data set of the answer (PS3.18 10.5.3.2), as DICOM JSON; only what was taken stands as stored."""
+        """The data set of the response (PS3.18 10.5.3.2), as DICOM JSON; only what was taken is named as stored."""
         failed = [one for one in self.verdicts if not one.taken]
         sequences = {
-            "00081198": [_named(one) | _reason(one) for one in failed if one.sop_instance_uid],
-            "00081199": [_named(one) for one in self.verdicts if one.taken],
-            "0008119A": [_reason(one) for one in failed if not one.sop_instance_uid],  # nobody knows what they were
+            "00081198": [_references(one) | _failure(one) for one in failed if one.sop_instance_uid],
+            "00081199": [_references(one) for one in self.verdicts if one.taken],
+            "0008119A": [_failure(one) for one in failed if not one.sop_instance_uid],  # without UIDs
         }
-        told: dict[str, Any] = {"00081190": {"vr": "UR"}}
-        return told | {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
+        dataset: dict[str, Any] = {"00081190": {"vr": "UR"}}
+        return dataset | {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
 
 
-def _named(verdict: Verdict) -> dict[str, Any]:
+def _references(verdict: Verdict) -> dict[str, Any]:
     return {
         "00081150": {"vr": "UI", "Value": [verdict.sop_class_uid]},
         "00081155": {"vr": "UI", "Value": [verdict.sop_instance_uid]},
     }
 
 
-def _reason(verdict: Verdict) -> dict[str, Any]:
+def _failure(verdict: Verdict) -> dict[str, Any]:
     if verdict.kind == "busy":
         code = OUT_OF_RESOURCES
     elif verdict.mismatch:
@@ -246,8 +246,8 @@ def _reason(verdict: Verdict) -> dict[str, Any]:
 
 
 @router.api_route("/{rest:path}", methods=["GET", "DELETE", "PUT"])
-def nothing_else(request: Request, rest: str) -> Response:
-    """Objects are not given out here."""
+def not_offered(request: Request, rest: str) -> Response:
+    """Objects can only be stored here."""
     _client(request)
     if rest.partition("/")[0] == "studies" and rest.count("/") < 2:
         return Response("objects can be stored here (POST), not asked for", 405, {"Allow": "POST"})

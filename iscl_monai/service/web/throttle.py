@@ -1,4 +1,4 @@
-"""Guessing passwords must become slow, without locking anybody out for ever."""
+"""Slows the guessing of passwords down, without locking anybody out for ever."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Throttle:
         self._lock = threading.Lock()
 
     def wait_s(self, account: str, address: str) -> float:
-        """Seconds until the next try is looked at; 0 for now."""
+        """Seconds until the next attempt is checked; 0 for now."""
         with self._lock:
             return max(self._wait_s(key, free) for key, free in zip(_keys(account, address), self.FREE, strict=True))
 
-    def tries(self, account: str, address: str) -> None:
-        """A password is looked at; it counts as wrong until it was right, for many may come at the same time."""
+    def record_attempt(self, account: str, address: str) -> None:
+        """A password is being checked; it counts as wrong until it was right, for many may come at the same time."""
         with self._lock:
             for key in _keys(account, address):
                 known = self._failures.setdefault(key, _Failures())
@@ -50,8 +50,8 @@ class Throttle:
             while len(self._failures) > REMEMBERED:
                 self._failures.popitem(last=False)
 
-    def succeeded(self, account: str, address: str) -> None:
-        """It was right. What the address did before is not forgiven: its owner may guess at other accounts."""
+    def record_success(self, account: str, address: str) -> None:
+        """It was right. Earlier failures of the address stay: its owner may guess at other accounts."""
         with self._lock:
             pair, *others = _keys(account, address)
             self._failures.pop(pair, None)

@@ -20,12 +20,12 @@ Text = Annotated[str, Form(max_length=1024)]
 
 @router.get("/users")
 def users(request: Request, person: Admin) -> Response:
-    """All of them."""
+    """Show all users."""
     return _page(request, person)
 
 
-def _page(request: Request, person: Person, told: str = "", status: int = 200) -> Response:
-    listed = accounts.listed(site_of(request).store)
+def _page(request: Request, person: Person, message: str = "", status: int = 200) -> Response:
+    listed = accounts.all_users(site_of(request).store)
     return page(
         request,
         "users.html",
@@ -33,16 +33,16 @@ def _page(request: Request, person: Person, told: str = "", status: int = 200) -
         status=status,
         users=listed,
         roles=accounts.ROLES,
-        told=told,
+        message=message,
         shortest=accounts.SHORTEST_PASSWORD,
         provider=site_of(request).settings.web.oidc is not None,
     )
 
 
-def _done(request: Request, person: Person, what: Callable[[], None]) -> Response:
-    """Do it, and show the list again; or say why not."""
+def _apply(request: Request, person: Person, change: Callable[[], None]) -> Response:
+    """Apply a change, and show the list again; or why it is refused."""
     try:
-        what()
+        change()
     except (ConfigRefusal, NotAllowedNow) as refusal:
         return _page(request, person, f"{refusal.came}. Allowed: {refusal.allowed}.", 409)
     return RedirectResponse("/users", 303)
@@ -52,27 +52,27 @@ def _done(request: Request, person: Person, what: Callable[[], None]) -> Respons
 def add(
     request: Request, person: AdminChanges, name: Text = "", password: Text = "", role: Text = "viewer"
 ) -> Response:
-    """A new user."""
+    """Add a user."""
     store = site_of(request).store
-    return _done(request, person, lambda: accounts.add_user(store, name, password, role, who=person.name))
+    return _apply(request, person, lambda: accounts.add_user(store, name, password, role, actor=person.name))
 
 
 @router.post("/users/role")
 def role(request: Request, person: AdminChanges, name: Text = "", role: Text = "") -> Response:
-    """Another role."""
+    """Change the role of a user."""
     store = site_of(request).store
-    return _done(request, person, lambda: accounts.set_role(store, name, role, who=person.name))
+    return _apply(request, person, lambda: accounts.set_role(store, name, role, actor=person.name))
 
 
 @router.post("/users/password")
 def password(request: Request, person: AdminChanges, name: Text = "", password: Text = "") -> Response:
-    """A new password."""
+    """Set the password of a user."""
     store = site_of(request).store
-    return _done(request, person, lambda: accounts.set_password(store, name, password, who=person.name))
+    return _apply(request, person, lambda: accounts.set_password(store, name, password, actor=person.name))
 
 
 @router.post("/users/remove")
 def remove(request: Request, person: AdminChanges, name: Text = "") -> Response:
-    """No user any more."""
+    """Remove a user."""
     store = site_of(request).store
-    return _done(request, person, lambda: accounts.remove_user(store, name, who=person.name))
+    return _apply(request, person, lambda: accounts.remove_user(store, name, actor=person.name))

@@ -1,4 +1,4 @@
-"""A series is complete when nothing has come for a while; DICOM has no other sign."""
+"""Decides when a series is complete: when no object has come for a while, for DICOM has no other sign."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Callable
 from sqlalchemy import select
 
 from iscl_monai.errors import NotAllowedNow
+from iscl_monai.service.database.rows import SeriesRow
+from iscl_monai.service.database.states import SeriesState
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import series
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
 from iscl_monai.service.receiving.intake import Arrivals
 from iscl_monai.service.settings import Settings
-from iscl_monai.service.working.queue import ASKED, NO_RULE_QUIET_S, rule_of, settle
+from iscl_monai.service.working.queue import NO_RULE_QUIET_S, PROCESS_AGAIN, rule_for, settle
 
 LOOKS_EVERY_S = 0.5
 
@@ -24,35 +26,35 @@ class Completion:
     Args:
         settings: of the node.
         store: the database.
-        arrivals: when each series was heard of last. Its clock is monotonic: a wall clock that jumps settles nothing
-            too early, and after a start every series gets its whole quiet time again.
-        queued: called after a job has been made.
+        arrivals: when the last object of each series came. Its clock is monotonic: a wall clock that jumps settles
+            nothing too early, and after a start every series gets its whole quiet time again.
+        on_queued: called after a job has been made.
     """
 
-    def __init__(self, settings: Settings, store: Store, arrivals: Arrivals, queued: Callable[[], object]) -> None:
+    def __init__(self, settings: Settings, store: Store, arrivals: Arrivals, on_queued: Callable[[], object]) -> None:
         self.settings = settings
         self.store = store
         self.arrivals = arrivals
-        self.queued = queued
+        self.on_queued = on_queued
         self.loop = Loop("completion", self.step)
 
     def step(self) -> float:
         """Settle what is due; the seconds until the next look."""
-        for row in self.store.rows(select(series).where(series.c.state == "receiving")):
-            rule = rule_of(self.settings, row)
+        for row in self.store.read(SeriesRow, select(series).where(series.c.state == SeriesState.RECEIVING)):
+            rule = rule_for(self.settings, row)
             quiet_s = rule.quiet_s if rule is not None else NO_RULE_QUIET_S
-            if row["reason"] == ASKED:  # nothing is coming in
+            if row.reason == PROCESS_AGAIN:  # nothing is coming in
                 quiet_s = 0.0
-            if self.arrivals.quiet_s(row["id"]) >= quiet_s:
-                self._settle(row["id"], row["last_at"], quiet_s)
+            if self.arrivals.quiet_s(row.id) >= quiet_s:
+                self._settle(row.id, row.last_at, quiet_s)
         return LOOKS_EVERY_S
 
     def _settle(self, series_id: int, last_at: str, quiet_s: float) -> None:
         try:
             with self.store.writing() as change:
-                # An object may have come since we looked; only in here nothing can.
-                now = change.execute(select(series.c.last_at).where(series.c.id == series_id)).scalar_one()
-                if now != last_at or self.arrivals.quiet_s(series_id) < quiet_s:
+                # An object may have come since we looked; within this transaction none can.
+                last_now = change.execute(select(series.c.last_at).where(series.c.id == series_id)).scalar_one()
+                if last_now != last_at or self.arrivals.quiet_s(series_id) < quiet_s:
                     return
                 job = settle(change, self.settings, series_id)
         except NotAllowedNow:
@@ -60,4 +62,4 @@ class Completion:
         self.arrivals.forget(series_id)
         log.info("series.settled", series=series_id, job=job)
         if job is not None:
-            self.queued()
+            self.on_queued()

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from sqlalchemy import select, update
 
 from iscl_monai.errors import NotAllowedNow
-from iscl_monai.service.database.states import MACHINES
+from iscl_monai.service.database.rows import JobRow, SeriesRow
+from iscl_monai.service.database.states import JOBS, DeliveryState, JobState, SeriesState
 from iscl_monai.service.database.store import Change, now
 from iscl_monai.service.database.tables import deliveries, instances, job_sources, jobs, series
 from iscl_monai.service.rules import PRIORITIES, Rule, matching_rule
 from iscl_monai.service.settings import Settings
 
 NO_RULE_QUIET_S = 30.0
-ASKED = "asked again"
+RETRIED = (JobState.FAILED, JobState.REFUSED, JobState.CANCELLED)  # states from which a job can be tried again
+PROCESS_AGAIN = "asked again"  # reason of a series that a person wants processed again
 
 
-def rule_of(settings: Settings, row: Mapping[str, Any]) -> Rule | None:
-    """The rule for a row of ``series``: the one somebody asked for, or the first that fits."""
-    forced = settings.rule(row["forced_rule"]) if row["forced_rule"] else None
-    return forced or matching_rule(settings.rules, row["tags"])
+def rule_for(settings: Settings, row: SeriesRow) -> Rule | None:
+    """The rule for a series: the one that a person chose, or the first that fits."""
+    forced = settings.rule(row.forced_rule) if row.forced_rule else None
+    return forced or matching_rule(settings.rules, row.tags)
 
 
 def settle(change: Change, settings: Settings, series_id: int) -> int | None:
@@ -32,12 +31,12 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     Returns:
         The job's id; None when there is none, for the reason that the series now bears.
     """
-    row = change.execute(select(series).where(series.c.id == series_id)).mappings().one()
-    rule = rule_of(settings, dict(row))
+    (row,) = change.read(SeriesRow, select(series).where(series.c.id == series_id))
+    rule = rule_for(settings, row)
     if rule is None or not rule.process:
         reason = "no rule fits" if rule is None else f"rule {rule.name} leaves it alone"
         supersede(change, series_id, reason)
-        change.move(series, series_id, "settled", reason=reason)
+        change.move(series, series_id, SeriesState.SETTLED, reason=reason)
         return None
     here = (instances.c.series_id == series_id) & (instances.c.file.is_not(None))
     sources = list(change.execute(select(instances.c.id).where(here)).scalars())
@@ -45,66 +44,66 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     job = change.add(
         jobs,
         series_id=series_id,
-        state="queued",
+        state=JobState.QUEUED,
         rule=rule.name,
         strength=f"{rule.strength:g}",
         priority=PRIORITIES[rule.priority],
         send_to=list(rule.send_to),
-        again=int(row["reason"] == ASKED),
+        again=int(row.reason == PROCESS_AGAIN),
         created_at=now(),
         updated_at=now(),
     )
     for source in sources:
         change.execute(job_sources.insert().values(job_id=job, instance_id=source))
-    change.move(series, series_id, "settled", reason="")
+    change.move(series, series_id, SeriesState.SETTLED, reason="")
     return job
 
 
 def supersede(change: Change, series_id: int, reason: str = "more objects of the series came") -> None:
-    """Let a newer job, or the decision for none, take the place of whatever older ones of the series may still do."""
-    for row in change.execute(select(jobs.c.id, jobs.c.state).where(jobs.c.series_id == series_id)).all():
-        if MACHINES["jobs"].allows(row.state, "superseded"):
-            change.move(jobs, row.id, "superseded", reason=reason)
+    """End the older jobs of a series: a newer job, or the decision for none, takes their place."""
+    for row in change.read(JobRow, select(jobs).where(jobs.c.series_id == series_id)):
+        if JOBS.allows(row.state, JobState.SUPERSEDED):
+            change.move(jobs, row.id, JobState.SUPERSEDED, reason=reason)
 
 
-def retry(change: Change, job_id: int, who: str) -> None:
-    """Somebody asks again: from the start, or only the delivery if that was what failed.
+def retry(change: Change, job_id: int, actor: str) -> None:
+    """Try a job again: from the start, or only the delivery if that was what failed.
 
     Raises:
         NotAllowedNow: the job is neither failed, refused nor cancelled, and no delivery of it has failed.
     """
-    row = change.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
-    state = row["state"] if row else "absent"
-    of_job = (deliveries.c.job_id == job_id) & (deliveries.c.state == "failed")
+    row = next(iter(change.read(JobRow, select(jobs).where(jobs.c.id == job_id))), None)
+    state = row.state if row else None
+    of_job = (deliveries.c.job_id == job_id) & (deliveries.c.state == DeliveryState.FAILED)
     failed = list(change.execute(select(deliveries.c.id).where(of_job)).scalars())
-    if state not in ("failed", "refused", "cancelled") and not (state == "sending" and failed):
+    if state not in RETRIED and not (state is JobState.SENDING and failed):
         raise NotAllowedNow(
-            f"job {job_id} is {state}",
+            f"job {job_id} is {state or 'absent'}",
             allowed="failed, refused or cancelled jobs, and those with failed deliveries",
             cure="wait for its end",
         )
-    if state == "sending" or (state == "failed" and row is not None and row["folder"]):
+    if state is JobState.SENDING or (state is JobState.FAILED and row is not None and row.folder):
         for delivery in failed:
-            change.move(deliveries, delivery, "waiting", attempts=0, refused=0)
-        if state == "failed":
-            change.move(jobs, job_id, "sending", reason="")
+            change.move(deliveries, delivery, DeliveryState.WAITING, attempts=0, refused=0)
+        if state is JobState.FAILED:
+            change.move(jobs, job_id, JobState.SENDING, reason="")
     else:
-        change.move(jobs, job_id, "queued", reason="", attempts=0, device="")
-    change.note(who, "retry", f"job {job_id}")
+        change.move(jobs, job_id, JobState.QUEUED, reason="", attempts=0, device="")
+    change.note(actor, "retry", f"job {job_id}")
 
 
-def cancel(change: Change, job_id: int, who: str) -> None:
-    """Somebody wants a job not to go on; what has been delivered stays delivered.
+def cancel(change: Change, job_id: int, actor: str) -> None:
+    """End a job that has not ended; what has been delivered stays delivered.
 
     Raises:
         NotAllowedNow: it has ended.
     """
-    change.move(jobs, job_id, "cancelled", reason=f"by {who}")
-    change.note(who, "cancel", f"job {job_id}")
+    change.move(jobs, job_id, JobState.CANCELLED, reason=f"by {actor}")
+    change.note(actor, "cancel", f"job {job_id}")
 
 
-def ask_again(change: Change, series_id: int, rule: str | None, who: str) -> None:
-    """Somebody wants a series processed, by the rule named, or by the first that fits.
+def process_again(change: Change, series_id: int, rule: str | None, actor: str) -> None:
+    """Process a series once more, by the rule named, or by the first that fits.
 
     Raises:
         NotAllowedNow: it is still coming in, or its files have been removed.
@@ -116,6 +115,6 @@ def ask_again(change: Change, series_id: int, rule: str | None, who: str) -> Non
             allowed="series whose files are here",
             cure="send it again",
         )
-    change.move(series, series_id, "receiving", reason=ASKED)
+    change.move(series, series_id, SeriesState.RECEIVING, reason=PROCESS_AGAIN)
     change.execute(update(series).where(series.c.id == series_id).values(forced_rule=rule))
-    change.note(who, "process", f"series {series_id}", rule or "")
+    change.note(actor, "process", f"series {series_id}", rule or "")

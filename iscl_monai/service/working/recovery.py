@@ -1,4 +1,4 @@
-"""What a crash leaves behind, mended before anything starts."""
+"""Files that a crash leaves behind, brought into line with the database before anything starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from iscl_monai.service.database.tables import instances
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.intake import COMING, SOURCES, file_prefix
 
-MOST_UNCLAIMED = 1000  # a crash leaves one for each object that was just coming in; more: the database is another's
+MOST_UNCLAIMED = (
+    1000  # a crash leaves one for each object that was just coming in; more of them: this is another database
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class FilesFound:
     damaged: int = 0
 
 
+@dataclass(frozen=True)
+class _StoredFile:
+    """The columns of ``instances`` that are compared with the disk."""
+
+    id: int
+    file: str
+    size: int
+
+
 def recover_files(store: Store, data: Path) -> FilesFound:
     """Bring the files of a data folder into line with its database. Nothing else may use them meanwhile.
 
@@ -53,11 +64,12 @@ def recover_files(store: Store, data: Path) -> FilesFound:
     unfinished = list(_files(data / COMING))
     for path in unfinished:
         path.unlink(missing_ok=True)
-    rows = store.rows(select(instances.c.id, instances.c.file, instances.c.size).where(instances.c.file.is_not(None)))
+    columns = select(instances.c.id, instances.c.file, instances.c.size)  # of all files: there may be millions
+    rows = store.read(_StoredFile, columns.where(instances.c.file.is_not(None)))
     sizes = {str(path.relative_to(data)): path.stat().st_size for path in _files(data / SOURCES)}
-    claimed = {row["file"] for row in rows}
+    claimed = {row.file for row in rows}
     removed = select(instances.c.sop_instance_uid).where(instances.c.file.is_(None))
-    forgotten = {file_prefix(row["sop_instance_uid"]) for row in store.rows(removed)}
+    forgotten = {file_prefix(uid) for uid in store.values(removed)}
     unclaimed = []
     for name in sizes.keys() - claimed:
         if Path(name).name.partition("-")[0] in forgotten:  # a removal that was interrupted, of however many
@@ -68,8 +80,8 @@ def recover_files(store: Store, data: Path) -> FilesFound:
     if plausible:
         for name in unclaimed:
             _remove(data / name)
-    missing = [row for row in rows if row["file"] not in sizes]
-    damaged = [row for row in rows if sizes.get(row["file"], row["size"]) != row["size"]]
+    missing = [row for row in rows if row.file not in sizes]
+    damaged = [row for row in rows if sizes.get(row.file, row.size) != row.size]
     found = FilesFound(
         len(unfinished),
         len(unclaimed) if plausible else 0,
@@ -77,7 +89,7 @@ def recover_files(store: Store, data: Path) -> FilesFound:
         len(missing),
         len(damaged),
     )
-    _tell(store, found, [(row, "missing") for row in missing] + [(row, "of another size") for row in damaged])
+    _report(store, found, [(row, "missing") for row in missing] + [(row, "of another size") for row in damaged])
     return found
 
 
@@ -93,17 +105,17 @@ def _remove(path: Path) -> None:
         path.parent.rmdir()  # if it was the only one
 
 
-def _tell(store: Store, found: FilesFound, wrong: list[tuple[object, str]]) -> None:
+def _report(store: Store, found: FilesFound, lost: list[tuple[_StoredFile, str]]) -> None:
     log.info("recovery.files", **vars(found))
-    if not wrong and not found.kept:
+    if not lost and not found.kept:
         return
     with store.writing() as change:
-        for row, how in wrong:
-            change.note("node", "file lost", f"instance {row['id']}", f"{row['file']} is {how}")  # type: ignore[index]
+        for row, how in lost:
+            change.note("node", "file lost", f"instance {row.id}", f"{row.file} is {how}")
         if found.kept:
             detail = f"{found.kept} files below {SOURCES} are not in the database; is it an older copy? They are left"
             change.note("node", "files unclaimed", SOURCES, detail)
-    for row, how in wrong:
-        log.error("recovery.file_lost", instance=row["id"], how=how)  # type: ignore[index]
+    for row, how in lost:
+        log.error("recovery.file_lost", instance=row.id, how=how)
     if found.kept:
         log.error("recovery.unclaimed", files=found.kept)

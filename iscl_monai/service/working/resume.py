@@ -7,15 +7,17 @@ import shutil
 from sqlalchemy import select
 
 from iscl_monai.durable import PARTIAL
+from iscl_monai.service.database.rows import JobRow
+from iscl_monai.service.database.states import JobState
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import jobs
 from iscl_monai.service.log import log
 
-JOBS = "jobs"  # the folder of what is worked on; here, since work needs torch, which the node's process does without
+JOBS_FOLDER = "jobs"  # of jobs being worked on; here, since the module work needs torch, and the node's process not
 
 
 def recover_jobs(store: Store, attempts: int, *, died: bool = True) -> int:
-    """Give running jobs back; one whose worker has died too often is failed, for it may be what kills it.
+    """Put running jobs back into the queue; one whose worker has died too often is failed, for it may be what kills it.
 
     Args:
         store: the database; no worker works on it now.
@@ -26,14 +28,14 @@ def recover_jobs(store: Store, attempts: int, *, died: bool = True) -> int:
         How many jobs were running.
     """
     with store.writing() as change:
-        running = change.execute(select(jobs.c.id, jobs.c.attempts).where(jobs.c.state == "running")).all()
+        running = change.read(JobRow, select(jobs).where(jobs.c.state == JobState.RUNNING))
         for row in running:
             if died and row.attempts >= attempts:
                 reason = f"the worker died {row.attempts} times while it had this series; look into the log"
-                change.move(jobs, row.id, "failed", reason=reason)
+                change.move(jobs, row.id, JobState.FAILED, reason=reason)
             else:
                 taken = row.attempts if died else row.attempts - 1
-                change.move(jobs, row.id, "queued", attempts=taken, reason="begun before, and interrupted")
+                change.move(jobs, row.id, JobState.QUEUED, attempts=taken, reason="begun before, and interrupted")
     return len(running)
 
 
@@ -45,11 +47,11 @@ def clear_job_folders(store: Store) -> int:
     """
     for unfinished in store.data.glob(f".*{PARTIAL}"):
         unfinished.unlink(missing_ok=True)
-    place = store.data / JOBS
-    kept = {store.data / row["folder"] for row in store.rows(select(jobs.c.folder).where(jobs.c.folder.is_not(None)))}
-    needed = {folder.parent for folder in kept}
+    jobs_folder = store.data / JOBS_FOLDER
+    kept = store.values(select(jobs.c.folder).where(jobs.c.folder.is_not(None)))
+    needed = {(store.data / folder).parent for folder in kept}
     removed = 0
-    for job in place.iterdir() if place.is_dir() else ():
+    for job in jobs_folder.iterdir() if jobs_folder.is_dir() else ():
         for attempt in job.iterdir():
             if attempt not in needed:
                 shutil.rmtree(attempt, ignore_errors=True)

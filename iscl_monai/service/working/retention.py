@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from sqlalchemy import select, update
 
-from iscl_monai.service.database.states import OPEN_JOBS
+from iscl_monai.service.database.rows import JobRow, SeriesRow
+from iscl_monai.service.database.states import OPEN_JOBS, CommitmentState, JobState, SeriesState
 from iscl_monai.service.database.store import Change, Store
 from iscl_monai.service.database.tables import commitments, instances, jobs, series
 from iscl_monai.service.log import log
@@ -37,22 +36,23 @@ class Retention:
         """Remove what is due; the seconds until the next look."""
         here = select(instances.c.series_id).where(instances.c.file.is_not(None))
         made = select(jobs.c.series_id).where(jobs.c.folder.is_not(None))
-        with_files = series.c.id.in_(here) | series.c.id.in_(made)  # of years of series, those of some days
-        for row in self.store.rows(select(series).where(series.c.state == "settled", with_files)):
+        # there may be years of series, and files of some days
+        with_files = series.c.id.in_(here) | series.c.id.in_(made)
+        for row in self.store.read(SeriesRow, select(series).where(series.c.state == SeriesState.SETTLED, with_files)):
             self.remove_if_due(row)
         return LOOKS_EVERY_S
 
-    def remove_if_due(self, row: Mapping[str, Any]) -> bool:
-        """Forget the files of a series, in the database first: what a crash leaves then is removed at the next start.
+    def remove_if_due(self, row: SeriesRow) -> bool:
+        """Remove the files of a series, from the database first: what a crash leaves then is removed at the next start.
 
         Args:
             row: of ``series``.
         """
         with self.store.writing() as change:
-            found = change.execute(select(jobs).where(jobs.c.series_id == row["id"])).mappings().all()
-            if not self._due(change, row, [dict(job) for job in found]):
+            found = change.read(JobRow, select(jobs).where(jobs.c.series_id == row.id))
+            if not self._is_due(change, row, found):
                 return False
-            files = _forget(change, row["id"])
+            files = _clear_file_columns(change, row.id)
         for file in files:
             path = self.store.data / file
             with suppress(OSError):
@@ -62,36 +62,37 @@ class Retention:
                     path.unlink()
                     path.parent.rmdir()  # after the last of the series
         if files:
-            log.info("series.removed", series=row["id"], files=len(files))
+            log.info("series.removed", series=row.id, files=len(files))
         return bool(files)
 
-    def _due(self, change: Change, row: Mapping[str, Any], found: list[Mapping[str, Any]]) -> bool:
-        states = {job["state"] for job in found}
-        if states & {*OPEN_JOBS} or self._promised(change, row["id"]):
+    def _is_due(self, change: Change, row: SeriesRow, found: list[JobRow]) -> bool:
+        states = {job.state for job in found}
+        if states & {*OPEN_JOBS} or self._is_committed(change, row.id):
             return False
-        current = change.execute(select(series).where(series.c.id == row["id"])).mappings().one()
-        if current["state"] != "settled":
+        (current,) = change.read(SeriesRow, select(series).where(series.c.id == row.id))
+        if current.state is not SeriesState.SETTLED:
             return False
-        last = max([current["last_at"], *(job["updated_at"] for job in found)])
-        unfinished = bool(states & {"failed", "refused", "cancelled"})
+        last = max([current.last_at, *(job.updated_at for job in found)])
+        unfinished = bool(states & {JobState.FAILED, JobState.REFUSED, JobState.CANCELLED})
         hours = self.settings.retention.unfinished_h if unfinished else self.settings.retention.done_h
         if unfinished and hours == 0:
             return False
         return datetime.now(timezone.utc) - datetime.fromisoformat(last) >= timedelta(hours=hours)
 
-    def _promised(self, change: Change, series_id: int) -> bool:
-        """Whether a peer waits for us to say that we have objects of the series, or may rely on having been told so."""
+    def _is_committed(self, change: Change, series_id: int) -> bool:
+        """Whether we owe a peer a report about objects of the series, or it may rely on one that it got."""
         since = datetime.now(timezone.utc) - timedelta(hours=self.settings.retention.promised_h)
-        binding = (commitments.c.state == "owed") | (
-            (commitments.c.state == "reported") & (commitments.c.created_at > since.isoformat(timespec="milliseconds"))
+        binding = (commitments.c.state == CommitmentState.OWED) | (
+            (commitments.c.state == CommitmentState.REPORTED)
+            & (commitments.c.created_at > since.isoformat(timespec="milliseconds"))
         )
         listed = change.execute(select(commitments.c.asked).where(binding)).scalars()
-        asked = {uid for pairs in listed for _, uid in pairs}
+        committed = {uid for pairs in listed for _, uid in pairs}
         mine = select(instances.c.sop_instance_uid).where(instances.c.series_id == series_id)
-        return bool(asked and asked & set(change.execute(mine).scalars()))
+        return bool(committed and committed & set(change.execute(mine).scalars()))
 
 
-def _forget(change: Change, series_id: int) -> list[str]:
+def _clear_file_columns(change: Change, series_id: int) -> list[str]:
     here = (instances.c.series_id == series_id) & instances.c.file.is_not(None)
     made = (jobs.c.series_id == series_id) & jobs.c.folder.is_not(None)
     files = [str(file) for file in change.execute(select(instances.c.file).where(here)).scalars()]

@@ -2,13 +2,12 @@
 
 A process of its own, so that a decoder that crashes on a damaged image, or a model that takes all memory, ends a job
 and not the receiver. It reads the settings from standard input as one line of JSON, then one word per line: ``wake``
-(there may be a job), ``stop`` (put the job in hand back and end). The end of the input means that the node is gone:
-then it ends at once, as a worker that nobody watches could meet another one.
+(there may be a job), ``stop`` (put the job back into the queue, and end). The end of the input means that the node is
+gone: then it ends at once, as two workers could meet otherwise.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -18,20 +17,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.durable import whole_file
 from iscl_monai.errors import Refusal
 from iscl_monai.inference.batching import Batcher, SharedDenoiser
 from iscl_monai.inference.denoiser import Denoiser, SliceDenoiser
 from iscl_monai.service.database.store import Store
+from iscl_monai.service.loaded_model import LoadedModel, write_loaded_model
 from iscl_monai.service.log import log, set_up
 from iscl_monai.service.loop import Loop
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
+from iscl_monai.service.working.protocol import MODEL_REFUSED, READY, STOP
 from iscl_monai.service.working.work import Work
 
-MODEL = "model.json"
 LOOKS_EVERY_S = 2.0
-REFUSED = 2
 
 
 class Models:
@@ -46,12 +44,12 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.usual = Denoiser.from_bundle(settings.bundle, device=settings.work.device, mode=settings.work.mode)
-        self.on_gpu = self.usual.device.type != "cpu"
+        self.default = Denoiser.from_bundle(settings.bundle, device=settings.work.device, mode=settings.work.mode)
+        self.on_gpu = self.default.device.type != "cpu"
         self._lock = threading.Lock()
-        self._on_cpu: Denoiser | None = None if self.on_gpu else self.usual
+        self._on_cpu: Denoiser | None = None if self.on_gpu else self.default
         size = settings.work.batch
-        self._batcher = Batcher(self.usual, size=size, told=_told_of_memory) if self.on_gpu else None
+        self._batcher = Batcher(self.default, size=size, told=_log_memory) if self.on_gpu else None
 
     def at(self, strength: float, device: str) -> SliceDenoiser:
         """The denoiser of a job."""
@@ -63,21 +61,21 @@ class Models:
         return self._on_cpu.at_strength(strength)
 
     def write_identity(self) -> None:
-        """Tell the node what derived UIDs are made from."""
-        parameters = {name: value for name, value in self.usual.parameters.items() if name != "strength"}
-        told = {**vars(self.usual.identity), "parameters": parameters}
-        with whole_file(self.settings.data / MODEL) as file:
-            file.write(json.dumps(told).encode())
+        """Write down for the node what derived UIDs are made from."""
+        parameters = {name: value for name, value in self.default.parameters.items() if name != "strength"}
+        identity = self.default.identity
+        model = LoadedModel(identity.name, identity.version, identity.weights_digest, parameters)
+        write_loaded_model(self.settings.data, model)
 
 
-def _told_of_memory(sentence: str) -> None:
+def _log_memory(sentence: str) -> None:
     log.warning("gpu.memory", told=sentence)
 
 
 def main() -> int:
-    """Work until told to stop; the exit code is 2 when the model is refused, which starting again cannot cure."""
+    """Work until the node stops this process; returns the exit code (:data:`MODEL_REFUSED`, or 0)."""
     set_up()
-    _be_the_first_to_go()
+    _prefer_for_oom_kill()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
     settings = Settings.model_validate_json(sys.stdin.readline())
     store = Store(settings.data)
@@ -86,14 +84,14 @@ def main() -> int:
         models.write_identity()
     except Refusal as refusal:
         log.error("worker.refused", refusal=str(refusal))
-        return REFUSED
+        return MODEL_REFUSED
     stopping = threading.Event()
     loops = _loops(settings, store, models, stopping.is_set)
     for loop in loops:
         loop.start()
-    log.info("worker.ready", device=str(models.usual.device), weights=models.usual.identity.weights_digest[:12])
+    log.info(READY, device=str(models.default.device), weights=models.default.identity.weights_digest[:12])
     for line in sys.stdin:
-        if line.strip() == "stop":
+        if line.strip() == STOP:
             stopping.set()
             for loop in loops:
                 loop.stop(timeout_s=60)
@@ -110,13 +108,13 @@ def _loops(settings: Settings, store: Store, models: Models, stopping: Callable[
     work = Work(store, space, models.at, threads=threads, stopping=stopping)
 
     def step() -> float:
-        return 0.0 if work.once() else LOOKS_EVERY_S
+        return 0.0 if work.run_next() else LOOKS_EVERY_S
 
     count = settings.work.series_at_once if models.on_gpu else 1
     return [Loop(f"work-{index}", step) for index in range(count)]
 
 
-def _be_the_first_to_go() -> None:
+def _prefer_for_oom_kill() -> None:
     """When memory runs out, Linux shall end this process, whose job is then tried again, and not the receiver."""
     with suppress(OSError):  # another system
         Path("/proc/self/oom_score_adj").write_text("500")
@@ -132,4 +130,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except BrokenPipeError:
-        os._exit(3)  # nobody reads the log: the node is gone
+        os._exit(3)  # the log has no reader: the node is gone

@@ -21,6 +21,7 @@ from dicom.derived import derivation
 from dicom.synthetic import Series
 from fastapi import FastAPI
 from scipy.ndimage import uniform_filter
+from service.rows import rows_of
 from sqlalchemy import select
 
 from iscl_monai.dicom.enhanced import open_enhanced
@@ -32,11 +33,12 @@ from iscl_monai.service.database.migrate import migrate
 from iscl_monai.service.database.store import DATABASE, Store
 from iscl_monai.service.database.tables import audit, deliveries, instances, job_sources, jobs, series
 from iscl_monai.service.receiving.intake import Arrivals, Intake
-from iscl_monai.service.sending.outbox import Derived, enlist
-from iscl_monai.service.settings import Settings, Web
+from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries
+from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
 from iscl_monai.service.web import accounts
 from iscl_monai.service.web.app import create_app
+from iscl_monai.service.web_settings import Web
 from iscl_monai.service.working.queue import settle
 
 with warnings.catch_warnings():
@@ -50,7 +52,7 @@ HOST = "http://testserver"
 
 
 def settings_of(data: Path, **web: Any) -> Settings:
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "data": data,
         "bundle": data,
         "peers": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104, "confirm": "status"}],
@@ -70,7 +72,7 @@ def settings_of(data: Path, **web: Any) -> Settings:
             **web,
         },
     }
-    return Settings.model_validate(told)
+    return Settings.model_validate(values)
 
 
 @lru_cache(maxsize=1)
@@ -111,14 +113,14 @@ class Plant:
 
     def with_web(self, **web: Any) -> Plant:
         """The same with other settings of the pages."""
-        told = {**self.settings.web.model_dump(), **web}
-        self.settings = self.settings.model_copy(update={"web": Web.model_validate(told)})
+        values = {**self.settings.web.model_dump(), **web}
+        self.settings = self.settings.model_copy(update={"web": Web.model_validate(values)})
         self.app = self.application()
         return self
 
     def add_people(self) -> None:
         for role in PEOPLE:
-            accounts.add_user(self.store, role, PASSWORD, role, who="test")
+            accounts.add_user(self.store, role, PASSWORD, role, actor="test")
 
     def client(self, role: str = "") -> TestClient:
         """A browser, of somebody who is logged in if a role is given; the session is made without the form."""
@@ -139,13 +141,13 @@ class Plant:
             verdict = self.intake.accept(part, sender)
             assert verdict.taken, verdict
         uid = read_header(files[0]).series_uid
-        (row,) = self.store.rows(select(series.c.id).where(series.c.series_uid == uid))
+        (row,) = rows_of(self.store, select(series.c.id).where(series.c.series_uid == uid))
         return int(row["id"])
 
-    def synthetic(self, **told: Any) -> int:
+    def synthetic(self, **values: Any) -> int:
         """A small series that has come in."""
         place = self.folder / f"scan-{secrets.token_hex(4)}"
-        return self.send(Series(**{"rows": 16, "columns": 16, **told}).write(place))
+        return self.send(Series(**{"rows": 16, "columns": 16, **values}).write(place))
 
     def settled(self, series_id: int) -> int:
         """Its job."""
@@ -175,9 +177,9 @@ class Plant:
                 result=result(made, seconds),
                 moment="2026-11-22T20:30:05+00:00",
             )
-            enlist(change, job_id, made, ["pacs"])
+            add_deliveries(change, job_id, made, ["pacs"])
 
-    def derive(self, job_id: int, smooth: Callable[[Any], Any]) -> list[Derived]:
+    def derive(self, job_id: int, smooth: Callable[[Any], Any]) -> list[DerivedObject]:
         folder = self.store.data / "jobs" / str(job_id) / secrets.token_hex(4) / "derived"
         folder.mkdir(parents=True)
         wanted = (
@@ -185,7 +187,7 @@ class Plant:
             .join(job_sources, job_sources.c.instance_id == instances.c.id)
             .where(job_sources.c.job_id == job_id)
         )
-        paths = [self.store.data / row["file"] for row in self.store.rows(wanted)]
+        paths = [self.store.data / row["file"] for row in rows_of(self.store, wanted)]
         with without_warnings():
             if read_header(paths[0]).sop_class in MULTIFRAME_CT:
                 made = [_derive_frames(path, folder, number, smooth) for number, path in enumerate(paths, 1)]
@@ -208,10 +210,10 @@ class Plant:
         return job
 
     def job(self, job_id: int) -> Mapping[str, Any]:
-        return self.store.rows(select(jobs).where(jobs.c.id == job_id))[0]
+        return rows_of(self.store, select(jobs).where(jobs.c.id == job_id))[0]
 
     def audited(self) -> list[tuple[str, str, str]]:
-        return [(row["who"], row["action"], row["object"]) for row in self.store.rows(select(audit))]
+        return [(row["who"], row["action"], row["object"]) for row in rows_of(self.store, select(audit))]
 
 
 def _derive_slices(headers: Sequence[SliceHeader], folder: Path, smooth: Callable[[Any], Any]) -> list[Path]:
@@ -233,12 +235,14 @@ def _derive_frames(path: Path, folder: Path, number: int, smooth: Callable[[Any]
         return writer.finish()
 
 
-def _derived(path: Path, data: Path) -> Derived:
+def _derived(path: Path, data: Path) -> DerivedObject:
     new = read_header(path)
-    return Derived(new.sop_instance_uid, new.sop_class, new.series_uid, new.study_uid, str(path.relative_to(data)))
+    return DerivedObject(
+        new.sop_instance_uid, new.sop_class, new.series_uid, new.study_uid, str(path.relative_to(data))
+    )
 
 
-def result(made: Sequence[Derived], seconds: float) -> dict[str, Any]:
+def result(made: Sequence[DerivedObject], seconds: float) -> dict[str, Any]:
     return {
         "slices": len(made),
         "skipped": [{"reason": "a localizer", "count": 2}],

@@ -79,8 +79,15 @@ class SmallProvider:
         if challenge.rstrip(b"=").decode() != asked["code_challenge"]:
             return None
         now = int(time.time())
-        told = {"iss": self.issuer, "aud": CLIENT, "iat": now, "exp": now + 300, "nonce": asked["nonce"], **self.claims}
-        claims = {name: value for name, value in {**told, **self.lies}.items() if value is not None}
+        values = {
+            "iss": self.issuer,
+            "aud": CLIENT,
+            "iat": now,
+            "exp": now + 300,
+            "nonce": asked["nonce"],
+            **self.claims,
+        }
+        claims = {name: value for name, value in {**values, **self.lies}.items() if value is not None}
         return {"access_token": "of-the-person", "token_type": "Bearer", "id_token": self._signed(claims)}
 
     def _is_client(self, form: dict[str, str], authorization: str) -> bool:

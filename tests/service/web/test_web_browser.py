@@ -87,8 +87,8 @@ class Browser:
     def all(self, css: str) -> list[Any]:
         return list(self.driver.find_elements(By.CSS_SELECTOR, css))
 
-    def run(self, script: str, *told: Any) -> Any:
-        return self.driver.execute_script(script, *told)
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
 
     @property
     def text(self) -> str:

@@ -12,7 +12,7 @@ from service.web.plant import HOST, PASSWORD, Plant, TestClient, csrf, post
 
 from iscl_monai.errors import ConfigRefusal, NotAllowedNow
 from iscl_monai.service.web import accounts, sessions
-from iscl_monai.service.web.guard import within
+from iscl_monai.service.web.guard import safe_path
 from iscl_monai.service.web.throttle import LONGEST_WAIT_S, Throttle
 
 COOKIE = sessions.COOKIE
@@ -62,13 +62,13 @@ def test_unknown_users_cost_a_verification_too(plant: Plant, monkeypatch: pytest
             return verify(digest, password)
 
     monkeypatch.setattr(accounts, "_hasher", Watched())
-    assert accounts.verified(plant.store, "nobody", "x") is None
-    assert accounts.verified(plant.store, "viewer", "x") is None
+    assert accounts.verify(plant.store, "nobody", "x") is None
+    assert accounts.verify(plant.store, "viewer", "x") is None
     assert [digest.split("$")[3] for digest in asked] == ["m=65536,t=3,p=4"] * 2
 
 
 def test_password_of_nobody_opens_nothing(plant: Plant) -> None:
-    assert accounts.verified(plant.store, "nobody", "nobody") is None
+    assert accounts.verify(plant.store, "nobody", "nobody") is None
 
 
 def test_many_tries_are_not_looked_at(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +84,14 @@ def test_wait_grows_and_is_forgiven() -> None:
     throttle = Throttle(lambda: moment)
     waits = []
     for _ in range(30):
-        throttle.tries("a", "1.2.3.4")
+        throttle.record_attempt("a", "1.2.3.4")
         waits.append(throttle.wait_s("a", "1.2.3.4"))
     assert waits[:4] == [0, 0, 0, 0]
     assert waits[4:8] == [2, 4, 8, 16]
     assert max(waits) == LONGEST_WAIT_S
     assert throttle.wait_s("A", "9.9.9.9") > 0  # the account, from elsewhere, in other letters
     assert throttle.wait_s("b", "1.2.3.4") == 0
-    throttle.succeeded("a", "1.2.3.4")
+    throttle.record_success("a", "1.2.3.4")
     moment = 3601.0
     assert throttle.wait_s("a", "1.2.3.4") == throttle.wait_s("A", "9.9.9.9") == 0
 
@@ -99,7 +99,7 @@ def test_wait_grows_and_is_forgiven() -> None:
 def test_one_address_guessing_at_many_accounts_is_slowed_down() -> None:
     throttle = Throttle(lambda: 0.0)
     for number in range(60):
-        throttle.tries(f"user{number}", "1.2.3.4")
+        throttle.record_attempt(f"user{number}", "1.2.3.4")
     assert throttle.wait_s("fresh", "1.2.3.4") > 0
     assert throttle.wait_s("fresh", "4.3.2.1") == 0
 
@@ -107,9 +107,9 @@ def test_one_address_guessing_at_many_accounts_is_slowed_down() -> None:
 def test_own_success_does_not_forgive_guesses_at_others() -> None:
     throttle = Throttle(lambda: 0.0)
     for number in range(50):
-        throttle.tries(f"user{number}", "1.2.3.4")
-        throttle.tries("mine", "1.2.3.4")
-        throttle.succeeded("mine", "1.2.3.4")
+        throttle.record_attempt(f"user{number}", "1.2.3.4")
+        throttle.record_attempt("mine", "1.2.3.4")
+        throttle.record_success("mine", "1.2.3.4")
     assert throttle.wait_s("fresh", "1.2.3.4") > 0
     assert throttle.wait_s("mine", "4.3.2.1") == 0
 
@@ -137,11 +137,11 @@ def test_sessions_end_when_the_user_changes(plant: Plant, what: str) -> None:
     client = plant.client("operator")
     assert client.get("/").status_code == 200
     if what == "password":
-        accounts.set_password(plant.store, "operator", "another long password", who="admin")
+        accounts.set_password(plant.store, "operator", "another long password", actor="admin")
     elif what == "role":
-        accounts.set_role(plant.store, "operator", "viewer", who="admin")
+        accounts.set_role(plant.store, "operator", "viewer", actor="admin")
     else:
-        accounts.remove_user(plant.store, "operator", who="admin")
+        accounts.remove_user(plant.store, "operator", actor="admin")
     assert client.get("/").status_code == 303
 
 
@@ -211,12 +211,12 @@ def test_token_may_come_as_a_header(plant: Plant) -> None:
     "path", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "", None]
 )
 def test_login_never_leads_elsewhere(path: str | None) -> None:
-    assert within(path) == "/"
+    assert safe_path(path) == "/"
 
 
 @given(st.text())
 def test_wherever_it_leads_is_ours(path: str) -> None:
-    assert re.match(r"/(?![/\\])", within(path))
+    assert re.match(r"/(?![/\\])", safe_path(path))
 
 
 @pytest.mark.parametrize(
@@ -239,11 +239,11 @@ def test_bad_users_are_refused_in_one_line(plant: Plant, name: str, password: st
 
 def test_there_is_always_an_admin(plant: Plant) -> None:
     with pytest.raises(NotAllowedNow, match="last admin"):
-        accounts.remove_user(plant.store, "admin", who="admin")
+        accounts.remove_user(plant.store, "admin", actor="admin")
     with pytest.raises(NotAllowedNow, match="last admin"):
-        accounts.set_role(plant.store, "admin", "viewer", who="admin")
-    accounts.set_role(plant.store, "viewer", "admin", who="admin")
-    accounts.remove_user(plant.store, "admin", who="viewer")
+        accounts.set_role(plant.store, "admin", "viewer", actor="admin")
+    accounts.set_role(plant.store, "viewer", "admin", actor="admin")
+    accounts.remove_user(plant.store, "admin", actor="viewer")
 
 
 def test_users_page_adds_changes_and_removes(plant: Plant) -> None:
@@ -252,7 +252,7 @@ def test_users_page_adds_changes_and_removes(plant: Plant) -> None:
     assert post(client, "/users/role", name="anna", role="operator").status_code == 303
     assert "anna" in client.get("/users").text
     assert post(client, "/users/password", name="anna", password="four words of mine").status_code == 303
-    assert accounts.verified(plant.store, "anna", "four words of mine") is not None
+    assert accounts.verify(plant.store, "anna", "four words of mine") is not None
     assert post(client, "/users/remove", name="anna").status_code == 303
     assert post(client, "/users/remove", name="anna").status_code == 409
     refused = post(client, "/users/remove", name="admin")
@@ -269,7 +269,7 @@ def test_own_password_needs_the_old_one_and_ends_other_sessions(plant: Plant) ->
     assert post(client, "/account", old=PASSWORD, new="another long password").status_code == 303
     assert client.get("/account").status_code == 200
     assert elsewhere.get("/account").status_code == 303
-    assert accounts.verified(plant.store, "viewer", "another long password") is not None
+    assert accounts.verify(plant.store, "viewer", "another long password") is not None
 
 
 def test_no_password_is_in_the_database(plant: Plant) -> None:

@@ -15,14 +15,14 @@ from sqlalchemy import update
 
 from iscl_monai.dicom.derivation import DISCLAIMER
 from iscl_monai.errors import StoreUnavailable
-from iscl_monai.service.database.states import DELIVERY, JOB, SERIES
+from iscl_monai.service.database.states import DELIVERIES, JOBS, SERIES
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import deliveries, instances, jobs
 from iscl_monai.service.receiving.intake import Verdict
 from iscl_monai.service.rules import Rule
 from iscl_monai.service.web import guard
+from iscl_monai.service.web.rule_text import describe_test, explain_rules
 from iscl_monai.service.web.site import PAGE_ROWS, STATE_KINDS, STATIC
-from iscl_monai.service.web.words import explained, in_words
 
 FREE = {"/login", "/static/{name}", "/healthz", "/readyz", "/metrics", "/oidc", "/oidc/back"}
 MACHINES = "/dicom-web"
@@ -48,7 +48,7 @@ def guarded(plant: Plant) -> list[APIRoute]:
 
 def roles_of(dependant: Any) -> list[str]:
     """Roles that a route's dependencies ask for."""
-    return [one.call.role for one in dependant.dependencies if isinstance(one.call, guard.Needs)]
+    return [one.call.role for one in dependant.dependencies if isinstance(one.call, guard.RequiresRole)]
 
 
 def some_address(path: str) -> str:
@@ -62,7 +62,7 @@ def test_every_route_names_a_role(plant: Plant) -> None:
         assert len(roles_of(route.dependant)) == 1, route.path
         changing = route.methods - {"GET", "HEAD"}
         kinds = [type(one.call) for one in route.dependant.dependencies]
-        assert not changing or guard.Changes in kinds, f"{route.path} changes something and asks for no token"
+        assert not changing or guard.RequiresRoleAndForm in kinds, f"{route.path} changes something without a token"
 
 
 def test_nobody_gets_anything(plant: Plant) -> None:
@@ -169,11 +169,11 @@ SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
 def test_nothing_that_came_becomes_html(plant: Plant) -> None:
-    told = {"ProtocolName": SCRIPT, "StationName": "<i>", "PatientName": "<u>^a"}
-    series = plant.synthetic(description=SCRIPT, change=setting(**told))
+    values = {"ProtocolName": SCRIPT, "StationName": "<i>", "PatientName": "<u>^a"}
+    series = plant.synthetic(description=SCRIPT, change=setting(**values))
     job = plant.settled(series)
     plant.move_job(job, "running", "refused", reason=f"found {SCRIPT}")
-    plant.intake.list_refusal(SCRIPT[:60], Verdict("unsuitable", SCRIPT, sop_instance_uid=SCRIPT[:60]))
+    plant.intake.record_refusal(SCRIPT[:60], Verdict("unsuitable", SCRIPT, sop_instance_uid=SCRIPT[:60]))
     with plant.store.writing() as change:
         change.note(SCRIPT[:60], SCRIPT[:60], SCRIPT[:60], SCRIPT)
     client = plant.client("admin")
@@ -186,7 +186,7 @@ def test_nothing_that_came_becomes_html(plant: Plant) -> None:
     pages.append(post(client, f"/series/{series}/patient").text)
     for text in pages:
         check_page(text, "page")
-        assert not [told for tag, told in elements(text) if tag in ("b", "i", "u") and "x" in str(told)]
+        assert not [values for tag, values in elements(text) if tag in ("b", "i", "u") and "x" in str(values)]
         assert "<script>alert" not in text
         assert "onerror=alert(2)>" not in text
     assert "&lt;script&gt;alert(1)" in pages[0]
@@ -217,7 +217,7 @@ def test_queue_shows_every_state_and_changes_live(plant: Plant) -> None:
 
 
 def test_every_state_has_a_colour() -> None:
-    assert {*SERIES, *JOB, *DELIVERY, "unsuitable", "busy", "left alone"} <= set(STATE_KINDS)
+    assert {*SERIES.ways, *JOBS.ways, *DELIVERIES.ways, "unsuitable", "busy", "left alone"} <= set(STATE_KINDS)
 
 
 def test_queue_can_be_narrowed_and_leafed_through(plant: Plant) -> None:
@@ -341,8 +341,8 @@ def test_status_part_has_the_page_loaded_anew_when_pictures_appear(plant: Plant)
 
 
 def test_names_are_hidden_until_somebody_who_may_asks(plant: Plant) -> None:
-    told = {"PatientName": "Mustermann^Erika", "PatientID": "4711-X", "PatientBirthDate": "19600229"}
-    series = plant.synthetic(change=setting(**told))
+    values = {"PatientName": "Mustermann^Erika", "PatientID": "4711-X", "PatientBirthDate": "19600229"}
+    series = plant.synthetic(change=setting(**values))
     plant.done(series)
     client = plant.client("operator")
     for path in ("/", f"/series/{series}", "/rules", "/audit", "/metrics"):
@@ -376,11 +376,11 @@ def test_name_is_not_read_when_the_audit_log_cannot_be_written(plant: Plant, mon
 
 
 def test_rules_are_told_in_words(plant: Plant) -> None:
-    assert in_words("CT") == "is \N{LEFT DOUBLE QUOTATION MARK}CT\N{RIGHT DOUBLE QUOTATION MARK}"
-    assert in_words("!~^Topogram") == "does not match /^Topogram/"
-    assert in_words("<=3") == "is at most 3"
-    assert in_words(">0.5") == "is above 0.5"
-    assert in_words("!<3") == "is not below 3"
+    assert describe_test("CT") == "is \N{LEFT DOUBLE QUOTATION MARK}CT\N{RIGHT DOUBLE QUOTATION MARK}"
+    assert describe_test("!~^Topogram") == "does not match /^Topogram/"
+    assert describe_test("<=3") == "is at most 3"
+    assert describe_test(">0.5") == "is above 0.5"
+    assert describe_test("!<3") == "is not below 3"
     page = plant.client("viewer").get("/rules").text
     assert "is at most 5" in page
     assert "Leave alone" in page
@@ -392,7 +392,7 @@ def test_rule_that_would_fit_is_told_condition_by_condition(plant: Plant) -> Non
     assert "rule rest fits" in page
     assert "There is no series 99" in plant.client("viewer").get("/rules?series=99").text
     tags = {"Modality": "CT", "SliceThickness": "2", "SeriesDescription": "Topogram"}
-    thin = next(one for one in explained(plant.settings, tags) if one.rule.name == "thin-ct")
+    thin = next(one for one in explain_rules(plant.settings, tags) if one.rule.name == "thin-ct")
     assert {one.tag: one.holds for one in thin.conditions} == {
         "Modality": True,
         "SliceThickness": True,
@@ -400,7 +400,7 @@ def test_rule_that_would_fit_is_told_condition_by_condition(plant: Plant) -> Non
     }
     assert not thin.fits
     everything = plant.settings.model_copy(update={"rules": (Rule(name="all", send_to=("pacs",)),)})
-    assert explained(everything, {})[0].decides
+    assert explain_rules(everything, {})[0].decides
 
 
 def test_long_lists_are_leafed_through(plant: Plant) -> None:

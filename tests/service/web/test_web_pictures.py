@@ -13,6 +13,7 @@ from dicom.synthetic import Series, setting
 from PIL import Image
 from service.web.plant import Plant
 
+from iscl_monai.service.database.rows import JobRow
 from iscl_monai.service.database.tables import jobs
 from iscl_monai.service.web.pairs import Pairs
 from iscl_monai.service.web.pictures import WINDOWS, difference_levels, palette
@@ -86,7 +87,7 @@ def test_files_that_are_gone_or_broken_are_404(plant: Plant) -> None:
     assert client.get(f"/jobs/{job}/slices/1/before.png").status_code == 200
     folder = plant.store.data / plant.job(job)["folder"]
     sorted(folder.iterdir())[1].write_bytes(b"broken")
-    assert len(Pairs(plant.store).of_job(plant.job(job))) == 4
+    assert len(Pairs(plant.store).of_job(JobRow(**plant.job(job)))) == 4
     assert client.get(f"/jobs/{job}/slices/2/after.png").status_code == 404
     shutil.rmtree(folder)
     assert client.get(f"/jobs/{job}/slices/3/after.png").status_code == 404
@@ -108,14 +109,14 @@ def test_derived_files_without_a_source_of_the_job_are_left_out(plant: Plant) ->
     first, second = plant.done(plant.synthetic()), plant.done(plant.synthetic(seed=1))
     stranger = next((plant.store.data / plant.job(second)["folder"]).iterdir())
     shutil.copyfile(stranger, plant.store.data / plant.job(first)["folder"] / "zz.dcm")
-    assert len(Pairs(plant.store).of_job(plant.job(first))) == 5
+    assert len(Pairs(plant.store).of_job(JobRow(**plant.job(first)))) == 5
 
 
 def test_pairs_are_found_once(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = plant.job(plant.done(plant.synthetic()))
+    job = JobRow(**plant.job(plant.done(plant.synthetic())))
     pairs = Pairs(plant.store)
     found = pairs.of_job(job)
-    monkeypatch.setattr(pairs, "_found", None)
+    monkeypatch.setattr(pairs, "_find_pairs", None)
     assert pairs.of_job(job) is found
     kept = pairs.slice_hu(job, 2)
     assert pairs.slice_hu(job, 2) is kept
@@ -123,7 +124,7 @@ def test_pairs_are_found_once(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_memory_for_slices_is_bounded(plant: Plant) -> None:
-    job = plant.job(plant.done(plant.synthetic(slots=range(20))))
+    job = JobRow(**plant.job(plant.done(plant.synthetic(slots=range(20)))))
     pairs = Pairs(plant.store)
     for number in range(20):
         assert pairs.slice_hu(job, number) is not None

@@ -78,7 +78,7 @@ def test_metrics_count_what_there_is(plant: Plant) -> None:
     done, waiting = plant.synthetic(), plant.synthetic()
     plant.done(done)
     plant.settled(waiting)
-    plant.intake.list_refusal("CT", Verdict("busy", "full"))
+    plant.intake.record_refusal("CT", Verdict("busy", "full"))
     plant.parts["sender"] = (False, "")
     found = numbers(plant)
     assert found["iscl_jobs", "done"] == found["iscl_jobs", "queued"] == 1

@@ -120,7 +120,7 @@ def test_tls_is_spoken_and_nothing_older_than_1_2(plant: Plant, tmp_path: Path) 
             assert answer.headers["strict-transport-security"]
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://{address}/healthz")
-    ours = server._context(plant.settings.web)
+    ours = server._ssl_context(plant.settings.web)
     assert ours is not None
     assert ours.minimum_version == ssl.TLSVersion.TLSv1_2
 

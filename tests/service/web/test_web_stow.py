@@ -17,13 +17,15 @@ import pytest
 from dicom.synthetic import Series, setting
 from hypothesis import given
 from hypothesis import strategies as st
+from service.rows import rows_of
 from service.web.plant import TOKEN, Plant
 from sqlalchemy import select
 
+from iscl_monai.service import multipart
 from iscl_monai.service.database.tables import instances, refusals
+from iscl_monai.service.multipart import MalformedError, PartBegin, PartData, PartEnd, PartReader, parse_content_type
 from iscl_monai.service.receiving.intake import COMING
-from iscl_monai.service.web import multipart, stow
-from iscl_monai.service.web.multipart import Begin, Data, End, MalformedError, Scanner, boundary_of
+from iscl_monai.service.web import stow
 
 BOUNDARY = "the-boundary"
 TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
@@ -37,13 +39,13 @@ def body(*parts: bytes, kind: str = "application/dicom", end: bool = True) -> by
 
 
 def ask(plant: Plant, content: Any, path: str = "/studies", **headers: str) -> Any:
-    told = {"authorization": f"Bearer {TOKEN}", "content-type": TYPE, "accept": "application/dicom+json"}
+    values = {"authorization": f"Bearer {TOKEN}", "content-type": TYPE, "accept": "application/dicom+json"}
     client = plant.client()
-    return client.post(f"/dicom-web{path}", content=content, headers={**told, **headers})
+    return client.post(f"/dicom-web{path}", content=content, headers={**values, **headers})
 
 
-def scan(plant: Plant, count: int = 3, **told: Any) -> list[bytes]:
-    files = Series(slots=range(count), rows=16, columns=16, **told).write(plant.folder / "scan")
+def scan(plant: Plant, count: int = 3, **values: Any) -> list[bytes]:
+    files = Series(slots=range(count), rows=16, columns=16, **values).write(plant.folder / "scan")
     return [path.read_bytes() for path in files]
 
 
@@ -60,7 +62,7 @@ def reasons(answer: Any, sequence: str) -> list[int]:
 
 
 def stored(plant: Plant) -> set[str]:
-    return {row["sop_instance_uid"] for row in plant.store.rows(select(instances.c.sop_instance_uid))}
+    return {row["sop_instance_uid"] for row in rows_of(plant.store, select(instances.c.sop_instance_uid))}
 
 
 def left_over(plant: Plant) -> list[Path]:
@@ -74,7 +76,7 @@ def test_objects_are_stored_and_told(plant: Plant) -> None:
     assert answer.headers["content-type"] == "application/dicom+json"
     assert set(named(answer, STORED)) == stored(plant) == {uid(data) for data in sent}
     assert FAILED not in answer.json()
-    assert {row["sender"] for row in plant.store.rows(select(instances.c.sender))} == {"scanner"}
+    assert {row["sender"] for row in rows_of(plant.store, select(instances.c.sender))} == {"scanner"}
     assert left_over(plant) == []
     again = ask(plant, body(*sent))
     assert again.status_code == 200
@@ -84,7 +86,7 @@ def test_objects_are_stored_and_told(plant: Plant) -> None:
 def test_stored_files_are_bit_for_bit_what_was_sent(plant: Plant) -> None:
     (sent,) = scan(plant, 1)
     ask(plant, body(sent))
-    (row,) = plant.store.rows(select(instances.c.file))
+    (row,) = rows_of(plant.store, select(instances.c.file))
     assert (plant.store.data / row["file"]).read_bytes() == sent
 
 
@@ -97,7 +99,7 @@ def test_some_refused_is_202_and_only_what_is_ours_stands_as_stored(plant: Plant
     assert reasons(answer, FAILED) == [stow.NO_SUCH_CLASS]
     assert named(answer, FAILED) == [uid(other.read_bytes())]
     assert reasons(answer, OTHER) == [stow.NOT_UNDERSTOOD]
-    assert len(plant.store.rows(select(refusals))) == 2
+    assert len(rows_of(plant.store, select(refusals))) == 2
 
 
 def test_another_study_than_the_address_names_is_a_conflict(plant: Plant) -> None:
@@ -126,7 +128,7 @@ def test_database_that_fails_is_busy_and_nothing_is_told_as_stored(
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plant.intake, "_enter", full)
+    monkeypatch.setattr(plant.intake, "_record", full)
     answer = ask(plant, body(*scan(plant, 1)))
     assert answer.status_code == 507
     assert STORED not in answer.json()
@@ -219,7 +221,7 @@ def test_larger_object_than_allowed_is_refused_before_it_is_kept(plant: Plant) -
     assert answer.status_code == 202
     assert named(answer, STORED) == [uid(good)]
     assert len(answer.json()[OTHER]["Value"]) == 1
-    (refused,) = plant.store.rows(select(refusals))
+    (refused,) = rows_of(plant.store, select(refusals))
     assert refused["reason"].startswith("more than")  # not by the intake, which only sees what is on the disk
     assert left_over(plant) == []
 
@@ -265,7 +267,7 @@ def test_hostile_names_in_an_object_are_no_paths(plant: Plant) -> None:
     assert not stored(plant)
 
 
-# The scanner, alone.
+# The reader of parts, alone.
 
 OTHER_BOUNDARY = "=_b"
 contents = st.binary(max_size=60) | st.sampled_from(
@@ -281,18 +283,18 @@ def encoded(parts: list[bytes], preamble: bytes) -> bytes:
 
 
 def scanned(blocks: list[bytes], boundary: bytes = b"=_b") -> list[bytes]:
-    scanner, found, ended = Scanner(boundary), [], 0
+    reader, found, ended = PartReader(boundary), [], 0
     for block in blocks:
-        for event in scanner.feed(block):
-            if isinstance(event, Begin):
+        for event in reader.feed(block):
+            if isinstance(event, PartBegin):
                 found.append(b"")
-            elif isinstance(event, Data):
+            elif isinstance(event, PartData):
                 found[-1] += event.data
             else:
-                assert isinstance(event, End)
+                assert isinstance(event, PartEnd)
                 ended += 1
                 assert ended == len(found)
-    scanner.finish()
+    reader.finish()
     return found
 
 
@@ -325,7 +327,7 @@ def test_parts_come_out_as_they_went_in_however_they_are_cut(
 
 
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=4))
-def test_scanner_agrees_with_the_library_for_mail(parts: list[bytes]) -> None:
+def test_reader_agrees_with_the_library_for_mail(parts: list[bytes]) -> None:
     head = b"\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     data = b"".join(b"--=_b" + head + base64.b64encode(part) + b"\r\n" for part in parts) + b"--=_b--\r\n"
     message = email.message_from_bytes(b'Content-Type: multipart/related; boundary="=_b"\r\n\r\n' + data, policy=HTTP)
@@ -339,32 +341,32 @@ def test_any_bytes_are_parts_or_malformed(data: bytes, places: list[int]) -> Non
 
 
 def test_memory_does_not_grow_with_a_part() -> None:
-    scanner = Scanner(b"=_b")
-    list(scanner.feed(b"--=_b\r\n\r\n"))
+    reader = PartReader(b"=_b")
+    list(reader.feed(b"--=_b\r\n\r\n"))
     for _ in range(200):
-        events = list(scanner.feed(b"\r\n--=_" * 2000))
-        assert sum(len(event.data) for event in events if isinstance(event, Data)) > 10_000
-        assert len(scanner._held) < 64
+        events = list(reader.feed(b"\r\n--=_" * 2000))
+        assert sum(len(event.data) for event in events if isinstance(event, PartData)) > 10_000
+        assert len(reader._buffer) < 64
 
 
 def test_preamble_without_end_is_malformed_and_not_waited_for() -> None:
-    scanner = Scanner(b"=_b")
+    reader = PartReader(b"=_b")
     for _ in range(multipart.LONGEST_PREAMBLE // 1000):
-        assert list(scanner.feed(b"x" * 1000)) == []
+        assert list(reader.feed(b"x" * 1000)) == []
     with pytest.raises(MalformedError):
-        list(scanner.feed(b"x" * 1000))
+        list(reader.feed(b"x" * 1000))
 
 
 def test_headers_that_do_not_end_are_malformed() -> None:
-    scanner = Scanner(b"=_b")
+    reader = PartReader(b"=_b")
     with pytest.raises(MalformedError):
-        list(scanner.feed(b"--=_b\r\n" + b"x" * (multipart.LONGEST_HEADERS + 1)))
+        list(reader.feed(b"--=_b\r\n" + b"x" * (multipart.LONGEST_HEADERS + 1)))
 
 
 @pytest.mark.parametrize("boundary", ["a b", "a'()+_,-./:=?b", "x" * 70])
 def test_boundaries_of_the_standard(boundary: str) -> None:
     kind = f'multipart/related; boundary="{boundary}"; type="application/dicom"'
-    assert boundary_of(kind) == ("multipart/related", "application/dicom", boundary.encode())
+    assert parse_content_type(kind) == ("multipart/related", "application/dicom", boundary.encode())
 
 
 def test_answer_is_dicom_json(plant: Plant) -> None:

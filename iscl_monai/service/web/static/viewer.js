@@ -30,10 +30,10 @@ for (const viewer of document.querySelectorAll("form.viewer")) {
   }
 
   function remember() {
-    const told = new URL(location);
-    told.searchParams.set("slice", slice.value);
-    told.searchParams.set("window", viewer.elements.window.value);
-    history.replaceState(null, "", told);
+    const url = new URL(location);
+    url.searchParams.set("slice", slice.value);
+    url.searchParams.set("window", viewer.elements.window.value);
+    history.replaceState(null, "", url);
   }
 
   function ahead() {

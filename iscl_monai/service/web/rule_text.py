@@ -12,10 +12,10 @@ from iscl_monai.service.settings import Settings
 COMPARISONS = {"<=": "is at most", "<": "is below", ">=": "is at least", ">": "is above"}
 
 
-def in_words(test: str) -> str:
+def describe_test(test: str) -> str:
     """One test of a rule, e.g. ``is at most 3``."""
     if test.startswith("!"):
-        inner = in_words(test[1:])
+        inner = describe_test(test[1:])
         for word in ("is ", "matches "):
             if inner.startswith(word):
                 return f"{'is not' if word == 'is ' else 'does not match'} {inner.removeprefix(word)}"
@@ -45,7 +45,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedRule:
     """A rule in words.
 
     Args:
@@ -61,7 +61,7 @@ class Explained:
     decides: bool = False
 
 
-def explained(settings: Settings, tags: Mapping[str, Any] | None = None) -> list[Explained]:
+def explain_rules(settings: Settings, tags: Mapping[str, Any] | None = None) -> list[ExplainedRule]:
     """All rules in their order.
 
     Args:
@@ -70,7 +70,7 @@ def explained(settings: Settings, tags: Mapping[str, Any] | None = None) -> list
     """
     first = matching_rule(settings.rules, tags) if tags is not None else None
     return [
-        Explained(
+        ExplainedRule(
             rule,
             tuple(_condition(rule, tag, tags) for tag in rule.when),
             None if tags is None else fits(rule, tags),
@@ -82,7 +82,7 @@ def explained(settings: Settings, tags: Mapping[str, Any] | None = None) -> list
 
 def _condition(rule: Rule, tag: str, tags: Mapping[str, Any] | None) -> Condition:
     tests = rule.when[tag]
-    words = " or ".join(in_words(test) for test in ((tests,) if isinstance(tests, str) else tests))
+    words = " or ".join(describe_test(test) for test in ((tests,) if isinstance(tests, str) else tests))
     if tags is None:
         return Condition(tag, words)
     alone = rule.model_copy(update={"when": {tag: tests}})

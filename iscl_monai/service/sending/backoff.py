@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Hashable
 
 
-class Patience:
-    """Remembers for anything, by a key, how often it has failed and from when on it may be tried again.
+class Backoff:
+    """Remembers, for each key, how often it has failed and from when on it may be tried again.
 
     Nothing of it is kept over a restart: then everything is tried at once.
 
@@ -25,29 +25,29 @@ class Patience:
         self._lock = threading.Lock()
 
     def failed(self, key: Hashable) -> None:
-        """It has failed now, once more."""
+        """Count a failure, and wait longer before the next try."""
         with self._lock:
             count = self._failures.get(key, (0, 0.0))[0]
             wait_s = min(self.first_s * 2.0 ** min(count, 60), self.longest_s)
             self._failures[key] = (count + 1, self.clock() + wait_s)
 
-    def ended(self, key: Hashable) -> None:
-        """It has succeeded, or is of no interest any more."""
+    def reset(self, key: Hashable) -> None:
+        """Forget the failures: it has succeeded, or is of no interest any more."""
         with self._lock:
             self._failures.pop(key, None)
 
-    def count(self, key: Hashable) -> int:
+    def failures(self, key: Hashable) -> int:
         """How often it has failed since it succeeded."""
         with self._lock:
             return self._failures.get(key, (0, 0.0))[0]
 
-    def due(self, key: Hashable) -> bool:
+    def is_due(self, key: Hashable) -> bool:
         """Whether it may be tried now."""
         with self._lock:
             return key not in self._failures or self._failures[key][1] <= self.clock()
 
-    def soonest_s(self, since: float) -> float:
-        """Seconds until something becomes due that was not at a moment; infinite if there is nothing."""
+    def next_due_s(self, since: float) -> float:
+        """Seconds until the next key becomes due that was not at the time ``since``; infinite if there is none."""
         with self._lock:
-            coming = [when for _, when in self._failures.values() if when > since]
-            return max(0.0, min(coming) - self.clock()) if coming else float("inf")
+            later = [when for _, when in self._failures.values() if when > since]
+            return max(0.0, min(later) - self.clock()) if later else float("inf")

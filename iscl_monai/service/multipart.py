@@ -19,39 +19,39 @@ class MalformedError(Exception):
 
 
 @dataclass(frozen=True)
-class Begin:
+class PartBegin:
     """A part begins.
 
     Args:
-        content_type: in lower case, without parameters; ``""`` if none is told.
+        content_type: in lower case, without parameters; ``""`` if the part has none.
     """
 
     content_type: str
 
 
 @dataclass(frozen=True)
-class Data:
+class PartData:
     """Bytes of the part."""
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
-class End:
+class PartEnd:
     """The part is complete."""
 
 
-Event = Begin | Data | End
+Event = PartBegin | PartData | PartEnd
 
 
-def boundary_of(content_type: str) -> tuple[str, str, bytes]:
-    """Media type, parameter ``type`` and boundary of a Content-Type.
+def parse_content_type(header: str) -> tuple[str, str, bytes]:
+    """Media type, parameter ``type`` and boundary of a Content-Type; no boundary if it is no multipart.
 
     Raises:
-        MalformedError: there is no boundary, or one that RFC 2046 does not allow.
+        MalformedError: a multipart without a boundary, or with one that RFC 2046 does not allow.
     """
     message = Message()
-    message["content-type"] = content_type
+    message["content-type"] = header
     boundary = str(message.get_param("boundary") or "")
     if message.get_content_maintype() != "multipart":
         return message.get_content_type(), "", b""
@@ -60,32 +60,37 @@ def boundary_of(content_type: str) -> tuple[str, str, bytes]:
     return message.get_content_type(), str(message.get_param("type") or "").lower(), boundary.encode()
 
 
-class Scanner:
-    """Finds the parts.
+class PartReader:
+    """Splits a body into its parts. Why it is our own: docs/decisions/0010-multipart.md.
 
     Args:
-        boundary: from :func:`boundary_of`.
+        boundary: from :func:`parse_content_type`.
     """
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = CRLF + b"--" + boundary
-        self._held = bytearray(CRLF)  # as if a line had ended before: the first delimiter has none
+        self._buffer = bytearray(CRLF)  # as if a line had ended before: the first delimiter has none
         self._state: Literal["preamble", "headers", "body", "epilogue"] = "preamble"
-        self._skipped = 0
-        self._strip = 0
+        self._preamble_bytes = 0
+        self._line_end_left = 0  # bytes of the line break behind the headers that are still in the buffer
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """What these bytes complete.
+        """Events that these bytes complete.
 
         Raises:
             MalformedError: no part begins where one should, or its headers do not end.
         """
         if self._state == "epilogue":
             return
-        self._held += data
-        going_on = True
-        while going_on:
-            going_on = yield from self._headers() if self._state == "headers" else self._content()
+        self._buffer += data
+        more = True
+        while more:
+            more = yield from self._read_headers() if self._state == "headers" else self._read_content()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last boundary has come; a body without it is not whole."""
+        return self._state == "epilogue"
 
     def finish(self) -> None:
         """The body has ended.
@@ -93,57 +98,58 @@ class Scanner:
         Raises:
             MalformedError: its last boundary is missing.
         """
-        if self._state != "epilogue":
+        if not self.ended:
             raise MalformedError("it ends before its last boundary")
 
-    def _headers(self) -> Generator[Event, None, bool]:
-        end = self._held.find(CRLF + CRLF)  # the first of them ends the line of the boundary
+    def _read_headers(self) -> Generator[Event, None, bool]:
+        """Read the headers of a part, if all of them have come; whether they had."""
+        end = self._buffer.find(CRLF + CRLF)  # the first of them ends the line of the boundary
         if end < 0:
-            if len(self._held) > LONGEST_HEADERS:
+            if len(self._buffer) > LONGEST_HEADERS:
                 raise MalformedError("headers of a part that do not end")
             return False
         if end > LONGEST_HEADERS:
             raise MalformedError("headers of a part are too long")
-        told = bytes(self._held[:end]).decode("latin-1")
+        headers = bytes(self._buffer[:end]).decode("latin-1")
         # The line break after them stays, for it may be that of a delimiter: the part then has no bytes.
-        del self._held[: end + 2]
-        self._strip = 2
+        del self._buffer[: end + 2]
+        self._line_end_left = 2
         self._state = "body"
-        yield Begin(_content_type(told))
+        yield PartBegin(_content_type(headers))
         return True
 
-    def _content(self) -> Generator[Event, None, bool]:
-        """Bytes up to the next delimiter, of which a part may be here only."""
+    def _read_content(self) -> Generator[Event, None, bool]:
+        """Emit what stands before the next delimiter, or as much of it as has come."""
         start = 0
         while True:
-            found = self._held.find(self._delimiter, start)
+            found = self._buffer.find(self._delimiter, start)
             if found < 0:
                 # What may be the beginning of a delimiter stays.
-                last = self._held.rfind(b"\r", max(0, len(self._held) - len(self._delimiter) + 1))
-                yield from self._pass(len(self._held) if last < 0 else last)
+                last = self._buffer.rfind(b"\r", max(0, len(self._buffer) - len(self._delimiter) + 1))
+                yield from self._emit(len(self._buffer) if last < 0 else last)
                 return False
             after = found + len(self._delimiter)
-            kind = self._line_end(after)
+            kind = self._after_delimiter(after)
             if kind is None:
-                yield from self._pass(found)
+                yield from self._emit(found)
                 return False
             if kind != "none":
                 break
             start = found + 1
-        yield from self._pass(found)
+        yield from self._emit(found)
         if self._state == "body":
-            yield End()
+            yield PartEnd()
         if kind == "part":
-            del self._held[: self._held.find(CRLF, len(self._delimiter))]
+            del self._buffer[: self._buffer.find(CRLF, len(self._delimiter))]
             self._state = "headers"
             return True
-        self._held.clear()
+        self._buffer.clear()
         self._state = "epilogue"
         return False
 
-    def _line_end(self, after: int) -> Literal["part", "last", "none"] | None:
-        """What follows a delimiter; None when that is not here yet."""
-        rest = bytes(self._held[after : after + LONGEST_PADDING])
+    def _after_delimiter(self, after: int) -> Literal["part", "last", "none"] | None:
+        """What follows a delimiter; None when too few bytes have come to know."""
+        rest = bytes(self._buffer[after : after + LONGEST_PADDING])
         if rest.startswith(b"--"):
             return "last"
         line = rest.lstrip(b" \t")
@@ -153,20 +159,21 @@ class Scanner:
             return None
         return "none"
 
-    def _pass(self, count: int) -> Iterator[Event]:
+    def _emit(self, count: int) -> Iterator[Event]:
+        """Take bytes from the buffer: content of the part, or preamble, which is dropped."""
         if count <= 0:
             return
         if self._state == "body":
-            strip = min(self._strip, count)
-            self._strip -= strip
-            data = bytes(self._held[strip:count])
-            del self._held[:count]
+            skipped = min(self._line_end_left, count)
+            self._line_end_left -= skipped
+            data = bytes(self._buffer[skipped:count])
+            del self._buffer[:count]
             if data:
-                yield Data(data)
+                yield PartData(data)
             return
-        self._skipped += count
-        del self._held[:count]
-        if self._skipped > LONGEST_PREAMBLE:
+        self._preamble_bytes += count
+        del self._buffer[:count]
+        if self._preamble_bytes > LONGEST_PREAMBLE:
             raise MalformedError("the first boundary does not come")
 
 

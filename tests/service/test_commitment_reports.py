@@ -21,7 +21,8 @@ from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database import store as store_module
 from iscl_monai.service.database.store import DATABASE
 from iscl_monai.service.database.tables import commitments
-from iscl_monai.service.receiving.promises import Promises, answer_to, report_of
+from iscl_monai.service.receiving.commitment_requests import read_report
+from iscl_monai.service.sending.commitment_reports import CommitmentReporter, event_report
 from iscl_monai.service.settings import Settings
 
 COMMITMENT = "1.2.840.10008.1.20.1"
@@ -78,30 +79,30 @@ def pacs(settings: Settings) -> Pacs:
 
 
 @contextlib.contextmanager
-def promising(door: Door) -> Iterator[Promises]:
-    promises = Promises(door.settings, door.store)
-    promises.start()
+def reporter_running(door: Door) -> Iterator[CommitmentReporter]:
+    reporter = CommitmentReporter(door.settings, door.store)
+    reporter.start()
     try:
-        yield promises
+        yield reporter
     finally:
-        assert promises.stop()
+        assert reporter.stop()
 
 
 def asked(transaction: str, *pairs: tuple[str, str]) -> Dataset:
-    told = Dataset()
+    information = Dataset()
     if transaction:
-        told.TransactionUID = transaction
-    told.ReferencedSOPSequence = [Dataset() for _ in pairs]
-    for item, (sop_class, uid) in zip(told.ReferencedSOPSequence, pairs, strict=True):
+        information.TransactionUID = transaction
+    information.ReferencedSOPSequence = [Dataset() for _ in pairs]
+    for item, (sop_class, uid) in zip(information.ReferencedSOPSequence, pairs, strict=True):
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
-    return told
+    return information
 
 
-def ask(door: Door, told: Dataset, sender: str = "PACS", action: int = 1, instance: str = INSTANCE) -> Any:
+def ask(door: Door, information: Dataset, sender: str = "PACS", action: int = 1, instance: str = INSTANCE) -> Any:
     """Status of an N-ACTION."""
     with door.association(COMMITMENT, sender=sender) as association:
         assert association.is_established
-        status, _ = association.send_n_action(told, action, COMMITMENT, instance)
+        status, _ = association.send_n_action(information, action, COMMITMENT, instance)
         return status
 
 
@@ -120,14 +121,14 @@ def test_all_that_is_here_is_promised(door: Door, pacs: Pacs, tmp_path: Path) ->
     files = slices(tmp_path / "sent", 3)
     door.send(*files)
     transaction = generate_uid()
-    with pacs.listening(), promising(door):
+    with pacs.listening(), reporter_running(door):
         assert ask(door, asked(transaction, *((CT, uid) for uid in uids(files)))).Status == 0
-        ((kind, told),) = until(lambda: pacs.heard)
+        ((kind, information),) = until(lambda: pacs.heard)
         until(lambda: states(door) == ["reported"])
     assert kind == 1
-    assert told.TransactionUID == transaction
-    assert [item.ReferencedSOPInstanceUID for item in told.ReferencedSOPSequence] == uids(files)
-    assert "FailedSOPSequence" not in told
+    assert information.TransactionUID == transaction
+    assert [item.ReferencedSOPInstanceUID for item in information.ReferencedSOPSequence] == uids(files)
+    assert "FailedSOPSequence" not in information
 
 
 def test_only_what_is_really_here_is_promised(door: Door, pacs: Pacs, tmp_path: Path) -> None:
@@ -145,12 +146,12 @@ def test_only_what_is_really_here_is_promised(door: Door, pacs: Pacs, tmp_path: 
         change.execute(instances.update().where(instances.c.sop_instance_uid == removed).values(file=None))
     unknown = generate_uid()
     pairs = [(CT, here), (CT, gone), (CT, short), (CT + ".1", other), (CT, removed), (CT, unknown)]
-    with pacs.listening(), promising(door):
+    with pacs.listening(), reporter_running(door):
         assert ask(door, asked(generate_uid(), *pairs)).Status == 0
-        ((kind, told),) = until(lambda: pacs.heard)
+        ((kind, information),) = until(lambda: pacs.heard)
     assert kind == 2
-    assert [item.ReferencedSOPInstanceUID for item in told.ReferencedSOPSequence] == [here]
-    assert {item.ReferencedSOPInstanceUID: item.FailureReason for item in told.FailedSOPSequence} == {
+    assert [item.ReferencedSOPInstanceUID for item in information.ReferencedSOPSequence] == [here]
+    assert {item.ReferencedSOPInstanceUID: item.FailureReason for item in information.FailedSOPSequence} == {
         gone: 0x0110,
         short: 0x0110,
         other: 0x0119,
@@ -171,9 +172,9 @@ def test_debt_is_written_before_success_and_paid_after_a_restart(
                 ("owed", "1.2.3", "pacs")
             ]
     again = opened(settings)
-    with pacs.listening(), promising(again):
+    with pacs.listening(), reporter_running(again):
         until(lambda: states(again) == ["reported"])
-    assert [told.TransactionUID for _, told in pacs.heard] == ["1.2.3"]
+    assert [information.TransactionUID for _, information in pacs.heard] == ["1.2.3"]
     again.store.close()
 
 
@@ -190,7 +191,7 @@ def test_success_is_not_answered_when_it_cannot_be_written(settings: Settings, m
 
 
 def test_peer_that_is_down_is_tried_again_until_it_is_up(door: Door, pacs: Pacs) -> None:
-    with promising(door):
+    with reporter_running(door):
         assert ask(door, asked("1.2.3", (CT, "1.2.4"))).Status == 0
         until(lambda: door.rows(commitments)[0]["attempts"] >= 1)
         assert "Connection refused" in door.rows(commitments)[0]["reason"]
@@ -201,15 +202,15 @@ def test_peer_that_is_down_is_tried_again_until_it_is_up(door: Door, pacs: Pacs)
 
 
 def test_after_so_many_tries_it_is_failed_and_can_be_asked_again(door: Door, pacs: Pacs) -> None:
-    told = asked("1.2.3", (CT, "1.2.4"))
+    information = asked("1.2.3", (CT, "1.2.4"))
     pacs.answer = 0x0110
-    with pacs.listening(), promising(door):
-        assert ask(door, told).Status == 0
+    with pacs.listening(), reporter_running(door):
+        assert ask(door, information).Status == 0
         until(lambda: states(door) == ["failed"])
         (row,) = door.rows(commitments)
         assert (row["attempts"], row["reason"]) == (3, "it answered 0x0110")
         pacs.answer = 0
-        assert ask(door, told).Status == 0
+        assert ask(door, information).Status == 0
         until(lambda: states(door) == ["reported"])
     assert len(pacs.heard) == 1
 
@@ -220,7 +221,7 @@ def test_dead_peer_does_not_keep_others_waiting(tmp_path: Path) -> None:
         {"name": "dead", "ae_title": "DEAD", "host": "127.0.0.1", "port": dead},
         {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": live},
     ]
-    with receiving(settings_of(tmp_path, peers)) as door, Pacs(live).listening() as pacs, promising(door):
+    with receiving(settings_of(tmp_path, peers)) as door, Pacs(live).listening() as pacs, reporter_running(door):
         assert ask(door, asked("1.2.3", (CT, "1.2.4")), sender="DEAD").Status == 0
         assert ask(door, asked("1.2.3", (CT, "1.2.4")), sender="PACS").Status == 0
         until(lambda: pacs.heard)
@@ -229,28 +230,28 @@ def test_dead_peer_does_not_keep_others_waiting(tmp_path: Path) -> None:
 
 def test_pauses_grow_up_to_the_longest(door: Door) -> None:
     now = [100.0]
-    promises = Promises(door.settings, door.store, clock=lambda: now[0])
+    reporter = CommitmentReporter(door.settings, door.store, clock=lambda: now[0])
     ask(door, asked("1.2.3", (CT, "1.2.4")))
-    assert promises.step() == pytest.approx(0.05)
-    assert promises.step() == pytest.approx(0.05)  # not yet
+    assert reporter.step() == pytest.approx(0.05)
+    assert reporter.step() == pytest.approx(0.05)  # not yet
     assert door.rows(commitments)[0]["attempts"] == 1
     now[0] += 0.06
-    assert promises.step() == pytest.approx(0.1)
+    assert reporter.step() == pytest.approx(0.1)
     now[0] += 0.2
-    promises.step()
+    reporter.step()
     assert states(door) == ["failed"]
-    assert promises.step() == 60
+    assert reporter.step() == 60
 
 
 def test_same_transaction_again(door: Door, pacs: Pacs) -> None:
-    told = asked("1.2.3", (CT, "1.2.4"))
-    assert ask(door, told).Status == 0
-    assert ask(door, told).Status == 0  # the answer had been lost
+    information = asked("1.2.3", (CT, "1.2.4"))
+    assert ask(door, information).Status == 0
+    assert ask(door, information).Status == 0  # the answer had been lost
     assert ask(door, asked("1.2.3", (CT, "1.2.5"))).Status == 0x0210
     assert states(door) == ["owed"]
-    with pacs.listening(), promising(door):
+    with pacs.listening(), reporter_running(door):
         until(lambda: states(door) == ["reported"])
-    assert ask(door, told).Status == 0x0210
+    assert ask(door, information).Status == 0x0210
     assert len(pacs.heard) == 1
 
 
@@ -279,10 +280,10 @@ def test_request_that_makes_no_sense(
 
 def test_thousands_of_objects_in_one_request(door: Door, pacs: Pacs) -> None:
     pairs = [(CT, f"1.2.3.{number}") for number in range(3000)]
-    with pacs.listening(), promising(door):
+    with pacs.listening(), reporter_running(door):
         assert ask(door, asked("1.2.3", *pairs)).Status == 0
-        ((_, told),) = until(lambda: pacs.heard)
-    assert len(told.FailedSOPSequence) == 3000
+        ((_, information),) = until(lambda: pacs.heard)
+    assert len(information.FailedSOPSequence) == 3000
 
 
 def test_report_over_tls(tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ def test_report_over_tls(tmp_path: Path) -> None:
         context.load_cert_chain(pki / "peer.crt", pki / "peer.key")
         context.load_verify_locations(pki / "authority.crt")
         context.verify_mode = ssl.CERT_REQUIRED
-        with Pacs(port).listening(ssl_context=context) as pacs, promising(door):
+        with Pacs(port).listening(ssl_context=context) as pacs, reporter_running(door):
             until(lambda: pacs.heard)
         door.store.close()
 
@@ -310,26 +311,26 @@ def test_report_over_tls(tmp_path: Path) -> None:
 def test_peer_that_is_no_more_is_failed_with_a_reason(door: Door) -> None:
     with door.store.writing() as change:
         change.add(commitments, transaction_uid="1.2", peer="old", asked=[[CT, "1.3"]], state="owed", created_at="now")
-    Promises(door.settings, door.store).step()
+    CommitmentReporter(door.settings, door.store).step()
     (row,) = door.rows(commitments)
     assert (row["state"], row["reason"]) == ("failed", "this peer has no host and port any more")
 
 
 def test_answer_for_nothing_known(door: Door) -> None:
-    kind, told = answer_to(door.store, "1.2", [(CT, "1.3")])
+    kind, information = event_report(door.store, "1.2", [(CT, "1.3")])
     assert kind == 2
-    assert "ReferencedSOPSequence" not in told
+    assert "ReferencedSOPSequence" not in information
 
 
 # Answered to us
 
 
 def told_us(kept: list[str], failed: dict[str, int]) -> Dataset:
-    told = asked("1.2.840.1", *((CT, uid) for uid in kept))
-    told.FailedSOPSequence = [Dataset() for _ in failed]
-    for item, (uid, reason) in zip(told.FailedSOPSequence, failed.items(), strict=True):
+    information = asked("1.2.840.1", *((CT, uid) for uid in kept))
+    information.FailedSOPSequence = [Dataset() for _ in failed]
+    for item, (uid, reason) in zip(information.FailedSOPSequence, failed.items(), strict=True):
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID, item.FailureReason = CT, uid, reason
-    return told
+    return information
 
 
 @contextlib.contextmanager
@@ -373,10 +374,10 @@ def test_report_that_could_not_be_noted_is_answered_by_a_failure(door: Door, fau
 
 
 def test_report_without_a_transaction_is_refused(door: Door) -> None:
-    told = told_us(["1.2.3"], {})
-    del told.TransactionUID
+    information = told_us(["1.2.3"], {})
+    del information.TransactionUID
     with reporting(door) as association:
-        status, _ = association.send_n_event_report(told, 1, COMMITMENT, INSTANCE)
+        status, _ = association.send_n_event_report(information, 1, COMMITMENT, INSTANCE)
     assert status.Status == 0x0115
     assert not door.reports
 
@@ -386,10 +387,10 @@ def test_report_waits_until_it_was_noted(door: Door) -> None:
     keep = door.report
     noting: list[int] = []
 
-    def slow(*told: Any) -> None:
+    def slow(*arguments: Any) -> None:
         noting.append(len(answers))
         may_go.wait(WITHIN_S)
-        keep(*told)
+        keep(*arguments)
 
     door.report = slow  # type: ignore[method-assign]
 
@@ -408,6 +409,6 @@ def test_report_waits_until_it_was_noted(door: Door) -> None:
 
 
 def test_report_with_nothing_in_it() -> None:
-    told = Dataset()
-    told.TransactionUID = "1.2"
-    assert report_of(told) == ("1.2", [], {})
+    information = Dataset()
+    information.TransactionUID = "1.2"
+    assert read_report(information) == ("1.2", [], {})

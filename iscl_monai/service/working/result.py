@@ -1,0 +1,84 @@
+"""What is measured while a series is denoised, and what of it the database keeps."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from iscl_monai.inference.denoiser import SliceDenoiser
+from iscl_monai.inference.plan import Plan
+from iscl_monai.inference.series import Outcome
+from iscl_monai.inference.stream import DenoisedSlice
+from iscl_monai.quality.regions import RegionMeasurement
+from iscl_monai.service.sending.outbox import DerivedObject
+from iscl_monai.version import __version__
+
+CHECKS_EVERY_S = 1.0  # whether the job is still wanted
+MEASURED_SLICES = 24
+
+
+class SeriesWatcher:
+    """Watches a series being denoised: measures some slices, and checks now and then whether the job is still wanted.
+
+    Args:
+        check_wanted: raises when it is not.
+    """
+
+    def __init__(self, check_wanted: Callable[[], None]) -> None:
+        self.check_wanted = check_wanted
+        self.regions = RegionMeasurement()
+        self._every = 1
+        self._checked_at = time.monotonic()
+
+    def begins(self, title: str, count: int) -> None:
+        """A series begins; its slices are measured evenly."""
+        self._every = max(1, count // MEASURED_SLICES)
+
+    def saw(self, seen: DenoisedSlice) -> None:
+        """A slice has been written."""
+        if time.monotonic() - self._checked_at > CHECKS_EVERY_S:
+            self.check_wanted()
+            self._checked_at = time.monotonic()
+        if seen.index % self._every == 0:
+            self.regions.add(seen.before_hu, seen.after_hu, seen.padded)
+
+    def gave_up(self) -> None:
+        """The series is refused."""
+
+    def ends(self, folder: Path, done: Plan) -> None:
+        """Everything has been written."""
+        self.check_wanted()
+
+
+def result_of(
+    outcome: Outcome, denoiser: SliceDenoiser, derived: list[DerivedObject], watcher: SeriesWatcher, seconds: float
+) -> dict[str, Any]:
+    """What the database keeps of a finished job (``jobs.result``), for its page."""
+    measured = [one for one in watcher.regions.results() if one.sigma_before_hu == one.sigma_before_hu]
+    skipped = Counter(one.reason for one in outcome.skipped)
+    return {
+        "slices": sum(count for _, count in outcome.series),
+        "skipped": [{"reason": reason, "count": count} for reason, count in skipped.items()],
+        "derived_series_uids": sorted({one.series_uid for one in derived}),
+        "model": denoiser.identity.name,
+        "version": denoiser.identity.version,
+        "weights_digest": denoiser.identity.weights_digest,
+        "parameters": denoiser.parameters,
+        "software": __version__,
+        "device": denoiser.device.type,
+        "seconds": seconds,
+        "regions": [
+            {
+                "region": one.name,
+                "pixels": one.voxels,
+                "noise_before_hu": round(one.sigma_before_hu, 2),
+                "noise_after_hu": round(one.sigma_after_hu, 2),
+                "mean_before_hu": round(one.mean_before_hu, 2),
+                "mean_after_hu": round(one.mean_after_hu, 2),
+            }
+            for one in measured
+        ],
+    }
