@@ -276,7 +276,7 @@ def _write_panel(
         cases=panel_of.panel_cases(name, before, after, panel),
         made_with=made_with,
         summary=f"{panel_of.CANNOT_TELL}.",
-        tables=panel_of.texture_html(panel.texture),
+        sections=[panel_of.texture_section(panel.texture)],
     )
 
 
