@@ -204,6 +204,8 @@ def test_the_report_says_what_physics_expects(tmp_path: Path) -> None:
     check_page(page)
     assert page.count("data:image/png;base64") == 18
     assert "not for diagnosis" in page
+    assert page.count("not measurable") == 2 * 3  # too small for a spectrum
+    assert ">nan<" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert json.dumps("PHANTOM") not in page
 

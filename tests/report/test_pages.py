@@ -14,6 +14,7 @@ from report.valid_html import check_page
 from iscl_monai.report import pages
 from iscl_monai.report.case import MetricRow, ReportCase
 from iscl_monai.report.curves import Axis, Curve, Level
+from iscl_monai.report.numbers import MINUS
 from iscl_monai.report.pages import render, write_page
 from iscl_monai.report.plot import plot
 from iscl_monai.report.report_page import ReportPage, overview, shown_case
@@ -65,6 +66,14 @@ def test_every_text_of_a_report_is_escaped() -> None:
     # Title twice, a paragraph, made with; 14 of each section; 4 of the overview; name, note, 3 cells of each case.
     assert len(texts) == 2 + 1 + 2 + 2 * 14 + 4 + 2 * 5
     assert all(HOSTILE in text for text in texts)
+
+
+def test_negative_numbers_have_a_minus_sign() -> None:
+    table = Table(heads=["Method", "Gain, dB"], lines=[["x-1 - H", "-4.72 (-8.90 to -1.76)"]])
+    page = ReportPage(title="t", paragraphs=[], sections=[Section(title="s", table=table)], made_with={})
+    texts = check_page(render("report.html", page=page)).texts
+    assert ("th", "x-1 - H") in texts
+    assert ("td", "-4.72 (-8.90 to -1.76)".replace("-", MINUS)) in texts
 
 
 def test_a_value_that_is_missing_is_an_error() -> None:
