@@ -143,13 +143,15 @@ class _MeasuredSlice:
         self.noise = noise
         self.low_hu = noise.mean_hu + noise.added_hu
         current = simulation.tube_current[noise.index]
-        self.own_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current)
-        self.expected_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current, added_at=simulation.fraction)
+        self.scan_sigma_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current)
+        self.added_sigma_hu = scanner.expected_sigma_hu(
+            noise.mean_hu, tube_current=current, added_at=simulation.fraction
+        )
         self.spacing_mm = scanner.geometry.spacing_mm
         count = len(simulation.groups)
         beside = noise.index + 1 if noise.index + 1 < count else noise.index - 1
         seen_hu, tissue_hu = without_anatomy(noise.mean_hu, simulation.mean_hu(beside) if count > 1 else None)
-        places = flat_patches(seen_hu, tissue_hu, self.own_hu, _MOST_PATCHES)
+        places = flat_patches(seen_hu, tissue_hu, self.scan_sigma_hu, _MOST_PATCHES)
         images = (seen_hu, noise.added_hu) if places else ()
         self.spectra = [spectrum([image[place] for place in places], self.spacing_mm) for image in images]
 
@@ -157,8 +159,8 @@ class _MeasuredSlice:
         mean_hu, before_hu = local_mean_and_sigma(self.noise.mean_hu)
         _, after_hu = local_mean_and_sigma(self.low_hu)
         tissue = soft_tissue(mean_hu)
-        relative = [mode((sigma / self.own_hu)[tissue]) for sigma in (before_hu, after_hu)]
-        both = np.hypot(self.own_hu, self.expected_hu)[tissue] / self.own_hu[tissue]
+        relative = [mode((sigma / self.scan_sigma_hu)[tissue]) for sigma in (before_hu, after_hu)]
+        both = np.hypot(self.scan_sigma_hu, self.added_sigma_hu)[tissue] / self.scan_sigma_hu[tissue]
         frequencies = [one.mean_per_mm() for one in self.spectra]
         scan, added = frequencies or [math.nan] * 2
         return SliceFigures(
@@ -172,7 +174,7 @@ class _MeasuredSlice:
 
     def shown(self) -> ShownSlice:
         _, measured_hu = local_mean_and_sigma(self.noise.added_hu)
-        top = float(np.percentile(self.expected_hu[self.noise.mean_hu > -300], 99))
+        top = float(np.percentile(self.added_sigma_hu[self.noise.mean_hu > -300], 99))
         sigma = View(f"0 to {top:.0f} HU", HUWindow(0, top))
         noise = View(f"±{2 * top:.0f} HU", HUWindow(-2 * top, 2 * top))
         pictures = [
@@ -181,7 +183,7 @@ class _MeasuredSlice:
             ("Simulated", LUNG, self.low_hu),
             ("Noise added", noise, self.noise.added_hu),
             ("Its local standard deviation, 9x9", sigma, measured_hu),
-            ("... as expected", sigma, self.expected_hu),
+            ("... as expected", sigma, self.added_sigma_hu),
         ]
         figures = [
             Figure(label=label, window=view.name, alt=label, address=png_address(image_hu, view))

@@ -41,7 +41,7 @@ class Figure:
     Args:
         label: what it is.
         window: name of the view, after the label; may be empty.
-        alt: for who cannot see it.
+        alt: what readers who cannot see it are told.
         address: the picture itself, as a ``data:`` address.
         kind: style classes, e.g. ``detail``.
         lazy: not to be decoded before it is scrolled to.
