@@ -97,7 +97,7 @@ def _mean(measured: Cohort, name: str, digits: int) -> str:
 
 
 def _interval(gain: Estimate, digits: int) -> str:
-    return gain.told(digits, signed=True)
+    return gain.text(digits, signed=True)
 
 
 def _plain(value: float, digits: int) -> str:
