@@ -17,6 +17,7 @@ from pathlib import Path
 
 from data_prep.archive.facts import Facts
 from data_prep.archive.measure import CRASHED, Measured, chosen_slices, measure
+from data_prep.archive.page import write_archive_page
 from data_prep.archive.pool import spread
 from data_prep.archive.pseudonym import Pseudonyms, secret_key
 from data_prep.archive.record import DamagedRecordError, FileRecord, blank_key
@@ -253,8 +254,6 @@ def _write(
     skipped: tuple[tuple[str, str], ...],
     files: int,
 ) -> Scanned:
-    from data_prep.archive.page import write_page  # brings torch along
-
     rows = tuple(row for row, _ in found)
     tables = write_table(list(rows), out / "series")
     lines = io.StringIO()
@@ -263,7 +262,7 @@ def _write(
     with whole_file(out / "skipped.csv") as file:
         file.write(lines.getvalue().encode("utf-8"))
     pictures = [measured.thumbnail if measured else "" for _, measured in found]
-    page = write_page(out / "index.html", archive, rows, pictures, skipped, files)
+    page = write_archive_page(out / "index.html", archive, rows, pictures, skipped, files)
     return Scanned(rows, skipped, files, (*tables, out / "skipped.csv", page))
 
 

@@ -56,7 +56,7 @@ def _print(scanned: Scanned) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from data_prep.archive.page import reason_counts, verdict_counts
+    from data_prep.archive.counts import reason_counts, verdict_counts
 
     console = Console()
     series, files = Table("verdict", "series", box=None), Table("skipped because", "files", box=None)

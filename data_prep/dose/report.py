@@ -5,26 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.dose.simulation import Simulation, SliceNoise
-from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.spectrum import RadialSpectrum, without_anatomy
-from iscl_monai.report.page import LUNG, SOFT_TISSUE, View, page_html, png_address
+from iscl_monai.report.curves import Axis, Curve
+from iscl_monai.report.numbers import fixed, significant
+from iscl_monai.report.pages import write_page
+from iscl_monai.report.pictures import LUNG, SOFT_TISSUE, Figure, View, png_address
+from iscl_monai.report.plot import Plot, plot
+from iscl_monai.report.section import Table
 from iscl_monai.scanner.calibration import soft_tissue, spread
+from iscl_monai.scanner.exposure import Exposure
 from iscl_monai.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
 from iscl_monai.scanner.virtual import VirtualScanner
 
 Image = NDArray[np.float32]
 
+TITLE = "Simulated low dose"
 SHOWN = 3
 _MOST_PATCHES = 32
-_COLOURS = ("#2563eb", "#dc2626")
+_HEADS = (
+    "Slice",
+    "Noise, low dose over scan",
+    "... expected",
+    "Mean shift, HU",
+    "Mean frequency of the scan's noise, 1/mm",
+    "... of the added noise",
+    "Rays starved, %",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +61,48 @@ class SliceFigures:
     starved: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShownSlice:
+    """One slice of the page.
+
+    Args:
+        number: of the slice, from 1.
+        figures: the scan, what was simulated, and the noise.
+        spectra: of the noise; None where no soft tissue is flat enough.
+    """
+
+    number: int
+    figures: Sequence[Figure]
+    spectra: Plot | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DosePage:
+    """What ``templates/dose.html`` shows, from top to bottom.
+
+    Args:
+        title: heading.
+        fraction: of the dose.
+        exposure: of the virtual scanner.
+        kernel: its name.
+        half_per_mm: where it falls to a half.
+        noise_hu: of the scan.
+        seed: of the noise.
+        table: what was measured.
+        slices: in pictures.
+    """
+
+    title: str
+    fraction: float
+    exposure: Exposure
+    kernel: str
+    half_per_mm: float
+    noise_hu: float
+    seed: int
+    table: Table
+    slices: Sequence[ShownSlice]
+
+
 def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures, ...]:
     """Simulate a few slices again, measure them, and write the page.
 
@@ -64,32 +119,39 @@ def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures,
     count = len(simulation.groups)
     tissue = spread([simulation.mean_hu(index) for index in range(count)])
     chosen = [tissue[round(part * (len(tissue) - 1) / (SHOWN - 1))] for part in range(SHOWN)]
-    parts, figures = [], []
-    for index in sorted(set(chosen)):
-        noise = simulation.noise(index)
-        measured = _Slice(noise, simulation, scanner)
-        figures.append(measured.figures())
-        parts.append(measured.html())
-    body = _head(simulation, scanner) + _table(figures) + "".join(parts)
-    with whole_file(file) as opened:
-        opened.write(page_html("Simulated low dose", body).encode())
-    return tuple(figures)
+    slices = [_MeasuredSlice(simulation.noise(index), simulation, scanner) for index in sorted(set(chosen))]
+    figures = tuple(one.figures() for one in slices)
+    page = DosePage(
+        title=TITLE,
+        fraction=simulation.fraction,
+        exposure=scanner.exposure,
+        kernel=scanner.kernel.name,
+        half_per_mm=scanner.kernel.half_per_mm,
+        noise_hu=simulation.noise_hu,
+        seed=simulation.seed,
+        table=Table(heads=_HEADS, lines=[_line(one) for one in figures]),
+        slices=[one.shown() for one in slices],
+    )
+    write_page(file, "dose.html", page, package="data_prep")
+    return figures
 
 
-class _Slice:
-    """One slice of the report."""
+class _MeasuredSlice:
+    """One slice, measured: the scan, what was simulated, and what noise physics expects."""
 
     def __init__(self, noise: SliceNoise, simulation: Simulation, scanner: VirtualScanner) -> None:
         self.noise = noise
         self.low_hu = noise.mean_hu + noise.added_hu
         current = simulation.tube_current[noise.index]
-        self.own_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current)
-        self.expected_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current, added_at=simulation.fraction)
+        self.scan_sigma_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current)
+        self.added_sigma_hu = scanner.expected_sigma_hu(
+            noise.mean_hu, tube_current=current, added_at=simulation.fraction
+        )
         self.spacing_mm = scanner.geometry.spacing_mm
         count = len(simulation.groups)
         beside = noise.index + 1 if noise.index + 1 < count else noise.index - 1
         seen_hu, tissue_hu = without_anatomy(noise.mean_hu, simulation.mean_hu(beside) if count > 1 else None)
-        places = flat_patches(seen_hu, tissue_hu, self.own_hu, _MOST_PATCHES)
+        places = flat_patches(seen_hu, tissue_hu, self.scan_sigma_hu, _MOST_PATCHES)
         images = (seen_hu, noise.added_hu) if places else ()
         self.spectra = [spectrum([image[place] for place in places], self.spacing_mm) for image in images]
 
@@ -97,8 +159,8 @@ class _Slice:
         mean_hu, before_hu = local_mean_and_sigma(self.noise.mean_hu)
         _, after_hu = local_mean_and_sigma(self.low_hu)
         tissue = soft_tissue(mean_hu)
-        relative = [mode((sigma / self.own_hu)[tissue]) for sigma in (before_hu, after_hu)]
-        both = np.hypot(self.own_hu, self.expected_hu)[tissue] / self.own_hu[tissue]
+        relative = [mode((sigma / self.scan_sigma_hu)[tissue]) for sigma in (before_hu, after_hu)]
+        both = np.hypot(self.scan_sigma_hu, self.added_sigma_hu)[tissue] / self.scan_sigma_hu[tissue]
         frequencies = [one.mean_per_mm() for one in self.spectra]
         scan, added = frequencies or [math.nan] * 2
         return SliceFigures(
@@ -110,96 +172,47 @@ class _Slice:
             starved=self.noise.starved,
         )
 
-    def html(self) -> str:
+    def shown(self) -> ShownSlice:
         _, measured_hu = local_mean_and_sigma(self.noise.added_hu)
-        top = float(np.percentile(self.expected_hu[self.noise.mean_hu > -300], 99))
-        level = View(f"0 to {top:.0f} HU", HUWindow(0, top))
-        swing = View(f"±{2 * top:.0f} HU", HUWindow(-2 * top, 2 * top))
-        shown = [
+        top = float(np.percentile(self.added_sigma_hu[self.noise.mean_hu > -300], 99))
+        sigma = View(f"0 to {top:.0f} HU", HUWindow(0, top))
+        noise = View(f"±{2 * top:.0f} HU", HUWindow(-2 * top, 2 * top))
+        pictures = [
             ("Scan", SOFT_TISSUE, self.noise.mean_hu),
             ("Simulated", SOFT_TISSUE, self.low_hu),
             ("Simulated", LUNG, self.low_hu),
-            ("Noise added", swing, self.noise.added_hu),
-            ("Its local standard deviation, 9x9", level, measured_hu),
-            ("... as expected", level, self.expected_hu),
+            ("Noise added", noise, self.noise.added_hu),
+            ("Its local standard deviation, 9x9", sigma, measured_hu),
+            ("... as expected", sigma, self.added_sigma_hu),
         ]
-        figures = "".join(
-            f'<figure><img src="{png_address(image, view)}" alt="{escape(label)}">'
-            f"<figcaption><b>{escape(label)}</b> {escape(view.name)}</figcaption></figure>\n"
-            for label, view, image in shown
-        )
-        plot = _plot(self.spectra) if self.spectra else "<p>No flat soft tissue for a spectrum.</p>"
-        return (
-            f"<section><h2>Slice {self.noise.index + 1}</h2>"
-            f'<div class="pictures columns3">{figures}</div>{plot}</section>\n'
-        )
+        figures = [
+            Figure(label=label, window=view.name, alt=label, address=png_address(image_hu, view))
+            for label, view, image_hu in pictures
+        ]
+        spectra = _spectra_plot(self.spectra) if self.spectra else None
+        return ShownSlice(number=self.noise.index + 1, figures=figures, spectra=spectra)
 
 
-def _head(simulation: Simulation, scanner: VirtualScanner) -> str:
-    exposure = scanner.exposure
-    return (
-        "<h1>Simulated low dose</h1>\n<p class='warning'>Simulated, derived, not for diagnosis.</p>\n"
-        f"<p>Noise inserted as for {simulation.fraction:g} of the dose. The virtual scanner was fitted to the scan: "
-        f"{exposure.photons:.3g} photons per ray, kernel {escape(scanner.kernel.name)} (half at "
-        f"{scanner.kernel.half_per_mm:.2f}/mm). Assumed: electronic noise of {exposure.electronic_noise:g} counts, "
-        f"bowtie {exposure.bowtie:g}, modulation of the tube current over the views {exposure.modulation:g}. "
-        f"Noise of the scan {simulation.noise_hu:.1f} HU (10th percentile of the local 9x9 standard deviation in soft "
-        f"tissue), seed {simulation.seed}.</p>\n"
-    )
+def _line(one: SliceFigures) -> list[str]:
+    return [
+        str(one.index + 1),
+        fixed(one.ratio, 2),
+        fixed(one.expected, 2),
+        fixed(one.shift_hu, 2, signed=True),
+        *(fixed(frequency, 3) for frequency in one.mean_frequencies_per_mm),
+        significant(100 * one.starved, 2),
+    ]
 
 
-def _table(figures: Sequence[SliceFigures]) -> str:
-    heads = (
-        "Slice",
-        "Noise, low dose over scan",
-        "... expected",
-        "Mean shift, HU",
-        "Mean frequency of the scan's noise, 1/mm",
-        "... of the added noise",
-        "Rays starved, %",
-    )
-    lines = "".join(
-        f"<tr><th>{one.index + 1}</th><td>{one.ratio:.2f}</td><td>{one.expected:.2f}</td><td>{one.shift_hu:+.2f}</td>"
-        + "".join(f"<td>{frequency:.3f}</td>" for frequency in one.mean_frequencies_per_mm)
-        + f"<td>{100 * one.starved:.2g}</td></tr>"
-        for one in figures
-    )
-    told = (
-        "<p>Noise: the mode of the local 9x9 standard deviation over soft tissue, relative to what the anatomy lets "
-        "expect. One slice may differ from another where the real tube current did. Spectra: flattest patches of 32x32 "
-        "pixels, the scan's in the difference of neighbouring slices; what differs between these adds at low "
-        "frequencies.</p>\n"
-    )
-    return (
-        '<div class="wide"><table><thead><tr>'
-        + "".join(f"<th>{escape(head)}</th>" for head in heads)
-        + f"</tr></thead><tbody>{lines}</tbody></table></div>\n{told}"
-    )
-
-
-def _plot(spectra: Sequence[RadialSpectrum]) -> str:
-    """Noise power of the scan and of what was added over frequency, each over its own peak, as SVG."""
-    width, height, left, bottom = 640, 260, 46, 36
-    most = float(spectra[0].frequency_per_mm[-1])
-    lines = []
-    for one, colour in zip(spectra, _COLOURS, strict=True):
-        x = left + one.frequency_per_mm / most * (width - left - 10)
-        y = 10 + (1 - one.power_hu2_mm2 / one.power_hu2_mm2.max()) * (height - bottom - 10)
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    ticks = "".join(
-        f'<text x="{left + part * (width - left - 10):.0f}" y="{height - 16}" text-anchor="middle">'
-        f"{part * most:.2f}</text>"
-        for part in (0, 0.25, 0.5, 0.75, 1)
-    )
-    names = "".join(
-        f'<text x="{width - 150}" y="{24 + 16 * place}" fill="{colour}">{name}</text>'
-        for place, (name, colour) in enumerate(zip(("scan", "added noise"), _COLOURS, strict=True))
-    )
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" font-size="12" fill="currentColor" role="img" '
-        f'aria-label="noise power spectra"><line x1="{left}" y1="{height - bottom}" x2="{width - 10}" '
-        f'y2="{height - bottom}" stroke="currentColor"/>{"".join(lines)}{ticks}{names}'
-        f'<text x="{width / 2}" y="{height - 2}" text-anchor="middle">noise power over its peak, by cycles per mm'
-        "</text></svg>"
+def _spectra_plot(spectra: Sequence[RadialSpectrum]) -> Plot:
+    """Noise power of the scan and of what was added over frequency, each over its own peak."""
+    curves = [
+        Curve(name=name, x=one.frequency_per_mm, y=one.power_hu2_mm2 / one.power_hu2_mm2.max())
+        for name, one in zip(("scan", "added noise"), spectra, strict=True)
+    ]
+    return plot(
+        curves,
+        x=Axis(label="spatial frequency, 1/mm", low=0),
+        y=Axis(label="noise power over its peak", low=0),
+        title="Noise power spectra",
     )

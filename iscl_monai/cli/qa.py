@@ -167,12 +167,12 @@ def _write(out: Path, result: QaResult) -> None:
     import json
 
     from iscl_monai.durable import whole_folder
-    from iscl_monai.evaluation.qa.page import write_page
+    from iscl_monai.evaluation.qa.page import write_qa_page
     from iscl_monai.report.write import provenance
 
     with whole_folder(out) as folder:
         (folder / "qa.json").write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
-        write_page(folder / "qa.html", result, made_with=provenance() | dict(result.denoiser))
+        write_qa_page(folder / "qa.html", result, made_with=provenance() | dict(result.denoiser))
 
 
 def _print_result(out: Path, result: QaResult) -> None:

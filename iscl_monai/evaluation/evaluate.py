@@ -103,7 +103,7 @@ class Comparison:
             cases=no_reference.panel_cases(self.noisy.source.name, self.noisy, self.denoised, self.panel),
             made_with=self.made_with,
             summary=f"{no_reference.CANNOT_TELL}.",
-            tables=no_reference.texture_html(self.panel.texture),
+            sections=[no_reference.texture_section(self.panel.texture)],
         )
 
 

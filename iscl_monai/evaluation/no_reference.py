@@ -1,4 +1,4 @@
-"""A denoised scan without a reference, told in numbers and pictures."""
+"""A denoised scan without a reference, in numbers and pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from iscl_monai.quality.fidelity import body_mask
 from iscl_monai.quality.regions import RegionResult
 from iscl_monai.quality.spectrum import RadialSpectrum
 from iscl_monai.report.case import NO_REFERENCE, MetricRow, ReportCase
-from iscl_monai.report.curves import Axis, Curve, plot_svg
+from iscl_monai.report.curves import Axis, Curve
+from iscl_monai.report.plot import Plot, plot
+from iscl_monai.report.section import Section
 from iscl_monai.report.series import SeriesReport, region_rows
 
 CANNOT_TELL = (
     "There is no reference here, so nothing in this panel can tell whether a lesion was kept or made up: only how much "
     "noise went, how its texture changed, whether HU moved, and whether anatomy shows in what was removed"
 )
+
+FREQUENCY = Axis(label="spatial frequency, 1/mm", low=0)
 
 
 def measured(noisy: Scan, denoised: Scan) -> BeforeAfter:
@@ -72,45 +76,42 @@ def noise_removed(region: RegionResult) -> float:
 
 def panel_cases(name: str, noisy: Scan, denoised: Scan, panel: BeforeAfter) -> list[ReportCase]:
     """Three slices in pictures, the first with all numbers."""
-    gathered = SeriesReport(name=name, count=len(noisy.hu))
+    report = SeriesReport(name=name, count=len(noisy.hu))
     for index, (before, after) in enumerate(zip(noisy.hu, denoised.hu, strict=True)):
-        gathered.saw(index, before, after, None if noisy.padded is None else noisy.padded[index])
-    cases = gathered.cases()
+        report.add(index, before, after, None if noisy.padded is None else noisy.padded[index])
+    cases = report.cases()
     return [replace(case, rows=panel_rows(panel)) for case in cases[:1]] + cases[1:]
 
 
-def texture_html(texture: Texture | None) -> str:
+def texture_section(texture: Texture | None) -> Section:
     """The noise power spectra as curves, or why there are none."""
+    title = "Texture of noise"
     if texture is None:
-        return "<section>\n<h2>Texture of noise</h2>\n<p>Not measurable: too little soft tissue.</p>\n</section>"
-    plots = "".join(
-        plot_svg(curves, title=title, x=Axis(label="spatial frequency, 1/mm", low=0), y=Axis(label=label, low=0))
-        for title, label, curves in (
-            (
-                "Noise power spectrum",
-                "HU² mm²",
-                [
-                    _curve("before", texture.before),
-                    _curve("after", texture.after),
-                    _curve("removed", texture.removed, dashed=True),
-                ],
-            ),
-            (
-                "The same, each over its highest value",
-                "share",
-                [_curve("before", texture.before, normal=True), _curve("after", texture.after, normal=True)],
-            ),
-        )
-    )
-    return (
-        f"<section>\n<h2>Texture of noise</h2>\n<p>Soft tissue, {texture.patches} patches in differences of "
-        "neighbouring slices. A curve that moves to the left is noise that looks coarser; a peak of the removed at the "
-        f'far left is anatomy that was removed.</p>\n<div class="wide">{plots}</div>\n</section>'
+        return Section(title=title, intro="Not measurable: too little soft tissue.")
+    return Section(
+        title=title,
+        intro=f"Soft tissue, {texture.patches} patches in differences of neighbouring slices. A curve that moves to "
+        "the left is noise that looks coarser; a peak of the removed at the far left is anatomy that was removed.",
+        plots=[_power_plot(texture), _relative_plot(texture)],
     )
 
 
-def _curve(name: str, spectrum: RadialSpectrum, *, normal: bool = False, dashed: bool = False) -> Curve:
-    highest = float(spectrum.power_hu2_mm2.max()) if normal else 1.0
+def _power_plot(texture: Texture) -> Plot:
+    curves = [
+        _curve("before", texture.before),
+        _curve("after", texture.after),
+        _curve("removed", texture.removed, dashed=True),
+    ]
+    return plot(curves, title="Noise power spectrum", x=FREQUENCY, y=Axis(label="HU² mm²", low=0))
+
+
+def _relative_plot(texture: Texture) -> Plot:
+    curves = [_curve("before", texture.before, relative=True), _curve("after", texture.after, relative=True)]
+    return plot(curves, title="The same, each over its highest value", x=FREQUENCY, y=Axis(label="share", low=0))
+
+
+def _curve(name: str, spectrum: RadialSpectrum, *, relative: bool = False, dashed: bool = False) -> Curve:
+    highest = float(spectrum.power_hu2_mm2.max()) if relative else 1.0
     scale = 1 / highest if highest > 0 else math.nan
     return Curve(name=name, x=spectrum.frequency_per_mm, y=spectrum.power_hu2_mm2 * scale, dashed=dashed)
 

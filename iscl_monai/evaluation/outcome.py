@@ -1,10 +1,9 @@
-"""What an evaluation leaves: ``metrics.json`` and ``report.html``, in one folder that appears whole."""
+"""What an evaluation writes: ``metrics.json`` and ``report.html``, in one folder that appears whole."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from iscl_monai.durable import whole_folder
 from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.scores import DIGITS, NAMES, UNITS, Scores
 from iscl_monai.quality.cohort import FEWEST_PATIENTS
-from iscl_monai.report.page import MINUS
-from iscl_monai.report.write import ReportCase, write_report
+from iscl_monai.report.case import ReportCase
+from iscl_monai.report.numbers import counted
+from iscl_monai.report.section import Section, Table
+from iscl_monai.report.write import write_report
 
 COLUMNS = {"noisy": "Noisy input", "denoised": "Denoised", "gain": "Denoised minus noisy, same patients"}
 FILES = ("metrics.json", "report.html")
@@ -30,11 +31,11 @@ def cohort_lines(scores: Scores) -> tuple[list[str], list[list[str]]]:
     lines = []
     for quantity in scores.protocol.quantities:
         unit = f", {UNITS[quantity]}" if UNITS[quantity] else ""
-        told = [
-            one.estimates[quantity].formatted(DIGITS[quantity], signed=name == "gain" or quantity == "mean_shift_hu")
+        estimates = [
+            one.estimates[quantity].text(DIGITS[quantity], signed=name == "gain" or quantity == "mean_shift_hu")
             for name, one in cohorts.items()
         ]
-        lines.append([NAMES[quantity] + unit, *told])
+        lines.append([NAMES[quantity] + unit, *estimates])
     return heads, lines
 
 
@@ -42,16 +43,12 @@ def cohort_title(scores: Scores) -> str:
     """Protocol, patients and slices: what every table is headed with."""
     one = scores.cohorts()["denoised"]
     patients, slices = len(one.patients), one.slices
-    told = f"{_counted(patients, 'patient')}, {_counted(slices, 'slice')}"
+    size = f"{counted(patients, 'patient')}, {counted(slices, 'slice')}"
     if patients >= FEWEST_PATIENTS:
-        told += "; mean over patients (95 % bootstrap interval)"
+        interval = "mean over patients (95 % bootstrap interval)"
     else:
-        told += f"; no interval with fewer than {FEWEST_PATIENTS} patients"
-    return f"Protocol {scores.protocol.identity}: {told}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+        interval = f"no interval with fewer than {FEWEST_PATIENTS} patients"
+    return f"Protocol {scores.protocol.identity}: {size}; {interval}"
 
 
 def write_scores(folder: Path, scores: Scores, *, made_with: Mapping[str, str], checked: str = "") -> Path:
@@ -76,7 +73,7 @@ def write_scores(folder: Path, scores: Scores, *, made_with: Mapping[str, str], 
         cases=scores.cases(),
         made_with=made_with,
         summary=f"{' '.join(_sentence(notice) for notice in (*scores.notices(), checked) if notice)}{some}",
-        tables=_table_html(scores),
+        sections=[_cohort_section(scores)],
     )
 
 
@@ -88,7 +85,7 @@ def write_outcome(
     cases: Sequence[ReportCase],
     made_with: Mapping[str, str],
     summary: str = "",
-    tables: str = "",
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Write both files of an evaluation; the folder appears whole or not at all.
 
@@ -99,7 +96,7 @@ def write_outcome(
         cases: see :func:`iscl_monai.report.write.write_report`.
         made_with: likewise.
         summary: likewise.
-        tables: likewise.
+        sections: likewise.
 
     Raises:
         OutputRefusal: if the folder is taken or cannot be written.
@@ -111,24 +108,17 @@ def write_outcome(
         raise Refusal(f"metrics: {error}", allowed="numbers or null", cure="report this") from error
     with whole_folder(folder) as made:
         (made / FILES[0]).write_text(text + "\n", encoding="utf-8")
-        write_report(made / FILES[1], title=title, cases=cases, made_with=made_with, summary=summary, tables=tables)
+        write_report(made / FILES[1], title=title, cases=cases, made_with=made_with, summary=summary, sections=sections)
     return folder
 
 
-def _table_html(scores: Scores) -> str:
+def _cohort_section(scores: Scores) -> Section:
     heads, lines = cohort_lines(scores)
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(line[0])}</th>'
-        + "".join(f"<td>{escape(cell).replace('-', MINUS)}</td>" for cell in line[1:])
-        + "</tr>"
-        for line in lines
-    )
-    return (
-        f"<section>\n<h2>{escape(cohort_title(scores))}</h2>\n"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n'
-        "<p>Slices are averaged to patients, patients to the cohort. Numbers of another protocol, even of the same "
-        "name with another digest, must not be compared with these.</p>\n</section>"
+    return Section(
+        title=cohort_title(scores),
+        table=Table(heads=heads, lines=lines),
+        note="Slices are averaged to patients, patients to the cohort. Numbers of another protocol, even of the same "
+        "name with another digest, must not be compared with these.",
     )
 
 

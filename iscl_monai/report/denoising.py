@@ -1,4 +1,4 @@
-"""``iscl-monai denoise --report``: watches slices go by and leaves one HTML file beside them."""
+"""``iscl-monai denoise --report``: takes each slice as it is denoised and writes one HTML file beside the images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DenoisingReport:
 
     def saw(self, seen: DenoisedSlice) -> None:
         """The next slice of it."""
-        self.reports[-1].saw(seen.index, seen.before_hu, seen.after_hu, seen.padded)
+        self.reports[-1].add(seen.index, seen.before_hu, seen.after_hu, seen.padded)
 
     def gave_up(self) -> None:
         """Forget the series that was begun last."""

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import math
-import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iscl_monai.durable import whole_file
 from iscl_monai.errors import Refusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.fidelity import AIR_HU
 from iscl_monai.quality.regions import REGIONS, RegionMeasurement, RegionResult
 from iscl_monai.report.case import MetricRow, ReportCase
-from iscl_monai.report.page import (
-    DISCLAIMER,
-    LUNG,
-    REMOVED,
-    REMOVED_CLOSE,
-    PictureRow,
-    View,
-    case_html,
-    overview_html,
-    page_html,
-    provenance_html,
-)
+from iscl_monai.report.numbers import counted, with_minus_signs
+from iscl_monai.report.pages import write_page
+from iscl_monai.report.pictures import LUNG, REMOVED, REMOVED_CLOSE, PictureRow, View
+from iscl_monai.report.report_page import ReportPage, overview, shown_case
+from iscl_monai.report.skipped import skipped_section
 
 PROTOCOL = "regions"
 TITLE = "Before and after denoising"
-MOST_REASONS = 30
-MOST_NAMES = 3
 
 ABDOMEN = View("abdomen 40/400", HUWindow(-160, 240))
 BRAIN = View("brain 40/80", HUWindow(0, 80))
@@ -73,7 +60,7 @@ class SeriesReport:
         self._seen = bytearray(count)
         self._regions = RegionMeasurement()
 
-    def saw(
+    def add(
         self,
         index: int,
         before_hu: NDArray[Any],
@@ -107,7 +94,7 @@ class SeriesReport:
         """The pictures in slice order; the first carries the note and the numbers of all slices seen."""
         rows = region_rows(self._regions.results())
         note = f"{self.note.rstrip('. ')}. " if self.note else ""
-        note += f"The table below is over {sum(self._seen)} of {_counted(self.count, 'slice')}."
+        note += f"The table below is over {sum(self._seen)} of {counted(self.count, 'slice')}."
         cases = [
             ReportCase(f"{self.name}, slice {index + 1} of {self.count}", *self._pictures[index])
             for index in sorted(self._pictures)
@@ -161,83 +148,27 @@ def write_series_report(
     shown = [(report, cases) for report in reports if (cases := report.cases())]
     if not shown and not skipped:
         raise Refusal("a report without slices", allowed="a series or a skipped file", cure="denoise something first")
-    body = (
-        f"<h1>{TITLE}</h1>",
-        f'<p class="warning"><strong>{DISCLAIMER}.</strong></p>',
-        f"<p>{escape(summary)}</p>" if summary else "",
-        f"<p>{escape(_regions_told())}</p>" if shown else "",
-        overview_html([_overview_line(*one) for one in shown]) if len(shown) > 1 else "",
-        *(case_html(case, VIEWS) for _, cases in shown for case in cases),
-        skipped_html(skipped),
-        provenance_html(made_with),
+    page = ReportPage(
+        title=TITLE,
+        paragraphs=[text for text in (summary, _how_regions_are_found() if shown else "") if text],
+        overview=overview([_overview_case(*one) for one in shown]),
+        cases=[shown_case(case, VIEWS) for _, cases in shown for case in cases],
+        skipped=skipped_section(skipped),
+        made_with=made_with,
     )
-    with whole_file(Path(path)) as file:
-        file.write(page_html(TITLE, "\n".join(filter(None, body))).encode("utf-8", "backslashreplace"))
-    return Path(path)
+    return write_page(path, "report.html", page)
 
 
-def _overview_line(report: SeriesReport, cases: Sequence[ReportCase]) -> ReportCase:
+def _overview_case(report: SeriesReport, cases: Sequence[ReportCase]) -> ReportCase:
     """The noise that was measured: with the means too the table would be wider than a screen."""
     noise = [row for row in cases[0].rows if row.better == "lower" and not math.isnan(row.denoised or 0)]
     return replace(cases[0], name=report.name, rows=noise)
 
 
-def _regions_told() -> str:
+def _how_regions_are_found() -> str:
     classes = ", ".join(f"{region.name} {region.lowest_hu:g} to {region.highest_hu:g}" for region in REGIONS)
-    told = (
+    return with_minus_signs(
         f"Regions are found in the image before denoising, by the mean HU of 9x9 pixels: {classes}. Air is that of "
         "the room too; where a scanner cuts it off (often at -1000 or -1024 HU), its noise looks smaller than it is. "
         "Noise is measured in the quietest tenth of a region; in lung and bone even that holds structure."
     )
-    return told.replace(" -", " \N{MINUS SIGN}")
-
-
-def skipped_html(skipped: Sequence[tuple[str, str]]) -> str:
-    """Files that were not denoised, by reason, most frequent first; empty when there is none.
-
-    Args:
-        skipped: file and reason, maybe thousands.
-    """
-    if not skipped:
-        return ""
-    folders = sorted({folder for file, _ in skipped if len(folder := _parts(file)[0]) > 1}, key=len, reverse=True)
-    groups: defaultdict[str, list[str]] = defaultdict(list)
-    for file, reason in skipped:
-        groups[_without_names(file, reason, folders)].append(_parts(file)[1])
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
-    lines = [_skipped_line(len(names), reason, names) for reason, names in ordered[:MOST_REASONS]]
-    rest = [name for _, names in ordered[MOST_REASONS:] for name in names]
-    if rest:
-        lines.append(_skipped_line(len(rest), f"{len(ordered) - MOST_REASONS} other reasons", rest))
-    return (
-        f"<section>\n<h2>Not denoised</h2>\n<p>{_counted(len(skipped), 'file')} skipped.</p>\n"
-        '<div class="wide"><table><thead><tr><th>Files</th><th class="word">Reason</th><th class="word">Such as</th>'
-        f"</tr></thead><tbody>{''.join(lines)}</tbody></table></div>\n</section>"
-    )
-
-
-def _skipped_line(count: int, reason: str, names: Sequence[str]) -> str:
-    some = ", ".join(names[:MOST_NAMES]) + (", …" if count > MOST_NAMES else "")
-    words = "".join(f'<td class="word long">{escape(word)}</td>' for word in (reason, some))
-    return f"<tr><td>{count}</td>{words}</tr>"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _parts(file: str) -> tuple[str, str]:
-    """Folder with its last separator, and name: folders are often called after patients."""
-    last = max(file.rfind("/"), file.rfind("\\")) + 1
-    return file[:last], file[last:]
-
-
-def _without_names(file: str, reason: str, folders: Sequence[str]) -> str:
-    """The reason without paths and patients: so one reason makes one group, and tells nobody's name."""
-    reason = reason.removeprefix(f"{file}: ")
-    if _parts(file)[0]:
-        reason = reason.replace(file, "the file")
-    if "/" in reason or "\\" in reason:
-        for folder in folders:
-            reason = re.sub(rf"(?<![\w/\\]){re.escape(folder)}", "", reason)
-    return re.sub(r"\b(Patient\w+) is .*?(?=; do: |$)", r"\1 is (not shown here)", reason)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from iscl_monai.report.numbers import MINUS
+
 MARGIN = 0.05
 ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
-MINUS = "\N{MINUS SIGN}"
 
 
 def limits(values: npt.ArrayLike, log: bool, low: float | None, high: float | None) -> tuple[float, float]:

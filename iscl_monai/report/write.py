@@ -6,22 +6,16 @@ The file holds its pictures, needs no script and no network, and can be mailed.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib import metadata
 from pathlib import Path
 
 from iscl_monai.errors import Refusal
 from iscl_monai.report.case import MetricRow, ReportCase, metric_rows
-from iscl_monai.report.page import (
-    DISCLAIMER,
-    case_html,
-    overview_html,
-    page_html,
-    provenance_html,
-)
+from iscl_monai.report.pages import DISCLAIMER, write_page
+from iscl_monai.report.report_page import ReportPage, overview, shown_case
+from iscl_monai.report.section import Section
 from iscl_monai.version import __version__
 
 __all__ = ["DISCLAIMER", "MetricRow", "ReportCase", "metric_rows", "provenance", "write_report"]
@@ -53,7 +47,7 @@ def write_report(
     cases: Sequence[ReportCase],
     made_with: Mapping[str, str],
     summary: str = "",
-    tables: str = "",
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Write one self-contained HTML file; it appears whole or not at all.
 
@@ -63,7 +57,7 @@ def write_report(
         cases: what to show, at least one.
         made_with: see :func:`provenance`.
         summary: a paragraph under the heading.
-        tables: HTML under the summary, such as that of a cohort.
+        sections: under the summary, such as the numbers of a cohort.
 
     Returns:
         ``path``.
@@ -74,22 +68,15 @@ def write_report(
     if not cases:
         raise Refusal("a report without cases", allowed="at least one case", cure="denoise something first")
     _refuse_mixed_protocols(cases)
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="warning"><strong>{DISCLAIMER}.</strong></p>',
-        f"<p>{escape(summary)}</p>" if summary else "",
-        tables,
-        overview_html([case for case in cases if case.rows]) if sum(bool(case.rows) for case in cases) > 1 else "",
-        *(case_html(case) for case in cases),
-        provenance_html(made_with),
-    ]
-    page = page_html(title, "\n".join(part for part in body if part))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
-    os.replace(unfinished, path)
-    return path
+    page = ReportPage(
+        title=title,
+        paragraphs=[summary] if summary else [],
+        sections=sections,
+        overview=overview([case for case in cases if case.rows]),
+        cases=[shown_case(case) for case in cases],
+        made_with=made_with,
+    )
+    return write_page(path, "report.html", page)
 
 
 def _refuse_mixed_protocols(cases: Sequence[ReportCase]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from report.valid_html import check_page
 from test_dose_series import SIGNED, SPACING_MM, noise_hu, read, source
 
 from data_prep.__main__ import main
@@ -200,8 +201,11 @@ def test_the_report_says_what_physics_expects(tmp_path: Path) -> None:
         assert one.ratio == pytest.approx(one.expected, rel=0.15)
         assert abs(one.shift_hu) < 1
     page = (tmp_path / "report.html").read_text()
+    check_page(page)
     assert page.count("data:image/png;base64") == 18
     assert "not for diagnosis" in page
+    assert page.count("not measurable") == 2 * 3  # too small for a spectrum
+    assert ">nan<" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert json.dumps("PHANTOM") not in page
 

@@ -42,6 +42,7 @@ from iscl_monai.errors import DicomRefusal, OutputRefusal
 from tests.data_prep.crash import halve_or_die
 from tests.dicom.multiframe import Enhanced
 from tests.dicom.synthetic import Change, Series, setting
+from tests.report.valid_html import check_page
 
 GOOD = Series(rows=40, columns=48)
 
@@ -669,6 +670,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         str(tmp_path / "out" / name) for name in ("series.parquet", "series.csv", "skipped.csv", "index.html")
     ]
     page = (tmp_path / "out/index.html").read_text()
+    check_page(page, scripts=1)
     assert "gap: 1 slice missing" in page
     assert 'src="http' not in page
     assert "href=" not in page

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from report.valid_html import check_page
 from typer.testing import CliRunner
 
 from iscl_monai.cli import app
@@ -209,6 +210,7 @@ def test_another_budget_or_setting_in_the_same_folder_is_refused(result: Benchma
 
 def test_the_report_shows_every_method_and_needs_no_network(result: Benchmark, request_: Request) -> None:
     page = (request_.out / "report.html").read_text()
+    check_page(page)
     for row in result.rows:
         assert row.method.title in page
     assert page.count("<img") == 3 * (3 * 6 + 5)  # per patient: three views with the reference, and the errors

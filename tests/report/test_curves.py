@@ -11,28 +11,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscl_monai.errors import Refusal
-from iscl_monai.report.curves import Axis, Curve, Line, plot_svg
+from iscl_monai.report.curves import Axis, Curve, Level
+from iscl_monai.report.pages import render
+from iscl_monai.report.plot import plot
 from iscl_monai.report.ticks import labels, limits, ticks
 
 X, Y = Axis(label="dose, %"), Axis(label="noise, HU")
 
 
+def svg(*curves: Curve, **options: object) -> str:
+    return render("plot.html", plot=plot(curves, **{"x": X, "y": Y, **options}))  # type: ignore[arg-type]
+
+
 def drawn(*curves: Curve, **options: object) -> ElementTree.Element:
-    return ElementTree.fromstring(plot_svg(curves, **{"x": X, "y": Y, **options}))  # type: ignore[arg-type]
+    return ElementTree.fromstring(svg(*curves, **options))
 
 
 def test_a_plot_is_well_formed_and_says_what_it_shows() -> None:
-    plot = drawn(
+    found = drawn(
         Curve(name="input <a & b>", x=[1, 2, 3], y=[3.0, 2.0, 1.0]),
         Curve(name="output", x=[1, 2, 3], y=[1.0, 1.0, 1.0], dashed=True, low=[0, 0, 0], high=[2, 2, 2], marks=True),
-        lines=[Line(value=5.0, name="limit 5")],
+        levels=[Level(value=5.0, name="limit 5")],
         title="Noise",
     )
-    told = [text.text for text in plot.iter("text")]
-    assert {"Noise", "dose, %", "noise, HU", "input <a & b>", "output", "limit 5"} <= set(told)
-    assert plot.get("aria-label") == "Noise"
-    assert len(list(plot.iter("polyline"))) == 2
-    assert len(list(plot.iter("circle"))) == 3
+    texts = [text.text for text in found.iter("text")]
+    assert {"Noise", "dose, %", "noise, HU", "input <a & b>", "output", "limit 5"} <= set(texts)
+    assert found.get("aria-label") == "Noise"
+    assert len(list(found.iter("polyline"))) == 2
+    assert len(list(found.iter("circle"))) == 3
 
 
 def test_higher_values_lie_higher() -> None:
@@ -43,32 +49,30 @@ def test_higher_values_lie_higher() -> None:
 
 
 def test_what_was_not_measured_leaves_a_gap() -> None:
-    plot = drawn(Curve(name="a", x=range(5), y=[1, 2, np.nan, 4, 5]))
-    assert [len(str(line.get("points")).split()) for line in plot.iter("polyline")] == [2, 2]
-    assert "(not measured)" in plot_svg(
-        [Curve(name="a", x=[1], y=[np.nan]), Curve(name="b", x=[1, 2], y=[1, 2])], x=X, y=Y
-    )
+    found = drawn(Curve(name="a", x=range(5), y=[1, 2, np.nan, 4, 5]))
+    assert [len(str(line.get("points")).split()) for line in found.iter("polyline")] == [2, 2]
+    assert "(not measured)" in svg(Curve(name="a", x=[1], y=[np.nan]), Curve(name="b", x=[1, 2], y=[1, 2]))
 
 
 def test_nothing_to_draw_is_said() -> None:
-    assert "not measured" in plot_svg([], x=X, y=Y)
-    assert "not measured" in plot_svg([Curve(name="a", x=[1, 2], y=[np.nan, np.nan])], x=X, y=Y)
+    assert "not measured" in svg()
+    assert "not measured" in svg(Curve(name="a", x=[1, 2], y=[np.nan, np.nan]))
 
 
 def test_a_logarithmic_axis_leaves_out_what_it_cannot_show() -> None:
-    plot = drawn(
+    found = drawn(
         Curve(name="a", x=[0, 1, 10, 100], y=[1, 0, 10, 100]), x=Axis(label="x", log=True), y=Axis(label="y", log=True)
     )
-    assert [len(str(line.get("points")).split()) for line in plot.iter("polyline")] == [2]
+    assert [len(str(line.get("points")).split()) for line in found.iter("polyline")] == [2]
 
 
 def test_curves_that_do_not_fit_are_refused() -> None:
     with pytest.raises(Refusal, match="as many x as y"):
-        plot_svg([Curve(name="a", x=[1, 2], y=[1])], x=X, y=Y)
+        plot([Curve(name="a", x=[1, 2], y=[1])], x=X, y=Y)
 
 
 def test_a_plot_needs_nothing_from_elsewhere() -> None:
-    assert not re.search(r"https?:|url\(|<script", plot_svg([Curve(name="a", x=[1, 2], y=[1, 2])], x=X, y=Y))
+    assert not re.search(r"https?:|url\(|<script", svg(Curve(name="a", x=[1, 2], y=[1, 2])))
 
 
 @given(low=st.floats(-1e4, 1e4), span=st.floats(1e-3, 1e5), most=st.integers(3, 10))

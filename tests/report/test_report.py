@@ -4,12 +4,12 @@ import base64
 import hashlib
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from report.valid_html import Elements, check_page
 
 from iscl_monai import __version__
 from iscl_monai.errors import ImageRefusal, Refusal
@@ -37,23 +37,17 @@ def case(name: str = "thorax", *, reference: bool = True) -> ReportCase:
     return ReportCase(name, NOISY, DENOISED, CLEAN if reference else None, rows)
 
 
-class Page(HTMLParser):
-    """Picks addresses and pictures out of a page, and checks that its elements are closed in order."""
+class Page(Elements):
+    """Keeps the addresses of a page's pictures, too."""
 
     def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text, self.addresses, self.tags = text, [], []
-        self.open: list[str] = []
-        self.feed(text)
+        self.text = text
+        self.addresses: list[str] = []
+        super().__init__(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
+        super().handle_starttag(tag, attrs)
         self.addresses += [value for name, value in attrs if name in {"src", "href"} and value]
-        if tag not in {"meta", "img", "link", "br"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
     def pictures(self) -> list[np.ndarray]:
         encoded = [address.removeprefix("data:image/png;base64,") for address in self.addresses]
@@ -63,12 +57,12 @@ class Page(HTMLParser):
 def written(folder: Path, *cases: ReportCase, **more: str) -> Page:
     path = write_report(folder / "new" / "report.html", title="A & B", cases=cases, made_with={"seed": "7"}, **more)
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    check_page(path.read_text(encoding="utf-8"))
     return Page(path.read_text(encoding="utf-8"))
 
 
 def test_page_is_self_contained_and_well_formed(tmp_path: Path) -> None:
     page = written(tmp_path, case(), case("second", reference=False), summary="One <of> many")
-    assert page.open == []
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not re.search(r"https?:|url\(|@import", page.text)
@@ -135,7 +129,7 @@ def test_overview_lists_every_case_once_there_are_two(tmp_path: Path) -> None:
     overview = written(tmp_path / "2", case("first"), case("se<cond", reference=False)).text.split("<section>")[0]
     assert "first" in overview
     assert "se&lt;cond" in overview
-    assert "&ndash;" in overview
+    assert "<td>\N{EN DASH}</td>" in overview
 
 
 def test_a_number_that_cannot_be_told_is_not_made_up(tmp_path: Path) -> None:
@@ -143,7 +137,7 @@ def test_a_number_that_cannot_be_told_is_not_made_up(tmp_path: Path) -> None:
     text = written(tmp_path, ReportCase("case", NOISY, DENOISED, rows=rows)).text
     assert "not measurable" in text
     assert "exact" in text
-    assert "&minus;2.0" in text
+    assert "\N{MINUS SIGN}2.0" in text
 
 
 def test_pictures_alone_make_a_report(tmp_path: Path) -> None:
@@ -182,8 +176,8 @@ def test_two_protocols_in_one_case_are_refused() -> None:
 def test_two_protocols_in_two_cases_are_refused(tmp_path: Path) -> None:
     frame = fidelity(NOISY, CLEAN, protocol=HU_FRAME).mean()
     rows = metric_rows(no_reference_panel(NOISY, DENOISED), noisy=frame, denoised=frame)
-    told = f"PSNR measured on {HU_BODY.identity} and, in case other, on {HU_FRAME.identity}"
-    with pytest.raises(Refusal, match=told):
+    message = f"PSNR measured on {HU_BODY.identity} and, in case other, on {HU_FRAME.identity}"
+    with pytest.raises(Refusal, match=message):
         written(tmp_path, case(), ReportCase("other", NOISY, DENOISED, CLEAN, rows))
 
 

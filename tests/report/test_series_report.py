@@ -4,50 +4,36 @@ import base64
 import io
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from report.valid_html import Elements, check_page
 
 from iscl_monai.errors import ImageRefusal, Refusal
 from iscl_monai.quality.regions import REGIONS, RegionMeasurement
-from iscl_monai.report.page import DISCLAIMER
-from iscl_monai.report.series import MOST_REASONS, SeriesReport, skipped_html, write_series_report
+from iscl_monai.report.pages import DISCLAIMER
+from iscl_monai.report.series import SeriesReport, write_series_report
+from iscl_monai.report.skipped import MOST_REASONS, skipped_section
 
 CLEAN = np.full((64, 80), -1000, dtype=np.float32)
 CLEAN[8:56, 8:72] = 40
 NOISE = np.random.default_rng(3).normal(0, 20, CLEAN.shape).astype(np.float32)
 LINES = 2 * len(REGIONS)
-VOID = {"meta", "img"}
 
 
-class Page(HTMLParser):
-    """Checks that elements are closed in order, and keeps addresses, and texts by the element they stand in."""
+class Page(Elements):
+    """Keeps the addresses of a page's pictures, too."""
 
     def __init__(self, text: str) -> None:
-        super().__init__()
         self.source = text
         self.addresses: list[str] = []
-        self.tags: list[str] = []
-        self.texts: list[tuple[str, str]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
+        super().__init__(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
+        super().handle_starttag(tag, attrs)
         self.addresses += [value for name, value in attrs if name in {"src", "href"} and value]
-        self.open += [] if tag in VOID else [tag]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if data.strip():
-            self.texts.append((self.open[-1], data))
 
     def of(self, tag: str) -> list[str]:
         return [text for inside, text in self.texts if inside == tag]
@@ -68,7 +54,7 @@ def after(index: int) -> np.ndarray:
 def report(name: str = "Series 2", count: int = 5, order: Sequence[int] | None = None, **more: str) -> SeriesReport:
     made = SeriesReport(name=name, count=count, **more)
     for index in range(count) if order is None else order:
-        made.saw(index, before(index), after(index))
+        made.add(index, before(index), after(index))
     return made
 
 
@@ -77,6 +63,7 @@ def written(folder: Path, *reports: SeriesReport, skipped: Sequence[tuple[str, s
         folder / "new" / "report.html", reports, made_with={"seed": "7"}, skipped=skipped, summary=summary
     )
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    check_page(path.read_text(encoding="utf-8"))
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -87,7 +74,7 @@ def test_a_quarter_the_middle_and_three_quarters_are_shown(count: int, shown: li
     made = SeriesReport(name="S", count=count)
     small = np.zeros((4, 4), dtype=np.float32)
     for index in reversed(range(count)):
-        made.saw(index, small + index, small - index)
+        made.add(index, small + index, small - index)
     cases = made.cases()
     assert [case.noisy_hu[0, 0] for case in cases] == shown
     assert [-case.denoised_hu[0, 0] for case in cases] == shown
@@ -119,7 +106,7 @@ def test_the_order_of_slices_does_not_matter(tmp_path: Path) -> None:
 
 def test_arrays_may_be_used_again() -> None:
     made, buffer = SeriesReport(name="S", count=1), before(0)
-    made.saw(0, buffer, buffer)
+    made.add(0, buffer, buffer)
     buffer[:] = 0
     np.testing.assert_array_equal(made.cases()[0].noisy_hu, before(0))
 
@@ -127,14 +114,14 @@ def test_arrays_may_be_used_again() -> None:
 @pytest.mark.parametrize("index", [-1, 5, 2])
 def test_a_slice_that_is_not_there_or_comes_twice_is_refused(index: int) -> None:
     with pytest.raises(Refusal, match="each slice once"):
-        report(order=[2]).saw(index, before(0), after(0))
+        report(order=[2]).add(index, before(0), after(0))
 
 
 def test_a_refused_slice_is_not_counted() -> None:
     made = report(order=[2])
     with pytest.raises(ImageRefusal):
-        made.saw(1, before(1), after(1)[1:])
-    made.saw(1, before(1), after(1))
+        made.add(1, before(1), after(1)[1:])
+    made.add(1, before(1), after(1))
     assert "2 of 5 slices" in made.cases()[0].note
 
 
@@ -208,8 +195,8 @@ def test_what_is_not_there_is_not_measurable(tmp_path: Path) -> None:
 def test_slices_of_nothing_but_air_or_padding_are_shown(tmp_path: Path, value_hu: float) -> None:
     made = SeriesReport(name="S", count=2)
     empty = np.full((32, 40), value_hu, dtype=np.float32)
-    made.saw(0, empty, empty, np.ones(empty.shape, dtype=bool))
-    made.saw(1, empty, empty)
+    made.add(0, empty, empty, np.ones(empty.shape, dtype=bool))
+    made.add(1, empty, empty)
     page = written(tmp_path, made)
     assert all((picture == 0).all() for picture in page.pictures()[0:2])
     assert page.source.count("not measurable") == 2 * LINES
@@ -218,7 +205,7 @@ def test_slices_of_nothing_but_air_or_padding_are_shown(tmp_path: Path, value_hu
 def test_padding_is_black_and_removes_nothing(tmp_path: Path) -> None:
     made = SeriesReport(name="S", count=1)
     padded = CLEAN < 0
-    made.saw(0, np.where(padded, 60000, before(0)), np.where(padded, -60000, after(0)), padded)
+    made.add(0, np.where(padded, 60000, before(0)), np.where(padded, -60000, after(0)), padded)
     shown, _, removed, *_ = written(tmp_path, made).pictures()
     assert (shown[padded] == 0).all()
     assert (removed[padded] == 128).all()
@@ -237,14 +224,14 @@ def test_skipped_files_are_grouped_and_counted(tmp_path: Path) -> None:
     assert "DOE" not in page.source
 
 
-def test_refusals_of_many_files_make_one_group_without_names() -> None:
-    told = "{file}: {tag} is {found}; allowed: {found} as in /in/DOE JANE/first.dcm of the same series; do: take it out"
+def test_refusals_of_many_files_make_one_group_without_names(tmp_path: Path) -> None:
+    text = "{file}: {tag} is {found}; allowed: {found} as in /in/DOE JANE/first.dcm of the same series; do: take it out"
     skipped = []
     for index in range(6):
         file = f"/in/DOE JOHN/{index}.dcm"
         tag, found = ("PatientID", "DOE^J; 42") if index < 4 else ("PixelSpacing", "0.5\\0.5")
-        skipped.append((file, told.format(file=file, tag=tag, found=found)))
-    page = Page(skipped_html([*skipped, ("/in/DOE JANE/first.dcm", "/in/DOE JANE/first.dcm cannot be opened")]))
+        skipped.append((file, text.format(file=file, tag=tag, found=found)))
+    page = written(tmp_path, skipped=[*skipped, ("/in/DOE JANE/first.dcm", "/in/DOE JANE/first.dcm cannot be opened")])
     assert page.of("td")[0::3] == ["4", "2", "1"]
     assert page.of("td")[1::3] == [
         "PatientID is (not shown here); do: take it out",
@@ -254,8 +241,8 @@ def test_refusals_of_many_files_make_one_group_without_names() -> None:
     assert "DOE" not in page.source
 
 
-def test_a_thousand_reasons_do_not_make_a_thousand_lines() -> None:
-    page = Page(skipped_html([(f"{index}.dcm", f"reason {index}") for index in range(1000)]))
+def test_a_thousand_reasons_do_not_make_a_thousand_lines(tmp_path: Path) -> None:
+    page = written(tmp_path, skipped=[(f"{index}.dcm", f"reason {index}") for index in range(1000)])
     cells = page.of("td")
     assert len(cells) == 3 * (MOST_REASONS + 1)
     assert cells[-3:-1] == [str(1000 - MOST_REASONS), f"{1000 - MOST_REASONS} other reasons"]
@@ -272,4 +259,5 @@ def test_skipped_files_alone_make_a_report_and_nothing_makes_none(tmp_path: Path
 
 
 def test_nothing_skipped_is_no_section(tmp_path: Path) -> None:
+    assert skipped_section([]) is None
     assert "Not denoised" not in written(tmp_path, report()).source

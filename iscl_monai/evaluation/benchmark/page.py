@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iscl_monai.durable import whole_file
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row
 from iscl_monai.evaluation.benchmark.score import LoadedPair
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
 from iscl_monai.quality.protocol import Protocol
-from iscl_monai.report.page import (
-    DISCLAIMER,
-    ERROR_LEFT,
-    LUNG,
-    SOFT_TISSUE,
-    View,
-    detail_of,
-    page_html,
-    png_address,
-    provenance_html,
-)
+from iscl_monai.report.pages import write_page
+from iscl_monai.report.pictures import ERROR_LEFT, LUNG, SOFT_TISSUE, Figure, View, detail_of, png_address
+from iscl_monai.report.section import Section, table_section
 
 TITLE = "Benchmark of denoisers"
-WHAT_IT_SHOWS = (
-    "All learned methods saw the same patches of the same scans, in the same order, for the same number of steps, with "
-    "networks of the same width. Supervised ones were given pairs, which a hospital does not have: they show what "
-    "learning without pairs costs. Numbers of two protocols cannot be compared."
-)
-CHOSEN = "Scored on validation pairs, which chose the weights of every learned method: not the numbers of unseen scans."
-STYLE = """<style>
-.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: .75rem;
-  margin: .5rem 0 1.25rem; }
-.strip img { image-rendering: pixelated; }
-</style>"""
+
+Slice = NDArray[np.float32]
+Named = tuple[str, Slice]
 
 
-def write_page(path: Path, result: Benchmark, protocols: Sequence[Protocol], pairs: Sequence[LoadedPair]) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """One view of all methods.
+
+    Args:
+        title: which part, in which window.
+        figures: of the methods, the reference last.
+    """
+
+    title: str
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientPictures:
+    """One slice of a patient, in several views."""
+
+    patient: str
+    strips: Sequence[Strip]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkPage:
+    """What ``templates/benchmark.html`` shows.
+
+    Args:
+        title: heading.
+        steps: of each training.
+        chose_weights: whether the pairs that were scored also chose the weights.
+        sections: tables.
+        patients: pictures.
+        made_with: versions, data and settings.
+    """
+
+    title: str
+    steps: int
+    chose_weights: bool
+    sections: Sequence[Section]
+    patients: Sequence[PatientPictures]
+    made_with: Mapping[str, str]
+
+
+def write_benchmark_page(
+    path: Path, result: Benchmark, protocols: Sequence[Protocol], pairs: Sequence[LoadedPair]
+) -> Path:
     """Write the report; it appears whole or not at all.
 
     Args:
@@ -49,60 +76,60 @@ def write_page(path: Path, result: Benchmark, protocols: Sequence[Protocol], pai
         protocols: one table for each.
         pairs: that were scored; the middle slice of each patient's first scan is shown.
     """
-    physics = physics_table(result)
-    body = [
-        STYLE,
-        f"<h1>{TITLE}</h1>",
-        f'<p class="warning"><strong>{DISCLAIMER}.</strong></p>',
-        f"<p>{escape(WHAT_IT_SHOWS)} Steps: {result.steps}.</p>",
-        f"<p>{escape(CHOSEN)}</p>" if result.section == "validation" else "",
-        *(f"<section>{fidelity_table(result, protocol).html()}</section>" for protocol in protocols),
-        f"<section>{patients_table(result, protocols[0]).html()}</section>",
-        f"<section>{physics.html()}</section>" if physics else "",
-        f"<section>{cost_table(result).html()}</section>",
-        *_patients(result, pairs),
-        provenance_html(result.made_with),
+    tables = [
+        *(fidelity_table(result, protocol) for protocol in protocols),
+        patients_table(result, protocols[0]),
+        physics_table(result),
+        cost_table(result),
     ]
-    with whole_file(path) as file:
-        file.write(page_html(TITLE, "\n".join(part for part in body if part)).encode("utf-8"))
-    return path
-
-
-def _patients(result: Benchmark, pairs: Sequence[LoadedPair]) -> list[str]:
-    """A section for each patient."""
-    shown = [row for row in result.rows if row.pictures is not None and row.pictures.is_file()]
-    files = [(row, np.load(row.pictures)) for row in shown if row.pictures is not None]
-    sections = []
-    for patient, pair in {pair.patient: pair for pair in reversed(pairs)}.items():
-        reference = pair.clean_hu[len(pair.clean_hu) // 2]
-        images = [(_named(row), held[patient].astype(np.float32)) for row, held in files]
-        sections.append(
-            f"<section>\n<h2>Patient {escape(patient)}</h2>\n"
-            + _strip("whole slice", reference, images, SOFT_TISSUE, slice(None))
-            + _strip("detail", reference, images, SOFT_TISSUE, detail_of(reference))
-            + _strip("detail", reference, images, LUNG, detail_of(reference))
-            + _strip("error", None, [(name, image - reference) for name, image in images], ERROR_LEFT, slice(None))
-            + "</section>"
-        )
-    return list(reversed(sections))
-
-
-def _named(row: Row) -> str:
-    return f"{row.method.title}, seed {row.seed}" if row.method.training else row.method.title
-
-
-def _strip(
-    what: str,
-    reference: NDArray[np.float32] | None,
-    images: Sequence[tuple[str, NDArray[np.float32]]],
-    view: View,
-    part: slice | tuple[slice, slice],
-) -> str:
-    """One view of all methods, the reference last."""
-    every = [*images, *([("Reference", reference)] if reference is not None else [])]
-    figures = "".join(
-        f'<figure><img src="{png_address(np.ascontiguousarray(image[part]), view)}" alt="{escape(name)}">'
-        f"<figcaption><b>{escape(name)}</b></figcaption></figure>\n"
-        for name, image in every
+    page = BenchmarkPage(
+        title=TITLE,
+        steps=result.steps,
+        chose_weights=result.section == "validation",
+        sections=[table_section(table) for table in tables if table is not None],
+        patients=_patients(result, pairs),
+        made_with=result.made_with,
     )
-    return f'<p>{escape(what)}, {escape(view.name)}</p>\n<div class="strip">\n{figures}</div>\n'
+    return write_page(path, "benchmark.html", page)
+
+
+def _patients(result: Benchmark, pairs: Sequence[LoadedPair]) -> list[PatientPictures]:
+    """The middle slice of each patient's first scan, in the order of the pairs."""
+    files = [(row, np.load(row.pictures)) for row in result.rows if row.pictures is not None and row.pictures.is_file()]
+    first = {pair.patient: pair for pair in reversed(pairs)}
+    return [
+        PatientPictures(
+            patient=patient,
+            strips=_strips(
+                [(_title(row), slices[patient].astype(np.float32)) for row, slices in files],
+                pair.clean_hu[len(pair.clean_hu) // 2],
+            ),
+        )
+        for patient, pair in reversed(first.items())
+    ]
+
+
+def _strips(images: Sequence[Named], reference: Slice) -> list[Strip]:
+    """The whole slice, its middle in two windows, and the errors."""
+    detail = detail_of(reference)
+    all_images = [*images, ("Reference", reference)]
+    details = [(name, image[detail]) for name, image in all_images]
+    errors = [(name, image - reference) for name, image in images]
+    return [
+        _strip("whole slice", all_images, SOFT_TISSUE),
+        _strip("detail", details, SOFT_TISSUE),
+        _strip("detail", details, LUNG),
+        _strip("error", errors, ERROR_LEFT),
+    ]
+
+
+def _strip(part: str, images: Sequence[Named], view: View) -> Strip:
+    figures = [
+        Figure(label=name, window="", alt=name, address=png_address(np.ascontiguousarray(image), view))
+        for name, image in images
+    ]
+    return Strip(title=f"{part}, {view.name}", figures=figures)
+
+
+def _title(row: Row) -> str:
+    return f"{row.method.title}, seed {row.seed}" if row.method.training else row.method.title

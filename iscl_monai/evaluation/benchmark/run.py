@@ -19,7 +19,7 @@ from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
 from iscl_monai.evaluation.benchmark.kept import once, read, with_nan, write
 from iscl_monai.evaluation.benchmark.methods import Method, trainings
-from iscl_monai.evaluation.benchmark.page import write_page
+from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
@@ -115,7 +115,7 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         ),
     )
     write(request.out / "results.json", result.to_json())
-    write_page(request.out / "report.html", result, request.protocols, loaded)
+    write_benchmark_page(request.out / "report.html", result, request.protocols, loaded)
     _write_tables(request, result)
     return result
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
 
 from iscl_monai.evaluation.benchmark.result import INPUT, Benchmark, Row
 from iscl_monai.quality.cohort import Cohort, Estimate
 from iscl_monai.quality.protocol import Protocol
-
-NOT_GIVEN = "\N{EN DASH}"
+from iscl_monai.report.numbers import NOT_GIVEN
+from iscl_monai.report.section import Table
 
 FIDELITY = (
     ("psnr_db", "PSNR, dB", 2),
@@ -20,41 +18,6 @@ FIDELITY = (
     ("vif", "VIF", 3),
     ("mean_shift_hu", "mean shift, HU", 1),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Words in rows and columns, ready for any format.
-
-    Args:
-        title: what it shows, its protocol by name.
-        heads: of the columns.
-        lines: of cells, each as long as ``heads``.
-    """
-
-    title: str
-    heads: Sequence[str]
-    lines: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        """For documents."""
-        rule = ["---", *["---:"] * (len(self.heads) - 1)]
-        lines = [self.heads, rule, *self.lines]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-    def html(self) -> str:
-        """For reports."""
-        heads = "".join(f"<th>{escape(head)}</th>" for head in self.heads)
-        lines = "".join(
-            f'<tr><th scope="row">{escape(line[0])}</th>'
-            + "".join(f"<td>{escape(cell)}</td>" for cell in line[1:])
-            + "</tr>"
-            for line in self.lines
-        )
-        return (
-            f"<h2>{escape(self.title)}</h2>\n"
-            f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
-        )
 
 
 def fidelity_table(result: Benchmark, protocol: Protocol) -> Table:
@@ -134,7 +97,7 @@ def _mean(measured: Cohort, name: str, digits: int) -> str:
 
 
 def _interval(gain: Estimate, digits: int) -> str:
-    return gain.formatted(digits, signed=True)
+    return gain.text(digits, signed=True)
 
 
 def _plain(value: float, digits: int) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from iscl_monai.evaluation.qa.result import DoseResult, QaResult
-from iscl_monai.report.curves import Axis, Curve, Line
+from iscl_monai.report.curves import Axis, Curve, Level
 
 MOST = 3
 """Doses whose spectra share a plot: more cannot be told apart."""
@@ -17,7 +17,7 @@ def percent(dose: float) -> str:
     return f"{100 * dose:g} %"
 
 
-def told(module: str) -> str:
+def module_name(module: str) -> str:
     """A module's name, as it is written."""
     return module.replace("anatomy_", "").replace("_", " ")
 
@@ -40,6 +40,6 @@ def some_doses(result: QaResult) -> list[DoseResult]:
     return list(doses) if len(doses) <= MOST else [doses[0], doses[math.ceil(len(doses) / 2) - 1], doses[-1]]
 
 
-def limit_lines(*values: float | None, name: str = "") -> list[Line]:
-    """A line for each limit that is set."""
-    return [Line(value=value, name=name or f"limit {value:g}") for value in values if value is not None]
+def limit_levels(*values: float | None, name: str = "") -> list[Level]:
+    """A line across the plot for each limit that is set."""
+    return [Level(value=value, name=name or f"limit {value:g}") for value in values if value is not None]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from iscl_monai.evaluation.qa.by_dose import by_dose, dose_axis, limit_lines, percent, told
+from iscl_monai.evaluation.qa.by_dose import by_dose, dose_axis, limit_levels, module_name, percent
 from iscl_monai.evaluation.qa.figures import LesionFigures, TaskFigures
 from iscl_monai.evaluation.qa.phantom import LOW_CONTRAST
 from iscl_monai.evaluation.qa.result import QaResult, mean
-from iscl_monai.report.curves import Axis, Curve, plot_svg
-from iscl_monai.report.curves import Line as Level
+from iscl_monai.report.curves import Axis, Curve, Level
+from iscl_monai.report.plot import Plot, plot
 
 
-def task_plots(result: QaResult) -> Iterator[str]:
+def task_plots(result: QaResult) -> Iterator[Plot]:
     """D' by dose, and by size and contrast at one dose."""
     for title, in_water in (("Detectability: discs in water", True), ("Detectability: lesions in anatomy", False)):
         chosen = [[task for task in one.tasks if (task.module == LOW_CONTRAST) == in_water] for one in result.doses]
         before, after = (
             [mean(getattr(task, name).d_prime for task in tasks) for tasks in chosen] for name in ("before", "after")
         )
-        yield plot_svg(
+        yield plot(
             [
                 by_dose(result, "input", before, colour=0, dashed=True),
                 by_dose(result, "output", after, colour=0),
@@ -27,13 +27,13 @@ def task_plots(result: QaResult) -> Iterator[str]:
             x=dose_axis(result),
             y=Axis(label="d', mean over signals", low=0),
             title=title,
-            lines=[Level(value=before[0], name="input at full dose")],
+            levels=[Level(value=before[0], name="input at full dose")],
         )
     lowest = result.doses[-1]
     yield _by_size(lowest.tasks, percent(lowest.dose))
 
 
-def lesion_plots(result: QaResult) -> Iterator[str]:
+def lesion_plots(result: QaResult) -> Iterator[Plot]:
     """Contrast that is left, by size and by contrast; and blobs by dose."""
     across = Axis(label="diameter of the lesion, mm")
     yield _left(result, lambda lesion: lesion.diameter_mm, across, "Small lesions, by size")
@@ -42,7 +42,7 @@ def lesion_plots(result: QaResult) -> Iterator[str]:
     yield _blobs(result)
 
 
-def _left(result: QaResult, of: Callable[[LesionFigures], float], across: Axis, title: str) -> str:
+def _left(result: QaResult, of: Callable[[LesionFigures], float], across: Axis, title: str) -> Plot:
     kinds = sorted({of(lesion) for lesion in result.doses[0].lesions})
     curves = [
         Curve(
@@ -53,15 +53,15 @@ def _left(result: QaResult, of: Callable[[LesionFigures], float], across: Axis, 
         )
         for one in result.doses
     ]
-    lines = limit_lines(*(result.limits[f"lesion_recovery_{end}"] for end in ("min", "max")))
-    return plot_svg(curves, x=across, y=Axis(label="contrast left, mean", low=0), title=title, lines=lines)
+    levels = limit_levels(*(result.limits[f"lesion_recovery_{end}"] for end in ("min", "max")))
+    return plot(curves, x=across, y=Axis(label="contrast left, mean", low=0), title=title, levels=levels)
 
 
-def _blobs(result: QaResult) -> str:
+def _blobs(result: QaResult) -> Plot:
     curves = []
     for colour in range(len(result.doses[0].invention)):
         found = [one.invention[colour] for one in result.doses]
-        module = told(found[0].module)
+        module = module_name(found[0].module)
         curves.append(by_dose(result, f"{module}, input", [one.before for one in found], colour=colour, dashed=True))
         curves.append(
             Curve(
@@ -75,10 +75,10 @@ def _blobs(result: QaResult) -> str:
             )
         )
     axis = Axis(label="blobs in the slice", low=0)
-    return plot_svg(curves, x=dose_axis(result), y=axis, title="Painted or taken away")
+    return plot(curves, x=dose_axis(result), y=axis, title="Painted or taken away")
 
 
-def _by_size(tasks: Sequence[TaskFigures], dose: str) -> str:
+def _by_size(tasks: Sequence[TaskFigures], dose: str) -> Plot:
     """D' over diameter, one colour for each contrast."""
     curves = []
     contrasts = sorted({task.contrast_hu for task in tasks if task.module == LOW_CONTRAST})
@@ -102,7 +102,7 @@ def _by_size(tasks: Sequence[TaskFigures], dose: str) -> str:
                 )
             )
     sizes = sorted({task.diameter_mm for task in tasks if task.module == LOW_CONTRAST})
-    return plot_svg(
+    return plot(
         curves,
         x=Axis(label="diameter, mm", at=sizes, low=sizes[0] - 0.5),
         y=Axis(label="d'"),

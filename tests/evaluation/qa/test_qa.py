@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation.qa.denoisers import Made, Oracle
+from report.valid_html import check_page
 from scipy import ndimage
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.qa import QUICK, Limits, QaResult, cache_folder, headline, run_qa, slices_to_do
 from iscl_monai.evaluation.qa.by_dose import percent
 from iscl_monai.evaluation.qa.noise import noise_figures, texture
-from iscl_monai.evaluation.qa.page import write_page
+from iscl_monai.evaluation.qa.page import write_qa_page
 from iscl_monai.evaluation.qa.phantom import MODULES, WATER, read_phantom
 from iscl_monai.evaluation.qa.robustness import robustness
 
@@ -69,7 +70,8 @@ def test_the_result_is_plain_json_without_nan(result: QaResult) -> None:
 
 
 def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, tmp_path: Path) -> None:
-    page = write_page(tmp_path / "qa.html", result, made_with={"iscl-monai": "x"}).read_text(encoding="utf-8")
+    page = write_qa_page(tmp_path / "qa.html", result, made_with={"iscl-monai": "x"}).read_text(encoding="utf-8")
+    check_page(page)
     assert page.count("<svg class=") >= 12
     assert page.count("data:image/png") == len(MODULES) * len(DOSES) * 4 + 3
     for verdict in result.verdicts:
