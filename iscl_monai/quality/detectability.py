@@ -187,7 +187,8 @@ class _Halvings:
         spread = np.sqrt((self.with_signal.var(axis=1, ddof=1) + self.without.var(axis=1, ddof=1)) / 2)
         difference = self.with_signal.mean(axis=1) - self.without.mean(axis=1)
         without_spread = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))
-        return np.divide(difference, spread, out=without_spread, where=spread > 0)
+        d_prime: Floats = np.divide(difference, spread, out=without_spread, where=spread > 0)
+        return d_prime
 
     @property
     def auc(self) -> Floats:
