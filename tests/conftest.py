@@ -1,15 +1,39 @@
-"""What every test gets: the same random numbers, and few threads."""
+"""What every test gets: the same random numbers, one thread, and the marks of its folder."""
 
 from __future__ import annotations
 
+import os
 import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it; programs that tests start inherit it
 
 import numpy as np
 import pytest
 import torch
 
-# More threads than cores make small networks slower, and sums depend on their number.
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Sums depend on the number of threads, small networks are slower with more, and pytest has a worker for every core.
+torch.set_num_threads(1)
+
+HERE = Path(__file__).parent
+
+NODE = ("service",)
+"""Folders whose tests have a node, or a part of it, and often a PACS beside it."""
+
+SLOW = (
+    "bundle",
+    "data_prep/test_dose_archive.py",
+    "data_prep/test_dose_series.py",
+    "data_prep/test_scan_real.py",
+    "dicom/test_conformance.py",
+    "dicom/test_orthanc.py",
+    "evaluation",
+    "phantom/test_phantom.py",
+    "test_demo.py",
+)
+"""Folders and files whose tests train, scan phantoms, or ask other people's programs about every file."""
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +42,56 @@ def seeded() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test the marks of its place; a test may have more of its own."""
+    for item in items:
+        place = item.path.relative_to(HERE)
+        for name, places in (("node", NODE), ("slow", SLOW)):
+            if any(place.is_relative_to(one) for one in places):
+                item.add_marker(name)
+        if reads_real_scans(item):
+            item.add_marker("real")
+
+
+def reads_real_scans(item: pytest.Item) -> bool:
+    """Whether its file, or what the fixture ``pair_of`` makes for it, is of real scans."""
+    named = getattr(getattr(item, "module", None), "real", None)
+    from_scans = getattr(named, "__module__", "").endswith("real_data")
+    return from_scans or "pair_of" in getattr(item, "fixturenames", ())
+
+
+# --- what was left out -------------------------------------------------------------------------------
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        marks = [name for name in ("node", "slow") if item.get_closest_marker(name)]
+        item.config.stash[LEFT_OUT][marks[0] if marks else "other"] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left out"] = dict(session.config.stash[LEFT_OUT])
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist; every worker has left out the same
+def pytest_testnodedown(node: Any) -> None:
+    counts = getattr(node, "workeroutput", {}).get("left out")
+    if counts is not None:
+        node.config.stash[LEFT_OUT] = Counter(counts)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    counts = config.stash[LEFT_OUT]
+    if counts:
+        names = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        terminalreporter.section("left out")
+        terminalreporter.line(f"{counts.total()} tests were left out: {names}. All of them: make pytest")

@@ -17,6 +17,8 @@ from scipy import special, stats
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.quality.linearity import Floats, distance_mm_from, finite_array
 
+Indices = npt.NDArray[np.intp]
+
 SPLITS = 50
 BOOTSTRAPS = 400
 PERCENTILES_AND_MIDDLE = (2.5, 50, 97.5)
@@ -113,10 +115,10 @@ def hotelling(present_hu: npt.ArrayLike, absent_hu: npt.ArrayLike, channels: Flo
             cure="use more images or fewer channels",
         )
     rng = np.random.default_rng(seed)
-    rounds = [_halved(present, absent, trained, rng, redraw=False) for _ in range(SPLITS)]
-    d_prime, auc = (float(value) for value in np.mean(rounds, axis=0))
-    redrawn = [_halved(present, absent, trained, rng, redraw=True)[0] for _ in range(BOOTSTRAPS)]
-    low, high = _interval(d_prime, np.array(redrawn))
+    halved = _Halvings(present, absent, *_halves(images, SPLITS, rng, redraw=False))
+    d_prime, auc = float(halved.d_prime.mean()), float(halved.auc.mean())
+    redrawn = _Halvings(present, absent, *_halves(images, BOOTSTRAPS, rng, redraw=True)).d_prime
+    low, high = _interval(d_prime, redrawn)
     return Detectability(d_prime=d_prime, low=low, high=high, auc=auc, images=images)
 
 
@@ -140,29 +142,54 @@ def _channelled(images_hu: npt.ArrayLike, channels: Floats) -> Floats:
     return outputs
 
 
-def _halved(
-    present: Floats, absent: Floats, trained: int, rng: np.random.Generator, *, redraw: bool
-) -> tuple[float, float]:
-    """Both measures of one random halving, with the test half drawn anew or as it is."""
-    order = rng.permutation(len(present))
-    train, test = order[:trained], order[trained:]
-    if redraw:
-        # Never before halving: copies of one image would come to lie on both sides. One image alone has no spread.
-        drawn = rng.choice(test, len(test))
-        test = drawn if len(np.unique(drawn)) > 1 else test
-    learnt = present[train] - present[train].mean(axis=0), absent[train] - absent[train].mean(axis=0)
-    covariance = sum(part.T @ part for part in learnt) / (2 * (trained - 1))
-    # Least squares, so that channels without any noise (a denoiser's flat output) do not stop the measurement.
-    template = np.linalg.lstsq(covariance, present[train].mean(axis=0) - absent[train].mean(axis=0), rcond=None)[0]
-    with_signal, without = present[test] @ template, absent[test] @ template
-    spread = np.sqrt((with_signal.var(ddof=1) + without.var(ddof=1)) / 2)
-    difference = with_signal.mean() - without.mean()
-    d_prime = difference / spread if spread > 0 else float(np.sign(difference)) * np.inf if difference else 0.0
-    return float(d_prime), _auc(with_signal, without)
+def _halves(images: int, rounds: int, rng: np.random.Generator, *, redraw: bool) -> tuple[Indices, Indices]:
+    """Images to learn from and to test on, (round, image), the test half drawn anew or as it is."""
+    train, test = [], []
+    for _ in range(rounds):
+        order = rng.permutation(images)
+        learnt, tested = order[: images // 2], order[images // 2 :]
+        if redraw:
+            # Never before halving: copies of one image would come to lie on both sides. One image alone has no spread.
+            drawn = rng.choice(tested, len(tested))
+            tested = drawn if (drawn != drawn[0]).any() else tested
+        train.append(learnt)
+        test.append(tested)
+    return np.stack(train), np.stack(test)
 
 
-def _auc(with_signal: Floats, without: Floats) -> float:
-    """Share of pairs told right, ties half (Mann and Whitney)."""
-    ranks = stats.rankdata(np.concatenate([with_signal, without]))[: len(with_signal)]
-    least = len(with_signal) * (len(with_signal) + 1) / 2
-    return float((ranks.sum() - least) / (len(with_signal) * len(without)))
+class _Halvings:
+    """Both measures of many halvings at once; they are small, and one by one NumPy's calls take most of the time.
+
+    Args:
+        present: channel outputs (image, channel).
+        absent: as many without the signal.
+        train: images to learn from, (round, image).
+        test: images to test on, (round, image).
+    """
+
+    def __init__(self, present: Floats, absent: Floats, train: Indices, test: Indices) -> None:
+        difference = present[train].mean(axis=1) - absent[train].mean(axis=1)
+        learnt = [part[train] - part[train].mean(axis=1, keepdims=True) for part in (present, absent)]
+        covariance = sum(part.transpose(0, 2, 1) @ part for part in learnt) / (2 * (train.shape[1] - 1))
+        # Pseudo-inverse, so that channels without any noise (a denoiser's flat output) do not stop the measurement.
+        rounding = np.finfo(float).eps * difference.shape[1]
+        template = np.linalg.pinv(covariance, rcond=rounding, hermitian=True) @ difference[..., None]
+        self.with_signal, self.without = ((part[test] @ template)[..., 0] for part in (present, absent))
+
+    @property
+    def d_prime(self) -> Floats:
+        """Of each round; infinite where a difference scatters not at all."""
+        spread = np.sqrt((self.with_signal.var(axis=1, ddof=1) + self.without.var(axis=1, ddof=1)) / 2)
+        difference = self.with_signal.mean(axis=1) - self.without.mean(axis=1)
+        without_spread = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))
+        d_prime: Floats = np.divide(difference, spread, out=without_spread, where=spread > 0)
+        return d_prime
+
+    @property
+    def auc(self) -> Floats:
+        """Share of pairs told right in each round, ties half (Mann and Whitney)."""
+        count = self.with_signal.shape[1]
+        ranks = stats.rankdata(np.concatenate([self.with_signal, self.without], axis=1), axis=1)[:, :count]
+        least = count * (count + 1) / 2
+        shares: Floats = (ranks.sum(axis=1) - least) / (count * self.without.shape[1])
+        return shares

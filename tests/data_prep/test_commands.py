@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -47,15 +48,17 @@ def test_every_verb_shows_an_example() -> None:
         assert shown(command.help or ""), name
 
 
-def test_python_in_the_how_tos_runs() -> None:
+def test_python_in_the_how_tos_runs(tmp_path: Path) -> None:
     blocks = [
         (page.name, block)
         for page in (ROOT / "docs" / "how-to").glob("*.md")
         for block in re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     ]
     assert blocks
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for name, block in blocks:
-        run = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", block]
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert run.returncode == 0, f"{name}: {run.stderr}"
 
 

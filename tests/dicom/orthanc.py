@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from io import BytesIO
@@ -192,10 +193,27 @@ def _dicom(folder: Path, dicom: Dicom, port: int) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on, and that no other call of this run is given.
+
+    It is below the ports that Linux takes for outgoing connections (32768 and up), so none of those can take it before
+    a server does; pytest's workers have every n-th port each.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port of this worker was given away")
+
+
+def _ports() -> Iterator[int]:
+    worker, workers = (os.environ.get(f"PYTEST_XDIST_WORKER{name}", "") for name in ("", "_COUNT"))
+    step, lane = int(workers or 1), int(worker.removeprefix("gw") or 0)
+    every = range(20_000 + lane, 32_768, step)
+    start = os.getpid() * 97 % len(every)  # another run on this machine begins elsewhere
+    return iter([*every[start:], *every[:start]])
+
+
+_PORTS = _ports()
 
 
 def _wait(server: Orthanc, process: subprocess.Popen[bytes], log: Path) -> None:

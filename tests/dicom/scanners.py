@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Pair:
 
     def files(self) -> list[tuple[Path, Path]]:
         """Source and derived file of every slice, as the derived one tells it; denoised ones, then residuals."""
+        return self._files
+
+    @functools.cached_property  # nobody changes them
+    def _files(self) -> list[tuple[Path, Path]]:
         by_uid = {read(path).SOPInstanceUID: path for path in self.sources()}
         derived = [*sorted(self.derived.glob("*.dcm")), *sorted(self.derived.glob("residual/*.dcm"))]
         return [(by_uid[read(path).SourceImageSequence[0].ReferencedSOPInstanceUID], path) for path in derived]

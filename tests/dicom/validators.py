@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -48,11 +49,16 @@ def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
 
 
-def complaints(path: Path) -> set[str]:
+def complaints(path: Path) -> frozenset[str]:
     """What dciodvfy says about one file: its lines of Error and Warning."""
-    said = run("dciodvfy", "-new", path).stderr.splitlines()
-    assert "CTImage" in said, said  # what it checked the file as
-    return {line for line in said if line.startswith(("Error", "Warning"))}
+    return _complaints(path, path.stat().st_mtime_ns)
+
+
+@functools.cache  # a source is asked about once, not once for each object derived from it
+def _complaints(path: Path, _modified_ns: int) -> frozenset[str]:
+    lines = run("dciodvfy", "-new", path).stderr.splitlines()
+    assert "CTImage" in lines, lines  # what it checked the file as
+    return frozenset(line for line in lines if line.startswith(("Error", "Warning")))
 
 
 def new_complaints(source: Path, derived: Path) -> list[str]:
