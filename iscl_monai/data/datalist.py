@@ -11,86 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.data.identity import digest_of, identity_of
+from iscl_monai.data.identity import TRAINED_ON, digest_of, identity_of
+from iscl_monai.data.scan import RANGE, Entry, PoolScan, ScanPair
 from iscl_monai.data.splits import check_roles, protocol_names
 from iscl_monai.errors import DatalistRefusal, LeakRefusal
 
 MINIMUM_GAP_MM = 15.0
-RANGE = tuple[float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolScan:
-    """A scan of one of the two unpaired pools.
-
-    Args:
-        image: DICOM folder or file, or NIfTI, HU; absolute once loaded.
-        patient: who it is; the same string for the same person everywhere in the datalist.
-        dose: share of a full dose; 1 for the clean pool. For the balance, not for training.
-        kernel: reconstruction kernel. For the balance, not for training.
-        z_range_mm: only slices at these positions along the slice normal.
-        series_uid: which DICOM series, when the folder holds several.
-        reference: the clean image of this very scan, when there is one (the supervised twin trains on it).
-        reference_series_uid: which DICOM series, when the folder of ``reference`` holds several.
-    """
-
-    image: Path
-    patient: str
-    dose: float | None = None
-    kernel: str | None = None
-    z_range_mm: RANGE | None = None
-    series_uid: str | None = None
-    reference: Path | None = None
-    reference_series_uid: str | None = None
-
-    def item(self) -> dict[str, Any]:
-        """The scan as the transforms want it."""
-        return _present(
-            image=str(self.image),
-            image_path=str(self.image),
-            z_range_mm=self.z_range_mm,
-            series_uid=self.series_uid,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanPair:
-    """A noisy scan and its clean reference, voxel by voxel the same anatomy.
-
-    Args:
-        noisy: as :class:`PoolScan` ``image``.
-        clean: likewise.
-        patient: who it is.
-        z_range_mm: only slices at these positions, of both.
-        noisy_series_uid: which DICOM series, when the folder of ``noisy`` holds several.
-        clean_series_uid: likewise for ``clean``.
-    """
-
-    noisy: Path
-    clean: Path
-    patient: str
-    z_range_mm: RANGE | None = None
-    noisy_series_uid: str | None = None
-    clean_series_uid: str | None = None
-
-    def item(self) -> dict[str, Any]:
-        """The pair as the transforms want it."""
-        return _present(
-            noisy=str(self.noisy),
-            clean=str(self.clean),
-            patient=self.patient,
-            z_range_mm=self.z_range_mm,
-            noisy_series_uid=self.noisy_series_uid,
-            clean_series_uid=self.clean_series_uid,
-        )
-
-
-def _present(**entries: Any) -> dict[str, Any]:
-    """Entries that are there: MONAI cannot put None into a batch."""
-    return {key: value for key, value in entries.items() if value is not None}
-
-
-Entry = PoolScan | ScanPair
 SECTIONS: dict[str, type[PoolScan] | type[ScanPair]] = {
     "noisy": PoolScan,
     "clean": PoolScan,
@@ -151,7 +77,7 @@ class Datalist:
 
         See :func:`iscl_monai.data.identity.identity_of`.
         """
-        return identity_of(self)
+        return identity_of({section: getattr(self, section) for section in TRAINED_ON}, folder=self.folder)
 
     @property
     def digest(self) -> str:

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from iscl_monai.data.datalist import Datalist, PoolScan, ScanPair
+from iscl_monai.data.scan import Entry
 
 Identity = Mapping[str, Sequence[Mapping[str, Any]]]
 """Section -> scans in their order -> settings and files of each; plain values that JSON and a checkpoint can hold."""
@@ -28,21 +27,19 @@ NOTES = ("dose", "kernel")
 BLOCK = 2**20
 
 
-def identity_of(datalist: Datalist) -> dict[str, list[dict[str, Any]]]:
+def identity_of(scans: Mapping[str, Sequence[Entry]], *, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Everything that a run on a datalist depends on.
 
-    Paths count relative to the datalist: the folder may be moved as a whole.
-
     Args:
-        datalist: loaded, so that its paths are absolute.
+        scans: the entries of each section of ``TRAINED_ON``; their paths are absolute.
+        folder: of the datalist. Paths count relative to it: it may be moved as a whole.
 
     Raises:
         OSError: a file that cannot be read.
     """
-    scans = {section: getattr(datalist, section) for section in TRAINED_ON}
     paths = {value for rows in scans.values() for entry in rows for value in vars(entry).values()}
     files = {path: _files(path) for path in paths if isinstance(path, Path)}
-    return {section: [_entry(entry, datalist.folder, files) for entry in rows] for section, rows in scans.items()}
+    return {section: [_entry(entry, folder, files) for entry in rows] for section, rows in scans.items()}
 
 
 def digest_of(identity: Identity) -> str:
@@ -50,7 +47,7 @@ def digest_of(identity: Identity) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _entry(entry: PoolScan | ScanPair, folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+def _entry(entry: Entry, folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for field in fields(entry):
         value = getattr(entry, field.name)

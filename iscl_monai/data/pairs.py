@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from iscl_monai.data.datalist import Datalist, PoolScan, ScanPair
+from iscl_monai.data.datalist import Datalist
 from iscl_monai.data.patches import plain_tensor
+from iscl_monai.data.scan import PoolScan, ScanPair
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.fidelity import body_mask

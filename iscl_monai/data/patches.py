@@ -13,7 +13,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from iscl_monai.data.datalist import PoolScan
+from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
 from iscl_monai.quality.noise import noise_sigma_hu
 
