@@ -113,3 +113,9 @@ def test_numpy_and_torch_agree_exactly(window: HUWindow, image_hu: np.ndarray) -
 def test_empty_and_boundless_windows_are_refused(lower: float, upper: float) -> None:
     with pytest.raises(ConfigRefusal, match=r"HU window .*; allowed: lower < upper.*; do: give"):
         HUWindow(lower, upper)
+
+
+def test_the_widest_window_holds_all_that_16_bits_can_mean() -> None:
+    window = HUWindow(-32768, 65535)
+    assert window.half_width == 49151.5
+    assert window.centre == 16383.5
