@@ -7,6 +7,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import Phase, settings
+
+# For `make mutants`: that a counterexample exists is enough, finding a small one takes most of the time.
+settings.register_profile(
+    "mutants", phases=(Phase.explicit, Phase.generate), derandomize=True, database=None, deadline=None
+)
 
 # More threads than cores make small networks slower, and sums depend on their number.
 torch.set_num_threads(min(2, torch.get_num_threads()))
