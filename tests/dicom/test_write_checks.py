@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from iscl_monai.dicom import write as writing
 from iscl_monai.dicom.derive import slice_identity
 from iscl_monai.dicom.headers import read_header
+from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.series import read_series
 from iscl_monai.dicom.write import (
     SeriesWriter,
@@ -59,16 +60,10 @@ def test_an_odd_number_of_bytes_is_filled_up_with_a_zero() -> None:
 # --- the encoding ------------------------------------------------------------------------------------
 
 
-def test_the_preamble_is_ours(tmp_path: Path) -> None:
-    """The source's may hold anything, a program or a name."""
-
-    def change(dataset: FileDataset, index: int) -> None:
-        dataset.preamble = b"\xab" * 128
-
-    source = write_source(tmp_path, change)
-    assert source.read_bytes()[:128] == b"\xab" * 128
-    derive(source)
-    assert (tmp_path / "derived" / "00001.dcm").read_bytes()[:132] == b"\0" * 128 + b"DICM"
+def test_the_preamble_is_not_inherited(tmp_path: Path) -> None:
+    path = write_source(tmp_path)
+    path.write_bytes(b"II*\0" + b"\1" * 124 + path.read_bytes()[128:])  # a TIFF file, too: it points to the old pixels
+    assert derive(path).preamble == b"\0" * 128
 
 
 def test_a_file_has_its_preamble_even_if_the_data_set_has_none(tmp_path: Path, dataset: FileDataset) -> None:
@@ -255,6 +250,41 @@ def test_a_series_without_uid_is_named_by_its_slices_in_whatever_order(tmp_path:
     assert SeriesWriter([named], derivation(), tmp_path).series_identity == "1.2.3"
 
 
+def test_slices_of_a_series_become_slices_of_one_series(tmp_path: Path) -> None:
+    derived = []
+    for uid in ("1.2.3", "1.2.4"):
+        Series(slots=range(3), signed=True, series_uid=uid).write(tmp_path / uid)
+        series = read_series(tmp_path / uid)
+        files = write_derived_series(series, series.hu, tmp_path / f"derived {uid}", derivation=derivation())
+        derived.append({read(file).SeriesInstanceUID for file in files})
+    assert derived == [{derivation().uid("series", uid)} for uid in ("1.2.3", "1.2.4")]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> SeriesWriter:
+    (tmp_path / "derived").mkdir()
+    return SeriesWriter([read_header(write_source(tmp_path))], derivation(), tmp_path / "derived")
+
+
+def test_what_the_disk_changes_is_named_with_the_source(writer: SeriesWriter) -> None:
+    source, dataset = load_slice(writer.headers[0])
+    dataset.SpecificCharacterSet, dataset.InstitutionName = "ISO_IR 13", "\uff91\uff88 CT"  # written with ? by pydicom
+    with without_warnings(), pytest.raises(OutputRefusal) as caught:
+        writer.write(0, dataset, source.stored)
+    assert f"(derived from {writer.headers[0].path})" in caught.value.came
+
+
+def test_a_header_that_cannot_be_derived_is_named(writer: SeriesWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> Dataset:
+        raise ValueError("an element that nobody thought of")
+
+    monkeypatch.setattr(writing, "derive_header", fail)
+    source, dataset = load_slice(writer.headers[0])
+    with pytest.raises(DicomRefusal) as caught:
+        writer.write(0, dataset, source.stored)
+    assert caught.value.file == str(writer.headers[0].path)
+
+
 def test_files_are_named_after_their_place(tmp_path: Path) -> None:
     Series(slots=range(3), signed=True).write(tmp_path / "source")
     series = read_series(tmp_path / "source")
@@ -282,7 +312,8 @@ def test_a_source_that_is_no_dicom_file_any_more_is_refused(tmp_path: Path) -> N
         write_derived_series(series, series.hu, tmp_path / "derived", derivation=derivation())
     assert (caught.value.file, caught.value.tag) == (str(series.files[1]), "file")
     assert "not readable any more" in str(caught.value.found)
-    assert "read the series again" in caught.value.cure
+    assert caught.value.allowed == "the file that the series was read from"
+    assert caught.value.cure == "read the series again"
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,9 @@ def test_the_peak_lies_at_the_top_of_a_parabola() -> None:
     # Smoothed: 0, 0, 2, 5, 4, 1, 0. Through 2, 5, 4 at -1, 0, 1: 5 + x - 2 x^2, highest at x = 1/4.
     assert curve(0, 0, 0, 8, 4, 0, 0).peak_per_mm() == pytest.approx(0.4 + 0.025, abs=1e-12)
     assert curve(0, 0, 4, 8, 0, 0, 0).peak_per_mm() == pytest.approx(0.4 - 0.025, abs=1e-12)
+    # As well beside either end: 2, 5, 4, 1, 0 and 0, 1, 4, 5, 2.
+    assert curve(0, 8, 4, 0, 0).peak_per_mm() == pytest.approx(0.2 + 0.025, abs=1e-12)
+    assert curve(0, 0, 4, 8, 0).peak_per_mm() == pytest.approx(0.4 - 0.025, abs=1e-12)
 
 
 def test_a_peak_at_either_end_stays_there() -> None:
@@ -144,6 +147,13 @@ def test_a_patch_that_touches_bone_is_left_out() -> None:
     tissue[2, 60] = 50 + 71 * 81  # the mean of 9 x 9 around it is 121
     # It reaches columns 56 to 63 and rows 0 to 6: patches from column 32 on and row 0.
     assert corners(tissue) == [(r, c) for r in (0, 16, 32) for c in (0, 16, 32) if (r, c) != (0, 32)]
+
+
+@pytest.mark.parametrize(("column", "inside"), [(35, False), (36, True)])
+def test_bone_counts_up_to_four_pixels_beside_a_patch(column: int, inside: bool) -> None:
+    tissue = np.full((32, 47), 50.0, np.float32)
+    tissue[:, column] = 50 + 71 * 9  # means of 9 x 9 that it is in are 121
+    assert bool(corners(tissue)) == inside
 
 
 def test_an_independent_toolbox_agrees() -> None:
