@@ -86,6 +86,7 @@ class Literal:
     h: nn.Module
     d_x: nn.Module
     d_y: nn.Module
+    cycle: float = 1.0
     bypass: float = 1.0
     boosting: float = 1.0
     pseudo_noise: float = 1.0
@@ -124,7 +125,7 @@ class Literal:
         cycle = (x - self.g(self.f(x))).abs().mean() + (y - self.f(self.g(y))).abs().mean()
         bypass = (self.f(x) - (x - n_hat)).abs().mean() + (y - self.f(y + n_hat)).abs().mean()
         zero_mean = squares(x - y_hat) + squares(x_hat - y)
-        return adversarial + self.nested * (cycle + self.bypass * bypass + self.zero_mean * zero_mean)
+        return adversarial + self.nested * (self.cycle * cycle + self.bypass * bypass + self.zero_mean * zero_mean)
 
     def extractor(self, x: Tensor, y: Tensor) -> Any:
         n_bar = (x - self.f(x)).detach()
@@ -165,8 +166,9 @@ ABLATIONS: list[dict[str, float]] = [
     {"noise_consistency": 0.0},
     {"bypass": 0.0, "boosting": 0.0, "noise_consistency": 0.0},
     {"bypass": 0.0, "boosting": 0.0, "pseudo_noise": 0.0, "noise_consistency": 0.0},  # CycleGAN
+    {"cycle": 0.0},
     {"zero_mean": 2.0},
-    {"nested": 7.0, "bypass": 0.5, "boosting": 0.25, "pseudo_noise": 2.0, "noise_consistency": 3.0},
+    {"nested": 7.0, "cycle": 1.5, "bypass": 0.5, "boosting": 0.25, "pseudo_noise": 2.0, "noise_consistency": 3.0},
 ]
 
 
