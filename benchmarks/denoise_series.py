@@ -59,12 +59,11 @@ def make_denoiser(width: int):
     """Random weights: the time is that of trained ones."""
     from iscl_monai.hu import HUWindow
     from iscl_monai.inference import Denoiser, ModelIdentity
-    from iscl_monai.networks import Denoiser as Network
-    from iscl_monai.networks import Generator, NoiseExtractor
+    from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor
 
     torch.manual_seed(0)
     parts = {"denoiser": Generator(width=width), "noise_extractor": NoiseExtractor(width=width)}
-    network = Network(**parts, hu_window=HUWindow(-1000, 1000))
+    network = DenoisingNetwork(**parts, hu_window=HUWindow(-1000, 1000))
     return Denoiser(network, identity=ModelIdentity("ISCL", "benchmark", "0" * 64))
 
 

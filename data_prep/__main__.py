@@ -1,13 +1,13 @@
 """``python -m data_prep VERB``: from a hospital's archive to a training set.
 
-Exit codes: 0 done; 2 refused, one line says what came, what is allowed and what to do; 130 interrupted.
+The same verbs are ``iscl-monai VERB``. Exit codes: see :mod:`iscl_monai.console`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
 import typer
 
@@ -16,11 +16,8 @@ from data_prep.commands.mayo import mayo
 from data_prep.commands.phantom import phantom
 from data_prep.commands.scan import scan
 from data_prep.commands.split import split
-from iscl_monai.errors import Refusal
-
-INTERRUPTED = 130
-UsageError: Any = typer.BadParameter.__mro__[1]
-"""The parent of all that is wrong with an argument; newer typers bring a click of their own."""
+from iscl_monai.console import run, with_exit_codes
+from iscl_monai.version import __version__
 
 app = typer.Typer(
     name="python -m data_prep",
@@ -30,8 +27,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"data_prep of iscl-monai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_the_verb(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
 for verb in (dose, mayo, phantom, scan, split):
-    app.command()(verb)
+    app.command()(with_exit_codes(verb))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,36 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``python -m data_prep``; None: those of this process.
 
     Returns:
-        0 when done, 2 when the input or an argument was refused, 130 when interrupted.
+        0 when done, 2 when the input or an argument was refused, 130 when interrupted, 1 for a fault of ours.
     """
-    try:
-        done = typer.main.get_command(app).main(
-            args=None if argv is None else list(argv), prog_name=app.info.name, standalone_mode=False
-        )
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        return refusal.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except SystemExit as end:  # the reader of our output has gone
-        return end.code if isinstance(end.code, int) else 1
-    except UsageError as error:
-        if type(error).__name__ != "NoArgsIsHelpError":  # that one has shown the help
-            print(_in_one_line(error), file=sys.stderr)
-        return Refusal.exit_code
-    return done if isinstance(done, int) else 0
-
-
-def _in_one_line(error: Any) -> Refusal:
-    """What typer tells in a box of several lines."""
-    context = error.ctx
-    verb = context.info_name if context is not None and context.parent is not None else ""
-    verbs = ", ".join(command.callback.__name__ for command in app.registered_commands if command.callback)
-    return Refusal(
-        error.format_message().rstrip("."),
-        allowed=context.command.get_usage(context).removeprefix("Usage: ") if verb else verbs,
-        cure=f"python -m data_prep {verb or 'VERB'} --help",
-    )
+    return run(app, argv)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from iscl_monai.dicom.series import CTSeries, find_series, read_series
     from iscl_monai.dicom.write import write_derived_series
     from iscl_monai.errors import Refusal
+    from iscl_monai.evaluation.evaluate import evaluate_datalist, evaluate_pair, evaluate_without_reference
     from iscl_monai.hu import HUWindow
     from iscl_monai.inference.anything import denoise
     from iscl_monai.inference.denoiser import Denoiser, denoise_volume
@@ -35,6 +36,9 @@ HOMES = {
     "Refusal": "iscl_monai.errors",
     "denoise": "iscl_monai.inference.anything",
     "denoise_volume": "iscl_monai.inference.denoiser",
+    "evaluate_datalist": "iscl_monai.evaluation.evaluate",
+    "evaluate_pair": "iscl_monai.evaluation.evaluate",
+    "evaluate_without_reference": "iscl_monai.evaluation.evaluate",
     "find_series": "iscl_monai.dicom.series",
     "read_series": "iscl_monai.dicom.series",
     "write_derived_series": "iscl_monai.dicom.write",
@@ -49,6 +53,9 @@ __all__ = [
     "__version__",
     "denoise",
     "denoise_volume",
+    "evaluate_datalist",
+    "evaluate_pair",
+    "evaluate_without_reference",
     "find_series",
     "read_series",
     "write_derived_series",

@@ -1,4 +1,7 @@
-"""The only transform chains: training, evaluation, inference and service all call these.
+"""The transform chains of training and of its validation: from files to HU, patches and the network's range.
+
+Deployed denoising (:mod:`iscl_monai.inference`) goes slice by slice and uses no chain; the window is the same
+:class:`iscl_monai.hu.HUWindow`.
 
 Images are channel-first tensors (1, row, column, slice) from files and (1, row, column) as training patches.
 """
@@ -46,28 +49,6 @@ class HUWindowd(MapTransform):
             windowed[f"{key}_hu"] = image_hu
             windowed[key] = self.hu_window.to_network(image_hu)
         return windowed
-
-
-class ApplyChanged(MapTransform):
-    """The network's change applied to the original HU: the exact way back of :class:`HUWindowd`.
-
-    Args:
-        keys: predictions in [-1, 1]; replaced by HU.
-        hu_window: the window of the way there.
-        original_key: where the untouched HU are.
-    """
-
-    def __init__(self, keys: KeysCollection, hu_window: HUWindow, *, original_key: str) -> None:
-        super().__init__(keys)
-        self.hu_window = hu_window
-        self.original_key = original_key
-
-    def __call__(self, data: Item) -> dict[Hashable, Any]:
-        """Replace each prediction by HU; voxels outside the window come back bit for bit."""
-        restored = dict(data)
-        for key in self.key_iterator(restored):
-            restored[key] = self.hu_window.apply_change(restored[self.original_key], restored[key])
-        return restored
 
 
 class CompactHUd(MapTransform):
@@ -185,11 +166,6 @@ def augmentation(keys: KeysCollection, *, patch_size: int = 64, least_body: floa
 
 
 def preprocessing(keys: KeysCollection, hu_window: HUWindow, *, geometry: str = "slices") -> Compose:
-    """Files to network range, HU kept beside it: the chain of evaluation, inference and service."""
+    """Files to network range, HU kept beside it: the chain of validation and of the bundle's ``evaluate.json``."""
     load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices")
     return Compose([load, HUWindowd(keys, hu_window)])
-
-
-def postprocessing(keys: KeysCollection, hu_window: HUWindow, *, original_key: str) -> Compose:
-    """Predictions back to HU, applied as a change to the original."""
-    return Compose([ApplyChanged(keys, hu_window, original_key=original_key)])

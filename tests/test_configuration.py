@@ -14,7 +14,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from iscl_monai.configuration import SETTINGS, STRUCTURE, bundle_root, dataset, hook, images, local_device
+from iscl_monai.configuration import SETTINGS, STRUCTURE, bundle_root, check, dataset, hook, images, local_device
 from iscl_monai.errors import ConfigRefusal, NonFiniteLoss
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +127,12 @@ def test_a_dataset_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_target_that_is_not_there_is_refused() -> None:
     said = refusal("train", **{"train#guard#_target_": "iscl_monai.training.Gard"})
     assert "train#guard: iscl_monai.training.Gard does not exist" in said
+
+
+def test_what_cannot_be_found_is_not_passed() -> None:
+    """Another way in than MONAI's parser would leave every setting unchecked, and nobody would see."""
+    with pytest.raises(ConfigRefusal, match=r"was not found, so its settings cannot be checked; .*monai\.bundle run"):
+        check()
 
 
 def test_inference_wants_an_input(tmp_path: Path) -> None:

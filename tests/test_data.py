@@ -147,6 +147,11 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
 }
 
 
+def test_a_z_range_may_be_one_slice(folder: Path) -> None:
+    made = load(folder, changed(lambda c: c["clean"][0].update(z_range_mm=[4, 4])))
+    assert made.clean[0].z_range_mm == (4.0, 4.0)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_name(name: str, folder: Path) -> None:
     content, expected = REFUSED[name]

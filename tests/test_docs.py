@@ -7,19 +7,22 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 from iscl_monai.configuration import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| .+ \| .+ \| `(?P<name>\w+)` \| `(?P<module>[\w.]+)` \|$", re.MULTILINE)
 
 
-def test_every_name_of_the_notation_is_in_its_module() -> None:
-    rows = list(ROW.finditer((ROOT / "docs/notation.md").read_text(encoding="utf-8")))
+@pytest.mark.parametrize("page", ["notation", "glossary"])
+def test_every_name_of_the_notation_and_the_glossary_is_in_its_module(page: str) -> None:
+    rows = list(ROW.finditer((ROOT / f"docs/{page}.md").read_text(encoding="utf-8")))
     assert len(rows) > 20
     missing = [
         f"{row['module']}.{row['name']}"
         for row in rows
-        if not re.search(rf"\b{row['name']}\b", inspect.getsource(importlib.import_module(row["module"])))
+        if not re.search(rf"(\b|(?<=\w)){row['name']}\b", inspect.getsource(importlib.import_module(row["module"])))
     ]
     assert not missing
 
@@ -32,7 +35,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
     broken = [
         f"{page.relative_to(ROOT)}: {target}"
         for page in pages
@@ -40,3 +43,26 @@ def test_links_between_documents_lead_somewhere() -> None:
         if not (page.parent / target).exists()
     ]
     assert not broken
+
+
+def test_every_place_on_the_map_exists_and_every_room_is_on_it() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    places = {place for place in re.findall(r"`([\w./-]+)`", text) if "/" in place or place.endswith((".md", ".toml"))}
+    places -= {"models/model.pt"}  # what a training writes
+    assert len(places) > 80
+    assert not sorted(place for place in places if not (ROOT / place).exists())
+    rooms = {path.stem for path in (ROOT / "iscl_monai").iterdir() if path.suffix == ".py" or path.is_dir()}
+    table = text[text.index("## Rooms") : text.index("## Who may import whom")]
+    named = set(re.findall(r"`iscl_monai/(\w+)(?:\.py|/)`", table))
+    assert rooms - {"__init__", "__pycache__", "py"} == named
+
+
+def test_the_floors_on_the_map_are_the_contracts() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = (entry["layers"] for entry in contracts if entry.get("containers") == ["iscl_monai"])
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    drawn = re.search(r"```\n(cli\n.+?)```", text, re.DOTALL)
+    assert drawn is not None
+    assert [re.sub(r"[()]", "", layer) for layer in layers] == drawn[1].splitlines()

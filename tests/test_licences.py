@@ -1,7 +1,8 @@
-"""What the package needs at run time may be used in a hospital's image: no GPL, and nothing without a licence."""
+"""What the package needs at run time is used by it, and may be used in a hospital: no GPL, and all with a licence."""
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib import metadata
 from pathlib import Path
@@ -12,9 +13,73 @@ from packaging.requirements import Requirement
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 # LGPL would do for libraries that are imported; none is needed so far. AGPL and GPL are not wanted at all.
 UNWANTED = re.compile(r"\b(A?GPL|GNU (Affero )?General Public)", re.IGNORECASE)
-TOLD_ELSEWHERE = {  # their metadata is silent or long; read in their repositories or wheels
+USED_BY_OTHERS = {
+    "fire": "the command line of monai.bundle",
+    "pyarrow": "pandas writes and reads parquet with it",
+    "pyjpegls": "pydicom decodes JPEG-LS with it",
+    "pylibjpeg": "pydicom finds the decoders below through it",
+    "pylibjpeg-openjpeg": "pydicom decodes JPEG 2000 with it",
+    "python-gdcm": "pydicom decodes JPEG with it",
+    "tensorboard": "torch.utils.tensorboard writes its files",
+    "dicomweb-client": "nobody: to be taken out",
+}
+ROOMS = {
+    "": ("iscl_monai", "data_prep"),
+    "data": ("data_prep", "iscl_monai/scanner"),
+    "evaluate": ("iscl_monai/quality", "iscl_monai/baselines", "iscl_monai/evaluation"),
+    "serve": ("iscl_monai/service",),
+}
+"""Extra -> where its packages are imported."""
+LICENCES_READ_ELSEWHERE = {  # their metadata is silent or long; read in their repositories or wheels
     "fire": "Apache-2.0",
 }
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(extra: str) -> set[str]:
+    """Packages that the project asks for; without an extra those of everybody."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {canonical(Requirement(line).name) for line in lines}
+
+
+def imported(*rooms: str) -> set[str]:
+    """Top-level modules that files below these folders import, at the top or within a function."""
+    found: set[str] = set()
+    for file in (file for room in rooms for file in (PYPROJECT.parent / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            found |= {name.partition(".")[0] for name in names}
+    return found
+
+
+def unused(packages: set[str], modules: set[str]) -> set[str]:
+    """Packages none of whose modules are among these."""
+    gives: dict[str, set[str]] = {}
+    for module, distributions in metadata.packages_distributions().items():
+        for name in distributions:
+            gives.setdefault(canonical(name), set()).add(module)
+    return {name for name in packages if not gives.get(name, {name.replace("-", "_")}) & modules}
+
+
+@pytest.mark.parametrize("extra", ROOMS)
+def test_every_dependency_is_imported_or_used_by_another(extra: str) -> None:
+    idle = unused(declared(extra), imported(*ROOMS[extra]))
+    assert idle - USED_BY_OTHERS.keys() == set(), "take it out, or say in USED_BY_OTHERS who uses it"
+
+
+def test_what_others_use_is_not_imported_by_us() -> None:
+    modules = imported("iscl_monai", "data_prep")
+    assert unused(set(USED_BY_OTHERS), modules) == set(USED_BY_OTHERS)
+
+
+def test_the_check_sees_an_idle_dependency() -> None:
+    assert unused({"highdicom", "pydicom", "scikit-image"}, {"pydicom", "skimage"}) == {"highdicom"}
 
 
 def needed() -> dict[str, metadata.Distribution]:
@@ -39,9 +104,11 @@ def wanted(requirement: Requirement, extras: list[str]) -> bool:
 
 
 def licence(distribution: metadata.Distribution) -> str:
-    told = distribution.metadata
-    classifiers = [line for line in told.get_all("Classifier") or [] if line.startswith("License ::")]
-    return " | ".join(filter(None, [told.get("License-Expression"), (told.get("License") or "")[:200], *classifiers]))
+    fields = distribution.metadata
+    classifiers = [line for line in fields.get_all("Classifier") or [] if line.startswith("License ::")]
+    return " | ".join(
+        filter(None, [fields.get("License-Expression"), (fields.get("License") or "")[:200], *classifiers])
+    )
 
 
 def test_nothing_under_the_gpl_at_run_time() -> None:
@@ -49,7 +116,7 @@ def test_nothing_under_the_gpl_at_run_time() -> None:
     assert {"torch", "pydicom", "pynetdicom", "fastapi", "sqlalchemy"} <= set(found)
     unwanted = {name: licence(one) for name, one in found.items() if UNWANTED.search(licence(one))}
     assert not unwanted
-    silent = [name for name, one in found.items() if not licence(one) and name not in TOLD_ELSEWHERE]
+    silent = [name for name, one in found.items() if not licence(one) and name not in LICENCES_READ_ELSEWHERE]
     assert not silent
 
 

@@ -27,8 +27,8 @@ def lacks_pixels(header: SliceHeader, dataset: Dataset) -> bool:
         False also where that cannot be told: colour, no size, deflated. Other rules judge those.
     """
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    told = header.rows and header.columns and dataset.get("BitsAllocated") and header.samples == 1
-    if not told or header.sop_class in MULTIFRAME_CT or syntax == DeflatedExplicitVRLittleEndian:
+    sized = header.rows and header.columns and dataset.get("BitsAllocated") and header.samples == 1
+    if not sized or header.sop_class in MULTIFRAME_CT or syntax == DeflatedExplicitVRLittleEndian:
         return False
     try:
         with header.path.open("rb") as file:

@@ -76,17 +76,17 @@ def facts_of(dataset: Dataset, header: SliceHeader) -> Facts:
         dataset: holds the elements of :data:`MORE_KEYWORDS`, where the file has them.
         header: of the same file.
     """
-    told = [header.description, text_of(dataset, "ProtocolName"), text_of(dataset, "StudyDescription")]
+    words = [header.description, text_of(dataset, "ProtocolName"), text_of(dataset, "StudyDescription")]
     kind = header.image_type[3] if len(header.image_type) > 3 else ""
     simulated, mean = _SIMULATED.search(header.description), _MEAN.search(header.description)
     equipment = [item for items in values_of(dataset, "ContributingEquipmentSequence") for item in items]
     return Facts(
         mas=_mas(dataset),
         ctdi_vol_mgy=_positive(dataset, "CTDIvol"),
-        body_part=_body_part(text_of(dataset, "BodyPartExamined").upper(), told),
+        body_part=_body_part(text_of(dataset, "BodyPartExamined").upper(), words),
         contrast=text_of(dataset, "ContrastBolusAgent").upper() not in _NO_AGENT,
         # A study holds series of several doses, so its description tells of none of them.
-        dose=LOW if kind == "SIMULATED" else dose_in_words(told[:2]),
+        dose=LOW if kind == "SIMULATED" else dose_in_words(words[:2]),
         dose_fraction=float(simulated[1]) or 1.0 if simulated and kind == "SIMULATED" else 1.0,
         average=int(mean[1]) or 1 if mean and kind == "AVERAGED" else 1,
         denoised=kind == "DENOISED"

@@ -178,18 +178,18 @@ def store_refusal(path: Path, error: sqlite3.Error) -> OutputRefusal:
         path: of the database.
         error: raised by sqlite.
     """
-    said = str(error)  # error codes are known from Python 3.11 on
+    message = str(error)  # error codes are known from Python 3.11 on
     try:  # a full disk may also be told as an input or output error
-        full = "is full" in said or shutil.disk_usage(path.parent).free < _NO_SPACE_BYTES
+        full = "is full" in message or shutil.disk_usage(path.parent).free < _NO_SPACE_BYTES
     except OSError:
         full = False
-    if "locked" in said:
+    if "locked" in message:
         return OutputRefusal(
             f"{path} cannot be opened ({error})", allowed="one scan at a time", cure="wait for the other one to end"
         )
     if full:
         return no_space(path.parent, error)
-    if "malformed" in said or "not a database" in said:
+    if "malformed" in message or "not a database" in message:
         return OutputRefusal(f"{path} is damaged ({error})", allowed="a whole cache", cure="remove it, and scan again")
     return OutputRefusal(
         f"{path} cannot be used ({error})", allowed="a folder on a local disk to write in", cure="give another folder"

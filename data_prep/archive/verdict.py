@@ -213,12 +213,12 @@ def dose_class(facts: Sequence[Facts], folder: Path, archive: Path, body_part: s
 
     First that counts: ImageType or the descriptions; names of folders inside the archive; CTDIvol of a chest.
     """
-    told = {fact.dose for fact in facts} - {""}
+    doses = {fact.dose for fact in facts} - {""}
     below = folder.relative_to(archive).parts if folder.is_relative_to(archive) else (folder.name,)
-    told = told or {dose_in_folders(below)} - {""}
-    if len(told) == 1:
-        return told.pop()
-    if not told and body_part in CHEST and ctdi_mgy is not None and ctdi_mgy <= LOW_CHEST_MGY:
+    doses = doses or {dose_in_folders(below)} - {""}
+    if len(doses) == 1:
+        return doses.pop()
+    if not doses and body_part in CHEST and ctdi_mgy is not None and ctdi_mgy <= LOW_CHEST_MGY:
         return LOW
     return "unknown"
 

@@ -60,8 +60,8 @@ def dose(
     A virtual fan-beam scanner is fitted to the scan: its photons to the strength of the scan's noise, its kernel to the
     texture. The noise of the photons that would be missing is reconstructed and added, so slices through shoulders get
     more, and streaks appear where hardly any photon arrives. The result is a new DICOM series, marked as simulated in
-    ImageType, SeriesDescription and DerivationDescription. The same arguments give the same files; an interrupted run
-    goes on where it was.
+    ImageType, SeriesDescription and DerivationDescription. The same arguments give the same files but for their dates;
+    an interrupted run goes on where it was.
 
     Given a table from `scan`, every series in it that is fit for training is simulated, unless it is said to be of low
     dose, and a table is written that `split` can read. Patient names and IDs stay in the headers of what is made.
@@ -166,6 +166,6 @@ def _table(source: Path, destination: Path, request: TableRequest, **options: An
         batch = simulate_table(source, destination, request=request, progress=progress, **options)
     for refusal in batch.refused:
         print(f"left out: {refusal}", file=sys.stderr)
-    told = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
-    typer.echo(f"{batch.made} series made; {told or 'none left out'}", err=True)
+    left_out = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
+    typer.echo(f"{batch.made} series made; {left_out or 'none left out'}", err=True)
     typer.echo(batch.table)

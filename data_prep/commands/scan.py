@@ -49,10 +49,10 @@ def scan(
             on_file=on_file,
             on_series=on_series,
         )
-    _tell(scanned)
+    _print(scanned)
 
 
-def _tell(scanned: Scanned) -> None:
+def _print(scanned: Scanned) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.dose.series import simulate_series
+from data_prep.dose.series import simulate_read_series
+from data_prep.dose.simulation import read_scan
 from data_prep.table import SeriesRow, read_table, write_table
 from iscl_monai.dicom.find import select_series
 from iscl_monai.dicom.geometry import sort_slices
 from iscl_monai.dicom.pixels import read_slice
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, Refusal
+from iscl_monai.inference.series import check_places
 from iscl_monai.quality.noise import noise_sigma_hu
 from iscl_monai.scanner.dose import SIMULATOR
 
@@ -129,9 +131,9 @@ def simulate_table(
     wanted = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
     left_out = Counter(filter(None, reasons))
     if not wanted:
-        told = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "it is empty"
+        listed = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "it is empty"
         raise DatalistRefusal(
-            f"{table}: no series to simulate ({told})",
+            f"{table}: no series to simulate ({listed})",
             allowed="at least one full-dose original that is fit for training",
             cure="look at the column 'verdict', or leave --clean-below and --body-part out",
         )
@@ -174,38 +176,45 @@ def _simulated(
 ) -> list[SeriesRow]:
     """One series at low dose, and averaged at full dose where it was averaged."""
     average = request.average(row)
-    made = []
-    mark = _fingerprint(row)
-    for fraction in (1.0, request.fraction) if average > 1 else (request.fraction,):
-        folder = destination / _folder_name(row, mark, fraction, average, request.seed)
-        if not folder.is_dir():
-            simulate_series(
-                Path(row.path),
-                folder,
-                fraction=fraction,
-                series_uid=row.series_uid or None,
-                seed=request.seed,
-                average=average,
-                workers=workers,
-                device=device,
-                progress=progress,
-            )
-        elif progress is not None:
-            progress(row.slices // average)
-        made.append(_row_of(folder, row, fraction, average))
-    return made
+    names = {
+        fraction: _name(row, fraction, average, request.seed)
+        for fraction in ((1.0, request.fraction) if average > 1 else (request.fraction,))
+    }
+    source, series = Path(row.path), None
+    if any(path for name in names.values() for path in destination.glob(f"{name}_*")):
+        mark = _fingerprint(select_series(source, row.series_uid).files)
+    else:  # no earlier run to compare with: the files are opened only to be read
+        series = read_scan(source, average=average, series_uid=row.series_uid)
+        mark = _fingerprint(series.files)
+    folders = {destination / f"{name}_{mark}": fraction for fraction, name in names.items()}
+    lacking = {folder: fraction for folder, fraction in folders.items() if not folder.is_dir()}
+    if progress is not None and len(lacking) < len(folders):
+        progress((len(folders) - len(lacking)) * (row.slices // average))
+    if lacking:
+        for folder in lacking:
+            check_places(source, folder)
+        series = series or read_scan(source, average=average, series_uid=row.series_uid)
+        simulate_read_series(
+            series,
+            lacking,
+            seed=request.seed,
+            average=average,
+            workers=workers,
+            device=device,
+            progress=progress,
+        )
+    return [_row_of(folder, row, fraction, average) for folder, fraction in folders.items()]
 
 
-def _fingerprint(row: SeriesRow) -> str:
+def _fingerprint(files: Sequence[Path]) -> str:
     """Tells whether the files of a series are still those of an earlier run."""
-    files = select_series(Path(row.path), row.series_uid).files
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr(sorted(states)).encode()).hexdigest()
+    return hashlib.sha256(repr(sorted(states)).encode()).hexdigest()[:8]
 
 
-def _folder_name(row: SeriesRow, mark: str, fraction: float, average: int, seed: int) -> str:
-    """Tells what is inside without naming anybody."""
-    words = "\n".join([SIMULATOR, row.path, row.series_uid, mark, repr((fraction, average, seed))])
+def _name(row: SeriesRow, fraction: float, average: int, seed: int) -> str:
+    """How the folder begins that holds what is made of a series; tells what is inside without naming anybody."""
+    words = "\n".join([SIMULATOR, row.path, row.series_uid, repr((fraction, average, seed))])
     kind = "full" if fraction == 1 else f"dose{fraction:g}"
     return f"{hashlib.sha256(words.encode()).hexdigest()[:12]}_{kind}"
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
-from data_prep.dose.header import SimulationRecipe, middle_slice, slice_identity
-from iscl_monai.dicom.headers import number_of
-from iscl_monai.dicom.pixels import without_warnings
+from data_prep.dose.header import SimulationRecipe, middle_slice
+from iscl_monai.dicom.derive import slice_identity
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
 from iscl_monai.scanner.calibration import calibrated, next_slices, spread
@@ -66,7 +64,7 @@ class Simulation:
         _check_geometry(series, average)
         self.series, self.fraction, self.seed = series, fraction, seed
         self.groups = _groups(series, average)
-        identities = [slice_identity(series, index) for index in range(len(series.files))]
+        identities = [slice_identity(header) for header in series.headers]
         self.names = [identities[middle_slice(group)] for group in self.groups]
         self.digest = _digest(series, identities)
         self.tube_current = _tube_current(series, self.groups)
@@ -201,15 +199,11 @@ def _digest(series: CTSeries, identities: Sequence[str]) -> str:
 
 
 def _tube_current(series: CTSeries, groups: Sequence[slice]) -> list[float]:
-    """Tube current of each group over the mean of all, where every header tells; else constant."""
-    with without_warnings():
-        headers = [
-            pydicom.dcmread(file, specific_tags=list(_CURRENT), stop_before_pixels=True) for file in series.files
-        ]
-        for keyword in _CURRENT:
-            told = np.array([number_of(header, keyword) or 0 for header in headers])
-            if told.min() > 0:
-                means = np.array([told[group].mean() for group in groups])
-                relative: list[float] = (means / means.mean()).tolist()
-                return relative
+    """Tube current of each group over the mean of all, where every header has it; else constant."""
+    for keyword in _CURRENT:
+        currents = np.array([current or 0 for current in series.numbers[keyword]])
+        if currents.min() > 0:
+            means = np.array([currents[group].mean() for group in groups])
+            relative: list[float] = (means / means.mean()).tolist()
+            return relative
     return [1.0] * len(groups)

@@ -11,7 +11,7 @@ from typing import Any
 
 from data_prep.mayo.tree import Scans, check_complete, find_scans
 from data_prep.split.write import write_datalist
-from iscl_monai.data.splits import DOSES, Protocol, load_protocol, protocol_mark, refuse_collisions, region_of
+from iscl_monai.data.splits import DOSES, Protocol, load_protocol, refuse_collisions, region_of
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 
 COLLECTION = "TCIA LDCT-and-Projection-data, doi 10.7937/9NPB-2637"
@@ -148,7 +148,7 @@ def _lot(seed: int, patient: str) -> str:
 def _content(split: MayoSplit, protocol: Protocol, regions: tuple[str, ...], request: MayoRequest) -> dict[str, Any]:
     lacking = f", without {' '.join(split.missing)}" if split.missing else ""
     description = (
-        f"{protocol_mark(protocol.name)} regions={','.join(regions)} seed={request.seed}: {COLLECTION}; split of "
+        f"protocol={protocol.name} regions={','.join(regions)} seed={request.seed}: {COLLECTION}; split of "
         f"{protocol.source}, doi {protocol.doi}{lacking}"
     )
     return {

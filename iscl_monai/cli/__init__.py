@@ -1,7 +1,13 @@
-"""``iscl-monai VERB``: one module per verb, argument parsing only; everything else is the package's."""
+"""``iscl-monai VERB``: one module per verb, argument parsing only; everything else is the package's.
+
+Other packages add verbs by the entry-point group ``iscl_monai.verbs``: those of ``data_prep`` come this way, which the
+package must not import. A verb is a function for ``typer``.
+"""
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -9,9 +15,9 @@ import typer
 from iscl_monai.cli.benchmark import benchmark
 from iscl_monai.cli.denoise import denoise
 from iscl_monai.cli.evaluate import evaluate
-from iscl_monai.cli.outcome import DISCLAIMER
 from iscl_monai.cli.qa import qa
 from iscl_monai.cli.serve import serve, user
+from iscl_monai.console import DISCLAIMER, run, with_exit_codes
 from iscl_monai.version import __version__
 
 __all__ = ["DISCLAIMER", "app", "main"]
@@ -44,8 +50,10 @@ def _everything(
 for verb in (denoise, evaluate, benchmark, qa, serve):
     app.command()(verb)
 app.add_typer(user, name="user")
+for entry in sorted(entry_points(group="iscl_monai.verbs"), key=lambda entry: entry.name):
+    app.command(entry.name)(with_exit_codes(entry.load()))
 
 
 def main() -> None:
     """The entry point of ``iscl-monai``."""
-    app()
+    sys.exit(run(app))

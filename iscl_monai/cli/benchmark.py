@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from iscl_monai.cli.outcome import exit_codes, found_bundle, say
+from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iscl_monai.cli.outcome import DISCLAIMER, exit_codes, found_bundle, printable, say
+from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.console import DISCLAIMER, exit_codes, printable, say
 
 if TYPE_CHECKING:
     from iscl_monai.inference.plan import Plan
@@ -92,7 +93,7 @@ def denoise(
                 workers=workers,
                 watcher=watcher,
             )
-        _tell(outcome)
+        _print_outcome(outcome)
 
 
 def _denoiser(bundle: Path | None, **options: Any) -> Any:
@@ -171,19 +172,19 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_
         decided = plan(source, series_uid=series_uid, skip_refused=True)
     for one in decided.series:
         say(f"would denoise: {one.title}, {one.count} slices")
-    _tell_rest(decided.skipped, decided.refused)
+    _print_left_alone(decided.skipped, decided.refused)
     if decided.refused and not skip_refused:
         raise decided.refused[0]
 
 
-def _tell(outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome) -> None:
     for title, count in outcome.series:
         say(f"denoised: {title}, {count} slices")
-    _tell_rest(outcome.skipped, outcome.refused)
+    _print_left_alone(outcome.skipped, outcome.refused)
     say(f"written: {outcome.destination} ({DISCLAIMER})")
 
 
-def _tell_rest(skipped: Any, refused: Any) -> None:
+def _print_left_alone(skipped: Any, refused: Any) -> None:
     for one in skipped:
         say(f"skipped: {one.path}: {one.reason}")
     for refusal in refused:

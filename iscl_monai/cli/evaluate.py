@@ -1,21 +1,23 @@
-"""``iscl-monai evaluate``: argument parsing, a progress bar and a table; everything else is the package's."""
+"""``iscl-monai evaluate``: argument parsing, a progress bar and a table; the rest is :mod:`iscl_monai.evaluation`."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iscl_monai.cli.outcome import exit_codes, found_bundle, say
+from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
 
 if TYPE_CHECKING:
-    from iscl_monai.evaluation.scores import Scores
-    from iscl_monai.inference.denoiser import Denoiser
+    from iscl_monai.evaluation.evaluate import Comparison, Evaluation
 
 BUNDLE = "ISCL_MONAI_BUNDLE"
 
@@ -126,95 +128,105 @@ def _refuse(came: str, allowed: str, cure: str) -> None:
 
 
 def _pair(request: _Request) -> None:
-    from iscl_monai.dicom.pixels import without_warnings
-    from iscl_monai.evaluation.pairs import read_pair
-    from iscl_monai.evaluation.scores import Scores
-    from iscl_monai.quality.protocol import named_protocol
+    from iscl_monai.evaluation.evaluate import evaluate_pair
 
-    scores = Scores(named_protocol(request.protocol))
     if request.bundle is not None:
         _refuse("--bundle with DENOISED and REFERENCE", "--bundle with a datalist, or with NOISY alone", "leave it out")
-    with without_warnings():
-        scores.add(read_pair(request.first, request.second or request.first, request.noisy))
-    _tell_scores(request, scores)
+    reference = request.second or request.first
+    _print_evaluation(request, evaluate_pair(request.first, reference, noisy=request.noisy, protocol=request.protocol))
 
 
 def _datalist(request: _Request) -> None:
-    from iscl_monai.data import Datalist
-    from iscl_monai.dicom.pixels import without_warnings
-    from iscl_monai.evaluation.pairs import denoised_pairs, pairs_in
-    from iscl_monai.evaluation.scores import Scores
-    from iscl_monai.evaluation.training_record import refuse_seen
-    from iscl_monai.inference.denoiser import denoise_volume
-    from iscl_monai.quality.protocol import named_protocol
+    from iscl_monai.evaluation.evaluate import evaluate_datalist
 
-    scores = Scores(named_protocol(request.protocol))
     if request.noisy is not None:
         _refuse("--noisy with a datalist", "--noisy with DENOISED and REFERENCE", "leave it out: the datalist has it")
     alone = request.first.is_file() and request.first.suffix.lower() != ".json"
     if alone or (request.first.is_dir() and not (request.first / "datalist.json").is_file()):
         _refuse(f"{request.first} alone, without a datalist.json", "DENOISED REFERENCE, or a datalist", "give both")
-    datalist = Datalist.load(request.first)
-    pairs = pairs_in(datalist, request.section)
-    bundle = _bundle(request)
-    checked = refuse_seen(bundle, [pair.patient for pair in pairs], split_protocol=datalist.split_protocol)
-    denoiser = _denoiser(request, bundle)
-    with without_warnings(), _progress(len(pairs)) as advance:
-        for pair in denoised_pairs(pairs, lambda hu: denoise_volume(hu, denoiser)):
-            scores.add(pair)
-            advance()
-    _tell_scores(request, scores, denoiser=denoiser, checked=checked)
+    with _progress_bar() as progress:
+        evaluation = evaluate_datalist(
+            request.first,
+            bundle=_bundle(request),
+            protocol=request.protocol,
+            section=request.section,
+            device=request.device,
+            progress=progress,
+        )
+    _print_evaluation(request, evaluation)
+
+
+def _without_reference(request: _Request) -> None:
+    from iscl_monai.evaluation.evaluate import evaluate_without_reference
+
+    if request.noisy is not None:
+        _refuse("--noisy with --no-reference", "NOISY DENOISED, in this order", "give the noisy scan first")
+    if request.second is not None and request.bundle is not None:
+        _refuse("--bundle with NOISY and DENOISED", "one of --bundle and DENOISED", "leave one out")
+    bundle = _bundle(request) if request.second is None else None
+    _print_comparison(
+        request, evaluate_without_reference(request.first, request.second, bundle=bundle, device=request.device)
+    )
 
 
 def _bundle(request: _Request) -> Path:
     return found_bundle(request.bundle or (Path(os.environ[BUNDLE]) if os.environ.get(BUNDLE) else None))
 
 
-def _denoiser(request: _Request, bundle: Path) -> Denoiser:
-    from iscl_monai.inference.denoiser import Denoiser
-
-    return Denoiser.from_bundle(bundle, device=request.device)
-
-
-def _progress(total: int) -> Any:
-    from contextlib import contextmanager
-
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar that appears with the first pair: what is refused before is one line."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    @contextmanager
-    def bar() -> Any:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task("", total=total)
-            yield lambda: progress.advance(task)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True))
 
-    return bar()
+    def show(done: int, total: int) -> None:
+        if not bar.tasks:
+            bar.start()
+            bar.add_task("", total=total)
+        bar.update(bar.tasks[0].id, completed=done)
 
-
-def _made_with(denoiser: Denoiser | None) -> dict[str, str]:
-    from iscl_monai.report.write import provenance
-
-    if denoiser is None:
-        return provenance()
-    identity = denoiser.identity
-    named = {"model": f"{identity.name} {identity.version}", "weights": f"sha256 {identity.weights_digest}"}
-    return provenance() | named | denoiser.parameters
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
-def _tell_scores(request: _Request, scores: Scores, *, denoiser: Denoiser | None = None, checked: str = "") -> None:
-    from iscl_monai.evaluation.outcome import cohort_lines, cohort_title, write_scores
+def _print_evaluation(request: _Request, evaluation: Evaluation) -> None:
+    from iscl_monai.evaluation.outcome import cohort_lines, cohort_title
 
     if request.out is not None:
-        write_scores(request.out, scores, made_with=_made_with(denoiser), checked=checked)
-    heads, lines = cohort_lines(scores)
-    _print_table(cohort_title(scores), heads, lines)
-    parts = sorted({pair.body_part or "not said" for pair in scores.pairs})
-    say(f"BodyPartExamined: {', '.join(parts)}")
-    for notice in (*scores.notices(), checked):
-        if notice:
-            say(f"note: {notice}")
-    _tell_place(request)
+        evaluation.write(request.out)
+    heads, lines = cohort_lines(evaluation.scores)
+    _print_table(cohort_title(evaluation.scores), heads, lines)
+    say(f"BodyPartExamined: {', '.join(sorted(part or 'not said' for part in evaluation.body_parts))}")
+    for notice in evaluation.notices:
+        say(f"note: {notice}")
+    _print_place(request)
+
+
+def _print_comparison(request: _Request, comparison: Comparison) -> None:
+    from iscl_monai.evaluation.no_reference import CANNOT_TELL, panel_rows
+
+    if request.out is not None:
+        comparison.write(request.out)
+    lines = [
+        [
+            row.name,
+            "" if row.noisy is None else f"{row.noisy:.{row.digits}f}",
+            "" if row.denoised is None else f"{row.denoised:.{row.digits}f}",
+            row.unit,
+            row.better,
+        ]
+        for row in panel_rows(comparison.panel)
+        if not math.isnan(row.denoised or 0)
+    ]
+    _print_table("No reference: before and after", ["Quantity", "Noisy input", "Denoised", "Unit", "Better"], lines)
+    say(f"BodyPartExamined: {comparison.body_part or 'not said'}")
+    say(f"note: {CANNOT_TELL}")
+    _print_place(request)
 
 
 def _print_table(title: str, heads: list[str], lines: list[list[str]]) -> None:
@@ -231,65 +243,6 @@ def _print_table(title: str, heads: list[str], lines: list[list[str]]) -> None:
     console.print(table)
 
 
-def _tell_place(request: _Request) -> None:
+def _print_place(request: _Request) -> None:
     if request.out is not None:
         say(f"written: {request.out}/metrics.json, {request.out}/report.html")
-
-
-def _without_reference(request: _Request) -> None:
-    from iscl_monai.dicom.pixels import without_warnings
-    from iscl_monai.evaluation import no_reference as panel_of
-    from iscl_monai.evaluation.scans import check_same_place, read_scan
-    from iscl_monai.inference.denoiser import denoise_volume
-
-    if request.noisy is not None:
-        _refuse("--noisy with --no-reference", "NOISY DENOISED, in this order", "give the noisy scan first")
-    if request.second is not None and request.bundle is not None:
-        _refuse("--bundle with NOISY and DENOISED", "one of --bundle and DENOISED", "leave one out")
-    denoiser = None if request.second is not None else _denoiser(request, _bundle(request))
-    with without_warnings():
-        before = read_scan(request.first)
-        if denoiser is None:
-            after = read_scan(request.second or request.first)
-            check_same_place(before, after)
-        else:
-            after = before.with_hu(denoise_volume(before.hu, denoiser))
-        panel = panel_of.measured(before, after)
-    if request.out is not None:
-        _write_panel(request.out, request.first.name, panel_of, before, after, panel, denoiser)
-    _tell_panel(panel_of, panel)
-    say(f"BodyPartExamined: {before.body_part or 'not said'}")
-    say(f"note: {panel_of.CANNOT_TELL}")
-    _tell_place(request)
-
-
-def _write_panel(
-    out: Path, name: str, panel_of: Any, before: Any, after: Any, panel: Any, denoiser: Denoiser | None
-) -> None:
-    from iscl_monai.evaluation.outcome import write_outcome
-
-    made_with = _made_with(denoiser)
-    write_outcome(
-        out,
-        {**panel_of.panel_content(panel), "body_part": before.body_part, "made_with": made_with},
-        title="Before and after, without a reference",
-        cases=panel_of.panel_cases(name, before, after, panel),
-        made_with=made_with,
-        summary=f"{panel_of.CANNOT_TELL}.",
-        tables=panel_of.texture_html(panel.texture),
-    )
-
-
-def _tell_panel(panel_of: Any, panel: Any) -> None:
-    lines = [
-        [
-            row.name,
-            "" if row.noisy is None else f"{row.noisy:.{row.digits}f}",
-            "" if row.denoised is None else f"{row.denoised:.{row.digits}f}",
-            row.unit,
-            row.better,
-        ]
-        for row in panel_of.panel_rows(panel)
-        if not math.isnan(row.denoised or 0)
-    ]
-    _print_table("No reference: before and after", ["Quantity", "Noisy input", "Denoised", "Unit", "Better"], lines)

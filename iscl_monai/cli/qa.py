@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iscl_monai.cli.outcome import exit_codes, found_bundle, say
+from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.console import exit_codes, say
 
 if TYPE_CHECKING:
     from iscl_monai.evaluation.qa import Limits, QaResult
@@ -92,7 +93,7 @@ def _checked(
     denoiser = Denoiser.from_bundle(found_bundle(bundle), mode=options["mode"], device=options["device"])
     result = _run(denoiser, dataset, doses, held_against, quick=quick)
     _write(out, result)
-    _tell(out, result)
+    _print_result(out, result)
     return bool(result.failed or result.unmeasured)
 
 
@@ -174,7 +175,7 @@ def _write(out: Path, result: QaResult) -> None:
         write_page(folder / "qa.html", result, made_with=provenance() | dict(result.denoiser))
 
 
-def _tell(out: Path, result: QaResult) -> None:
+def _print_result(out: Path, result: QaResult) -> None:
     for verdict in result.verdicts:
         if verdict.status in ("fail", "not measurable"):
             dose = "" if verdict.dose is None else f" at {100 * verdict.dose:g} % of the dose"

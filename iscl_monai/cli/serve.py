@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from iscl_monai.cli.outcome import exit_codes, say
+from iscl_monai.console import exit_codes, say
 
 
 class Role(str, Enum):

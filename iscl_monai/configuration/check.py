@@ -22,14 +22,16 @@ from iscl_monai.errors import ConfigRefusal
 def check(*needed: str) -> None:
     """Check the configuration that is being run, before anything expensive starts.
 
-    Called by the configs' ``initialize``. MONAI hands expressions no reference to the whole configuration, so
-    it is looked up where MONAI keeps it: in the parser further up the stack.
+    Called by the configs' ``initialize``. MONAI 1.6 gives expressions no reference to the whole configuration (``@``
+    and ``%`` evaluate or copy parts, and evaluating everything would start the run), so it is looked up where MONAI
+    keeps it: in the parser further up the stack. Where no parser is found, nothing can be checked and nothing runs.
 
     Args:
         needed: settings that must not be null.
 
     Raises:
-        ConfigRefusal: for an unknown setting or argument, naming the nearest one, and for a wrong type.
+        ConfigRefusal: for an unknown setting or argument, naming the nearest one, for a wrong type, and when called
+            from anywhere but a configuration.
     """
     install_hook()
     config = _running_config()
@@ -52,11 +54,15 @@ def _running_config() -> Mapping[str, Any]:
     frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self")
-        if isinstance(caller, ConfigParser):
-            config = caller.config
-            return config if isinstance(config, Mapping) else {}
+        config: Any = caller.config if isinstance(caller, ConfigParser) else None
+        if isinstance(config, Mapping):
+            return config
         frame = frame.f_back
-    return {}
+    raise ConfigRefusal(
+        "the configuration that is being run was not found, so its settings cannot be checked",
+        allowed="configuration.check() in 'initialize' of a config that MONAI's ConfigParser evaluates",
+        cure="start it with python -m monai.bundle run, of a version of MONAI that pyproject.toml allows",
+    )
 
 
 def _followed(config: Mapping[str, Any], name: str) -> Any:
@@ -67,12 +73,12 @@ def _followed(config: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _unknown(said: str, word: str, known: Sequence[str]) -> ConfigRefusal:
+def _unknown(place: str, word: str, known: Sequence[str]) -> ConfigRefusal:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
     return ConfigRefusal(
-        f"{said} is not known",
+        f"{place} is not known",
         allowed=", ".join(sorted(known)) if not near else "settings of docs/settings.md",
-        cure=f"did you mean {said.replace(word, near[0])}?" if near else "leave it out",
+        cure=f"did you mean {place.replace(word, near[0])}?" if near else "leave it out",
     )
 
 
@@ -82,11 +88,11 @@ def _check_type(name: str, value: Any) -> None:
     if not types or computed:
         return
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        said = " or ".join("null" if t is type(None) else t.__name__ for t in types)
+        allowed = " or ".join("null" if t is type(None) else t.__name__ for t in types)
         raise ConfigRefusal(
             f"--{name} is {value!r}, a {type(value).__name__}",
-            allowed=said,
-            cure="write True or False with a capital letter" if types == FLAG else f"give {name} as {said}",
+            allowed=allowed,
+            cure="write True or False with a capital letter" if types == FLAG else f"give {name} as {allowed}",
         )
 
 

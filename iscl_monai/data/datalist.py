@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from iscl_monai.data.identity import digest_of, identity_of
 from iscl_monai.data.splits import check_roles, protocol_names
 from iscl_monai.errors import DatalistRefusal, LeakRefusal
 
@@ -103,6 +105,7 @@ class Datalist:
 
     In the file, ``{"noisy": [...], "clean": [...], "validation": [...], "test": [...]}``, paths relative to
     it; and maybe ``"split_protocol": "ldct-bench"``, the published split (:mod:`iscl_monai.data.splits`) it follows.
+    ``folder`` is where the file lies.
     """
 
     noisy: tuple[PoolScan, ...]
@@ -110,6 +113,7 @@ class Datalist:
     validation: tuple[ScanPair, ...] = ()
     test: tuple[ScanPair, ...] = ()
     split_protocol: str = ""
+    folder: Path = Path()
 
     @classmethod
     def load(cls, path: Path | str) -> Datalist:
@@ -134,16 +138,30 @@ class Datalist:
                     cure="add scans of other patients than those of the other pool",
                 )
         named = _split_protocol(path, content)
-        datalist = cls(**{name: tuple(rows) for name, rows in sections.items()}, split_protocol=named)
+        scans: dict[str, Any] = {name: tuple(rows) for name, rows in sections.items()}
+        datalist = cls(**scans, split_protocol=named, folder=_absolute(path.parent))
         check_leaks(datalist)
         if named:
             check_roles(named, {name: [entry.patient for entry in rows] for name, rows in sections.items()})
         return datalist
 
+    @cached_property
+    def identity(self) -> dict[str, list[dict[str, Any]]]:
+        """What a run on these scans depends on, content of the files included, as it was when first asked for.
+
+        See :func:`iscl_monai.data.identity.identity_of`.
+        """
+        return identity_of(self)
+
+    @property
     def digest(self) -> str:
-        """Tells one datalist from another: over scans, patients and z-ranges of the two pools."""
-        pools = repr([(scan.image.name, scan.patient, scan.z_range_mm) for scan in (*self.noisy, *self.clean)])
-        return hashlib.sha256(pools.encode()).hexdigest()[:16]
+        """Tells these scans from all others, in 16 hexadecimal digits."""
+        return digest_of(self.identity)
+
+
+def _absolute(path: Path) -> Path:
+    """Without following links: whatever they lead to, a scan is known by its place beside the datalist."""
+    return Path(os.path.abspath(path))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -207,7 +225,7 @@ def _entry(path: Path, place: str, kind: type[PoolScan] | type[ScanPair], row: A
 
 def _value(path: Path, place: str, key: str, value: Any) -> Any:
     if key in {"image", "reference", "noisy", "clean"}:
-        image = (path.parent / value).resolve()
+        image = _absolute(path.parent / value)
         if not image.exists():
             raise DatalistRefusal(
                 f"{path}: {place} {key}={value!r} does not exist",
@@ -256,7 +274,7 @@ def _check_apart(one: str, a: Entry, other: str, b: Entry) -> None:
         )
     if a.z_range_mm is None or b.z_range_mm is None or _gap_mm(a.z_range_mm, b.z_range_mm) < MINIMUM_GAP_MM:
         raise LeakRefusal(
-            f"patient {a.patient!r} is in {one!r} (z {_said(a)}) and in {other!r} (z {_said(b)})",
+            f"patient {a.patient!r} is in {one!r} (z {_extent(a)}) and in {other!r} (z {_extent(b)})",
             allowed=f"other patients, or z-ranges at least {MINIMUM_GAP_MM:g} mm apart",
             cure="move the patient to one side, or give both entries a z_range_mm",
         )
@@ -266,5 +284,5 @@ def _gap_mm(one: RANGE, other: RANGE) -> float:
     return max(one[0], other[0]) - min(one[1], other[1])
 
 
-def _said(entry: Entry) -> str:
+def _extent(entry: Entry) -> str:
     return "everything" if entry.z_range_mm is None else "{:g} to {:g} mm".format(*entry.z_range_mm)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +15,6 @@ DOSES = {"abdomen": 0.25, "chest": 0.1, "neuro": 0.25}
 """Of the Low Dose Images, as share of the full dose."""
 
 _SPLITS = Path(__file__).parent / "published"
-_NAMED = re.compile(r"\bprotocol=([\w.-]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +66,6 @@ def load_protocol(name: str) -> Protocol:
     return Protocol(name=content["name"], source=content["source"], doi=content["doi"], **lists)
 
 
-def protocol_mark(name: str) -> str:
-    """The word by which a datalist's ``description`` says which split it follows."""
-    return f"protocol={name}"
-
-
-def protocol_of(description: str) -> str | None:
-    """The split that a ``description`` names; None when it names none."""
-    found = _NAMED.search(description)
-    return found.group(1) if found else None
-
-
 ALLOWED_ROLES = {
     "noisy": ("train",),
     "clean": ("train",),
@@ -126,14 +113,14 @@ def refuse_collisions(trained_on: str, patients: Iterable[str]) -> None:
         ConfigRefusal: when there is no such split.
     """
     protocol = load_protocol(trained_on)
-    asked = set(patients)
+    scored = set(patients)
     seen = {"training": protocol.train, "validation": protocol.validation}
-    found = {side: sorted(asked & set(names)) for side, names in seen.items()}
+    found = {side: sorted(scored & set(names)) for side, names in seen.items()}
     if not any(found.values()):
         return
-    told = " and ".join(f"{', '.join(names)} in its {side} set" for side, names in found.items() if names)
+    sets = " and ".join(f"{', '.join(names)} in its {side} set" for side, names in found.items() if names)
     raise LeakRefusal(
-        f"weights trained on {trained_on} have seen {told}",
+        f"weights trained on {trained_on} have seen {sets}",
         allowed="patients that the weights have not seen",
         cure=f"score on the test patients of {trained_on}, or train anew on the other split",
     )

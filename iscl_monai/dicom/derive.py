@@ -1,11 +1,15 @@
-"""The rules by which a CT image becomes a derived one: identity, story, credit (docs/conformance.md)."""
+"""The rules by which a CT image becomes a derived one: identity, description, credit (docs/conformance.md).
+
+They hold for every :class:`~iscl_monai.dicom.derivation.Derivation`: denoised, simulated and averaged alike.
+"""
 
 from __future__ import annotations
 
 import re
-import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 from pydicom import charset
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
@@ -19,23 +23,32 @@ from iscl_monai.dicom.carry import (
     turn_words,
 )
 from iscl_monai.dicom.derivation import (
-    DISCLAIMER,
     LONGEST_LO,
     NAMESPACE,
     OUR_CODES,
     PROCESSING_EQUIPMENT,
     SOURCE_IMAGE,
-    Code,
     Derivation,
+    study_uid,
 )
+from iscl_monai.dicom.geometry import SAME_PLACE_MM, Floats
 from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.version import __version__
 
 IMPLEMENTATION_CLASS_UID = f"2.25.{NAMESPACE.int}"
 LARGEST_IS = 2**31 - 1
+MOMENT_FORMAT = "%Y%m%d%H%M%S%z"
+"""Of ContributionDateTime: the moment of the job, to the second, in the time zone where it was done."""
 
 
-def derive_header(dataset: Dataset, header: SliceHeader, derivation: Derivation, *, series_identity: str) -> Dataset:
+def derive_header(
+    dataset: Dataset,
+    header: SliceHeader,
+    derivation: Derivation,
+    *,
+    series_identity: str,
+    sources: Sequence[SliceHeader] = (),
+) -> Dataset:
     """Turn the data set of a source slice into that of the slice derived from it; its pixels are left to the caller.
 
     Args:
@@ -43,6 +56,7 @@ def derive_header(dataset: Dataset, header: SliceHeader, derivation: Derivation,
         header: the same file's checked header.
         derivation: what is done to it.
         series_identity: names the source series, its SeriesInstanceUID if it has one.
+        sources: headers of all slices that the derived one is made of, if there are others than this one.
 
     Returns:
         The same data set with a new file meta.
@@ -50,19 +64,35 @@ def derive_header(dataset: Dataset, header: SliceHeader, derivation: Derivation,
     Raises:
         DicomRefusal: an element that pydicom cannot read, so that it can neither be copied nor be left out unseen.
     """
-    check_elements(dataset, header, frozenset(derivation.keep_private))
-    carry_lossy_history(dataset, encoded_bytes=len(dataset.get("PixelData") or b""))
-    forget_old_pixels(dataset)
-    drop_private(dataset, frozenset(derivation.keep_private))
-    if not dataset.original_encoding[1]:
-        turn_words(dataset)
-    _point_to_source(dataset, header)
+    carry_over(dataset, header, derivation, encoded_bytes=len(dataset.get("PixelData") or b""))
+    _point_to_sources(dataset, sources or (header,))
     identify(dataset, header, derivation, series_identity)
     date(dataset, derivation.moment)
-    _tell(dataset, header, derivation)
+    _describe(dataset, header, derivation)
     credit(dataset, derivation)
     dataset.file_meta = file_meta(dataset)
     return dataset
+
+
+def carry_over(dataset: Dataset, header: SliceHeader, derivation: Derivation, *, encoded_bytes: int) -> None:
+    """Check, mend and leave behind elements of a source: the part that every derived object has in common.
+
+    Args:
+        dataset: as read, with file meta; changed in place.
+        header: the same file's checked header.
+        derivation: what is done to it.
+        encoded_bytes: length of the source's pixel data.
+
+    Raises:
+        DicomRefusal: see :func:`derive_header`.
+    """
+    kept = frozenset(derivation.keep_private)
+    check_elements(dataset, header, kept)
+    carry_lossy_history(dataset, encoded_bytes=encoded_bytes)
+    forget_old_pixels(dataset)
+    drop_private(dataset, kept)
+    if not dataset.original_encoding[1]:
+        turn_words(dataset)
 
 
 def file_meta(dataset: Dataset) -> FileMetaDataset:
@@ -81,28 +111,56 @@ def slice_identity(header: SliceHeader) -> str:
     return f"{header.sop_instance_uid}|{header.position}"
 
 
-def _point_to_source(dataset: Dataset, header: SliceHeader) -> None:
-    """One source per slice, of the same place (PS3.3 C.7.6.1, C.12.2); before the UIDs change."""
-    dataset.SourceImageSequence = [source_item(header)]
+def series_identity(headers: Sequence[SliceHeader]) -> str:
+    """What names a series, in whatever order its slices come, and whether or not it has a UID."""
+    return headers[0].series_uid or min(map(slice_identity, headers))
+
+
+def mean_position(sources: Sequence[SliceHeader]) -> Floats:
+    """ImagePositionPatient of what is made of several slices, LPS mm."""
+    position: Floats = np.mean([source.position or () for source in sources], axis=0)
+    return position
+
+
+def _point_to_sources(dataset: Dataset, sources: Sequence[SliceHeader]) -> None:
+    """Name the source slices (PS3.3 C.7.6.1, C.12.2), and nothing that the source itself was made of."""
+    dataset.SourceImageSequence = [source_item(one, preserved=_same_place(one, sources)) for one in sources]
     if "ReferencedSeriesSequence" in dataset:
         del dataset.ReferencedSeriesSequence
-    if header.series_uid:
-        instance, series = Dataset(), Dataset()
-        instance.ReferencedSOPClassUID = header.sop_class
-        instance.ReferencedSOPInstanceUID = header.sop_instance_uid
-        series.SeriesInstanceUID = header.series_uid
-        series.ReferencedInstanceSequence = [instance]
+    if sources[0].series_uid:
+        series = Dataset()
+        series.SeriesInstanceUID = sources[0].series_uid
+        # De-identifiers have given one UID to all slices.
+        different = {one.sop_instance_uid: one for one in sources}
+        series.ReferencedInstanceSequence = [_reference(one) for one in different.values()]
         dataset.ReferencedSeriesSequence = [series]
 
 
-def source_item(header: SliceHeader) -> Dataset:
-    """An item of SourceImageSequence that names a file as the source of the same place."""
-    source = Dataset()
-    source.ReferencedSOPClassUID = header.sop_class
-    source.ReferencedSOPInstanceUID = header.sop_instance_uid
-    source.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE.item()]
-    source.SpatialLocationsPreserved = "YES"
-    return source
+def _same_place(source: SliceHeader, sources: Sequence[SliceHeader]) -> bool:
+    """Whether a source lies where the derived slice does; one beside it shows other places, pixel by pixel."""
+    if len(sources) == 1:
+        return True
+    return bool(np.linalg.norm(mean_position(sources) - np.array(source.position)) < SAME_PLACE_MM)
+
+
+def _reference(source: SliceHeader) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.sop_class
+    item.ReferencedSOPInstanceUID = source.sop_instance_uid
+    return item
+
+
+def source_item(source: SliceHeader, *, preserved: bool = True) -> Dataset:
+    """An item of SourceImageSequence.
+
+    Args:
+        source: the file that it names.
+        preserved: whether every pixel of the derived image shows the place that the same pixel of the source shows.
+    """
+    item = _reference(source)
+    item.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE.item()]
+    item.SpatialLocationsPreserved = "YES" if preserved else "NO"
+    return item
 
 
 def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, series_identity: str) -> None:
@@ -111,7 +169,7 @@ def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, seri
     dataset.SOPInstanceUID = derivation.uid("instance", slice_identity(header))
     dataset.SeriesInstanceUID = derivation.uid("series", series_identity)
     if not header.study_uid:  # blanked by a de-identifier: no file could be stored without one
-        dataset.StudyInstanceUID = derivation.uid("study", series_identity)
+        dataset.StudyInstanceUID = study_uid(series_identity)
     try:
         number = int(dataset.get("SeriesNumber")) * 100 + derivation.series_offset
     except (TypeError, ValueError):
@@ -152,32 +210,34 @@ def date(dataset: Dataset, moment: datetime) -> None:
         setattr(dataset, f"{name}Time", moment.strftime("%H%M%S"))
 
 
-def _tell(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None:
-    """Say derived, by what, and not for primary diagnosis, wherever a viewer may look."""
+def _describe(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None:
+    """Say derived, by what, and what it is not good for, wherever a viewer may look."""
     dataset.ImageType = ["DERIVED", "SECONDARY", header.flavour or "AXIAL", derivation.kind]
     before = str(dataset.get("DerivationDescription") or "")
-    story = derivation.story()[:1024]
-    dataset.DerivationDescription = writable(dataset, f"{before}; {story}"[-1024:], story) if before else story
+    ours = derivation.full_description()[:1024]
+    dataset.DerivationDescription = writable(dataset, f"{before}; {ours}"[-1024:], ours) if before else ours
     # Several items mean steps one after the other; earlier ones are kept.
-    dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), derivation.operation.item()]
+    steps = [operation.item() for operation in derivation.operations]
+    dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), *steps]
     # A derived image must say that its values are Hounsfield units (PS3.3 C.8.2.1).
     dataset.RescaleType = "HU"
     disclaim(dataset, derivation)
 
 
 def disclaim(dataset: Dataset, derivation: Derivation) -> None:
-    """Say at the top of the data set that it is not for primary diagnosis, and whose codes it uses."""
-    _declare_scheme(dataset, derivation.operation)
+    """Say at the top of the data set what it is not good for, and whose codes it uses."""
+    _declare_scheme(dataset, derivation)
     comments = str(dataset.get("ImageComments") or "")
-    both = f"{DISCLAIMER}\r\n{comments}"[:10240]
-    dataset.ImageComments = writable(dataset, both, DISCLAIMER) if comments else DISCLAIMER
+    both = f"{derivation.disclaimer}\r\n{comments}"[:10240]
+    dataset.ImageComments = writable(dataset, both, derivation.disclaimer) if comments else derivation.disclaimer
     dataset.BurnedInAnnotation = dataset.get("BurnedInAnnotation") or "NO"
 
 
-def _declare_scheme(dataset: Dataset, code: Code) -> None:
+def _declare_scheme(dataset: Dataset, derivation: Derivation) -> None:
     """Say whose a private coding scheme is (PS3.3 C.12.1, Coding Scheme Identification)."""
     known = list(dataset.get("CodingSchemeIdentificationSequence") or [])
-    if code.scheme != OUR_CODES or any(item.get("CodingSchemeDesignator") == OUR_CODES for item in known):
+    ours = any(operation.scheme == OUR_CODES for operation in derivation.operations)
+    if not ours or any(item.get("CodingSchemeDesignator") == OUR_CODES for item in known):
         return
     scheme = Dataset()
     scheme.CodingSchemeDesignator = OUR_CODES
@@ -191,12 +251,21 @@ def credit(dataset: Dataset, derivation: Derivation) -> None:
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [PROCESSING_EQUIPMENT.item()]
     equipment.Manufacturer = "iscl_monai contributors"
-    equipment.ManufacturerModelName = f"iscl_monai {derivation.model}"[:LONGEST_LO]
-    equipment.SoftwareVersions = [__version__, f"{derivation.model} {derivation.version}"[:LONGEST_LO]]
-    equipment.SoftwareVersions += [f"weights sha256 {derivation.weights_digest[:40]}"]
-    # Other weights are another device: quality assurance groups images by it.
-    equipment.DeviceUID = f"2.25.{uuid.uuid5(NAMESPACE, repr(['device', __version__, derivation.weights_digest])).int}"
-    equipment.ContributionDateTime = derivation.moment.strftime("%Y%m%d%H%M%S%z")
-    equipment.ContributionDescription = f"{derivation.operation.meaning}. {DISCLAIMER}"
+    equipment.ManufacturerModelName = f"iscl_monai {derivation.equipment.model}"[:LONGEST_LO]
+    equipment.SoftwareVersions = [__version__, *(version[:LONGEST_LO] for version in derivation.equipment.versions)]
+    equipment.DeviceUID = derivation.equipment.device_uid()
+    equipment.ContributionDateTime = derivation.moment.strftime(MOMENT_FORMAT)
+    meanings = ", then ".join(operation.meaning for operation in derivation.operations)
+    equipment.ContributionDescription = f"{meanings}. {derivation.disclaimer}"
     earlier = list(dataset.get("ContributingEquipmentSequence") or [])
     dataset.ContributingEquipmentSequence = [*earlier, equipment]
+
+
+def moment_of(dataset: Dataset) -> datetime:
+    """When a derived object was made, to the second: what :func:`credit` wrote.
+
+    Raises:
+        ValueError: when it was not made by us.
+    """
+    equipment = list(dataset.get("ContributingEquipmentSequence") or [Dataset()])[-1]
+    return datetime.strptime(str(equipment.get("ContributionDateTime", "")), MOMENT_FORMAT)

@@ -17,8 +17,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from iscl_monai.dicom.carry import check_elements
 from iscl_monai.dicom.extent import pixel_extent
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, header_of
-from iscl_monai.dicom.pixels import StoredSlice, stream_slices, without_warnings
+from iscl_monai.dicom.pixels import stream_slices, without_warnings
 from iscl_monai.dicom.rules import check_image, check_rescale
+from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.errors import DicomRefusal
 
 GROUPS = {  # functional groups (PS3.3 C.7.6.16.2) and what is read of them

@@ -33,13 +33,11 @@ def derive_enhanced(dataset: Dataset, image: EnhancedImage, derivation: Derivati
         The same data set with a new file meta.
     """
     header = image.header
-    identity = header.series_uid or derive.slice_identity(header)
-    carry.carry_lossy_history(dataset, encoded_bytes=encoded_bytes)
+    derive.carry_over(dataset, header, derivation, encoded_bytes=encoded_bytes)
     _forget_old_pixels(dataset)
-    carry.drop_private(dataset, frozenset(derivation.keep_private))
     _cite(dataset, header)
     _point_to_frames(dataset, header, derivation)
-    derive.identify(dataset, header, derivation, identity)
+    derive.identify(dataset, header, derivation, derive.series_identity([header]))
     derive.date(dataset, derivation.moment)
     _retype(dataset)
     derive.disclaim(dataset, derivation)
@@ -51,7 +49,7 @@ def derive_enhanced(dataset: Dataset, image: EnhancedImage, derivation: Derivati
 
 
 def _forget_old_pixels(dataset: Dataset) -> None:
-    carry.forget_old_pixels(dataset)
+    """Remove what describes the source's pixels in places that single-frame images do not have."""
     for tag in sorted(dataset.keys()):
         if tag.group == PIXEL_DATA >> 16:  # offset tables of encapsulated pixels
             del dataset[tag]
@@ -97,8 +95,8 @@ def _point_to_frames(dataset: Dataset, header: SliceHeader, derivation: Derivati
         source = derive.source_item(header)
         source.ReferencedFrameNumber = number
         step = Dataset()
-        step.DerivationDescription = derivation.story()[:1024]
-        step.DerivationCodeSequence = [derivation.operation.item()]
+        step.DerivationDescription = derivation.full_description()[:1024]
+        step.DerivationCodeSequence = [operation.item() for operation in derivation.operations]
         step.SourceImageSequence = [source]
         earlier = copy.deepcopy(common) + list(frame.get("DerivationImageSequence") or [])
         frame.DerivationImageSequence = [*earlier, step]

@@ -16,6 +16,7 @@ from iscl_monai.errors import DicomRefusal
 
 LOCALIZER = "localizer (scout)"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+ReadHeader = Callable[[Path], SliceHeader]
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,12 @@ class FoundSeries:
         return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common()) or "no files at all"
 
 
-def find_series(root: Path | str) -> FoundSeries:
+def find_series(root: Path | str, read: ReadHeader = read_header) -> FoundSeries:
     """Sort every file under a path into CT series and skipped files, reading headers only.
 
     Args:
         root: a file, or a folder with any mixture of sub-folders, series, scouts, reports and other files.
+        read: see :func:`examine`.
 
     Returns:
         Candidate series (grouped by SeriesInstanceUID, localizers split off), multi-frame and skipped files.
@@ -105,7 +107,7 @@ def find_series(root: Path | str) -> FoundSeries:
     skipped: list[Skipped] = []
     multiframe: list[SliceHeader] = []
     for path in walk_files(root, skipped):
-        header = examine(path)
+        header = examine(path, read)
         if isinstance(header, Skipped):
             skipped.append(header)
         elif header.sop_class in MULTIFRAME_CT:
@@ -117,12 +119,13 @@ def find_series(root: Path | str) -> FoundSeries:
     return FoundSeries(tuple(_as_series(group) for group in groups.values()), tuple(skipped), tuple(multiframe))
 
 
-def select_series(path: Path | str, series_uid: str | None = None) -> SeriesFiles:
+def select_series(path: Path | str, series_uid: str | None = None, read: ReadHeader = read_header) -> SeriesFiles:
     """The one candidate series under a path, or the one asked for.
 
     Args:
         path: a file or folder, see :func:`find_series`.
         series_uid: SeriesInstanceUID, needed when there are several candidates.
+        read: see :func:`examine`.
 
     Returns:
         The series; its pixels are not looked at.
@@ -131,7 +134,7 @@ def select_series(path: Path | str, series_uid: str | None = None) -> SeriesFile
         DicomRefusal: no candidate, only multi-frame images, several candidates without a choice, no such UID, or
             damaged DICOM files nearby.
     """
-    found = find_series(path)
+    found = find_series(path, read)
     for skipped in found.skipped:
         if skipped.damaged:
             raise DicomRefusal(
@@ -221,7 +224,7 @@ def _as_series(headers: list[SliceHeader]) -> SeriesFiles:
     )
 
 
-def examine(path: Path, read: Callable[[Path], SliceHeader] = read_header) -> SliceHeader | Skipped:
+def examine(path: Path, read: ReadHeader = read_header) -> SliceHeader | Skipped:
     """What one file is: a slice or multi-frame image that may belong to a CT series, or why it is none.
 
     Args:
@@ -242,7 +245,7 @@ def examine(path: Path, read: Callable[[Path], SliceHeader] = read_header) -> Sl
         return Skipped(path, f"damaged header ({type(error).__name__})", damaged=True)
     if _ends_early(header):
         return Skipped(path, "damaged header (it ends early)", header.series_uid, damaged=True)
-    reason = _reason_to_skip(header)
+    reason = reason_to_skip(header)
     return Skipped(path, reason, header.series_uid) if reason else header
 
 
@@ -264,7 +267,7 @@ def _claims_dicom(path: Path) -> bool:
         return False
 
 
-def _reason_to_skip(header: SliceHeader) -> str:
+def reason_to_skip(header: SliceHeader) -> str:
     """Why a readable DICOM file is no slice of an axial CT series; ``""`` when it may be one."""
     if header.sop_class == MEDIA_STORAGE_DIRECTORY:
         return "DICOMDIR, an index of other files"

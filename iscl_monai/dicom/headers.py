@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.uid import UID
@@ -140,12 +140,15 @@ def read_header(path: Path) -> SliceHeader:
     return read_header_and(path, ())[0]
 
 
-def read_header_and(path: Path, more: Sequence[str]) -> tuple[SliceHeader, pydicom.Dataset]:
+def read_header_and(
+    path: Path, more: Sequence[str], *, file: BinaryIO | None = None
+) -> tuple[SliceHeader, pydicom.Dataset]:
     """As :func:`read_header`, in one go with further elements that reading a series does not need.
 
     Args:
         path: a DICOM Part 10 file.
         more: keywords of those elements.
+        file: the same file, if it is open already.
 
     Returns:
         The typed header, and the data set with the elements of both; see :func:`text_of` and the like.
@@ -153,7 +156,7 @@ def read_header_and(path: Path, more: Sequence[str]) -> tuple[SliceHeader, pydic
     with warnings.catch_warnings():
         # pydicom warns about every over-long number or odd UID; what matters is checked and refused by us.
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*KEYWORDS, *more])
+        dataset = pydicom.dcmread(file or path, stop_before_pixels=True, specific_tags=[*KEYWORDS, *more])
         return header_of(path, dataset), dataset
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iscl_monai.dicom.images import CURE_HU, check_range, open_nifti
-from iscl_monai.dicom.pixels import StoredSlice
+from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.errors import ImageRefusal, OutputRefusal
 
 DESCRIPTION = {348: slice(148, 228), 540: slice(240, 320)}

@@ -1,11 +1,12 @@
-"""From one file to one slice: stored integers, Hounsfield units, and changed integers back."""
+"""From one file to one slice: read and decode it, or refuse it."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,65 +15,8 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from iscl_monai.dicom.coded import check_coded, check_coded_frames
 from iscl_monai.dicom.headers import SliceHeader, header_of, refusing_malformed
+from iscl_monai.dicom.stored import OF_STORED_VALUES, StoredSlice, stored_slice
 from iscl_monai.errors import DicomRefusal
-
-OF_STORED_VALUES = ("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class StoredSlice:
-    """One slice as its file holds it.
-
-    Attributes:
-        stored: integers (row, column) as the pixel data has them.
-        padded: bool (row, column), True where a pixel is padding (PixelPaddingValue to PixelPaddingRangeLimit,
-            PS3.3 C.7.5.1.1.2); None when there is none.
-        padding_range: lowest and highest stored value that means padding; None when the header names none.
-        stored_range: lowest and highest value that BitsStored and PixelRepresentation can hold.
-        slope: HU per stored unit, not 0.
-        intercept: HU of the stored value 0.
-    """
-
-    stored: npt.NDArray[np.integer]
-    padded: npt.NDArray[np.bool_] | None
-    padding_range: tuple[int, int] | None
-    stored_range: tuple[int, int]
-    slope: float
-    intercept: float
-
-    def hu(self, out_hu: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
-        """``stored * RescaleSlope + RescaleIntercept`` (PS3.3 C.11.1.1.2), float32, padding too.
-
-        Args:
-            out_hu: receives the values; a new array when None.
-        """
-        out_hu = np.empty(self.stored.shape, np.float32) if out_hu is None else out_hu
-        np.multiply(self.stored, np.float32(self.slope), out=out_hu, casting="unsafe", dtype=np.float32)
-        out_hu += np.float32(self.intercept)
-        return out_hu
-
-    def changed(self, change_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.integer]:
-        """The stored integers after a change in HU, rounded to the nearest; no change gives them back bit for bit.
-
-        Padding stays what it is, and no other pixel becomes padding: it stops beside those values, on the side it
-        came from. Values stop at ``stored_range``.
-
-        Args:
-            change_hu: (row, column), finite; what to add.
-
-        Returns:
-            Integers of the same shape and type.
-        """
-        before = self.stored.astype(np.int64)
-        after = before + np.rint(change_hu.astype(np.float64) / self.slope).astype(np.int64)
-        after = after.clip(*self.stored_range)
-        if self.padding_range is not None:
-            lowest, highest = self.padding_range
-            clash = (after >= lowest) & (after <= highest)
-            after[clash] = np.where(before[clash] < lowest, lowest - 1, highest + 1)
-        if self.padded is not None:
-            after[self.padded] = before[self.padded]
-        return after.astype(self.stored.dtype)
 
 
 @contextmanager
@@ -105,38 +49,73 @@ def read_slice(header: SliceHeader, out_hu: npt.NDArray[np.float32]) -> npt.NDAr
     return slice_.padded
 
 
-def load_slice(header: SliceHeader) -> tuple[StoredSlice, pydicom.FileDataset]:
-    """Decode one file.
+def load_slice(header: SliceHeader, *, digest: bytes | None = None) -> tuple[StoredSlice, pydicom.FileDataset]:
+    """Read and decode one file.
 
     Args:
         header: the file's header, checked by :mod:`iscl_monai.dicom.rules`.
+        digest: of the file when it was read before (:func:`digest_of`), if it was.
 
     Returns:
         The slice, and the whole data set as read, for whoever derives another object from it.
 
     Raises:
-        DicomRefusal: a file that cannot be read any more, and as :func:`read_slice`.
+        DicomRefusal: a file that cannot be read any more or is another one now, and as :func:`read_slice`.
+    """
+    content = read_content(header)
+    if digest is not None and digest_of(content) != digest:
+        raise _changed(header, "when its pixels were read")
+    return decode_slice(header, content)
+
+
+def read_content(header: SliceHeader) -> bytes:
+    """All bytes of a file whose header was read before.
+
+    Raises:
+        DicomRefusal: it cannot be read any more.
     """
     try:
-        dataset = pydicom.dcmread(header.path)
-    except Exception as error:  # gone since the header was read, or broken behind what was read of it
-        raise DicomRefusal(
-            header.path,
-            tag="file",
-            found=f"not readable ({_one_line(error)})",
-            needed="the file that was there when the folder was searched",
-            cure="copy it again",
-        ) from error
+        return header.path.read_bytes()
+    except OSError as error:  # gone since the header was read
+        raise _not_readable(header, error) from error
+
+
+def decode_slice(header: SliceHeader, content: bytes) -> tuple[StoredSlice, pydicom.FileDataset]:
+    """As :func:`load_slice`, for the bytes of a file that has been read."""
+    try:
+        dataset = pydicom.dcmread(BytesIO(content))
+    except Exception as error:  # broken behind what was read of it
+        raise _not_readable(header, error) from error
+    dataset.buffer = None  # the bytes would be kept and copied as long as the data set is
     with refusing_malformed(header.path):
         if header_of(header.path, dataset) != header:
-            raise DicomRefusal(
-                header.path,
-                tag="file",
-                found="another one than when the folder was searched",
-                needed="a folder that nobody changes meanwhile",
-                cure="wait until it is complete, and start again",
-            )
-        return _slice_of(header, dataset, _decode(header, dataset)), dataset
+            raise _changed(header, "when the folder was searched")
+        return stored_slice(header, dataset, _decode(header, dataset)), dataset
+
+
+def digest_of(content: bytes) -> bytes:
+    """Tells a file from any other, and from itself after a change."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _not_readable(header: SliceHeader, error: Exception) -> DicomRefusal:
+    return DicomRefusal(
+        header.path,
+        tag="file",
+        found=f"not readable ({_one_line(error)})",
+        needed="the file that was there when the folder was searched",
+        cure="copy it again",
+    )
+
+
+def _changed(header: SliceHeader, earlier: str) -> DicomRefusal:
+    return DicomRefusal(
+        header.path,
+        tag="file",
+        found=f"another one than {earlier}",
+        needed="a folder that nobody changes meanwhile",
+        cure="wait until it is complete, and start again",
+    )
 
 
 def stream_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredSlice]:
@@ -161,7 +140,7 @@ def stream_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredSlice]:
             stored = next(frames, None)
             if stored is None:
                 raise _other_count(path, f"{number - 1} frames", count)
-            yield _slice_of(header, dataset, _decoded(header, stored))
+            yield stored_slice(header, dataset, _decoded(header, stored))
         if next(frames, None) is not None:
             raise _other_count(path, f"more than {count} frames", count)
     except DicomRefusal:
@@ -177,22 +156,6 @@ def _other_count(path: object, found: str, count: int) -> DicomRefusal:
         found=f"{found} long",
         needed=f"{count} frames, as the header says",
         cure="copy the file again, or export it again",
-    )
-
-
-def _slice_of(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]) -> StoredSlice:
-    stored, stored_range = _within_bits(header, dataset, stored)
-    padding_range = _padding_range(header, dataset, stored.dtype)
-    padded: npt.NDArray[np.bool_] | None = None
-    if padding_range is not None:
-        padded = (stored >= padding_range[0]) & (stored <= padding_range[1])
-    return StoredSlice(
-        stored=stored,
-        padded=padded if padded is not None and padded.any() else None,
-        padding_range=padding_range,
-        stored_range=stored_range,
-        slope=header.slope or 1.0,
-        intercept=header.intercept or 0.0,
     )
 
 
@@ -229,66 +192,6 @@ def _decoded(header: SliceHeader, stored: npt.NDArray[np.integer]) -> npt.NDArra
             cure="export the series again",
         )
     return stored
-
-
-def _within_bits(
-    header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[np.integer], tuple[int, int]]:
-    """The pixels as BitsStored says (PS3.5 8.1.1) and its range, or a refusal when that would change what was meant.
-
-    The bits above may repeat the sign or be zero. Anything else there is an overlay, or padding wider than
-    BitsStored: cutting it off, as pydicom does by itself, turns padding of -2000 into tissue.
-    """
-    bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
-    lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    found_lowest, found_highest = int(stored.min()), int(stored.max())
-    high_bit = int(dataset.get("HighBit", bits - 1))
-    if high_bit == bits - 1 and lowest <= found_lowest and found_highest <= highest:
-        return stored, (lowest, highest)
-    if high_bit == bits - 1 and signed and found_lowest >= 0 and found_highest < 1 << bits:
-        spare = 8 * stored.dtype.itemsize - bits
-        return (stored << spare) >> spare, (lowest, highest)  # zeros above: extend the sign
-    raise DicomRefusal(
-        header.path,
-        tag="BitsStored",
-        found=f"{bits} with HighBit {high_bit} and pixels {found_lowest} to {found_highest}",
-        needed=f"HighBit {bits - 1} and pixels {lowest} to {highest}",
-        cure="export the series again, without overlays in the pixel data",
-    )
-
-
-def _padding_range(
-    header: SliceHeader, dataset: pydicom.Dataset, dtype: np.dtype[np.integer]
-) -> tuple[int, int] | None:
-    first = _stored_value(header, dataset, "PixelPaddingValue", dtype)
-    if first is None:
-        return None
-    last = _stored_value(header, dataset, "PixelPaddingRangeLimit", dtype)
-    last = first if last is None else last
-    return min(first, last), max(first, last)
-
-
-def _stored_value(
-    header: SliceHeader, dataset: pydicom.Dataset, keyword: str, dtype: np.dtype[np.integer]
-) -> int | None:
-    """A stored value as the pixels would hold it: writers mix up US and SS, so only its bits count."""
-    try:
-        value = dataset.get(keyword)
-    except Exception as error:  # pydicom converts on access, and a malformed element may raise nearly anything
-        value = _one_line(error)
-    if isinstance(value, bytes) and len(value) == 2:  # VR UN
-        value = int.from_bytes(value, "little" if dataset.original_encoding[1] else "big")
-    if value is None or value == "" or value == b"":
-        return None
-    if not isinstance(value, int):  # to leave it out would make tissue of padding
-        raise DicomRefusal(
-            header.path,
-            tag=keyword,
-            found=str(value)[:80],
-            needed="one stored value, or no such element",
-            cure="export the series again, or remove that element",
-        )
-    return int(np.array(value & ((1 << 8 * dtype.itemsize) - 1)).astype(f"u{dtype.itemsize}").astype(dtype))
 
 
 def _one_line(error: Exception) -> str:

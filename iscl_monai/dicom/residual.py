@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import FileDataset
 
+from iscl_monai.dicom.derivation import SUBTRACTION, Derivation
 from iscl_monai.dicom.headers import refusing_malformed
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.errors import DicomRefusal
 
+RESIDUAL_KIND, RESIDUAL_TITLE = "RESIDUAL", "AI REMOVED NOISE ISCL"
 SHOWN_HU = 100
 """Window width that the residual opens with, around 0 HU."""
 
@@ -23,6 +26,18 @@ NOT_OF_A_DIFFERENCE = (
     "WindowCenterWidthExplanation",
     "RealWorldValueMappingSequence",
 )
+
+
+def residual_of(derivation: Derivation) -> Derivation:
+    """What is said about the difference of source and derived series."""
+    return replace(
+        derivation,
+        kind=RESIDUAL_KIND,
+        title=RESIDUAL_TITLE,
+        series_offset=78,
+        operations=(*derivation.operations, SUBTRACTION),
+        description=f"{derivation.description}. This is what was removed: source minus result",
+    )
 
 
 class ResidualWriter(SeriesWriter):

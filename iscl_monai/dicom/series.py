@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from iscl_monai.dicom import geometry as places
 from iscl_monai.dicom import rules
-from iscl_monai.dicom.find import FoundSeries, SeriesFiles, Skipped, find_series, select_series
-from iscl_monai.dicom.headers import SliceHeader
-from iscl_monai.dicom.pixels import read_slice
+from iscl_monai.dicom.find import FoundSeries, ReadHeader, SeriesFiles, Skipped, find_series, select_series
+from iscl_monai.dicom.headers import SliceHeader, read_header
+from iscl_monai.dicom.one_pass import OnePass
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
 
 __all__ = [
@@ -36,6 +36,9 @@ __all__ = [
 Geometry = Literal["volume", "slices"]
 """``volume``: one evenly spaced grid, or a refusal. ``slices``: single images, wherever they lie."""
 
+NUMBERS = ("SliceLocation", "XRayTubeCurrent", "Exposure")
+"""Elements whose values in every slice are kept beside the header, which reading does not need."""
+
 Value = TypeVar("Value")
 
 
@@ -46,7 +49,9 @@ class CTSeries:
     Attributes:
         hu: float32 (slice, row, column), Hounsfield units, pixels as stored (never flipped or resampled).
         padded: bool, same shape, True where a pixel is padding outside the scan; None when none is.
-        files: the source of each slice.
+        headers: of the source of each slice.
+        digests: of the source file of each slice, see :func:`iscl_monai.dicom.pixels.digest_of`.
+        numbers: for each of :data:`NUMBERS`, its value in each slice, None where it is absent or no number.
         positions_mm: along the slice normal, ascending; for an axial series the patient's z (LPS).
         pixel_spacing_mm: between rows, between columns.
         spacing_between_slices_mm: along the normal, measured; for one slice SliceThickness; None when
@@ -63,7 +68,9 @@ class CTSeries:
 
     hu: npt.NDArray[np.float32]
     padded: npt.NDArray[np.bool_] | None
-    files: tuple[Path, ...]
+    headers: tuple[SliceHeader, ...] = field(repr=False)
+    digests: tuple[bytes, ...] = field(repr=False)
+    numbers: Mapping[str, tuple[float | None, ...]] = field(repr=False)
     positions_mm: tuple[float, ...]
     pixel_spacing_mm: tuple[float, float]
     spacing_between_slices_mm: float | None
@@ -81,6 +88,11 @@ class CTSeries:
     slice_thickness_mm: float | None
     description: str
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The source of each slice."""
+        return tuple(header.path for header in self.headers)
+
 
 def read_series(
     path: Path | str,
@@ -91,8 +103,9 @@ def read_series(
 ) -> CTSeries:
     """Read one CT series, or refuse it in one line that names file, element, value found and needed.
 
-    Slices are ordered by position and each is rescaled by its own slope and intercept. When
-    ``RescaleType`` may be absent is told in :func:`iscl_monai.dicom.rules.check_slice`.
+    Each file is opened once, for its header and its pixels (:mod:`iscl_monai.dicom.one_pass`). Slices are ordered by
+    position and each is rescaled by its own slope and intercept. When ``RescaleType`` may be absent stands in
+    :func:`iscl_monai.dicom.rules.check_slice`.
 
     Args:
         path: a DICOM file, or a folder that may hold sub-folders, scouts, reports and other files.
@@ -110,7 +123,8 @@ def read_series(
     """
     if geometry not in get_args(Geometry):
         raise ConfigRefusal(f"geometry {geometry!r}", allowed="'volume', 'slices'", cure="give one of these")
-    headers, positions_mm = _ordered(path, series_uid, z_range_mm)
+    reader = OnePass(series_uid=series_uid, z_range_mm=z_range_mm, numbers=NUMBERS)
+    headers, positions_mm = _ordered(path, series_uid, z_range_mm, reader.read)
     places.check_no_duplicates(headers, positions_mm)
     if geometry == "volume":
         places.check_even(headers, positions_mm)
@@ -123,8 +137,7 @@ def read_series(
             needed="a positive thickness in mm",
             cure="read it with geometry='slices'",
         )
-    hu, padded = _decode(headers)
-    return _assemble(headers, positions_mm, spacing_mm, hu, padded)
+    return _assemble(headers, positions_mm, spacing_mm, reader)
 
 
 def estimate_voxels(
@@ -151,9 +164,12 @@ def estimate_voxels(
 
 
 def _ordered(
-    path: Path | str, series_uid: str | None, z_range_mm: tuple[float, float] | None
+    path: Path | str,
+    series_uid: str | None,
+    z_range_mm: tuple[float, float] | None,
+    read: ReadHeader = read_header,
 ) -> tuple[list[SliceHeader], places.Floats]:
-    headers = select_series(path, series_uid).headers
+    headers = select_series(path, series_uid, read).headers
     for header in headers:
         rules.check_slice(header)
     rules.check_together(headers)
@@ -173,31 +189,35 @@ def _spacing(headers: Sequence[SliceHeader], positions_mm: places.Floats) -> flo
     return float(positions_mm[-1] - positions_mm[0]) / (len(headers) - 1)
 
 
-def _decode(headers: Sequence[SliceHeader]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None]:
+def _voxels(
+    headers: Sequence[SliceHeader], reader: OnePass
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None, tuple[bytes, ...]]:
     shape = (len(headers), headers[0].rows or 0, headers[0].columns or 0)
     hu = np.empty(shape, np.float32)
     padded: npt.NDArray[np.bool_] | None = None
+    digests = []
     for index, header in enumerate(headers):
-        mask = read_slice(header, hu[index])
-        if mask is not None:
+        slice_, digest = reader.take(header)
+        slice_.hu(hu[index])
+        if slice_.padded is not None:
             padded = np.zeros(shape, np.bool_) if padded is None else padded
-            padded[index] = mask
-    return hu, padded
+            padded[index] = slice_.padded
+        digests.append(digest)
+    return hu, padded, tuple(digests)
 
 
 def _assemble(
-    headers: Sequence[SliceHeader],
-    positions_mm: places.Floats,
-    spacing_mm: float | None,
-    hu: npt.NDArray[np.float32],
-    padded: npt.NDArray[np.bool_] | None,
+    headers: Sequence[SliceHeader], positions_mm: places.Floats, spacing_mm: float | None, reader: OnePass
 ) -> CTSeries:
+    hu, padded, digests = _voxels(headers, reader)
     first = headers[0]
     rows_mm, columns_mm = first.pixel_spacing or (0.0, 0.0)
     return CTSeries(
         hu=hu,
         padded=padded,
-        files=tuple(header.path for header in headers),
+        headers=tuple(headers),
+        digests=digests,
+        numbers={keyword: tuple(reader.number(header, keyword) for header in headers) for keyword in NUMBERS},
         positions_mm=tuple(positions_mm.tolist()),
         pixel_spacing_mm=(rows_mm, columns_mm),
         spacing_between_slices_mm=spacing_mm,

@@ -13,10 +13,11 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 
 from iscl_monai.dicom.derivation import Derivation
-from iscl_monai.dicom.derive import derive_header, slice_identity
-from iscl_monai.dicom.headers import SliceHeader, read_header, refusing_malformed
-from iscl_monai.dicom.pixels import StoredSlice, load_slice, without_warnings
+from iscl_monai.dicom.derive import derive_header, series_identity
+from iscl_monai.dicom.headers import SliceHeader, refusing_malformed
+from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.series import CTSeries
+from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.durable import whole_folder, write_file
 from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal, Refusal
 
@@ -25,19 +26,32 @@ class SeriesWriter:
     """Writes the slices of one derived series, in any order and from any thread.
 
     Args:
-        headers: of the source slices in slice order, checked.
+        headers: one for each derived slice, in slice order, checked: of the source slice whose elements it gets.
         derivation: what is done to them.
         folder: where the files go; exists.
+        sources: for each derived slice, the headers of all slices that it is made of; None: of that one alone.
     """
 
-    def __init__(self, headers: Sequence[SliceHeader], derivation: Derivation, folder: Path) -> None:
+    def __init__(
+        self,
+        headers: Sequence[SliceHeader],
+        derivation: Derivation,
+        folder: Path,
+        *,
+        sources: Sequence[Sequence[SliceHeader]] | None = None,
+    ) -> None:
         self.headers = headers
         self.derivation = derivation
         self.folder = folder
-        self.series_identity = headers[0].series_uid or min(map(slice_identity, headers))
+        self.sources = sources if sources is not None else [(header,) for header in headers]
+        self.series_identity = series_identity(headers)
 
-    def write(self, index: int, dataset: FileDataset, stored: npt.NDArray[np.integer]) -> Path:
-        """Write one slice durably, and read it back.
+    def path(self, index: int) -> Path:
+        """The file of a slice, named after its place in the series."""
+        return self.folder / f"{index + 1:05d}.dcm"
+
+    def derive(self, index: int, dataset: FileDataset, stored: npt.NDArray[np.integer]) -> Dataset:
+        """Turn the data set of a source slice into the derived one.
 
         Args:
             index: of the slice in ``headers``.
@@ -45,20 +59,38 @@ class SeriesWriter:
             stored: new stored integers (row, column), of the source's type.
 
         Returns:
-            The file, named after its place in the series.
+            The same data set.
+
+        Raises:
+            DicomRefusal: a source that cannot be copied.
+        """
+        header = self.headers[index]
+        with refusing_malformed(header.path):
+            derived = derive_header(
+                dataset, header, self.derivation, series_identity=self.series_identity, sources=self.sources[index]
+            )
+            set_pixels(derived, stored)
+        derived.preamble = b"\0" * 128  # the source's may hold anything
+        return derived
+
+    def write(self, index: int, dataset: FileDataset, stored: npt.NDArray[np.integer]) -> Path:
+        """Write one slice durably, and read it back.
+
+        Args:
+            index: see :meth:`derive`.
+            dataset: see :meth:`derive`.
+            stored: see :meth:`derive`.
+
+        Returns:
+            The file.
 
         Raises:
             DicomRefusal: a source that cannot be copied.
             OutputRefusal: a file that cannot be written, or does not hold what was written.
         """
-        header = self.headers[index]
-        with refusing_malformed(header.path):
-            derived = derive_header(dataset, header, self.derivation, series_identity=self.series_identity)
-            set_pixels(derived, stored)
-        derived.preamble = b"\0" * 128  # the source's may hold anything
-        path = self.folder / f"{index + 1:05d}.dcm"
-        write_and_verify(derived, path, source=header.path)
-        return path
+        derived = self.derive(index, dataset, stored)
+        write_and_verify(derived, self.path(index), source=self.headers[index].path)
+        return self.path(index)
 
 
 def set_pixels(dataset: Dataset, stored: npt.NDArray[np.integer]) -> None:
@@ -152,7 +184,8 @@ def write_derived_series(
     been written, flushed and read back.
 
     Args:
-        series: the source, from :func:`iscl_monai.dicom.series.read_series`; its files are read again.
+        series: the source, from :func:`iscl_monai.dicom.series.read_series`; its files are read again, and must
+            be what they were.
         hu: Hounsfield units, shape of ``series.hu``.
         destination: folder to make.
         derivation: what was done to it.
@@ -168,27 +201,13 @@ def write_derived_series(
     destination = Path(destination)
     _check_array(series, hu)
     with without_warnings(), whole_folder(destination) as folder:
-        headers = [_header_again(file) for file in series.files]
-        writer = SeriesWriter(headers, derivation, folder)
-        for index, header in enumerate(headers):
-            source, dataset = load_slice(header)
+        writer = SeriesWriter(series.headers, derivation, folder)
+        for index, header in enumerate(series.headers):
+            source, dataset = load_slice(header, digest=series.digests[index])
             change_hu = np.asarray(hu[index], np.float64) - source.hu()
             _check_fits(header, source, np.asarray(hu[index]))
             writer.write(index, dataset, source.changed(change_hu))
-    return tuple(destination / f"{index + 1:05d}.dcm" for index in range(len(headers)))
-
-
-def _header_again(file: Path) -> SliceHeader:
-    try:
-        return read_header(file)
-    except Exception as error:  # gone, or damaged since
-        raise DicomRefusal(
-            file,
-            tag="file",
-            found=f"not readable any more ({' '.join(str(error).split())[:120]})",
-            needed="the file that the series was read from",
-            cure="read the series again",
-        ) from error
+    return tuple(destination / f"{index + 1:05d}.dcm" for index in range(len(series.headers)))
 
 
 def _check_array(series: CTSeries, hu: npt.NDArray[Any]) -> None:

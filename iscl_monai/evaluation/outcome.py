@@ -31,7 +31,7 @@ def cohort_lines(scores: Scores) -> tuple[list[str], list[list[str]]]:
     for quantity in scores.protocol.quantities:
         unit = f", {UNITS[quantity]}" if UNITS[quantity] else ""
         told = [
-            one.estimates[quantity].told(DIGITS[quantity], signed=name == "gain" or quantity == "mean_shift_hu")
+            one.estimates[quantity].formatted(DIGITS[quantity], signed=name == "gain" or quantity == "mean_shift_hu")
             for name, one in cohorts.items()
         ]
         lines.append([NAMES[quantity] + unit, *told])

@@ -99,8 +99,8 @@ def _turned(volume: Volume) -> Iterator[tuple[Volume, str]]:
     for transposed, chosen in itertools.product((False, True) if square else (False,), flips):
         if transposed or chosen:
             turned = volume.transpose(0, 2, 1) if transposed else volume
-            told = ["transposed"] * transposed + [f"with {axes[axis]} flipped" for axis in chosen]
-            yield np.flip(turned, chosen), ", ".join(told)
+            turns = ["transposed"] * transposed + [f"with {axes[axis]} flipped" for axis in chosen]
+            yield np.flip(turned, chosen), ", ".join(turns)
 
 
 def _thinned(volume: NDArray[Any]) -> Floats:

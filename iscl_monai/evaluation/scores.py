@@ -125,14 +125,14 @@ class Scores:
 
     def notices(self) -> list[str]:
         """What a reader of the numbers must know."""
-        told = [self.protocol.note] if self.protocol.note else []
+        notes = [self.protocol.note] if self.protocol.note else []
         others = sorted({pair.body_part for pair in self.pairs if not self.protocol.fits(pair.body_part)})
         if others:
             meant = ", ".join(self.protocol.body_parts)
-            told.append(f"BodyPartExamined is {', '.join(others)}; {self.protocol.name} is meant for {meant}")
+            notes.append(f"BodyPartExamined is {', '.join(others)}; {self.protocol.name} is meant for {meant}")
         if any(pair.noisy is None for pair in self.pairs):
-            told.append("the noisy input was not given: without its numbers these say little (give --noisy)")
-        return told
+            notes.append("the noisy input was not given: without its numbers these say little (give --noisy)")
+        return notes
 
     def content(self) -> dict[str, Any]:
         """All numbers, as JSON can hold them; what could not be measured, and infinity, is null."""

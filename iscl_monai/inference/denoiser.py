@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, ImageRefusal, MemoryRefusal
 from iscl_monai.inference.tiles import SeamlessInferer
-from iscl_monai.networks import Denoiser as DenoisingNetwork
-from iscl_monai.networks import fold_normalisation
-from iscl_monai.networks.denoiser import MODES
+from iscl_monai.networks import DenoisingNetwork, fold_normalisation
+from iscl_monai.networks.denoising_network import checked_mode
 from iscl_monai.parallel import in_order, useful_workers
-from iscl_monai.weights import load_tensors
+from iscl_monai.weights import load_tensors, naming
 
 SMALLEST_PX, LARGEST_PX = 16, 4096
 
@@ -150,9 +149,10 @@ class Denoiser:
                 allowed="a trained bundle (no weights are released yet)",
                 cure="train first (docs/quickstart.md), or give --bundle the folder that holds models/model.pt",
             )
-        if mode not in MODES:
-            raise ConfigRefusal(f"mode={mode!r}", allowed=", ".join(MODES), cure="choose one of these words")
-        network = DenoisingNetwork.from_weights(load_tensors(weights), mode=mode)
+        checked_mode(mode)
+        content = load_tensors(weights)
+        with naming(weights):
+            network = DenoisingNetwork.from_weights(content, mode=mode)
         inferer = SeamlessInferer(tile_px=tile_px, reach_px=network.reach_px, stride_px=network.stride_px)
         identity = ModelIdentity.of_weights(weights, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer)
@@ -161,8 +161,8 @@ class Denoiser:
     def parameters(self) -> dict[str, str]:
         """Every setting that can change a stored pixel, in words."""
         tile_px = getattr(self.inferer, "tile_px", None)
-        told = {"mode": self.mode, "strength": f"{self.strength:g}", "device": self.device.type} | self.kept
-        return told if tile_px is None else {**told, "tile": str(tile_px)}
+        settings = {"mode": self.mode, "strength": f"{self.strength:g}", "device": self.device.type} | self.kept
+        return settings if tile_px is None else {**settings, "tile": str(tile_px)}
 
     def change_hu(self, slice_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """What denoising adds to a slice.

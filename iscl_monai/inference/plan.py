@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iscl_monai.dicom import geometry, rules
+from iscl_monai.dicom.derivation import DENOISED_KIND, DENOISED_TITLE
 from iscl_monai.dicom.enhanced import EnhancedImage, open_enhanced
 from iscl_monai.dicom.find import LOCALIZER, FoundSeries, Skipped, find_series
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.images import is_image_file
+from iscl_monai.dicom.residual import RESIDUAL_KIND, RESIDUAL_TITLE
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.denoiser import LARGEST_PX, SMALLEST_PX
 
-OUR_KINDS = (("DENOISED",), ("RESIDUAL",))
-OUR_TITLES = ("AI DENOISED ISCL", "AI REMOVED NOISE ISCL")
+OUR_KINDS = ((DENOISED_KIND,), (RESIDUAL_KIND,))
+OUR_TITLES = (DENOISED_TITLE, RESIDUAL_TITLE)
 
 
 @dataclass(frozen=True)

@@ -134,13 +134,13 @@ def derivation_of(
     denoiser: SliceDenoiser, keep_private: Sequence[str] = (), moment: datetime | None = None
 ) -> Derivation:
     """What a denoiser's images say about how they were made."""
-    return Derivation(
+    return Derivation.by_network(
         model=denoiser.identity.name,
         version=denoiser.identity.version,
         weights_digest=denoiser.identity.weights_digest,
         parameters=denoiser.parameters,
+        moment=moment,
         keep_private=tuple(keep_private),
-        moment=moment or datetime.now().astimezone(),
     )
 
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced_write import EnhancedWriter
-from iscl_monai.dicom.pixels import StoredSlice, load_slice
-from iscl_monai.dicom.residual import ResidualWriter
+from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.dicom.residual import ResidualWriter, residual_of
+from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.denoiser import SliceDenoiser
@@ -55,7 +56,7 @@ def stream(
         source: a series or a multi-frame image.
         folder: where its files go; made if absent.
         denoiser: what denoises.
-        derivation: how that is told.
+        derivation: what is said about it.
         save_residual: also write what was removed.
         workers: slices worked on at the same time.
 
@@ -95,7 +96,7 @@ class _Series:
         self.residual_writer: ResidualWriter | None = None
         if save_residual:
             (folder / RESIDUAL_FOLDER).mkdir()
-            removed = replace(derivation, kind="RESIDUAL", title="AI REMOVED NOISE ISCL", series_offset=78)
+            removed = residual_of(derivation)
             self.residual_writer = ResidualWriter(series.headers, removed, folder / RESIDUAL_FOLDER)
 
     def denoise(self, index: int) -> DenoisedSlice:

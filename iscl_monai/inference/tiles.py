@@ -26,7 +26,7 @@ class SeamlessInferer(SlidingWindowInferer):
 
     Args:
         tile_px: largest side of a tile; None: whole slices.
-        reach_px: how far the network sees, :attr:`iscl_monai.networks.Denoiser.reach_px`.
+        reach_px: how far the network sees, :attr:`iscl_monai.networks.DenoisingNetwork.reach_px`.
         stride_px: what slices and tile positions are multiples of, ``stride_px`` of the same.
 
     Raises:

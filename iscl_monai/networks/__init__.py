@@ -1,7 +1,8 @@
 """The five networks of ISCL, the denoiser made of two of them, and a baseline's network."""
 
 from iscl_monai.networks.blocks import fold_normalisation, initialise
-from iscl_monai.networks.denoiser import Denoiser
+from iscl_monai.networks.denoising_network import DenoisingNetwork
+from iscl_monai.networks.description import NetworkDescription
 from iscl_monai.networks.discriminator import Discriminator
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
@@ -10,9 +11,10 @@ from iscl_monai.networks.red_cnn import RedCNN
 
 __all__ = [
     "BatchInstanceNorm2d",
-    "Denoiser",
+    "DenoisingNetwork",
     "Discriminator",
     "Generator",
+    "NetworkDescription",
     "NoiseExtractor",
     "RedCNN",
     "fold_normalisation",

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.networks.blocks import NormedConv, initialise, leaky_relu
+from iscl_monai.networks.description import NoiseExtractorDescription
 
 
 class NoiseExtractor(nn.Module):
@@ -21,6 +22,8 @@ class NoiseExtractor(nn.Module):
         image (batch, 1, rows, columns) in [-1, 1] in; its noise, same shape, same units, out.
     """
 
+    __jit_unused_properties__ = ("description",)
+
     def __init__(self, *, width: int = 32, layers: int = 20, silent_start: bool = False) -> None:
         super().__init__()
         if width < 1 or layers < 2:
@@ -29,7 +32,8 @@ class NoiseExtractor(nn.Module):
                 allowed="width >= 1, layers >= 2",
                 cure="the authors use 32 and 20",
             )
-        self.sizes = (width, layers)
+        self.width = width
+        self.layers = layers
         last = nn.Conv2d(width, 1, 3, padding=1)
         self.steps = nn.Sequential(
             nn.Conv2d(1, width, 3, padding=1),
@@ -42,9 +46,14 @@ class NoiseExtractor(nn.Module):
             nn.init.zeros_(last.weight)
 
     @property
+    def description(self) -> NoiseExtractorDescription:
+        """Its arguments, to travel with the weights."""
+        return NoiseExtractorDescription(width=self.width, layers=self.layers)
+
+    @property
     def reach_px(self) -> int:
         """How far away a pixel of the input can change one of the output (half the receptive field)."""
-        return self.sizes[1]
+        return self.layers
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the noise of each image."""

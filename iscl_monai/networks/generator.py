@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.networks.blocks import NormedConv, ResidualBlock, SymmetricConv2d, initialise, symmetric_pad
+from iscl_monai.networks.description import GeneratorDescription
 from iscl_monai.networks.skip import NonLocalSkip, quiet_deviation
 
 SKIPS = ("none", "nonlocal", "identity")
@@ -33,7 +34,7 @@ class Generator(nn.Module):
         (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up, in and out.
     """
 
-    __jit_unused_properties__ = ("reach_px",)
+    __jit_unused_properties__ = ("description", "reach_px")
 
     def __init__(
         self,
@@ -60,7 +61,9 @@ class Generator(nn.Module):
                 cure="give three times the noise",
             )
         self.stride = 2**downsamplings
-        self.sizes = (width, downsamplings, residual_blocks, SKIPS.index(skip))
+        self.width = width
+        self.downsamplings = downsamplings
+        self.residual_blocks = residual_blocks
         widths = [width * 2**level for level in range(downsamplings + 1)]
         steps: list[nn.Module] = [NormedConv(SymmetricConv2d(1, width, 7, pad=3))]
         for narrow, wide in pairwise(widths):
@@ -79,12 +82,21 @@ class Generator(nn.Module):
             nn.init.zeros_(last.weight)
 
     @property
+    def description(self) -> GeneratorDescription:
+        """Its arguments, to travel with the weights."""
+        return GeneratorDescription(
+            width=self.width,
+            downsamplings=self.downsamplings,
+            residual_blocks=self.residual_blocks,
+            skip=self.kind,
+        )
+
+    @property
     def reach_px(self) -> int:
         """How far away a pixel of the input can change one of the output (half the receptive field)."""
-        _, downsamplings, residual_blocks, _ = self.sizes
-        levels = [2**level for level in range(downsamplings)]
+        levels = [2**level for level in range(self.downsamplings)]
         down, up = sum(2 * step for step in levels), sum(2 * step for step in levels)
-        own = int(3 + down + 2 * residual_blocks * self.stride + up + 3)
+        own = int(3 + down + 2 * self.residual_blocks * self.stride + up + 3)
         return max(own, self.skip.reach_px) if self.kind == "nonlocal" else own
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.networks.description import RedCNNDescription
 
 LAYERS = 5
 KERNEL = 5
@@ -29,13 +30,15 @@ class RedCNN(nn.Module):
         (batch, 1, rows, columns) in [-1, 1] in and out, 16 pixels or more each way.
     """
 
+    __jit_unused_properties__ = ("description",)
+
     stride = 1
 
     def __init__(self, *, width: int = 96) -> None:
         super().__init__()
         if width < 1:
             raise ConfigRefusal(f"RedCNN width={width}", allowed="1 or more", cure="96 is the paper's")
-        self.sizes = (width, 0, 0, 0)
+        self.width = width
         channels = [1, *[width] * LAYERS]
         self.encoder = nn.ModuleList(nn.Conv2d(given, made, KERNEL) for given, made in pairwise(channels))
         self.decoder = nn.ModuleList(
@@ -44,6 +47,11 @@ class RedCNN(nn.Module):
         for module in (*self.encoder, *self.decoder):
             nn.init.normal_(module.weight, std=INITIAL_STD)
             nn.init.zeros_(module.bias)
+
+    @property
+    def description(self) -> RedCNNDescription:
+        """Its argument, to travel with the weights."""
+        return RedCNNDescription(width=self.width)
 
     @property
     def reach_px(self) -> int:

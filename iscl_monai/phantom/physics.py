@@ -148,12 +148,12 @@ def _make_anatomy_truth(module: str, recipe: PhysicsRecipe) -> Writer:
     return partial(_write_truth, volumes=volumes, recipe=recipe, module=module, region=ANATOMY[module], lesions=lesions)
 
 
-def _write_truth(folder: Path, *, volumes: Mapping[str, Floats], recipe: PhysicsRecipe, **told: Any) -> None:
+def _write_truth(folder: Path, *, volumes: Mapping[str, Floats], recipe: PhysicsRecipe, **facts: Any) -> None:
     steps = {"spacing_mm": recipe.spacing_mm, "slice_mm": recipe.slice_mm}
     for name, hu in volumes.items():
         write_volume(folder / f"{name}.nii", hu, **steps)
     numbers = {"size": recipe.size, **steps, "realisations": recipe.realisations, "photons": recipe.photons}
-    write_json(folder / "truth.json", {"module": told.pop("module"), **numbers, **told})
+    write_json(folder / "truth.json", {"module": facts.pop("module"), **numbers, **facts})
 
 
 def _drawn(module: str, recipe: PhysicsRecipe) -> Floats:

@@ -38,7 +38,7 @@ class Estimate:
     interval: tuple[float, float] | None
     patients: int
 
-    def told(self, digits: int, *, signed: bool = False) -> str:
+    def formatted(self, digits: int, *, signed: bool = False) -> str:
         """``28.03 (27.51 to 28.60)``, or the mean alone where there is no interval."""
         sign = "+" if signed else ""
         if math.isnan(self.mean):

@@ -1,7 +1,6 @@
-"""Can a lesion be told from its absence: the channelised Hotelling observer, and a formula for screening.
+"""Can a lesion be told from its absence: the channelised Hotelling observer.
 
-The observer (CHO) works on ensembles of images and is right for any denoiser. The non-prewhitening formula (NPW)
-takes TTF and NPS, and thereby a linear system with stationary noise, which a denoiser is not: for screening only.
+It works on ensembles of images and is right for any denoiser.
 
 B. D. Gallas, H. H. Barrett, "Validating the use of channels to estimate the ideal linear observer", J. Opt. Soc.
 Am. A 20(9), 2003, doi 10.1364/JOSAA.20.001725; AAPM TG-233, doi 10.1002/mp.13763; ICRU Report 54, 1996.
@@ -13,18 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import integrate, special, stats
+from scipy import special, stats
 
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.quality.linearity import Floats, distance_mm_from, finite_array
-from iscl_monai.quality.resolution import TaskTransferFunction
-from iscl_monai.quality.spectrum import RadialSpectrum
 
 SPLITS = 50
 BOOTSTRAPS = 400
 PERCENTILES_AND_MIDDLE = (2.5, 50, 97.5)
-NPW_POINTS = 2001
-EYE_POWER, EYE_DECAY = 1.3, 0.04
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,71 +166,3 @@ def _auc(with_signal: Floats, without: Floats) -> float:
     ranks = stats.rankdata(np.concatenate([with_signal, without]))[: len(with_signal)]
     least = len(with_signal) * (len(with_signal) + 1) / 2
     return float((ranks.sum() - least) / (len(with_signal) * len(without)))
-
-
-def non_prewhitening(
-    *,
-    transfer: TaskTransferFunction,
-    noise: RadialSpectrum,
-    diameter_mm: float,
-    contrast_hu: float,
-    viewing_distance_mm: float | None = None,
-    magnification: float = 1.0,
-) -> float:
-    """How well a disc is found, d' by formula, for screening; linear and stationary systems only.
-
-    ``d'^2 = [int |W|^2 TTF^2 E^2]^2 / int |W|^2 TTF^2 E^4 NPS`` over the plane of frequencies, TG-233; W is the
-    transform of the disc, E = 1 (NPW) or the eye's filter (NPWE) ``f^1.3 exp(-0.04 f^2)``, f in cycles per degree
-    (A. E. Burgess, J. Opt. Soc. Am. A 11(4), 1994, doi 10.1364/JOSAA.11.001237), without internal noise.
-
-    Args:
-        transfer: of an insert of about this contrast, at this dose.
-        noise: at this dose; held at its first and last values where it was not measured.
-        diameter_mm: of the disc to be found.
-        contrast_hu: of it.
-        viewing_distance_mm: from eye to screen, such as 500; None: no eye.
-        magnification: size on the screen over size in the patient.
-
-    Returns:
-        d', 0 or more; inf without noise.
-
-    Raises:
-        ImageRefusal: if the diameter or viewing makes no sense.
-    """
-    distance = 1.0 if viewing_distance_mm is None else viewing_distance_mm
-    if not (diameter_mm > 0 and distance > 0 and magnification > 0):
-        raise ImageRefusal(
-            f"diameter {diameter_mm} mm seen from {viewing_distance_mm} mm, magnified {magnification}",
-            allowed="positive numbers",
-            cure="give e.g. diameter_mm=5, viewing_distance_mm=500, magnification=1",
-        )
-    frequency = np.linspace(0, transfer.frequency_per_mm[-1], NPW_POINTS)
-    seen = np.ones_like(frequency)
-    if viewing_distance_mm is not None:
-        per_degree = frequency * viewing_distance_mm * np.tan(np.pi / 180) * magnification
-        seen = per_degree**EYE_POWER * np.exp(-EYE_DECAY * per_degree**2)
-    signal = (disc_transform(frequency, diameter_mm=diameter_mm, contrast_hu=contrast_hu) * transfer.at(frequency)) ** 2
-    power = np.interp(frequency, noise.frequency_per_mm, noise.power_hu2_mm2)
-    # The plane of frequencies in rings: 2 pi f df.
-    ring = 2 * np.pi * frequency
-    matched = integrate.simpson(signal * seen**2 * ring, x=frequency)
-    variance = integrate.simpson(signal * seen**4 * power * ring, x=frequency)
-    return float(matched / np.sqrt(variance)) if variance > 0 else (np.inf if matched > 0 else 0.0)
-
-
-def disc_transform(frequency_per_mm: npt.ArrayLike, *, diameter_mm: float, contrast_hu: float) -> Floats:
-    """Two-dimensional Fourier transform of a disc, ``contrast * area * 2 J1(x) / x`` with x = pi diameter f.
-
-    Args:
-        frequency_per_mm: any shape.
-        diameter_mm: of the disc.
-        contrast_hu: of it.
-
-    Returns:
-        HU mm^2, of the same shape.
-    """
-    argument = np.pi * diameter_mm * np.asarray(frequency_per_mm, np.float64)
-    small = argument < 1e-6
-    jinc = np.where(small, 1.0, 2 * special.j1(argument) / np.where(small, 1.0, argument))
-    transform: Floats = contrast_hu * np.pi * diameter_mm**2 / 4 * jinc
-    return transform

@@ -49,7 +49,6 @@ class Hallucinations:
         per_slice: mean count.
         low: lower end of its interval.
         high: upper end of it.
-        mean_error_hu: :func:`mean_minus_truth`, (slice, row, column).
     """
 
     blobs: tuple[Blob, ...]
@@ -57,25 +56,6 @@ class Hallucinations:
     per_slice: float
     low: float
     high: float
-    mean_error_hu: Floats
-
-
-def mean_minus_truth(outputs_hu: npt.ArrayLike, truth_hu: npt.ArrayLike) -> Floats:
-    """The error that does not average out.
-
-    Args:
-        outputs_hu: HU (realisation, slice, row, column).
-        truth_hu: HU (slice, row, column).
-
-    Returns:
-        HU (slice, row, column).
-
-    Raises:
-        ImageRefusal: if shapes do not fit or values are not finite.
-    """
-    outputs, truth = _fitting(outputs_hu, truth_hu, fewest=1)
-    error: Floats = outputs.mean(axis=0) - truth
-    return error
 
 
 def hallucinations(
@@ -136,7 +116,6 @@ def hallucinations(
         per_slice=len(kept) / count,
         low=low / count,
         high=high / count,
-        mean_error_hu=outputs.mean(axis=0) - truth,
     )
 
 

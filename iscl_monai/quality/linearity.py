@@ -13,37 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from iscl_monai.errors import ImageRefusal
 
 Floats = npt.NDArray[np.float64]
-FEWEST_INSERTS = 3
 FEWEST_PIXELS = 9
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Linearity:
-    """Measured against true HU, over several inserts.
-
-    Args:
-        true_hu: shape (insert,).
-        measured_hu: mean over each insert's disc and all slices, shape (insert,).
-        slope: of the straight line measured = slope * true + offset; 1 is right.
-        slope_error: its standard error.
-        offset_hu: of that line where the truth is 0 HU.
-    """
-
-    true_hu: Floats
-    measured_hu: Floats
-    slope: float
-    slope_error: float
-    offset_hu: float
-
-    @property
-    def bias_hu(self) -> Floats:
-        """Measured minus true HU of each insert, shape (insert,)."""
-        return self.measured_hu - self.true_hu
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,44 +53,6 @@ class SliceBehaviour:
 
     residual_correlation: float
     flicker: float
-
-
-def linearity(
-    volume_hu: npt.ArrayLike,
-    *,
-    true_hu: Sequence[float],
-    centres: Sequence[tuple[float, float]],
-    radius_mm: float,
-    pixel_spacing_mm: tuple[float, float],
-) -> Linearity:
-    """HU bias of each insert, and the straight line through all.
-
-    Args:
-        volume_hu: HU (slice, row, column) or (row, column); every slice shows the same inserts.
-        true_hu: of each insert; at least three different ones.
-        centres: (row, column) of each insert in pixels.
-        radius_mm: of the measured discs: leave the blurred rim out.
-        pixel_spacing_mm: between rows, between columns.
-
-    Raises:
-        ImageRefusal: if the numbers of inserts differ or are too few, or a disc leaves the image.
-    """
-    truth = np.asarray(true_hu, np.float64)
-    if len(centres) != len(truth) or len(np.unique(truth)) < FEWEST_INSERTS:
-        raise ImageRefusal(
-            f"{len(centres)} centres for {len(truth)} inserts of {len(np.unique(truth))} different values",
-            allowed=f"a centre for each insert, and at least {FEWEST_INSERTS} different values",
-            cure="use a phantom such as `python -m data_prep phantom --kind physics` (inserts)",
-        )
-    measured = disc_means(volume_hu, centres=centres, radius_mm=radius_mm, pixel_spacing_mm=pixel_spacing_mm)
-    line = stats.linregress(truth, measured)
-    return Linearity(
-        true_hu=truth,
-        measured_hu=measured,
-        slope=float(line.slope),
-        slope_error=float(line.stderr),
-        offset_hu=float(line.intercept),
-    )
 
 
 def uniformity(

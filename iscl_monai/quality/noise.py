@@ -50,11 +50,6 @@ class NoReferencePanel:
     mean_shift_hu: float
     residual: ResidualCorrelation
 
-    @property
-    def noise_reduction(self) -> float:
-        """Part of the noise that was removed: 0 nothing, 1 everything."""
-        return 1 - self.noise_after_hu / self.noise_before_hu if self.noise_before_hu > 0 else float("nan")
-
 
 def no_reference_panel(noisy_hu: Image, denoised_hu: Image) -> NoReferencePanel:
     """Measure a denoised image against nothing but its noisy input.

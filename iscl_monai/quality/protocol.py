@@ -63,8 +63,8 @@ class Protocol:
         if not 0 < self.data_range_hu < np.inf:
             self._refuse("data_range_hu", "a positive, finite number of HU", "give the width that counts, e.g. 2000")
         if self.ssim_kernel_size < 3 or self.ssim_kernel_size % 2 == 0:
-            told = "use 7 with the uniform kernel, 11 with the gaussian one"
-            self._refuse("ssim_kernel_size", "an odd number of pixels, 3 or more", told)
+            cure = "use 7 with the uniform kernel, 11 with the gaussian one"
+            self._refuse("ssim_kernel_size", "an odd number of pixels, 3 or more", cure)
         if self.reference_levels is not None and (self.reference_levels < 2 or self.window is None):
             self._refuse("reference_levels", "2 or more, over a window", "give a window, or leave it out")
         if self.vif_window is not None and self.region != "frame":

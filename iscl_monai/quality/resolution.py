@@ -48,12 +48,6 @@ class TaskTransferFunction:
     edge_cnr: float
     centre: tuple[float, float]
 
-    def at(self, frequency_per_mm: npt.ArrayLike) -> Floats:
-        """The value at any frequencies; 0 above the last one measured."""
-        frequency = np.asarray(frequency_per_mm, np.float64)
-        value: Floats = np.interp(frequency, self.frequency_per_mm, self.value, right=0.0)
-        return value
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Disc:

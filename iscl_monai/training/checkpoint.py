@@ -17,7 +17,8 @@ import torch
 import torch.distributed
 from ignite.engine import Engine, Events
 
-from iscl_monai.data import RunSampler
+from iscl_monai.data import Datalist, RunSampler
+from iscl_monai.data.identity import Identity, first_change
 from iscl_monai.errors import CheckpointRefusal
 from iscl_monai.training.trainer import unwrapped
 from iscl_monai.weights import load_tensors, save_durably
@@ -33,9 +34,10 @@ class RunCheckpoint:
     Args:
         folder: where ``checkpoint_epoch=N.pt`` go.
         parts: name to network, optimiser or anything with ``state_dict`` and ``load_state_dict``.
-        sampler: told on resume how many samples are used up.
+        sampler: learns on resume how many samples are used up.
         batch_size: samples per iteration and process.
         settings: plain values that must not change within a run (seed, sizes ...); another value is refused.
+        scans: what the run is trained on; other scans, or others under the same names, are refused.
         resume: False starts anew, and refuses a folder that already holds checkpoints.
         every: epochs between two checkpoints; the last epoch is always saved.
         keep: how many to keep.
@@ -49,6 +51,7 @@ class RunCheckpoint:
         sampler: RunSampler,
         batch_size: int,
         settings: Mapping[str, Any] | None = None,
+        scans: Datalist | None = None,
         resume: bool = True,
         every: int = 1,
         keep: int = 2,
@@ -58,6 +61,7 @@ class RunCheckpoint:
         self.sampler = sampler
         self.batch_size = batch_size
         self.settings = dict(settings or {})
+        self.scans = scans
         self.resume = resume
         self.every = every
         self.keep = keep
@@ -84,6 +88,7 @@ class RunCheckpoint:
             "epoch": epoch,
             "iteration": engine.state.iteration,
             "settings": self.settings,
+            "scans": self._identity(),
             "random": _random_state(),
             "parts": {name: _inner(part).state_dict() for name, part in self.parts.items()},
         }
@@ -95,7 +100,7 @@ class RunCheckpoint:
         """Put everything back as it was at the end of the newest epoch saved.
 
         Raises:
-            CheckpointRefusal: if the checkpoint is of a run with other settings, or one would be overwritten.
+            CheckpointRefusal: if the checkpoint is of a run with other settings or scans, or one would be overwritten.
         """
         found = self.finished()
         if not found:
@@ -123,6 +128,9 @@ class RunCheckpoint:
             _restore_random_state(self._random)
             self._random = None
 
+    def _identity(self) -> Identity:
+        return {} if self.scans is None else self.scans.identity
+
     def _check(self, path: Path, content: Mapping[str, Any]) -> None:
         for name, value in self.settings.items():
             before = content["settings"].get(name)
@@ -132,6 +140,13 @@ class RunCheckpoint:
                     allowed=f"{name}={before}",
                     cure="give the former value, or start another run in another --output_dir",
                 )
+        change = first_change(content.get("scans") or {}, self._identity())
+        if change:
+            raise CheckpointRefusal(
+                f"{path}: the run began on other scans: {change}",
+                allowed="the scans that it began on",
+                cure="bring them back, or start another run in another --output_dir",
+            )
 
 
 def _inner(part: Any) -> Any:

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset, default_collate
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.networks import Denoiser, gather_statistics
+from iscl_monai.networks import DenoisingNetwork, gather_statistics
 from iscl_monai.training.trainer import unwrapped
 
 
@@ -70,7 +70,7 @@ class WeightAveraging:
 
 
 class Export:
-    """Keeps a deployable :class:`Denoiser` in step with the networks in training.
+    """Keeps a deployable :class:`DenoisingNetwork` in step with the networks in training.
 
     Args:
         network: the denoiser that validation, checkpoint and inference see; its weights are overwritten.
@@ -85,7 +85,7 @@ class Export:
     def __init__(
         self,
         *,
-        network: Denoiser,
+        network: DenoisingNetwork,
         averaging: WeightAveraging,
         patches: Dataset[dict[str, Tensor]],
         batch_size: int,
@@ -106,7 +106,7 @@ class Export:
         """Refresh after every epoch; attach before validation and checkpoint."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: self.refresh())
 
-    def refresh(self) -> Denoiser:
+    def refresh(self) -> DenoisingNetwork:
         """Copy weights, gather statistics anew, choose the blend; returns the denoiser in evaluation mode."""
         for name in ("denoiser", "noise_extractor"):
             source = self.averaging.best(name) if self.averaged else unwrapped(self.averaging.raw[name])
@@ -131,7 +131,7 @@ class Export:
         return [batch.to(device) for batch in self._noisy]
 
 
-def best_blend(network: Denoiser, pairs: Sequence[dict[str, Tensor]]) -> float | None:
+def best_blend(network: DenoisingNetwork, pairs: Sequence[dict[str, Tensor]]) -> float | None:
     """The blend with the least squared error over validation slices, in closed form.
 
     Args:

@@ -17,8 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 from iscl_monai.data import Datalist
 from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser
-from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, said
+from iscl_monai.networks import DenoisingNetwork
+from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, summary
 from iscl_monai.weights import save_durably
 
 
@@ -63,7 +63,7 @@ class TensorBoard:
         log_dir: Path | str,
         hu_window: HUWindow,
         validation: Validation,
-        network: Denoiser,
+        network: DenoisingNetwork,
         slices: Any,
         pictures: int = 2,
         every: int = 10,
@@ -161,7 +161,7 @@ class ModelWriter:
         self,
         *,
         folder: Path | str,
-        network: Denoiser,
+        network: DenoisingNetwork,
         validation: Validation,
         scans: Datalist | None = None,
         enabled: bool = True,
@@ -184,7 +184,7 @@ class ModelWriter:
             content = {
                 "patients": sorted(pools | {pair.patient for pair in self.scans.validation}),
                 "split_protocol": self.scans.split_protocol,
-                "datalist_digest": self.scans.digest(),
+                "datalist_digest": self.scans.digest,
             }
             with whole_file(self.folder / "training.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())
@@ -223,4 +223,4 @@ class MetricsWriter:
         content = {"protocol": engine.protocol.identity, "items": engine.state.iteration, **numbers}
         with whole_file(self.path) as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
-        engine.logger.info("%s: %s", self.path, said(metrics, engine.protocol))
+        engine.logger.info("%s: %s", self.path, summary(metrics, engine.protocol))

@@ -16,8 +16,8 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser
-from iscl_monai.networks.denoiser import MODES
+from iscl_monai.networks import DenoisingNetwork
+from iscl_monai.networks.denoising_network import MODES
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import HU_BODY, Protocol
@@ -50,7 +50,7 @@ class DenoisingEvaluator(Evaluator):
         *,
         device: torch.device | str,
         val_data_loader: Iterable[Mapping[str, Any]],
-        network: Denoiser,
+        network: DenoisingNetwork,
         hu_window: HUWindow,
         inferer: Inferer | None = None,
         protocol: Protocol = HU_BODY,
@@ -172,7 +172,7 @@ class Validation:
             self.evaluator.run(epoch)
             metrics = {k: v for k, v in self.evaluator.state.metrics.items() if isinstance(v, float)}
             self.history.append({"epoch": float(epoch), **metrics})
-            engine.logger.info("epoch %d: %s", epoch, said(metrics, self.evaluator.protocol))
+            engine.logger.info("epoch %d: %s", epoch, summary(metrics, self.evaluator.protocol))
 
     def state_dict(self) -> dict[str, Any]:
         """All validations so far."""
@@ -183,14 +183,14 @@ class Validation:
         self.history = list(state["history"])
 
 
-def said(metrics: Mapping[str, float], protocol: Protocol = HU_BODY) -> str:
+def summary(metrics: Mapping[str, float], protocol: Protocol = HU_BODY) -> str:
     """The few numbers a person looks at, in words, with the protocol they were measured on."""
     parts = []
     if not math.isnan(metrics.get("psnr_db", float("nan"))):
         parts.append(f"PSNR {metrics['input_psnr_db']:.2f} -> {metrics['psnr_db']:.2f} dB ({protocol.name})")
         alone = {"F": "generator_psnr_db", "x - H": "extractor_psnr_db"}  # or one is deployed
-        said_alone = [f"{letter} {metrics[name]:.2f}" for letter, name in alone.items() if name in metrics]
-        parts.append(", ".join(said_alone) + " dB")
+        alone_db = [f"{letter} {metrics[name]:.2f}" for letter, name in alone.items() if name in metrics]
+        parts.append(", ".join(alone_db) + " dB")
         parts.append(f"mean shift {metrics['mean_shift_hu']:+.1f} HU")
     if "noise_hu" in metrics:
         parts.append(f"noise {metrics['input_noise_hu']:.1f} -> {metrics['noise_hu']:.1f} HU")

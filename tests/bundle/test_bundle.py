@@ -137,7 +137,7 @@ def test_the_training_left_its_files(trained: Any) -> None:
     assert len(list((trained.output_dir / "tensorboard").iterdir())) == 1
     for name in ("model.pt", "model_last.pt"):
         weights = torch.load(trained.ckpt_dir / name, weights_only=True)
-        assert {key.split(".")[0] for key in weights} == {"denoiser", "noise_extractor", "blend", "window_hu", "sizes"}
+        assert {key.split(".")[0] for key in weights} == {"denoiser", "noise_extractor", "blend", "description"}
 
 
 def test_evaluation(workflow: Workflow, trained: Any, sizes: dict[str, Any], phantom: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from ignite.engine import Engine
+
+from iscl_monai.data import Datalist, RunSampler
+from iscl_monai.errors import CheckpointRefusal
+from iscl_monai.training import RunCheckpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,3 +107,105 @@ def test_resume_false_refuses_a_folder_with_checkpoints(
     with pytest.raises(RuntimeError) as caught:
         workflow("train", **places, **tiny, resume=False).run()
     assert "already holds checkpoint_epoch=3.pt" in str(caught.value.__cause__)
+
+
+# --- what a resume refuses ---------------------------------------------------------------------------
+
+OTHER: dict[str, Any] = {
+    "seed": 1,
+    "batch_size": 3,
+    "patch_size": 32,
+    "steps_per_epoch": 6,
+    "hu_lower": -900,
+    "hu_upper": 900,
+    "skip": "none",
+    "warm_up_steps": 3,
+    "learning_rate": 2e-4,
+    "final_learning_rate": 1e-6,
+    "averaging_start": 0.5,
+    "averaged": False,
+    "amp": True,
+    "nested_weight": 2.0,
+    "cycle_weight": 2.0,
+    "bypass_weight": 2.0,
+    "boosting_weight": 2.0,
+    "pseudo_noise_weight": 2.0,
+    "noise_consistency_weight": 2.0,
+    "zero_mean_weight": 2.0,
+    "blend": 0.25,
+    "choose_blend": False,
+    "mode": "generator",
+    "keep_mean_px": 5,
+    "statistics": "per_slice",
+    "validation_slices": 2,
+    "trainer": "noise2void",
+}
+MAY_CHANGE: dict[str, Any] = {
+    "epochs": 4,
+    "num_workers": 1,
+    "device": "$torch.device('cpu')",
+    "val_interval": 2,
+    "checkpoint_interval": 2,
+}
+
+
+def resumed_with(made: Any, trained: Any) -> None:
+    """What the run does first: its checkpoint compared with the settings of the config and the scans."""
+    parser = made.parser
+    assert parser["train#checkpoint#scans"] == "@scans"
+    names = parser["train#checkpoint#settings"]
+    checkpoint = RunCheckpoint(
+        folder=trained.output_dir / "checkpoints",
+        parts={},
+        sampler=RunSampler(100),
+        batch_size=1,
+        settings={name: parser.get_parsed_content(f"train#checkpoint#settings#{name}") for name in names},
+        scans=parser.get_parsed_content("scans"),
+    )
+    checkpoint.load(Engine(lambda *_: None))
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_another_setting_is_refused_by_name(
+    name: str, trained: Any, workflow: Callable[..., Any], tiny: dict[str, Any], phantom: Path
+) -> None:
+    configs, change = ([OTHER[name]], {}) if name == "trainer" else ([], {name: OTHER[name]})
+    with pytest.raises(CheckpointRefusal, match=f"the run began with {name}=.*now it is .*another --output_dir"):
+        resumed_with(workflow("train", *configs, dataset_dir=phantom, **(tiny | change)), trained)
+
+
+def test_what_may_change_is_not_refused(
+    trained: Any, workflow: Callable[..., Any], tiny: dict[str, Any], phantom: Path
+) -> None:
+    for change in ({}, *({name: value} for name, value in MAY_CHANGE.items())):
+        resumed_with(workflow("train", dataset_dir=phantom, **(tiny | change)), trained)
+
+
+def test_the_readme_names_just_these_settings(workflow: Callable[..., Any]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Resume")[2].partition("### Several")[0]
+    refused = text.partition("- another value of")[2].partition("- networks")[0]
+    free = text.partition("`epochs`")
+    named = set(re.findall(r"`(\w+)`", refused))
+    settings = set(workflow("train").parser["train#checkpoint#settings"])
+    assert named == settings == set(OTHER)
+    assert set(re.findall(r"`(\w+)`", free[1] + free[2].partition("may change")[0])) == set(MAY_CHANGE)
+
+
+def test_another_byte_in_one_scan_is_refused_by_the_whole_run(
+    trained: Any, workflow: Callable[..., Any], tiny: dict[str, Any], phantom: Path, tmp_path: Path
+) -> None:
+    """The dataset is elsewhere and all dates are new: that alone is no change."""
+    moved, run = tmp_path / "moved", tmp_path / "run"
+    shutil.copytree(phantom, moved, copy_function=shutil.copyfile)
+    shutil.copytree(trained.output_dir, run)
+    places = {"output_dir": run, "ckpt_dir": tmp_path / "models", "dataset_dir": moved}
+    workflow("train", **places, **tiny).run()
+    scan = Datalist.load(moved).clean[0].image
+    file = next(path for path in sorted(scan.rglob("*")) if path.is_file())
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RuntimeError) as caught:
+        workflow("train", **places, **tiny).run()
+    said = str(caught.value.__cause__)
+    assert f"the run began on other scans: clean scan {scan.relative_to(moved)}: image has the same names" in said

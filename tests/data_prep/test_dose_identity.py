@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -13,10 +12,20 @@ import pytest
 from objects import water
 from pydicom.dataset import FileDataset
 from test_dose_archive import row
-from test_dose_series import AXIS, SIGNED, SPACING_MM, UNSIGNED, headers, painting, read, simulate, source
+from test_dose_series import (
+    AXIS,
+    SIGNED,
+    SPACING_MM,
+    UNSIGNED,
+    headers,
+    interrupt_late,
+    painting,
+    read,
+    simulate,
+    source,
+)
 
 from data_prep.__main__ import main
-from data_prep.dose import series as module
 from data_prep.dose.archive import TableRequest, simulate_table
 from data_prep.table import write_table
 from iscl_monai.errors import ConfigRefusal, OutputRefusal
@@ -62,15 +71,7 @@ def test_a_table_run_again_follows_what_changed(tmp_path: Path) -> None:
 
 def test_what_was_left_of_another_source_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = source(tmp_path / "scan")
-    original, made = module.derived_header, []
-
-    def fail_late(*arguments: Any) -> FileDataset:
-        made.append(1)
-        if len(made) > 3:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(module, "derived_header", fail_late)
+    interrupt_late(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         simulate(scan, tmp_path / "low", fraction=0.5, workers=1)
     monkeypatch.undo()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import pydicom
 import pytest
 from dicom.synthetic import Change, Series
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from real_data import real
 
 from data_prep.__main__ import main
 from data_prep.dose import series as module
 from data_prep.dose.series import Simulated, simulate_series
+from iscl_monai.dicom.derive import moment_of
 from iscl_monai.dicom.series import CTSeries, read_series
+from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.durable import resumable_folder
 from iscl_monai.errors import ConfigRefusal, DicomRefusal, OutputRefusal, Refusal
 from iscl_monai.scanner.calibration import soft_tissue
@@ -27,6 +30,7 @@ SIZE, SPACING_MM = 64, 4.0
 AXIS = (np.arange(SIZE) - (SIZE - 1) / 2) * SPACING_MM
 RADIUS_MM = np.hypot(AXIS, AXIS[:, None])
 OUTSIDE = RADIUS_MM > 124
+MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 SIGNED: dict[str, Any] = {"PixelRepresentation": 1, "RescaleIntercept": 0, "PixelPaddingValue": -2000}
 # The padding value is the stored value of -1024 HU, which noise in air reaches easily.
 UNSIGNED: dict[str, Any] = {
@@ -164,12 +168,15 @@ def test_headers_say_simulated(tmp_path: Path) -> None:
     assert copies[0].SeriesInstanceUID != originals[0].SeriesInstanceUID
 
 
+def bytes_of(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(folder.iterdir())]
+
+
 def test_same_request_same_files(tmp_path: Path) -> None:
     source(tmp_path / "scan")
 
     def files(name: str, **options: Any) -> list[bytes]:
-        folder = simulate(tmp_path / "scan", tmp_path / name, **{"fraction": 0.25, **options})
-        return [file.read_bytes() for file in sorted(folder.iterdir())]
+        return bytes_of(simulate(tmp_path / "scan", tmp_path / name, **{"fraction": 0.25, "moment": MOMENT, **options}))
 
     first = files("a")
     assert files("b") == first
@@ -178,6 +185,24 @@ def test_same_request_same_files(tmp_path: Path) -> None:
         files(f"other{number}", **options)
         uids.add(read(tmp_path / f"other{number}").series_uid)
     assert len(uids) == 4
+
+
+def test_two_runs_differ_in_their_dates_alone(tmp_path: Path) -> None:
+    source(tmp_path / "scan")
+    first = headers(simulate(tmp_path / "scan", tmp_path / "a", fraction=0.25, moment=MOMENT))
+    before = datetime.now().astimezone().replace(microsecond=0)
+    later = headers(simulate(tmp_path / "scan", tmp_path / "b", fraction=0.25))
+    assert before <= moment_of(later[0]) <= datetime.now().astimezone()
+    assert {moment_of(dataset) for dataset in later} == {moment_of(later[0])}  # one series has one time
+    for one, other in zip(first, later, strict=True):
+        assert moment_of(one) == MOMENT
+        equipment = [dataset.ContributingEquipmentSequence[-1] for dataset in (one, other)]
+        assert {element.keyword for element in one if other[element.tag] != element} == {
+            *(f"{name}{part}" for name in ("Series", "Content", "InstanceCreation") for part in ("Date", "Time")),
+            "ContributingEquipmentSequence",
+        }
+        differing = {element.keyword for element in equipment[0] if equipment[1][element.tag] != element}
+        assert differing == {"ContributionDateTime"}
 
 
 def test_neighbours_are_averaged(tmp_path: Path) -> None:
@@ -262,7 +287,6 @@ def test_an_existing_destination_is_refused(tmp_path: Path) -> None:
 
 def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     source(tmp_path / "scan", slices=40)
-    whole = simulate(tmp_path / "scan", tmp_path / "whole" / "low", fraction=0.25, workers=1)
     words = [str(tmp_path / "scan"), str(tmp_path / "low"), "--fraction", "0.25", "--workers", "1"]
     run = subprocess.Popen([sys.executable, "-m", "data_prep", "dose", *words])
     while len(list(tmp_path.glob(".low.*/*.dcm"))) < 3:
@@ -273,12 +297,67 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     (left / "00001.dcm").with_suffix(".dcm.partial").touch()
     kept = {file.name: file.stat().st_mtime_ns for file in left.glob("*.dcm")}
     assert 3 <= len(kept) < 40
+    begun = moment_of(pydicom.dcmread(left / "00001.dcm"))
     again = simulate(tmp_path / "scan", tmp_path / "low", fraction=0.25, workers=2)
+    whole = simulate(tmp_path / "scan", tmp_path / "whole" / "low", fraction=0.25, workers=1, moment=begun)
     assert {file.name: file.read_bytes() for file in again.iterdir()} == {
         file.name: file.read_bytes() for file in whole.iterdir()
     }
     assert {name: (again / name).stat().st_mtime_ns for name in kept} == kept  # not made again
     assert sorted(item.name for item in tmp_path.iterdir()) == ["low", "scan", "whole"]
+
+
+def interrupt_late(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Stop the run when so many slices have been made."""
+    original, made = module.SeriesWriter.derive, []
+
+    def derive(self: SeriesWriter, *arguments: Any) -> Dataset:
+        if len(made) == after:
+            raise KeyboardInterrupt
+        made.append(1)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(module.SeriesWriter, "derive", derive)
+
+
+def test_an_interrupted_run_is_resumed_with_the_moment_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source(tmp_path / "scan")
+    monkeypatch.setattr(module, "_now", lambda: MOMENT)
+    interrupt_late(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / "scan", tmp_path / "low", fraction=0.5, workers=1)
+    monkeypatch.undo()
+    resumed = simulate(tmp_path / "scan", tmp_path / "low", fraction=0.5)
+    assert {moment_of(dataset) for dataset in headers(resumed)} == {MOMENT}
+    whole = simulate(tmp_path / "scan", tmp_path / "whole", fraction=0.5, moment=MOMENT)
+    assert bytes_of(resumed) == bytes_of(whole)
+
+
+def test_slices_with_another_header_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = source(tmp_path / "scan")
+    interrupt_late(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(scan, tmp_path / "low", fraction=0.5, workers=1)
+    monkeypatch.undo()
+    for path in scan.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = "another"
+        dataset.save_as(path)
+    made = simulate(scan, tmp_path / "low", fraction=0.5)
+    assert {dataset.PatientID for dataset in headers(made)} == {"another"}
+
+
+def test_slices_of_another_moment_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source(tmp_path / "scan")
+    interrupt_late(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / "scan", tmp_path / "low", fraction=0.5, workers=1)
+    monkeypatch.undo()
+    made = simulate(tmp_path / "scan", tmp_path / "low", fraction=0.5, moment=MOMENT)
+    assert {moment_of(dataset) for dataset in headers(made)} == {MOMENT}
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["low", "scan"]
 
 
 def test_slices_with_more_tube_current_get_less_noise(tmp_path: Path) -> None:
@@ -304,25 +383,15 @@ def test_slices_with_more_tube_current_get_less_noise(tmp_path: Path) -> None:
 
 def test_what_another_request_left_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source(tmp_path / "scan")
-    original, written = module.derived_header, []
-
-    def fail_late(*arguments: Any) -> FileDataset:
-        written.append(1)
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(module, "derived_header", fail_late)
+    interrupt_late(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         simulate(tmp_path / "scan", tmp_path / "low", fraction=0.5, workers=1)
     assert len(list(tmp_path.glob(".low.*/*.dcm"))) >= 2
     monkeypatch.undo()
-    first = simulate(tmp_path / "scan", tmp_path / "low", fraction=0.25)
+    first = simulate(tmp_path / "scan", tmp_path / "low", fraction=0.25, moment=MOMENT)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["low", "scan"]
-    other = simulate(tmp_path / "scan", tmp_path / "other", fraction=0.25)
-    assert [file.read_bytes() for file in sorted(first.iterdir())] == [
-        file.read_bytes() for file in sorted(other.iterdir())
-    ]
+    other = simulate(tmp_path / "scan", tmp_path / "other", fraction=0.25, moment=MOMENT)
+    assert bytes_of(first) == bytes_of(other)
 
 
 def test_two_runs_at_one_place_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,13 @@ FOLDERS = (
     "train/lidc_idri_0314",
     "train/4dlung_113",
     "train/sts_14_patients",
+    "train/acrin_flt_breast_001",
+    "train/cmb_crc_01068",
+    "train/cptac_pda_c3l_00189",
+    "train/lidc_idri_0001",
+    "train/lung_fcp_01_0001",
+    "train/rider_pilot_0109",
+    "train/tcia_single_slices",
     "test/totalsegmentator_abdomen",
     "test/covid19_ny_sbu_6_patients",
     "test/sts_002_007_019",
@@ -27,6 +34,8 @@ FOLDERS = (
     "robust/robust_transfer_syntaxes",
     "robust/robust_dicom2nifti_geometry",
     "robust/robust_pydicom",
+    "em/em",
+    "mri/mri",
 )
 DERIVED = "RescaleType absent in a derived image: maybe not HU"
 GAP = "gap: 1 slice missing"
@@ -45,7 +54,17 @@ EXPECTED = (
      None, None, "unknown", "", False, None),
     ("sliceincrement/001", GAP, "gap", 0, 4, 5, None, "", None, None, "unknown", "", False, None),
     ("sliceincrement/002", GAP, "gap", 15.5, 4, 0.75, None, "", None, None, "unknown", "", False, None),
+    ("abdomen_pelvis_80mA", "fit", "even", 0, 89, 4.25, 5, "SOFT", 140, 94.88, "unknown", "BREAST", False, 15.3),
+    ("acrin_flt_breast_001/brain", "fit", "even", 0, 21, 4.25, 5, "SOFT", 140, 157.5, "unknown", "BREAST", False, 5.0),
+    ("chest_150mA", "fit", "even", 0, 35, 4.25, 5, "SOFT", 140, 177.9, "unknown", "BREAST", False, 9.4),
+    ("cmb_crc_01068", "fit", "even", 0, 20, 2.5, 2.5, "LUNG", 120, 60.8, "unknown", "CHEST ABDOMEN PELVIS", False,
+     48.1),
+    ("cptac_pda_c3l_00189", "fit", "even", 0, 35, 5, 5, "LUNG", 120, 303.7, "unknown", "PANCREAS", False, 34.1),
+    ("lidc_idri_0001", "fit", "even", 0, 57, 2.5, 2.5, "STANDARD", 120, 228, "unknown", "CHEST", True, 14.5),
+    ("lung_fcp_01_0001", DERIVED, "even", 0, 22, 1, 2, "B31f", 100, 122.9, "unknown", "TH CT CHEST WO C", False, None),
+    ("rider_pilot_0109", "fit", "even", 0, 48, 5, 5, "STANDARD", 120, 679, "unknown", "CHEST", True, 10.9),
 )  # fmt: skip
+SINGLE_SLICES = 59
 # as above: slices, kernel, noise
 STS = {
     "002": (48, "STANDARD", 38.2), "007": (70, "SOFT", 25.1), "019": (47, "SOFT", 11.1),
@@ -56,6 +75,9 @@ STS = {
     "043": (70, "SOFT", 12.7), "049": (92, "STANDARD", 5.8),
 }  # fmt: skip
 SKIPPED = {
+    ("em", "not a DICOM file"): 90,
+    ("mri", "Modality MR (MR Image Storage), not CT"): 24,
+    ("mri", "not a DICOM file"): 17,
     ("covid19_ny_sbu_6_patients", "ImageType value 3 is REFORMATTED, not AXIAL"): 23,
     ("covid19_ny_sbu_6_patients", "ImageType value 3 is MPR, not AXIAL"): 2,
     ("fda_lcd_fbp", "not a DICOM file"): 68,
@@ -111,6 +133,16 @@ def test_covid_single_slices(scanned: Scanned) -> None:
     assert sorted(row.mas for row in rows if row.dose_class == "low") == [43.05, 101.5]
 
 
+def test_single_slices_of_many_scanners(scanned: Scanned) -> None:
+    rows = rows_of(scanned, "tcia_single_slices")
+    assert Counter(row.verdict for row in rows) == {"single slice": SINGLE_SLICES - 1, DERIVED: 1}
+    assert len({row.patient for row in rows}) == 45
+    kernels = {row.kernel for row in rows}
+    assert kernels > {"B20f", "B30f", "B31s", "B41s", "B60f", "STANDARD", "SOFT", "LUNG", "BONE", "59 .10.AB50"}
+    noise = [row.noise_hu for row in rows if row.noise_hu is not None]
+    assert (min(noise), max(noise)) == (pytest.approx(6.7, abs=0.06), pytest.approx(66.1, abs=0.06))
+
+
 def test_transfer_syntaxes(scanned: Scanned) -> None:
     rows = rows_of(scanned, "robust_transfer_syntaxes")
     assert sorted((row.verdict, row.geometry, row.slices) for row in rows) == [
@@ -143,9 +175,9 @@ def test_pydicom(scanned: Scanned) -> None:
 
 
 def test_spectra_tell_sharp_kernels_from_soft_ones(scanned: Scanned) -> None:
-    peaks = {name: rows_of(scanned, name)[0].noise_peak_per_mm for name in ("lidc", "4dlung", "totalseg")}
+    peaks = {name: rows_of(scanned, name)[0].noise_peak_per_mm for name in ("lidc_idri_0314", "4dlung", "totalseg")}
     assert peaks == {
-        "lidc": pytest.approx(0.335, abs=0.02),
+        "lidc_idri_0314": pytest.approx(0.335, abs=0.02),
         "4dlung": pytest.approx(0.159, abs=0.02),
         "totalseg": pytest.approx(0.136, abs=0.02),
     }
@@ -154,7 +186,7 @@ def test_spectra_tell_sharp_kernels_from_soft_ones(scanned: Scanned) -> None:
 def test_everything_is_listed_once(scanned: Scanned, archive: Path) -> None:
     files = [os.path.join(folder, name) for folder, _, names in os.walk(archive, followlinks=True) for name in names]
     assert scanned.files == len(files)
-    assert len(scanned.rows) == len(EXPECTED) + len(STS) + 11 + 3 + 2 + 1
+    assert len(scanned.rows) == len(EXPECTED) + len(STS) + SINGLE_SLICES + 11 + 3 + 2 + 1
     found = Counter((Path(path).relative_to(archive).parts[0], reason) for path, reason in scanned.skipped)
     assert found == SKIPPED
     slices = sum(row.slices for row in scanned.rows if not row.verdict.startswith("multi-frame"))

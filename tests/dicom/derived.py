@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,15 @@ LEFT_OUT = {  # of the source, since it describes its pixels
 
 def derivation(**other: Any) -> Derivation:
     """What was done, by a model that does not exist."""
-    told: dict[str, Any] = {
+    made_by: dict[str, Any] = {
         "model": "ISCL",
         "version": "1.2",
         "weights_digest": DIGEST,
         "parameters": {"mode": "ensemble", "strength": "0.7"},
         "moment": MOMENT,
     }
-    return Derivation(**{**told, **other})
+    made_by |= {name: other.pop(name) for name in [*made_by] if name in other}
+    return replace(Derivation.by_network(**made_by), **other)
 
 
 def both(*changes: Change) -> Change:

@@ -7,12 +7,25 @@ from pathlib import Path
 
 import pytest
 from dicom.derived import DIGEST, derivation, derive, item, items, read, valid, write_source
-from dicom.synthetic import setting
+from dicom.synthetic import Series, setting
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from iscl_monai import __version__
-from iscl_monai.dicom.derivation import DISCLAIMER, NOISE_REDUCTION, OUR_CODES, PROCESSING_EQUIPMENT, SOURCE_IMAGE, Code
+from iscl_monai.dicom.derivation import (
+    DISCLAIMER,
+    MEAN,
+    NOISE_INSERTION,
+    NOISE_REDUCTION,
+    OUR_CODES,
+    PROCESSING_EQUIPMENT,
+    SOURCE_IMAGE,
+    SUBTRACTION,
+    Code,
+)
+from iscl_monai.dicom.headers import read_header
+from iscl_monai.dicom.pixels import load_slice, without_warnings
+from iscl_monai.dicom.write import SeriesWriter
 
 
 def test_the_story_is_told_wherever_a_viewer_may_look(tmp_path: Path) -> None:
@@ -40,11 +53,11 @@ def test_what_was_told_before_stays(tmp_path: Path) -> None:
     assert [code.CodeValue for code in derived.DerivationCodeSequence] == ["113087", "NOISERED"]
     crowded = derive(write_source(tmp_path / "long", setting(DerivationDescription="x" * 1024)))
     assert len(crowded.DerivationDescription) == 1024
-    assert crowded.DerivationDescription.endswith(derivation().story())
+    assert crowded.DerivationDescription.endswith(derivation().full_description())
 
 
 def test_the_story_fits_every_character_set() -> None:
-    story = derivation(model="M\xfcller\\1", parameters={"\u5c71": "x" * 3000}).story()
+    story = derivation(model="M\xfcller\\1", parameters={"\u5c71": "x" * 3000}).full_description()
     assert story.isascii()
     assert "\\" not in story
 
@@ -76,6 +89,41 @@ def test_uids_from_the_file_meta_group_are_named_when_those_of_the_data_set_are_
     assert "ReferencedSeriesSequence" not in derived  # a series that has no name cannot be pointed to
 
 
+def test_what_the_source_was_made_of_is_not_taken_for_the_source(tmp_path: Path) -> None:
+    stale = setting(SeriesInstanceUID="", ReferencedSeriesSequence=[item(SeriesInstanceUID="1.2.3")])
+    assert "ReferencedSeriesSequence" not in derive(write_source(tmp_path, stale))
+
+
+@pytest.mark.parametrize(
+    ("slots", "preserved"),
+    [((0,), ["YES"]), ((0, 1), ["NO", "NO"]), ((0, 1, 2), ["NO", "YES", "NO"]), ((0, 1, 5), ["NO", "NO", "NO"])],
+)
+def test_only_a_source_in_the_same_plane_shows_the_same_places(
+    tmp_path: Path, slots: tuple[int, ...], preserved: list[str]
+) -> None:
+    paths = Series(slots=slots, rows=16, columns=16).write(tmp_path / "source")
+    headers = [read_header(path) for path in paths]
+    middle = (len(paths) - 1) // 2
+    with without_warnings():
+        source, dataset = load_slice(headers[middle])
+        writer = SeriesWriter([headers[middle]], derivation(), tmp_path, sources=[headers])
+        derived = read(writer.write(0, dataset, source.stored))
+    named = [(one.ReferencedSOPInstanceUID, one.SpatialLocationsPreserved) for one in derived.SourceImageSequence]
+    assert named == list(zip([header.sop_instance_uid for header in headers], preserved, strict=True))
+    (series,) = derived.ReferencedSeriesSequence
+    assert [one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence] == [uid for uid, _ in named]
+
+
+def test_sources_that_share_one_uid_are_listed_once(tmp_path: Path) -> None:
+    paths = Series(slots=range(3), rows=16, columns=16, change=setting(SOPInstanceUID="1.2.3")).write(tmp_path / "in")
+    headers = [read_header(path) for path in paths]
+    with without_warnings():
+        source, dataset = load_slice(headers[1])
+        written = SeriesWriter([headers[1]], derivation(), tmp_path, sources=[headers]).write(0, dataset, source.stored)
+    (series,) = read(written).ReferencedSeriesSequence
+    assert [one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence] == ["1.2.3"]
+
+
 def test_credit_is_appended_and_the_scanner_stays_the_manufacturer(tmp_path: Path) -> None:
     earlier = item(Manufacturer="Gateway", ContributionDescription="anonymised")
     path = write_source(tmp_path, setting(ContributingEquipmentSequence=[earlier]))
@@ -90,8 +138,8 @@ def test_credit_is_appended_and_the_scanner_stays_the_manufacturer(tmp_path: Pat
     for keyword in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"):
         assert derived[keyword] == source[keyword]
     # Other weights are another device; another setting is not.
-    devices = [derivation(weights_digest="f" * 64), derivation(parameters={})]
-    others = [derive(path, **vars(one)).ContributingEquipmentSequence[-1].DeviceUID for one in devices]
+    devices = [{"weights_digest": "f" * 64}, {"parameters": {}}]
+    others = [derive(path, **one).ContributingEquipmentSequence[-1].DeviceUID for one in devices]
     assert [other == ours.DeviceUID for other in others] == [False, True]
 
 
@@ -114,8 +162,13 @@ def test_codes_mean_what_the_standard_says(tmp_path: Path) -> None:
     assert PROCESSING_EQUIPMENT.value in {code.value for code in codes.cid7005.concepts.values()}
     # The group of derivations has no word for it, so the code is ours and is declared; some day it may have one.
     assert not [code for code in codes.cid7203.concepts.values() if "noise" in code.meaning.lower()]
-    assert NOISE_REDUCTION.scheme == OUR_CODES
-    wrong = derive(write_source(tmp_path / "wrong"), operation=Code("113072", "DCM", "Noise reduction"))
+    assert NOISE_REDUCTION.scheme == NOISE_INSERTION.scheme == OUR_CODES
+    for code in (MEAN, SUBTRACTION):
+        assert dcm[code.value, code.scheme] == code.meaning
+        assert code.value in {one.value for one in codes.cid7203.concepts.values()}
+    steps = derive(write_source(tmp_path / "steps"), operations=(MEAN, NOISE_INSERTION))
+    assert check_codes(steps, dcm) == 4
+    wrong = derive(write_source(tmp_path / "wrong"), operations=(Code("113072", "DCM", "Noise reduction"),))
     with pytest.raises(AssertionError):
         check_codes(wrong, dcm)
 

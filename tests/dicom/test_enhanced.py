@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -44,9 +45,8 @@ from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal, Refusal
 
 SEVERAL = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
-DERIVATION = Derivation(
-    model="model", version="2", weights_digest="ab" * 32, parameters={"strength": "0.8"}, moment=MOMENT
-)
+NETWORK: dict[str, Any] = {"model": "model", "version": "2", "parameters": {"strength": "0.8"}, "moment": MOMENT}
+DERIVATION = Derivation.by_network(**NETWORK, weights_digest="ab" * 32)
 GEOMETRY = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "FrameContentSequence")
 NOT_OF_THE_PIXELS = {"DerivationImageSequence", "CTImageFrameTypeSequence"}
 DICOM3TOOLS = "/usr/bin/dciodvfy"
@@ -404,7 +404,7 @@ def test_identity_of_the_derived_image(tmp_path: Path) -> None:
         assert (derived[f"{name}Date"].value, derived[f"{name}Time"].value) == ("20260304", "050607")
     again = derive(path, tmp_path / "again")
     assert (again.SOPInstanceUID, again.SeriesInstanceUID) == (derived.SOPInstanceUID, derived.SeriesInstanceUID)
-    other = derive(path, tmp_path / "other", replace(DERIVATION, weights_digest="cd" * 32))
+    other = derive(path, tmp_path / "other", Derivation.by_network(**NETWORK, weights_digest="cd" * 32))
     assert not {other.SOPInstanceUID, other.SeriesInstanceUID} & {derived.SOPInstanceUID, derived.SeriesInstanceUID}
 
 
@@ -509,6 +509,28 @@ def test_what_describes_the_old_pixels_goes(tmp_path: Path) -> None:
     assert "DigitalSignaturesSequence" not in frames_of(derived)[1]
     assert [element.value for element in derived if element.tag.is_private] == ["KEPT", "text"]
     assert not any(element.tag.is_private for element in frames_of(derived)[2])
+
+
+def test_words_of_a_big_endian_file_are_turned(tmp_path: Path) -> None:
+    def describe(dataset: FileDataset) -> None:
+        table = group(LUTDescriptor=[4, 0, 16])
+        table["LUTDescriptor"].VR = "US"
+        table.add_new("LUTData", "OW", np.arange(4, dtype=">u2").tobytes())
+        frames_of(dataset)[1].FrameVOILUTSequence = [group(VOILUTSequence=[table])]
+
+    path = Enhanced(change=describe, syntax=ExplicitVRBigEndian).write(tmp_path / "image.dcm")
+    (voi,) = frames_of(derive(path, tmp_path / "out"))[1].FrameVOILUTSequence
+    assert voi.VOILUTSequence[0].LUTData == np.arange(4, dtype="<u2").tobytes()
+
+
+def test_an_element_that_is_kept_must_be_readable(tmp_path: Path) -> None:
+    def describe(dataset: FileDataset) -> None:
+        dataset.private_block(9, "KEPT", create=True).add_new(1, "LO", "broken")
+
+    path = Enhanced(change=describe).write(tmp_path / "image.dcm")
+    path.write_bytes(path.read_bytes().replace(b"LO\x06\0broken", b"FD\x06\0broken"))
+    with pytest.raises(DicomRefusal, match="0009,1001"):
+        derive(path, tmp_path / "out", replace(DERIVATION, keep_private=("KEPT",)))
 
 
 def test_the_preamble_is_not_inherited(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iscl_monai.dicom.headers import read_header
-from iscl_monai.dicom.pixels import StoredSlice, load_slice
+from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.dicom.stored import StoredSlice
 
 SLOPES = (1.0, -1.0, 2.0, 0.5, -0.25, 0.1, 2.0002442, 32.1216)
 

@@ -17,6 +17,8 @@ NEW_TO_DICOM3TOOLS = (
     "Unrecognized defined term = <99ISCL>",
     "Unrecognized defined term = <DENOISED>",
     "Unrecognized defined term = <RESIDUAL>",
+    "Unrecognized defined term = <SIMULATED>",
+    "Unrecognized defined term = <AVERAGED>",
     "/DeviceUID(0018,1002)> - Attribute is not present in standard DICOM IOD",  # it is, since 2022
 )
 

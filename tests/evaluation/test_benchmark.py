@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from iscl_monai.cli import app
+from iscl_monai.data import Datalist
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark import run as running
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
@@ -186,18 +187,23 @@ def test_what_the_benchmark_decides_cannot_be_set(request_: Request, name: str) 
         replace(request_, settings={name: 1})
 
 
-def test_weights_of_other_scans_are_refused(
-    result: Benchmark, request_: Request, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(running.Datalist, "digest", lambda _: "another")
-    with pytest.raises(ConfigRefusal, match="other settings, configs or scans"):
+def test_weights_of_other_scans_are_refused(result: Benchmark, request_: Request) -> None:
+    scan = Datalist.load(request_.datalist).clean[1].image
+    file = next(path for path in sorted(scan.rglob("*")) if path.is_file())
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(
+        ConfigRefusal, match=rf"with other scans: clean scan {scan.relative_to(request_.datalist)}: image"
+    ):
         benchmark(request_, tell=lambda _: None)
+    file.write_bytes(content)
+    benchmark(request_, tell=lambda _: None)
 
 
 def test_another_budget_or_setting_in_the_same_folder_is_refused(result: Benchmark, request_: Request) -> None:
     with pytest.raises(ConfigRefusal, match="which was begun with 5steps"):
         benchmark(replace(request_, budget="10steps"), tell=lambda _: None)
-    with pytest.raises(ConfigRefusal, match="with other settings"):
+    with pytest.raises(ConfigRefusal, match=r"holds a training of \w+ with width=2, not 3"):
         benchmark(replace(request_, settings={**TINY, "width": 3}), tell=lambda _: None)
 
 

@@ -20,12 +20,15 @@ from inference.tiny import make_bundle
 from typer.testing import CliRunner, Result
 
 from iscl_monai.cli import app
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.evaluate import evaluate_datalist, evaluate_without_reference
 from iscl_monai.evaluation.scans import read_scan
 from iscl_monai.inference import Denoiser
 from iscl_monai.inference.denoiser import denoise_volume
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, LDCT_BENCH_CHEST, PROTOCOLS
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
 SIDE = 160
 SLICES = 4
 
@@ -343,16 +346,45 @@ def test_help_tells_every_option() -> None:
         assert f"--{option}" in told
 
 
-def test_the_commands_of_the_documentation(
-    datalist: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
-    text = page.read_text(encoding="utf-8")
+@pytest.fixture
+def workplace(datalist: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the examples of the documentation name."""
+    folder = tmp_path / "docs"
     for name, called in {"full": "full_dose", "low": "low_dose", "denoised": "denoised"}.items():
-        shutil.copytree(datalist / name, tmp_path / "docs" / called)
-    shutil.copytree(datalist, tmp_path / "docs" / "D")
-    shutil.copytree(bundle, tmp_path / "docs" / "runs" / "a")
-    monkeypatch.chdir(tmp_path / "docs")
+        shutil.copytree(datalist / name, folder / called)
+    shutil.copytree(datalist, folder / "D")
+    shutil.copytree(bundle, folder / "runs" / "a")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_python_example_gives_what_the_commands_give(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(example, {})
+    assert "gain" in capsys.readouterr().out
+    for line in re.findall(r"^iscl-monai evaluate (.*)$", text, re.MULTILINE):
+        words = shlex.split(line)
+        assert run(*words, *(["--device", "cpu"] if "--bundle" in words else [])).exit_code == 0
+        out = words[words.index("--out") + 1].rstrip("/")
+        assert metrics(workplace / f"python_{out}") == metrics(workplace / out)
+        assert (workplace / f"python_{out}" / "report.html").is_file()
+
+
+def test_progress_counts_pairs(datalist: Path, bundle: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    evaluate_datalist(datalist, bundle=bundle, device="cpu", progress=lambda *counts: seen.append(counts))
+    assert seen == [(done, 4) for done in range(5)]
+
+
+def test_without_a_reference_one_thing_denoises(scans: dict[str, Path], bundle: Path) -> None:
+    for given in ({}, {"denoised": scans["denoised"], "bundle": bundle}):
+        with pytest.raises(ConfigRefusal, match="both or neither"):
+            evaluate_without_reference(scans["low"], **given)
+
+
+def test_the_commands_of_the_documentation(workplace: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
     lines = re.findall(r"^iscl-monai evaluate (.*)$", text, re.MULTILINE)
     assert len(lines) == 3
     for line in lines:

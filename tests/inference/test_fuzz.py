@@ -37,7 +37,8 @@ from real_data import real
 from iscl_monai.dicom import rules
 from iscl_monai.dicom.enhanced import open_enhanced
 from iscl_monai.dicom.headers import MULTIFRAME_CT, read_header
-from iscl_monai.dicom.pixels import StoredSlice, load_slice
+from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.errors import Refusal
 from iscl_monai.inference import Denoiser, Outcome, denoise
 from iscl_monai.inference.plan import MultiFrame, Source, folder_names, plan

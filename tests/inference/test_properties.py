@@ -23,13 +23,14 @@ from pydicom.dataset import FileDataset
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.headers import read_header
-from iscl_monai.dicom.pixels import StoredSlice, load_slice
+from iscl_monai.dicom.pixels import load_slice
 from iscl_monai.dicom.series import read_series
+from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.dicom.write import write_derived_series
 from iscl_monai.inference import Denoiser, denoise_series, denoise_volume
 
 FEW = settings(max_examples=15, deadline=None)
-NOTHING = Derivation(model="nothing", version="1", weights_digest="0" * 64)
+NOTHING = Derivation.by_network(model="nothing", version="1", weights_digest="0" * 64)
 AIR_HU = -980.0
 RENAMED = {"files", "series_uid", "description"}
 

@@ -16,9 +16,8 @@ from torch.nn.functional import avg_pool2d
 from iscl_monai.errors import ConfigRefusal, DicomRefusal, ImageRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.inference import Denoiser, ModelIdentity, SeamlessInferer, denoise_series, denoise_volume
-from iscl_monai.networks import Denoiser as Network
-from iscl_monai.networks import Generator, NoiseExtractor
-from iscl_monai.networks.denoiser import MODES
+from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor
+from iscl_monai.networks.denoising_network import MODES
 
 WINDOW = HUWindow(-1000.0, 1000.0)
 IDENTITY = ModelIdentity("ISCL", "0", "0" * 64)
@@ -27,12 +26,12 @@ TOLERANCE_HU = 0.5
 
 def network(
     downsamplings: int = 2, residual_blocks: int = 1, skip: str = "none", keep_mean_px: int = 9, layers: int = 5
-) -> Network:
+) -> DenoisingNetwork:
     """Random weights, large enough for every pixel to matter to the farthest that sees it."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         generator = Generator(width=3, downsamplings=downsamplings, residual_blocks=residual_blocks, skip=skip)
-        made = Network(
+        made = DenoisingNetwork(
             denoiser=generator,
             noise_extractor=NoiseExtractor(width=3, layers=layers),
             hu_window=WINDOW,
@@ -55,7 +54,7 @@ def anatomy(rows: int, columns: int, seed: int = 0) -> np.ndarray:
     return (image + 30 * chance.standard_normal((rows, columns))).astype(np.float32)
 
 
-def change_hu(made: Network, image_hu: np.ndarray, **tiles: int) -> np.ndarray:
+def change_hu(made: DenoisingNetwork, image_hu: np.ndarray, **tiles: int) -> np.ndarray:
     inferer = SeamlessInferer(**tiles) if tiles else None
     return Denoiser(made, identity=IDENTITY, device="cpu", inferer=inferer).change_hu(image_hu)
 
@@ -64,7 +63,7 @@ def change_hu(made: Network, image_hu: np.ndarray, **tiles: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def seen_px(made: Network, side: int, row: int, column: int) -> int:
+def seen_px(made: DenoisingNetwork, side: int, row: int, column: int) -> int:
     """How far from a pixel of the input something changes in the output."""
     image = torch.rand(1, 1, side, side + 3, dtype=torch.float64) * 0.8 - 0.4
     changed = image.clone()

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser, Generator, NoiseExtractor, gather_statistics
+from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor, gather_statistics
 
 METADATA = Path(__file__).resolve().parents[2] / "bundles" / "iscl" / "configs" / "metadata.json"
 
 
-def tiny_network(seed: int = 0) -> Denoiser:
+def tiny_network(seed: int = 0) -> DenoisingNetwork:
     """Random weights, statistics gathered from a ramp with noise; changes tissue by tens of HU."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -21,7 +21,7 @@ def tiny_network(seed: int = 0) -> Denoiser:
         with torch.no_grad():
             extractor.steps[-1].weight.mul_(0.1)
         window = HUWindow(-1000.0, 1000.0)
-        network = Denoiser(denoiser=generator, noise_extractor=extractor, hu_window=window, blend=0.1)
+        network = DenoisingNetwork(denoiser=generator, noise_extractor=extractor, hu_window=window, blend=0.1)
         ramp = torch.linspace(-0.8, 0.8, 64).expand(2, 1, 64, 64)
         gather_statistics(network, [ramp + 0.05 * torch.randn(2, 1, 64, 64) for _ in range(4)])
     return network.eval()

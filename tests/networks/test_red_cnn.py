@@ -7,7 +7,7 @@ import torch
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser, NoiseExtractor, RedCNN
+from iscl_monai.networks import DenoisingNetwork, NoiseExtractor, RedCNN
 from iscl_monai.weights import load_tensors
 
 
@@ -45,8 +45,8 @@ def test_a_pixel_reaches_as_far_as_it_says() -> None:
 
 def test_it_comes_back_from_its_weights_in_place_of_the_generator() -> None:
     parts = {"denoiser": RedCNN(width=3), "noise_extractor": NoiseExtractor(width=2, layers=3)}
-    network = Denoiser(**parts, hu_window=HUWindow(-1000, 1000), blend=1.0).eval()
-    again = Denoiser.from_weights(network.state_dict()).eval()
+    network = DenoisingNetwork(**parts, hu_window=HUWindow(-1000, 1000), blend=1.0).eval()
+    again = DenoisingNetwork.from_weights(network.state_dict()).eval()
     assert isinstance(again.denoiser, RedCNN)
     assert again.mode == "generator"  # a blend of F alone needs no H
     x = torch.rand(1, 1, 32, 32)
@@ -61,10 +61,10 @@ def test_no_width_is_refused() -> None:
 @pytest.mark.parametrize("blend", [7.0, -0.1, float("nan")])
 def test_weights_with_an_impossible_blend_are_refused(blend: float) -> None:
     parts = {"denoiser": RedCNN(width=2), "noise_extractor": NoiseExtractor(width=2, layers=3)}
-    weights = Denoiser(**parts, hu_window=HUWindow(-1000, 1000)).state_dict()
+    weights = DenoisingNetwork(**parts, hu_window=HUWindow(-1000, 1000)).state_dict()
     weights["blend"] = torch.tensor(blend)
     with pytest.raises(CheckpointRefusal, match="blend"):
-        Denoiser.from_weights(weights)
+        DenoisingNetwork.from_weights(weights)
 
 
 def test_nobody_is_advised_to_load_what_is_not_tensors(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_slices_that_were_not_measured_do_not_count() -> None:
 def test_fewer_than_three_patients_have_no_interval(count: int) -> None:
     estimate = cohort(patients(*range(30, 30 + count))).estimates["psnr_db"]
     assert estimate.interval is None
-    assert estimate.told(2) == f"{30 + (count - 1) / 2:.2f}"
+    assert estimate.formatted(2) == f"{30 + (count - 1) / 2:.2f}"
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -71,7 +71,7 @@ def test_paired_differences_are_less_uncertain_than_two_means() -> None:
     assert difference.mean == pytest.approx(1)
     low, high = difference.interval or (math.nan, math.nan)
     assert 0.9 < low < high < 1.1
-    assert difference.told(1, signed=True).startswith("+1.0 (+")
+    assert difference.formatted(1, signed=True).startswith("+1.0 (+")
 
 
 def test_other_patients_are_not_compared() -> None:
@@ -103,11 +103,11 @@ def test_exact_images_have_a_mean_and_no_interval() -> None:
     estimate = cohort(dict.fromkeys("abc", exact)).estimates["psnr_db"]
     assert estimate.mean == math.inf
     assert estimate.interval is None
-    assert estimate.told(2) == "inf"
+    assert estimate.formatted(2) == "inf"
 
 
 def test_what_was_not_measured_does_not_count() -> None:
     assert bootstrap([math.nan, 30, 32, 34]).patients == 3
-    assert bootstrap([math.nan]).told(2) == "not measurable"
+    assert bootstrap([math.nan]).formatted(2) == "not measurable"
     assert math.isnan(bootstrap([math.inf, -math.inf]).mean)
-    assert Estimate(mean=1.5, interval=(1, 2), patients=5).told(1) == "1.5 (1.0 to 2.0)"
+    assert Estimate(mean=1.5, interval=(1, 2), patients=5).formatted(1) == "1.5 (1.0 to 2.0)"

@@ -10,14 +10,10 @@ from scipy import ndimage, stats
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.quality.detectability import (
     Detectability,
-    disc_transform,
     hotelling,
     laguerre_gauss,
-    non_prewhitening,
 )
 from iscl_monai.quality.linearity import distance_mm_from
-from iscl_monai.quality.resolution import TaskTransferFunction
-from iscl_monai.quality.spectrum import RadialSpectrum
 from tests.real_data import real
 
 SIZE = 25
@@ -164,87 +160,6 @@ def test_images_that_do_not_do_are_refused(present: np.ndarray, absent: np.ndarr
 def test_channels_that_see_nothing_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ImageRefusal, match="channels of width"):
         channels(**change)  # type: ignore[arg-type]
-
-
-def transfer(sigma_mm: float = 0.6, last_per_mm: float = 2.0) -> TaskTransferFunction:
-    frequency = np.linspace(0, last_per_mm, 401)
-    value = np.exp(-2 * (np.pi * sigma_mm * frequency) ** 2)
-    return TaskTransferFunction(
-        frequency_per_mm=frequency,
-        value=value,
-        f50_per_mm=0.0,
-        f10_per_mm=0.0,
-        contrast_hu=1.0,
-        edge_cnr=np.inf,
-        centre=(0, 0),
-    )
-
-
-def spectrum(scale: float = 1.0) -> RadialSpectrum:
-    frequency = np.linspace(0.01, 2.0, 400)
-    return RadialSpectrum(frequency, scale * (5 + 300 * frequency * np.exp(-((frequency / 0.5) ** 2))))
-
-
-def screened(**change: object) -> float:
-    given = {"transfer": transfer(), "noise": spectrum(), "diameter_mm": 4.0, "contrast_hu": 10.0, **change}
-    return non_prewhitening(**given)  # type: ignore[arg-type]
-
-
-def test_white_noise_and_no_blur_give_contrast_area_and_noise() -> None:
-    white = RadialSpectrum(np.linspace(0.01, 30, 100), np.full(100, 50.0))
-    told = screened(transfer=transfer(0.0, 30.0), noise=white)
-    assert told == pytest.approx(10 * np.sqrt(np.pi * 4) / np.sqrt(50), rel=0.01)
-
-
-def test_the_formula_is_what_a_template_reaches_on_images() -> None:
-    """The blurred disc itself as template over coloured noise: d' = s's / sqrt(s'Ks), on a grid of images."""
-    size, step = 128, 0.25
-    axis = np.fft.fftfreq(size, step)
-    frequency = np.hypot(axis[:, None], axis[None, :])
-    signal = disc_transform(frequency, diameter_mm=4, contrast_hu=10) * transfer().at(frequency)
-    power = np.interp(frequency, spectrum().frequency_per_mm, spectrum().power_hu2_mm2)
-    template = np.fft.ifft2(signal).real / step**2
-    through = np.fft.ifft2(np.fft.fft2(template) * power / step**2).real
-    assert screened() == pytest.approx((template**2).sum() / np.sqrt((template * through).sum()), rel=0.01)
-
-
-def test_d_prime_grows_with_contrast_and_the_root_of_dose() -> None:
-    assert screened(contrast_hu=-20.0) == pytest.approx(2 * screened())
-    assert screened(noise=spectrum(0.25)) == pytest.approx(2 * screened())
-    assert screened(transfer=transfer(1.5)) < screened()
-    assert screened(noise=spectrum(0.0)) == np.inf
-    assert screened(noise=spectrum(0.0), contrast_hu=0.0) == 0
-
-
-def test_the_eye_stands_squared_over_the_signal_and_to_the_fourth_over_the_noise() -> None:
-    """In noise of spectrum 1 / E^2 the eye cancels: d'^2 is the integral of |W|^2 TTF^2 E^2."""
-    frequency = np.linspace(1e-3, 2.0, 4000)
-    degrees = frequency * 500 * np.tan(np.pi / 180)
-    eye = degrees**1.3 * np.exp(-0.04 * degrees**2)
-    keeps = frequency < 1.2  # beyond, 1 / E^2 overflows and the blur leaves nothing
-    noise_left = RadialSpectrum(frequency[keeps], 1 / eye[keeps] ** 2)
-    signal = (disc_transform(frequency, diameter_mm=4, contrast_hu=10) * transfer().at(frequency)) ** 2
-    expected = np.sqrt(np.trapezoid(2 * np.pi * frequency * signal * eye**2, frequency))
-    assert screened(noise=noise_left, viewing_distance_mm=500.0) == pytest.approx(expected, rel=0.01)
-
-
-def test_the_eye_does_not_see_everything() -> None:
-    assert screened(viewing_distance_mm=500.0) < screened()
-    assert screened(viewing_distance_mm=500.0) == pytest.approx(screened(viewing_distance_mm=250.0, magnification=2.0))
-
-
-@pytest.mark.parametrize("change", [{"diameter_mm": 0.0}, {"viewing_distance_mm": -1.0}, {"magnification": 0.0}])
-def test_discs_that_cannot_be_seen_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ImageRefusal, match="positive numbers"):
-        screened(**change)
-
-
-def test_an_independent_toolbox_agrees() -> None:
-    """Theirs leaves 2 pi out of the plane's integral, in numerator squared and denominator."""
-    toolbox = pytest.importorskip("microct_iq_toolbox.d_prime_calculator", reason="only a cross-check")
-    curves = (transfer().frequency_per_mm, transfer().value, spectrum().frequency_per_mm, spectrum().power_hu2_mm2)
-    theirs = toolbox.get_d_prime_npw(*curves, disc_diameters_mm=[4.0], contrast_hu=10.0)["d_prime"][0]
-    assert screened() == pytest.approx(np.sqrt(2 * np.pi) * theirs, rel=0.01)
 
 
 LOW_CONTRAST = [((94.6, 94.6), 8.0), ((94.6, 160.4), 5.0), ((160.5, 160.5), 16.0), ((160.4, 94.6), 12.0)]

@@ -8,7 +8,6 @@ from iscl_monai.phantom.objects import draw_discs, inserts
 from iscl_monai.quality.linearity import (
     disc_means,
     distance_mm_from,
-    linearity,
     require_inside,
     slice_behaviour,
     uniformity,
@@ -16,44 +15,10 @@ from iscl_monai.quality.linearity import (
 from iscl_monai.scanner.dose import acquire
 
 SPACING = (1.0, 0.8)
-CENTRES = [(20.0, 20.0), (20.0, 50.0), (20.0, 80.0), (50.0, 20.0)]
-TRUE_HU = [-500.0, 0.0, 60.0, 800.0]
-
-
-def rods() -> np.ndarray:
-    image = np.full((70, 100), -1000.0)
-    for centre, hu in zip(CENTRES, TRUE_HU, strict=True):
-        image[distance_mm_from(centre, image.shape, SPACING) <= 8] = hu
-    return image
 
 
 def noise(seed: int, shape: tuple[int, ...] = (6, 48, 48), sigma_hu: float = 20) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, sigma_hu, shape)
-
-
-def measured(image: np.ndarray):  # type: ignore[no-untyped-def]
-    return linearity(image, true_hu=TRUE_HU, centres=CENTRES, radius_mm=6, pixel_spacing_mm=SPACING)
-
-
-def test_the_truth_is_on_the_line() -> None:
-    line = measured(rods())
-    assert (line.slope, line.offset_hu) == pytest.approx((1, 0), abs=1e-9)
-    np.testing.assert_allclose(line.bias_hu, 0, atol=1e-9)
-
-
-def test_a_denoiser_that_shifts_and_scales_hu_is_caught() -> None:
-    line = measured(0.97 * rods() + 7)
-    assert (line.slope, line.offset_hu) == pytest.approx((0.97, 7), abs=1e-9)
-    np.testing.assert_allclose(line.bias_hu, [22, 7, 5.2, -17], atol=1e-9)
-    # Bent, but with the right slope in the middle: each insert tells.
-    assert measured(rods().clip(-1000, 600)).bias_hu[3] == pytest.approx(-200)
-
-
-def test_the_error_of_the_slope_is_its_scatter() -> None:
-    lines = [measured(rods() + noise(seed, (70, 100), 200)) for seed in range(200)]
-    slopes = [line.slope for line in lines]
-    assert np.mean(slopes) == pytest.approx(1, abs=0.004)
-    assert np.std(slopes) == pytest.approx(np.sqrt(np.mean([line.slope_error**2 for line in lines])), rel=0.15)
 
 
 def test_the_simulated_scanner_is_linear() -> None:
@@ -61,15 +26,12 @@ def test_the_simulated_scanner_is_linear() -> None:
     _, *discs = inserts()
     drawn = draw_discs(inserts(), size=size, spacing_mm=spacing)[None]
     shown = acquire(drawn, spacing_mm=spacing, photons=np.inf)
-    line = linearity(
-        shown,
-        true_hu=[disc.hu for disc in discs],
-        centres=[disc.place(size, spacing) for disc in discs],
-        radius_mm=10,
-        pixel_spacing_mm=(spacing, spacing),
-    )
-    assert line.slope == pytest.approx(1, abs=0.002)
-    assert np.abs(line.bias_hu).max() < 1
+    places = [disc.place(size, spacing) for disc in discs]
+    measured = disc_means(shown, centres=places, radius_mm=10, pixel_spacing_mm=(spacing, spacing))
+    true = np.array([disc.hu for disc in discs])
+    slope, _ = np.polyfit(true, measured, 1)
+    assert slope == pytest.approx(1, abs=0.002)
+    assert np.abs(measured - true).max() < 1
 
 
 def test_the_discs_outside_are_compared_with_the_middle() -> None:
@@ -131,11 +93,6 @@ def test_discs_that_cannot_be_measured_are_refused(change: dict[str, object]) ->
     given = {"centre": (40, 50), "distance_mm": 20, "radius_mm": 5, "pixel_spacing_mm": SPACING}
     with pytest.raises(ImageRefusal, match="a disc of radius"):
         uniformity(np.zeros((80, 100)), **{**given, **change})  # type: ignore[arg-type]
-
-
-def test_a_line_through_two_values_is_refused() -> None:
-    with pytest.raises(ImageRefusal, match="2 different values"):
-        linearity(rods(), true_hu=[0, 1, 1], centres=CENTRES[:3], radius_mm=6, pixel_spacing_mm=SPACING)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_old_studies_and_derived_images_are_left_alone(scene: Scene) -> None:
 def test_what_has_its_result_there_is_left_alone(scene: Scene, strength: str) -> None:
     """The node was set up anew, and knows nothing of what it did before."""
     (scene.home.settings.data / MODEL).write_text(json.dumps(MODEL_TOLD))
-    made = Derivation(
+    made = Derivation.by_network(
         model="m", version="1", weights_digest="ab", parameters={"mode": "ensemble", "strength": strength}
     )
     study, done, other = new_uid(), new_uid(), new_uid()
@@ -176,7 +176,8 @@ def test_what_has_its_result_there_is_left_alone(scene: Scene, strength: str) ->
 
 def test_another_model_is_another_result(scene: Scene) -> None:
     (scene.home.settings.data / MODEL).write_text(json.dumps({**MODEL_TOLD, "version": "2"}))
-    made = Derivation(model="m", version="1", weights_digest="ab", parameters={"mode": "ensemble", "strength": "1"})
+    parameters = {"mode": "ensemble", "strength": "1"}
+    made = Derivation.by_network(model="m", version="1", weights_digest="ab", parameters=parameters)
     study, done = new_uid(), new_uid()
     scene.put(uids=(study, done))
     scene.put(uids=(study, made.uid("series", done)), description="Thorax | AI DENOISED ISCL")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ignite.engine import Engine
 from torch import nn
 
-from iscl_monai.data import RunSampler
+from iscl_monai.data import Datalist, RunSampler
 from iscl_monai.errors import CheckpointRefusal
 from iscl_monai.training import RunCheckpoint
 from iscl_monai.weights import load_tensors, save_durably, with_weights
@@ -205,6 +205,27 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointRefusal, match="began with new=None, now it is 7"):
         Run(tmp_path, settings={"seed": 0, "new": 7}).run(3)
     assert saved(tmp_path) == [1, 2]
+
+
+def test_other_scans_under_the_same_names_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "datalist.json").write_text(
+        '{"noisy": [{"image": "n.nii", "patient": "A"}], "clean": [{"image": "c.nii", "patient": "B"}]}'
+    )
+    for name in ("n.nii", "c.nii"):
+        (tmp_path / name).write_bytes(b"one")
+    run = tmp_path / "run"
+    Run(run, scans=Datalist.load(tmp_path)).run(1)
+    Run(run, scans=Datalist.load(tmp_path)).run(2)
+    (tmp_path / "c.nii").write_bytes(b"two")
+    with pytest.raises(
+        CheckpointRefusal, match=r"2\.pt: the run began on other scans: clean scan c\.nii: image has"
+    ) as no:
+        Run(run, scans=Datalist.load(tmp_path)).run(3)
+    assert no.value.cure == "bring them back, or start another run in another --output_dir"
+    (tmp_path / "c.nii").write_bytes(b"one")
+    Run(run, scans=Datalist.load(tmp_path)).run(3)
+    with pytest.raises(CheckpointRefusal, match=r"noisy scan n\.nii is gone"):
+        Run(run).run(4)
 
 
 def test_other_sizes_are_refused_by_name(tmp_path: Path) -> None:

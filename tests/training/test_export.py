@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser, Generator, NoiseExtractor, gather_statistics
+from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor, gather_statistics
 from iscl_monai.networks.normalization import normalisations
 from iscl_monai.training import Export, WeightAveraging, best_blend
 
@@ -25,9 +25,9 @@ def extractor() -> NoiseExtractor:
     return NoiseExtractor(width=2, layers=3)
 
 
-def deployed(**options: Any) -> Denoiser:
+def deployed(**options: Any) -> DenoisingNetwork:
     window = HUWindow(-1000, 1000)
-    return Denoiser(denoiser=generator(), noise_extractor=extractor(), hu_window=window, **options)
+    return DenoisingNetwork(denoiser=generator(), noise_extractor=extractor(), hu_window=window, **options)
 
 
 class Patches:
@@ -192,7 +192,7 @@ class Times(nn.Module):
         return x * self.factor
 
 
-def simple(generator_factor: float, noise_factor: float) -> Denoiser:
+def simple(generator_factor: float, noise_factor: float) -> DenoisingNetwork:
     """F(x) = a x and H(x) = b x."""
     network = deployed().eval()
     network.denoiser = Times(generator_factor)  # type: ignore[assignment]

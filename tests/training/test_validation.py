@@ -16,12 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import Denoiser, Generator, NoiseExtractor
+from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.protocol import HU_BODY
 from iscl_monai.training import DenoisingEvaluator, InOrder, MetricsWriter, ModelWriter, TensorBoard, Validation
 from iscl_monai.training.handlers import scalars
-from iscl_monai.training.validation import MeanOfItems, said
+from iscl_monai.training.validation import MeanOfItems, summary
 
 WINDOW = HUWindow(-1000, 1000)
 
@@ -37,8 +37,8 @@ class Times(nn.Module):
         return x * self.factor
 
 
-def deployed(**options: Any) -> Denoiser:
-    return Denoiser(
+def deployed(**options: Any) -> DenoisingNetwork:
+    return DenoisingNetwork(
         denoiser=Generator(width=2, downsamplings=1, residual_blocks=1),
         noise_extractor=NoiseExtractor(width=2, layers=3),
         hu_window=WINDOW,
@@ -46,7 +46,7 @@ def deployed(**options: Any) -> Denoiser:
     ).eval()
 
 
-def simple(generator_factor: float, noise_factor: float, **options: Any) -> Denoiser:
+def simple(generator_factor: float, noise_factor: float, **options: Any) -> DenoisingNetwork:
     """F(x) = a x, H(x) = b x; (1, 0) is the identity."""
     network = deployed(**options)
     network.denoiser = Times(generator_factor)  # type: ignore[assignment]
@@ -71,11 +71,11 @@ def slices_of(item: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     return [{key: image[..., index] for key, image in item.items()} for index in range(item["noisy"].shape[-1])]
 
 
-def evaluator(items: Sequence[Mapping[str, Tensor]], network: Denoiser, **options: Any) -> DenoisingEvaluator:
+def evaluator(items: Sequence[Mapping[str, Tensor]], network: DenoisingNetwork, **options: Any) -> DenoisingEvaluator:
     return DenoisingEvaluator(device="cpu", val_data_loader=items, network=network, hu_window=WINDOW, **options)
 
 
-def measured(items: Sequence[Mapping[str, Tensor]], network: Denoiser, **options: Any) -> dict[str, float]:
+def measured(items: Sequence[Mapping[str, Tensor]], network: DenoisingNetwork, **options: Any) -> dict[str, float]:
     made = evaluator(items, network, **options)
     made.run()
     return {name: value for name, value in made.state.metrics.items() if isinstance(value, float)}
@@ -141,13 +141,13 @@ def test_without_a_reference_the_panel_remains() -> None:
     assert math.isnan(metrics["psnr_db"])
     assert not {"ssim", "rmse_hu", "input_psnr_db"} & metrics.keys()
     assert metrics["noise_hu"] < metrics["input_noise_hu"]
-    assert "PSNR" not in said(metrics)
-    assert "noise" in said(metrics)
+    assert "PSNR" not in summary(metrics)
+    assert "noise" in summary(metrics)
 
 
 @pytest.mark.parametrize(("mode", "letters"), [("ensemble", ["F ", "x - H "]), ("generator", ["x - H "])])
 def test_what_a_person_reads(mode: str, letters: list[str]) -> None:
-    words = said(measured([slices_of(volume(1))[0]], simple(1, 0, mode=mode)))
+    words = summary(measured([slices_of(volume(1))[0]], simple(1, 0, mode=mode)))
     assert HU_BODY.name in words
     assert [letter for letter in ("F ", "x - H ") if f"{letter}2" in words or f"{letter}3" in words] == letters
 
@@ -166,7 +166,7 @@ def test_the_mean_counts_only_what_was_measured() -> None:
 # --- in the course of a training ---------------------------------------------------------------------
 
 
-def validation(interval: int = 1, network: Denoiser | None = None) -> Validation:
+def validation(interval: int = 1, network: DenoisingNetwork | None = None) -> Validation:
     return Validation(evaluator([slices_of(volume(1))[0]], network or simple(0.5, 0.2)), interval=interval)
 
 
@@ -256,7 +256,7 @@ def test_handlers_in_order() -> None:
 # --- TensorBoard -------------------------------------------------------------------------------------
 
 
-def board(folder: Path, made: Validation, network: Denoiser, **options: Any) -> TensorBoard:
+def board(folder: Path, made: Validation, network: DenoisingNetwork, **options: Any) -> TensorBoard:
     slices = [{"noisy": item["noisy"][0]} for item in slices_of(volume(3))]
     return TensorBoard(
         log_dir=folder, hu_window=WINDOW, validation=made, network=network, slices=slices, every=2, **options

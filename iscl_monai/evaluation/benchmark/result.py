@@ -106,16 +106,21 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def provenance_of(datalist: Path, budget: str, configs: Sequence[str], settings: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader needs to make the table again."""
-    from iscl_monai.data import Datalist
+def provenance_of(datalist: str, budget: str, configs: Sequence[str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader needs to make the table again.
 
+    Args:
+        datalist: name and digest of the scans.
+        budget: as given.
+        configs: after ``train.json``.
+        settings: overrides for all methods.
+    """
     more = {
         "commit": _commit(),
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "accelerator": _accelerator(),
-        "datalist": f"{datalist.name}, digest {Datalist.load(datalist).digest()}",
+        "datalist": datalist,
         "budget": budget,
         "configs": ", ".join(["train.json", *configs]),
         "settings": ", ".join(f"{name}={value}" for name, value in settings.items()) or "as in the configs",
@@ -125,13 +130,13 @@ def provenance_of(datalist: Path, budget: str, configs: Sequence[str], settings:
 
 def _commit() -> str:
     """Of the repository the package stands in; installed packages have none."""
-    told = subprocess.run(
+    described = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip() or "not in a repository"
+    return described.stdout.strip() or "not in a repository"
 
 
 def _processor() -> str:

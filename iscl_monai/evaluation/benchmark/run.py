@@ -88,13 +88,16 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     Raises:
         Refusal: whatever a training, a scan or a setting was refused for.
     """
-    pairs = pairs_in(Datalist.load(request.datalist), request.section)
+    scans = Datalist.load(request.datalist)
+    pairs = pairs_in(scans, request.section)
     if request.section == "validation":
         tell("validation pairs chose the weights of every learned method: these are not the numbers of unseen scans")
     learned = trainings(request.methods)
     steps = _steps(request, learned)
     done = {
-        (method.name, seed): _train(request, method, seed, steps, tell) for seed in request.seeds for method in learned
+        (method.name, seed): _train(request, scans, method, seed, steps, tell)
+        for seed in request.seeds
+        for method in learned
     }
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
@@ -107,7 +110,9 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         rows=tuple(row for row in rows if row is not None),
         steps=steps,
         section=request.section,
-        made_with=provenance_of(request.datalist, request.budget, request.configs, request.settings),
+        made_with=provenance_of(
+            f"{request.datalist.name}, digest {scans.digest}", request.budget, request.configs, request.settings
+        ),
     )
     write(request.out / "results.json", result.to_json())
     write_page(request.out / "report.html", result, request.protocols, loaded)
@@ -148,7 +153,7 @@ def _configs(request: Request, *more: str) -> list[str]:
     return [str(request.bundle / "configs" / name) for name in ("train.json", *request.configs, *more)]
 
 
-def _train(request: Request, method: Method, seed: int, steps: int, tell: Tell) -> Training:
+def _train(request: Request, scans: Datalist, method: Method, seed: int, steps: int, tell: Tell) -> Training:
     folder = request.out / method.name / f"seed{seed}"
     tell(f"training {method.title}, seed {seed}, {steps} steps (log: {folder / 'train.log'})")
     configs = _configs(request, *method.configs)
@@ -165,15 +170,15 @@ def _train(request: Request, method: Method, seed: int, steps: int, tell: Tell) 
         configs=configs,
         metadata=request.bundle / "configs" / "metadata.json",
         settings=settings,
-        scans=Datalist.load(request.datalist).digest(),
+        scans=scans.identity,
     )
 
 
 def _warm_up(configs: Sequence[str], settings: Mapping[str, Any]) -> int:
     """What the last config that says so asks for."""
-    asked = [(read(Path(config)) or {}).get("warm_up_steps") for config in configs]
-    asked.append(settings.get("warm_up_steps"))
-    return int([steps for steps in asked if steps is not None][-1])
+    given = [(read(Path(config)) or {}).get("warm_up_steps") for config in configs]
+    given.append(settings.get("warm_up_steps"))
+    return int([steps for steps in given if steps is not None][-1])
 
 
 def _row(
@@ -205,16 +210,16 @@ def _row(
     if not (folder / "pictures.npz").is_file():
         (folder / "pictures.json").unlink(missing_ok=True)
     once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
-    physics, told = request.physics, dict[str, Any]()
+    physics, figures = request.physics, dict[str, Any]()
     if physics is not None:
-        told = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
+        figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
     cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method.name, bundle)))
     return Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
         fidelity=score.from_json(measured, request.protocols),
-        physics=with_nan(told),
+        physics=with_nan(figures),
         cost=Cost(**with_nan(cost)),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,

@@ -134,7 +134,7 @@ def _mean(measured: Cohort, name: str, digits: int) -> str:
 
 
 def _interval(gain: Estimate, digits: int) -> str:
-    return gain.told(digits, signed=True)
+    return gain.formatted(digits, signed=True)
 
 
 def _plain(value: float, digits: int) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iscl_monai.data.identity import Identity, first_change
 from iscl_monai.errors import ConfigRefusal, Refusal
 from iscl_monai.evaluation.benchmark.kept import read, write
 from iscl_monai.evaluation.benchmark.methods import Method
@@ -54,7 +55,7 @@ def trained(
     configs: Sequence[str],
     metadata: Path,
     settings: Mapping[str, Any],
-    scans: str,
+    scans: Identity,
 ) -> Training:
     """Train, continue or find done.
 
@@ -64,23 +65,24 @@ def trained(
         configs: all config files in order, those of the method last.
         metadata: the bundle's ``metadata.json``, whose version the weights get.
         settings: overrides of settings, dataset and seed among them.
-        scans: digest of the datalist.
+        scans: see :attr:`iscl_monai.data.Datalist.identity`.
 
     Raises:
         Refusal: what the training refused, or if the folder holds one with other settings.
         RuntimeError: if it broke; the log is named.
     """
-    asked = _identity(configs, settings) | {"scans": scans}
+    identity = _identity(configs, settings) | {"scans": json.loads(json.dumps(scans))}
     record = folder / DONE
     folder.mkdir(parents=True, exist_ok=True)
-    started = folder / "asked.json"
-    if started.is_file() and read(started) != asked:
+    started = folder / "started.json"
+    before = read(started) if started.is_file() else identity
+    if before != identity:
         raise ConfigRefusal(
-            f"{folder} holds a training of {method.name} with other settings, configs or scans",
-            allowed="those it was begun with",
+            f"{folder} holds a training of {method.name} with {_difference(before or {}, identity)}",
+            allowed="the settings, configs and scans it was begun with",
             cure="give another --out, or remove that folder",
         )
-    write(started, asked)
+    write(started, identity)
     held = read(record)
     if held is None:
         (folder / "configs").mkdir(exist_ok=True)
@@ -102,14 +104,23 @@ def _identity(configs: Sequence[str], settings: Mapping[str, Any]) -> dict[str, 
     return {"configs": digests, "settings": json.loads(json.dumps(dict(settings)))}
 
 
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first thing that differs between two identities, in words."""
+    for part in ("configs", "settings"):
+        old, new = before.get(part) or {}, now[part]
+        for name in (name for name in (*new, *old) if old.get(name) != new.get(name)):
+            return f"another {name}" if part == "configs" else f"{name}={old.get(name)}, not {new.get(name)}"
+    return f"other scans: {first_change(before.get('scans') or {}, now['scans'])}"
+
+
 def _run(folder: Path, configs: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
     places = {"output_dir": str(folder), "ckpt_dir": str(folder / "models")}
     words = [word for name, value in {**settings, **places}.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(list(configs)), *words]
     begun, before = time.monotonic(), _children_cpu_seconds()
     log = folder / "train.log"
-    with open(log, "ab") as told:
-        code = subprocess.run(command, stdout=told, stderr=subprocess.STDOUT, check=False).returncode
+    with open(log, "ab") as output:
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     spent = {"seconds": time.monotonic() - begun, "cpu_seconds": _children_cpu_seconds() - before}
     reason = _last_line(log) if code else ""
     if code == REFUSED:

@@ -98,8 +98,8 @@ def slices_to_do(realisations: int, doses: int) -> int:
 
 def _described(denoiser: SliceDenoiser) -> dict[str, str]:
     identity = denoiser.identity
-    told = {"name": identity.name, "version": identity.version, "weights": identity.weights_digest}
-    return told | denoiser.parameters
+    settings = {"name": identity.name, "version": identity.version, "weights": identity.weights_digest}
+    return settings | denoiser.parameters
 
 
 class _Scans:

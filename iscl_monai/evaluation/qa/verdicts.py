@@ -29,13 +29,13 @@ def verdicts(doses: Sequence[DoseResult], robustness: RobustnessFigures, limits:
     """
     full = next(result for result in doses if result.dose == FULL_DOSE)
     lowest = limits.lowest_dose or 0.0
-    told = [
+    verdicts = [
         _verdict(limits, result.dose, *one, judged=result.dose >= lowest)
         for result in doses
         for one in _of_dose(result, full)
     ]
-    told += [_verdict(limits, None, *one, judged=True) for one in _of_all(robustness)]
-    return tuple(verdict for verdict in told if verdict is not None)
+    verdicts += [_verdict(limits, None, *one, judged=True) for one in _of_all(robustness)]
+    return tuple(verdict for verdict in verdicts if verdict is not None)
 
 
 def worst_shift_hu(inserts: Sequence[InsertFigures], *, soft: bool) -> float:
@@ -89,7 +89,7 @@ def _of_dose(result: DoseResult, full: DoseResult) -> Iterator[Judged]:
         least = min(result.noise, key=lambda one: one.reduction_percent)
         yield (
             "noise_reduction_percent_min",
-            f"noise reduction, % (least: {_told(least.module)})",
+            f"noise reduction, % (least: {_object_name(least.module)})",
             least.reduction_percent,
         )
     shift = frequency_shift_percent(result, full)
@@ -100,7 +100,7 @@ def _of_dose(result: DoseResult, full: DoseResult) -> Iterator[Judged]:
     yield "bias_soft_hu_max", "shift of an insert within ±200 HU, HU", worst_shift_hu(accuracy.inserts, soft=True)
     yield "bias_other_hu_max", "shift of another insert, HU", worst_shift_hu(accuracy.inserts, soft=False)
     for one in result.tissues:
-        yield "bias_anatomy_hu_max", f"shift of {one.tissue} in {_told(one.module)}, HU", abs(one.shift_hu)
+        yield "bias_anatomy_hu_max", f"shift of {one.tissue} in {_object_name(one.module)}, HU", abs(one.shift_hu)
     yield "slope_error_max", "slope of HU out against in, difference from 1", abs(accuracy.slope - 1)
     yield "uniformity_hu_max", "non-uniformity of water, HU", accuracy.uniformity_after_hu
     in_water = [task for task in result.tasks if task.module == LOW_CONTRAST]
@@ -147,5 +147,5 @@ def _verdict(
     )
 
 
-def _told(module: str) -> str:
+def _object_name(module: str) -> str:
     return module.replace("_", " ")

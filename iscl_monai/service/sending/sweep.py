@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 from sqlalchemy import func, select
 
-from iscl_monai.dicom.derivation import Derivation
+from iscl_monai.dicom.derivation import DENOISED_TITLE, Derivation
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import audit, deliveries, instances, jobs, series
 from iscl_monai.service.log import log
@@ -25,7 +25,7 @@ from iscl_monai.service.sending.patience import Patience
 from iscl_monai.service.settings import Peer, Settings
 
 MODEL = "model.json"
-OUR_TITLE = Derivation.title
+OUR_TITLE = DENOISED_TITLE
 WHO = "sweep"
 DAY_S = 86400.0
 END_S = 3.0  # for what is nearly done when the node stops
@@ -170,7 +170,7 @@ class Sweep:
         try:
             model = json.loads((self.settings.data / MODEL).read_text(encoding="utf-8"))
             made = [
-                Derivation(
+                Derivation.by_network(
                     model=model["name"],
                     version=model["version"],
                     weights_digest=model["weights_digest"],

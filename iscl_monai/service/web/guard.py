@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, HTTPException, Request
@@ -104,8 +104,3 @@ Admin = Annotated[Person, Depends(admin)]
 ViewerChanges = Annotated[Person, Depends(Changes("viewer"))]
 OperatorChanges = Annotated[Person, Depends(Changes("operator"))]
 AdminChanges = Annotated[Person, Depends(Changes("admin"))]
-
-
-def roles_of(dependant: Any) -> list[str]:
-    """Roles that a route's dependencies ask for; for whoever checks that each route asks for one."""
-    return [one.call.role for one in dependant.dependencies if isinstance(one.call, Needs)]

@@ -1,6 +1,7 @@
 """What is exported and deployed: F and H behind one face."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,20 +11,20 @@ from torch.nn.functional import avg_pool2d
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.blocks import symmetric_pad
+from iscl_monai.networks.description import KEY, GeneratorDescription, NetworkDescription
 from iscl_monai.networks.extractor import NoiseExtractor
-from iscl_monai.networks.generator import SKIPS, Generator
-from iscl_monai.networks.normalization import STATISTICS, set_statistics
+from iscl_monai.networks.generator import Generator
+from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
 
 MODES = ("ensemble", "generator", "extractor")
-SIZES_FORMAT = 1
 
 AIR_HU = -980.0
 BREATH_HU = -930.0
 """Local means up to the first are air and left alone, from the second on tissue; between them is a ramp."""
 
 
-class Denoiser(nn.Module):
+class DenoisingNetwork(nn.Module):
     """``blend * F(x) + (1 - blend) * (x - H(x))``, clipped to [-1, 1] (Lee & Jeong 2021, prediction).
 
     Args:
@@ -46,8 +47,7 @@ class Denoiser(nn.Module):
     __jit_unused_properties__ = ("hu_window", "reach_px")
 
     blend: Tensor
-    window_hu: Tensor
-    sizes: Tensor
+    description: Tensor
 
     def __init__(
         self,
@@ -63,83 +63,76 @@ class Denoiser(nn.Module):
         super().__init__()
         if not 0.0 <= blend <= 1.0:
             raise ConfigRefusal(f"blend={blend}", allowed="0 to 1", cure="0.5 is the paper's")
-        if mode not in MODES:
-            raise ConfigRefusal(f"mode={mode!r}", allowed=", ".join(MODES), cure="choose one of these words")
         if keep_mean_px < 0 or (keep_mean_px > 0 and keep_mean_px % 2 == 0):
             raise ConfigRefusal(f"keep_mean_px={keep_mean_px}", allowed="0 or an odd number", cure="9 is our default")
         self.stride_px = denoiser.stride  # slices are mirrored up to multiples of it, and tiles begin at its multiples
         self.keep_mean_px = keep_mean_px
         self.air_hu, self.breath_hu = AIR_HU, BREATH_HU  # TorchScript knows no globals
+        self.lower_hu, self.upper_hu = float(hu_window.lower), float(hu_window.upper)
         self.denoiser = denoiser
         self.noise_extractor = noise_extractor
-        self.mode = mode
-        self.register_buffer("window_hu", torch.tensor([hu_window.lower, hu_window.upper], dtype=torch.float64))
+        self.mode = checked_mode(mode)
         self.register_buffer("blend", torch.tensor(float(blend)))
         self.statistics = statistics
         set_statistics(self, statistics)
-        settings = (keep_mean_px, STATISTICS.index(statistics))
-        sizes = [SIZES_FORMAT, *denoiser.sizes, *noise_extractor.sizes, *settings]
-        self.register_buffer("sizes", torch.tensor(sizes, dtype=torch.int64))
+        description = NetworkDescription(
+            hu_window=hu_window,
+            denoiser=denoiser.description,
+            noise_extractor=noise_extractor.description,
+            keep_mean_px=keep_mean_px,
+            statistics=statistics,
+        )
+        self.register_buffer(KEY, description.to_tensor())
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, Tensor], *, mode: str = "ensemble") -> "Denoiser":
-        """The denoiser that weights belong to: they know its sizes, HU window and settings.
+    def from_weights(cls, weights: Mapping[str, Tensor], *, mode: str = "ensemble") -> "DenoisingNetwork":
+        """The network that weights belong to: they know its sizes, HU window and settings.
 
         Args:
             weights: a ``state_dict`` of this class.
             mode: see the class; an ensemble whose blend is 0 or 1 becomes the one network it consists of.
 
         Raises:
-            CheckpointRefusal: weights that do not tell.
+            CheckpointRefusal: weights that are not described, are of another version, or are damaged.
+            ConfigRefusal: an unknown mode.
         """
+        mode = checked_mode(mode)
+        described = NetworkDescription.of_weights(weights)
         try:
-            told = cls.settings_of(weights["sizes"])
             network = cls(
-                denoiser=_generator(told, weights),
-                noise_extractor=NoiseExtractor(width=told["extractor_width"], layers=told["extractor_layers"]),
-                hu_window=HUWindow(*weights["window_hu"].tolist()),
-                mode=mode,
-                keep_mean_px=int(weights["sizes"][-2]),
-                statistics=STATISTICS[int(weights["sizes"][-1])],
+                denoiser=_generator(described),
+                noise_extractor=NoiseExtractor(**asdict(described.noise_extractor)),
+                hu_window=described.hu_window,
+                keep_mean_px=described.keep_mean_px,
+                statistics=described.statistics,
             )
             network.load_state_dict(dict(weights))
             if not 0.0 <= float(network.blend) <= 1.0:
                 raise ValueError(f"blend {float(network.blend)}")
-            # A blend of one network alone needs no other; some baselines train no other.
-            if mode == "ensemble" and float(network.blend) in (0.0, 1.0):
-                network.mode = "generator" if float(network.blend) == 1.0 else "extractor"
-        except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        except (ConfigRefusal, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointRefusal(
-                f"weights that do not say what network they belong to ({' '.join(str(error).split())[:160]})",
+                f"weights that are not those of the network they describe ({' '.join(str(error).split())[:160]})",
                 allowed="the model.pt of a training with this version",
-                cure="train or export again",
+                cure="copy the file again from where it was trained, or train again",
             ) from None
+        # A blend of one network alone needs no other; some baselines train no other.
+        alone = {1.0: "generator", 0.0: "extractor"}.get(float(network.blend), mode)
+        network.mode = alone if mode == "ensemble" else mode
         return network
 
-    @staticmethod
-    def settings_of(sizes: Tensor) -> dict[str, Any]:
-        """What a ``sizes`` buffer says in the words of the bundle's settings; only what decides about tensors.
-
-        Raises:
-            ValueError: if it is of another format.
-        """
-        version, width, downsamplings, blocks, skip, extractor_width, layers, _, _ = sizes.tolist()
-        if version != SIZES_FORMAT:
-            raise ValueError(f"sizes of format {version}")
-        return {
-            "width": width,
-            "downsamplings": downsamplings,
-            "residual_blocks": blocks,
-            "skip": SKIPS[skip],
-            "extractor_width": extractor_width,
-            "extractor_layers": layers,
-        }
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Every way of loading weights passes here: those of another network or HU window never get in unnoticed."""
+        weights = {name.removeprefix(prefix): tensor for name, tensor in state_dict.items() if name.startswith(prefix)}
+        own = NetworkDescription.of_weights({KEY: self.description})
+        NetworkDescription.of_weights(weights).check_fits(own)
+        # What may differ is what this network was built with, so its own description stays true.
+        state_dict[prefix + KEY] = self.description
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     @property
     def hu_window(self) -> HUWindow:
         """What [-1, 1] means."""
-        lower, upper = self.window_hu.tolist()
-        return HUWindow(lower, upper)
+        return HUWindow(self.lower_hu, self.upper_hu)
 
     @property
     def reach_px(self) -> int:
@@ -182,24 +175,28 @@ class Denoiser(nn.Module):
 
     def _tissue(self, x: Tensor) -> Tensor:
         """0 in air, 1 in tissue, by the local mean: the window cuts the noise of air in half, whose mean would move."""
-        lower, upper = self.window_hu[0].to(x.dtype), self.window_hu[1].to(x.dtype)
-        mean_hu = (local_mean(x, self.keep_mean_px) + 1) / 2 * (upper - lower) + lower
         # Only windows that begin at air can know it: at the end of another one any dark tissue would look like it.
-        knows_no_air = (lower > self.air_hu).to(x.dtype)
-        ramp = ((mean_hu - self.air_hu) / (self.breath_hu - self.air_hu)).clamp(0.0, 1.0)
-        return torch.maximum(ramp, knows_no_air)
+        if self.lower_hu > self.air_hu:
+            return torch.ones_like(x)
+        mean_hu = (local_mean(x, self.keep_mean_px) + 1) / 2 * (self.upper_hu - self.lower_hu) + self.lower_hu
+        return ((mean_hu - self.air_hu) / (self.breath_hu - self.air_hu)).clamp(0.0, 1.0)
 
 
-def _generator(told: Mapping[str, Any], names: Container[str]) -> Generator | RedCNN:
-    """F as its weights describe it: by its sizes, and by the names of its tensors."""
-    if "denoiser.encoder.0.weight" in names:
-        return RedCNN(width=told["width"])
-    return Generator(
-        width=told["width"],
-        downsamplings=told["downsamplings"],
-        residual_blocks=told["residual_blocks"],
-        skip=told["skip"],
-    )
+def checked_mode(mode: str) -> str:
+    """The mode, if there is one of that name.
+
+    Raises:
+        ConfigRefusal: if there is none.
+    """
+    if mode not in MODES:
+        raise ConfigRefusal(f"mode={mode!r}", allowed=", ".join(MODES), cure="choose one of these words")
+    return mode
+
+
+def _generator(described: NetworkDescription) -> Generator | RedCNN:
+    if isinstance(described.denoiser, GeneratorDescription):
+        return Generator(**asdict(described.denoiser))
+    return RedCNN(**asdict(described.denoiser))
 
 
 def local_mean(image: Tensor, side: int) -> Tensor:

@@ -1,0 +1,134 @@
+"""What every command line shares: one line for whatever happens, and an exit code.
+
+0 done; 2 refused, one line says what came, what is allowed and what to do; 1 a fault of ours, whose traceback is in a
+log; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from iscl_monai.errors import Refusal
+from iscl_monai.version import __version__
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""The parent of all that is wrong with an argument; newer typers bring a click of their own."""
+
+INTERRUPTED = 130
+DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey, and what no terminal can show: titles and names come from anywhere."""
+    shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+    encoding = sys.stdout.encoding or "ascii"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(line: str) -> None:
+    """Print one line, whatever is in it."""
+    try:
+        typer.echo(printable(line))
+    except BrokenPipeError:  # whoever listened has gone; the work is done all the same
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays until the end
+
+
+@contextmanager
+def exit_codes(left: str = "nothing was written") -> Iterator[None]:
+    """Turn whatever happens into one line and an exit code.
+
+    Args:
+        left: what is there when the verb does not end well.
+    """
+    for name in ("SIGTERM", "SIGHUP"):  # so that what is half written is removed
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminated)
+    try:
+        yield
+    except Refusal as refusal:
+        _end(f"{type(refusal).__name__}: {refusal}", refusal.exit_code)
+    except (typer.Exit, typer.Abort):
+        raise
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # that one has shown the help
+            raise typer.Exit(Refusal.exit_code) from None
+        _end(str(_wrong_argument(error)), Refusal.exit_code)
+    except KeyboardInterrupt:
+        _end(f"interrupted; {left}", INTERRUPTED)
+    except OSError as error:
+        _end(f"OutputRefusal: {error}; allowed: files that can be read and written; do: check space and rights", 2)
+    except Exception as error:
+        log = Path(tempfile.gettempdir()) / f"iscl-monai-{os.getpid()}.log"
+        log.write_text(
+            f"iscl-monai {__version__}, {sys.argv[1:]}\n{traceback.format_exc()}", "utf-8", "backslashreplace"
+        )
+        _end(f"a fault of ours: {type(error).__name__}; {left}; please report {log}", 1)
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _end(line: str, code: int) -> None:
+    typer.echo(printable(line), err=True)
+    raise typer.Exit(code)
+
+
+def with_exit_codes(verb: Verb) -> Verb:
+    """A verb that ends as :func:`exit_codes` says, with the arguments and the help of the one given."""
+
+    @wraps(verb)
+    def ending_well(*args: Any, **options: Any) -> Any:
+        with exit_codes(left="what was finished is kept"):
+            return verb(*args, **options)
+
+    return ending_well  # type: ignore[return-value]
+
+
+def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        app: with a name, and verbs that end with :func:`exit_codes`.
+        argv: the words after the program's name; None: those of this process.
+
+    Returns:
+        The exit code; a wrong argument is told in one line, too.
+    """
+    command = typer.main.get_command(app)
+    try:
+        with exit_codes():
+            code = command.main(
+                args=None if argv is None else list(argv), prog_name=app.info.name, standalone_mode=False
+            )
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        return INTERRUPTED
+    except SystemExit as end:  # the reader of our output has gone
+        return end.code if isinstance(end.code, int) else 1
+    return code if isinstance(code, int) else 0
+
+
+def _wrong_argument(error: Any) -> Refusal:
+    """What typer tells in a box of several lines."""
+    context = error.ctx
+    path = context.command_path if context is not None else ""
+    group = getattr(context.command, "commands", None) if context is not None else None
+    return Refusal(
+        error.format_message().rstrip("."),
+        allowed=", ".join(sorted(group)) if group else context.command.get_usage(context).removeprefix("Usage: "),
+        cure=f"{path} {'VERB ' if group else ''}--help",
+    )

@@ -1,0 +1,130 @@
+"""What a run is trained on: every scan by its place, its settings and the content of its files.
+
+Names alone would take other data under the same names for the same run. Dates are no identity: a copy has new ones.
+So every byte of every file is read; the training reads the same files next, then mostly from memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iscl_monai.data.datalist import Datalist, PoolScan, ScanPair
+
+Identity = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Section -> scans in their order -> settings and files of each; plain values that JSON and a checkpoint can hold."""
+
+TRAINED_ON = ("noisy", "clean", "validation")
+"""Sections that decide weights: validation chooses which are kept, and the blend. ``test`` decides nothing."""
+NOTES = ("dose", "kernel")
+"""Keys of a scan that nothing reads but people."""
+BLOCK = 2**20
+
+
+def identity_of(datalist: Datalist) -> dict[str, list[dict[str, Any]]]:
+    """Everything that a run on a datalist depends on.
+
+    Paths count relative to the datalist: the folder may be moved as a whole.
+
+    Args:
+        datalist: loaded, so that its paths are absolute.
+
+    Raises:
+        OSError: a file that cannot be read.
+    """
+    scans = {section: getattr(datalist, section) for section in TRAINED_ON}
+    paths = {value for rows in scans.values() for entry in rows for value in vars(entry).values()}
+    files = {path: _files(path) for path in paths if isinstance(path, Path)}
+    return {section: [_entry(entry, datalist.folder, files) for entry in rows] for section, rows in scans.items()}
+
+
+def digest_of(identity: Identity) -> str:
+    """16 hexadecimal digits that tell one identity from another."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _entry(entry: PoolScan | ScanPair, folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for field in fields(entry):
+        value = getattr(entry, field.name)
+        if isinstance(value, Path):
+            described[field.name] = {"path": Path(os.path.relpath(value, folder)).as_posix(), **files[value]}
+        elif field.name not in NOTES:
+            described[field.name] = list(value) if isinstance(value, tuple) else value
+    return described
+
+
+def _files(path: Path) -> dict[str, Any]:
+    """Number, size and content of the files at a path; a folder counts with everything below it."""
+    found = list(_below(path))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:  # hashing and reading let other threads run
+        contents = list(threads.map(_content, (file for _, file in found)))
+    whole = hashlib.sha256()
+    for (name, _), (size, content) in zip(found, contents, strict=True):
+        whole.update(json.dumps([name, size, content]).encode())
+    return {"files": len(found), "bytes": sum(size for size, _ in contents), "sha256": whole.hexdigest()}
+
+
+def _below(path: Path) -> Iterator[tuple[str, Path]]:
+    """Each file's name as seen from the path, and where it is; in the order in which a series is looked for."""
+    from iscl_monai.dicom.find import walk_files  # pydicom, which training on NIfTI does without
+
+    for file in walk_files(path, []):
+        yield file.relative_to(path).as_posix(), file
+
+
+def _content(file: Path) -> tuple[int, str]:
+    size, digest = 0, hashlib.sha256()
+    with open(file, "rb") as opened:
+        while block := opened.read(BLOCK):
+            size += len(block)
+            digest.update(block)
+    return size, digest.hexdigest()
+
+
+def first_change(before: Identity, now: Identity) -> str:
+    """The first difference between two identities in words; empty if there is none."""
+    for section in TRAINED_ON:
+        old, new = before.get(section, ()), now.get(section, ())
+        if list(old) != list(new):
+            return _section_change(section, old, new)
+    return ""
+
+
+def _section_change(section: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> str:
+    before, now = ([_path(entry) for entry in rows] for rows in (old, new))
+    for path in before:
+        if before.count(path) > now.count(path):
+            return f"{section} scan {path} is gone"
+    for path in now:
+        if now.count(path) > before.count(path):
+            return f"{section} scan {path} is new"
+    if before != now:
+        return f"the {section} scans stand in another order"
+    path, one, other = next((_path(a), a, b) for a, b in zip(old, new, strict=True) if a != b)
+    key = next(key for key in (*one, *other) if one.get(key) != other.get(key))
+    return f"{section} scan {path}: {_value_change(key, one.get(key), other.get(key))}"
+
+
+def _path(entry: Mapping[str, Any]) -> str:
+    """The path that a person knows the scan by, the first of its keys."""
+    return str(next(value["path"] for value in entry.values() if isinstance(value, Mapping)))
+
+
+def _value_change(key: str, before: Any, now: Any) -> str:
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        before, now = (value["path"] if isinstance(value, Mapping) else value for value in (before, now))
+        return f"{key} was {before}, now it is {now}"
+    if before["path"] != now["path"]:
+        return f"{key} was {before['path']}, now it is {now['path']}"
+    sizes = [f"{value['files']} files of {value['bytes']} bytes" for value in (before, now)]
+    if sizes[0] != sizes[1]:
+        return f"{key} had {sizes[0]}, now it has {sizes[1]}"
+    return f"{key} has the same names and sizes, but another content"

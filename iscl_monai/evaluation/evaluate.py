@@ -1,0 +1,207 @@
+"""Measure denoised scans: one pair, all pairs of a datalist, or a scan of which there is no truth.
+
+>>> from iscl_monai import evaluate_datalist
+>>> evaluation = evaluate_datalist("D", bundle="runs/a", protocol="ldct-bench-abdomen")  # doctest: +SKIP
+>>> evaluation.cohorts["denoised"].estimates["psnr_db"].mean  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iscl_monai.data import Datalist
+from iscl_monai.dicom.pixels import without_warnings
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation import no_reference
+from iscl_monai.evaluation.outcome import write_outcome, write_scores
+from iscl_monai.evaluation.pairs import denoised_pairs, pairs_in, read_pair
+from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
+from iscl_monai.evaluation.scores import Scores
+from iscl_monai.evaluation.training_record import refuse_seen
+from iscl_monai.inference.denoiser import Denoiser, denoise_volume
+from iscl_monai.quality.before_after import BeforeAfter
+from iscl_monai.quality.cohort import Cohort
+from iscl_monai.quality.protocol import named_protocol
+from iscl_monai.report.write import provenance
+
+Progress = Callable[[int, int], object]
+"""Called with the pairs that are done and the pairs there are, before the first and after each."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """Scans measured against their references.
+
+    Args:
+        scores: all numbers, and the slices to be pictured.
+        made_with: versions, and what denoised.
+        checked: whether the weights have seen a patient, in words; empty where no weights were used.
+    """
+
+    scores: Scores
+    made_with: Mapping[str, str]
+    checked: str = ""
+
+    @property
+    def cohorts(self) -> dict[str, Cohort]:
+        """Over patients: ``denoised``, and where the noisy input is known ``noisy`` and ``gain``."""
+        return self.scores.cohorts()
+
+    @property
+    def notices(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        return [*self.scores.notices(), *([self.checked] if self.checked else [])]
+
+    @property
+    def body_parts(self) -> list[str]:
+        """BodyPartExamined of all scans, each once; empty text where it is not given."""
+        return sorted({pair.body_part for pair in self.scores.pairs})
+
+    def write(self, folder: Path | str) -> Path:
+        """Write ``metrics.json`` and ``report.html`` into a folder that is made for them.
+
+        Raises:
+            OutputRefusal: if the folder is taken or cannot be written.
+        """
+        return write_scores(Path(folder), self.scores, made_with=self.made_with, checked=self.checked)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """A scan before and after, of which there is no truth.
+
+    Args:
+        noisy: before.
+        denoised: after.
+        panel: all numbers.
+        made_with: versions, and what denoised.
+    """
+
+    noisy: Scan
+    denoised: Scan
+    panel: BeforeAfter
+    made_with: Mapping[str, str]
+
+    @property
+    def body_part(self) -> str:
+        """BodyPartExamined; empty where it is not given."""
+        return self.noisy.body_part
+
+    def write(self, folder: Path | str) -> Path:
+        """Write ``metrics.json`` and ``report.html`` into a folder that is made for them.
+
+        Raises:
+            OutputRefusal: if the folder is taken or cannot be written.
+        """
+        numbers = no_reference.panel_content(self.panel)
+        return write_outcome(
+            Path(folder),
+            {**numbers, "body_part": self.body_part, "made_with": dict(self.made_with)},
+            title="Before and after, without a reference",
+            cases=no_reference.panel_cases(self.noisy.source.name, self.noisy, self.denoised, self.panel),
+            made_with=self.made_with,
+            summary=f"{no_reference.CANNOT_TELL}.",
+            tables=no_reference.texture_html(self.panel.texture),
+        )
+
+
+def evaluate_pair(
+    denoised: Path | str, reference: Path | str, *, noisy: Path | str | None = None, protocol: str = "hu-body"
+) -> Evaluation:
+    """Measure one denoised scan against its reference.
+
+    Args:
+        denoised: DICOM series or volume file.
+        reference: likewise, voxel by voxel at the same place.
+        noisy: what was denoised, likewise, to be measured beside it.
+        protocol: what is measured, a name of :data:`iscl_monai.quality.protocol.PROTOCOLS`.
+
+    Raises:
+        Refusal: a protocol that does not exist, or whatever cannot be read or compared.
+    """
+    scores = Scores(named_protocol(protocol))
+    with without_warnings():
+        scores.add(read_pair(Path(denoised), Path(reference), None if noisy is None else Path(noisy)))
+    return Evaluation(scores=scores, made_with=provenance())
+
+
+def evaluate_datalist(
+    datalist: Path | str,
+    *,
+    bundle: Path | str,
+    protocol: str = "hu-body",
+    section: str = "test",
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Denoise all pairs of a section in memory, and measure them.
+
+    Args:
+        datalist: the file, or the folder it lies in.
+        bundle: folder of a trained bundle. If it says which patients it was trained on, these are not scored.
+        protocol: see :func:`evaluate_pair`.
+        section: ``test`` or ``validation``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: see ``Progress``.
+
+    Raises:
+        LeakRefusal: a patient that the weights have seen.
+        Refusal: whatever cannot be read, denoised or compared.
+    """
+    scores = Scores(named_protocol(protocol))
+    scans = Datalist.load(datalist)
+    pairs = pairs_in(scans, section)
+    checked = refuse_seen(Path(bundle), [pair.patient for pair in pairs], split_protocol=scans.split_protocol)
+    denoiser = Denoiser.from_bundle(bundle, device=device)
+    progress = progress or (lambda done, total: None)
+    progress(0, len(pairs))
+    with without_warnings():
+        for done, pair in enumerate(denoised_pairs(pairs, lambda hu: denoise_volume(hu, denoiser)), start=1):
+            scores.add(pair)
+            progress(done, len(pairs))
+    return Evaluation(scores=scores, made_with=_made_with(denoiser), checked=checked)
+
+
+def evaluate_without_reference(
+    noisy: Path | str,
+    denoised: Path | str | None = None,
+    *,
+    bundle: Path | str | None = None,
+    device: str = "auto",
+) -> Comparison:
+    """Measure a denoised scan of which there is no truth; that cannot tell whether a lesion was kept.
+
+    Args:
+        noisy: DICOM series or volume file.
+        denoised: likewise, voxel by voxel at the same place; None where ``bundle`` denoises.
+        bundle: folder of a trained bundle; None where ``denoised`` is given.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        Refusal: both or neither of ``denoised`` and ``bundle``, or whatever cannot be read, denoised or compared.
+    """
+    if (denoised is None) == (bundle is None):
+        raise ConfigRefusal(
+            "both or neither of a denoised scan and a bundle",
+            allowed="one of the two",
+            cure="give what was denoised, or what is to denoise",
+        )
+    denoiser = None if bundle is None else Denoiser.from_bundle(bundle, device=device)
+    with without_warnings():
+        before = read_scan(Path(noisy))
+        if denoiser is None:
+            after = read_scan(Path(denoised or noisy))
+            check_same_place(before, after)
+        else:
+            after = before.with_hu(denoise_volume(before.hu, denoiser))
+        panel = no_reference.measured(before, after)
+    made_with = provenance() if denoiser is None else _made_with(denoiser)
+    return Comparison(noisy=before, denoised=after, panel=panel, made_with=made_with)
+
+
+def _made_with(denoiser: Denoiser) -> dict[str, str]:
+    identity = denoiser.identity
+    named = {"model": f"{identity.name} {identity.version}", "weights": f"sha256 {identity.weights_digest}"}
+    return provenance() | named | denoiser.parameters

@@ -1,0 +1,94 @@
+"""Every verb is there, those of other packages too, and every program ends as it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import typer
+
+from data_prep.__main__ import app as data_prep_app
+from data_prep.__main__ import main as data_prep
+from iscl_monai.cli import app
+from iscl_monai.console import run, with_exit_codes
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.version import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_verbs_of_data_prep_are_verbs_of_the_command() -> None:
+    theirs = typer.main.get_command(data_prep_app).commands  # type: ignore[attr-defined]
+    ours = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert {entry.name for entry in entry_points(group="iscl_monai.verbs")} == set(theirs)
+    for name, verb in theirs.items():
+        assert ours[name].help == verb.help
+        assert [option.opts for option in ours[name].params] == [option.opts for option in verb.params]
+
+
+def test_the_same_arguments_do_the_same(tmp_path: Path) -> None:
+    words = ["--size", "64", "--slices", "1", "--spacing", "5"]
+    assert run(app, ["phantom", str(tmp_path / "a"), *words]) == 0
+    assert data_prep(["phantom", str(tmp_path / "b"), *words]) == 0
+    one, other = ({path.relative_to(top) for path in top.rglob("*")} for top in (tmp_path / "a", tmp_path / "b"))
+    assert one == other
+    assert any(path.suffix == ".dcm" for path in one)
+
+
+@pytest.mark.parametrize("words", [["iscl-monai", "--version"], ["python", "-m", "data_prep", "--version"]], ids=str)
+def test_version(words: list[str]) -> None:
+    command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert __version__ in done.stdout
+
+
+@pytest.mark.parametrize("program", [app, data_prep_app], ids=["iscl-monai", "data_prep"])
+@pytest.mark.parametrize("words", [["dose"], ["dosis"], ["--dose"], ["dose", "a", "b", "--fraction", "much"]], ids=str)
+def test_a_wrong_argument_is_one_line(
+    program: typer.Typer, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(program, words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "; allowed: " in line
+    assert line.endswith("--help")
+    assert f"; do: {program.info.name}" in line
+
+
+def test_how_a_verb_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    made = typer.Typer(name="program")
+
+    @made.command()
+    @with_exit_codes
+    def refused() -> None:
+        raise ConfigRefusal("b\x1b[2J", allowed="a", cure="give a")
+
+    @made.command()
+    @with_exit_codes
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    @made.command()
+    @with_exit_codes
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    assert [run(made, [verb]) for verb in ("refused", "interrupted", "broken")] == [2, 130, 1]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "ConfigRefusal: b\\x1b[2J; allowed: a; do: give a"
+    assert lines[1].startswith("interrupted; ")
+    assert lines[2].startswith("a fault of ours: ZeroDivisionError")
+    log = Path(lines[2].rpartition(" ")[2])
+    assert "ZeroDivisionError" in log.read_text(encoding="utf-8")
+    log.unlink()
+
+
+def test_help_loads_neither_torch_nor_pandas() -> None:
+    script = "import sys; from iscl_monai.cli import app; from iscl_monai.console import run; run(app, ['--help'])"
+    loaded = "print({'torch', 'monai', 'pandas', 'pydicom', 'numpy'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}; {loaded}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
