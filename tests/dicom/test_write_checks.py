@@ -311,21 +311,7 @@ def test_a_source_that_is_no_dicom_file_any_more_is_refused(tmp_path: Path) -> N
     with pytest.raises(DicomRefusal) as caught:
         write_derived_series(series, series.hu, tmp_path / "derived", derivation=derivation())
     assert (caught.value.file, caught.value.tag) == (str(series.files[1]), "file")
-    assert "not readable any more" in str(caught.value.found)
-    assert caught.value.allowed == "the file that the series was read from"
-    assert caught.value.cure == "read the series again"
-
-
-def test_why_a_source_is_not_readable_fits_into_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(file: Path) -> None:
-        raise ValueError("one\n   two " + "x" * 200)
-
-    Series(slots=range(3), signed=True).write(tmp_path / "source")
-    series = read_series(tmp_path / "source")
-    monkeypatch.setattr(writing, "read_header", fail)
-    with pytest.raises(DicomRefusal) as caught:
-        write_derived_series(series, series.hu, tmp_path / "derived", derivation=derivation())
-    assert caught.value.found == f"not readable any more (one two {'x' * 112})"
+    assert "another one than" in str(caught.value.found)
 
 
 @pytest.mark.parametrize(
