@@ -133,6 +133,13 @@ def test_a_long_reason_is_cut() -> None:
     assert refusal.found == f"not writable ({'x' * 160})"
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, dataset: FileDataset) -> None:
+    path = tmp_path / "absent" / "file.dcm"
+    with pytest.raises(OutputRefusal) as caught:
+        write_and_verify(dataset, path, source="source.dcm")
+    assert caught.value.came == f"{path} cannot be written (No such file or directory)"
+
+
 def test_a_disk_that_gives_something_else_back_is_refused(
     tmp_path: Path, dataset: FileDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

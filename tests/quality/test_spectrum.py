@@ -79,6 +79,18 @@ def test_peak_and_mean_of_a_known_curve() -> None:
     assert bell.mean_per_mm() == pytest.approx(0.425, abs=0.002)
 
 
+def test_every_axis_has_its_spacing() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        radial(np.ones((4, 4)), (1.0,))  # type: ignore[arg-type]
+
+
+def test_power_is_summed_in_double_precision() -> None:
+    patches = white(3).astype(np.float32) + np.float32(1000)
+    power = noise_power_spectrum(patches, SPACING)
+    assert power.dtype == np.float64
+    np.testing.assert_allclose(power, noise_power_spectrum(patches.astype(np.float64), SPACING), rtol=1e-12)
+
+
 def curve(*power: float) -> RadialSpectrum:
     """A curve at 0.1, 0.2, 0.3 ... per mm."""
     return RadialSpectrum(np.arange(1, len(power) + 1) / 10, np.array(power, float))
