@@ -70,7 +70,7 @@ def test_what_a_datalist_holds(folder: Path) -> None:
     assert datalist.validation == (
         ScanPair(noisy=folder / "v", clean=folder / "w", patient="V", noisy_series_uid="1.2"),
     )
-    assert (datalist.test, datalist.split_protocol) == ((), "")
+    assert (datalist.test, datalist.split_protocol, datalist.folder) == ((), "", folder)
 
 
 @pytest.mark.parametrize(
