@@ -13,6 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it;
 import numpy as np
 import pytest
 import torch
+from hypothesis import Phase, settings
+
+# For `make mutants`: that a counterexample exists is enough, finding a small one takes most of the time.
+settings.register_profile(
+    "mutants", phases=(Phase.explicit, Phase.generate), derandomize=True, database=None, deadline=None
+)
 
 # Sums depend on the number of threads, small networks are slower with more, and pytest has a worker for every core.
 torch.set_num_threads(1)

@@ -93,6 +93,13 @@ def test_a_good_datalist_loads(folder: Path) -> None:
     assert made.test == (ScanPair(noisy=folder / "t_noisy.nii", clean=folder / "t_clean.nii", patient="F"),)
 
 
+@pytest.mark.parametrize("z_range_mm", [[4, 4], [-3.5, -3.5], [-4, 0]])
+def test_a_z_range_may_be_a_single_plane(folder: Path, z_range_mm: list[float]) -> None:
+    made = load(folder, changed(lambda content: content["clean"][0].update(z_range_mm=z_range_mm)))
+    assert made.clean[0].z_range_mm == tuple(z_range_mm)
+    assert made.clean[0].item()["z_range_mm"] == tuple(z_range_mm)
+
+
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     content = good()
     change(content)
@@ -147,11 +154,11 @@ def test_a_z_range_may_be_one_slice(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_name(name: str, folder: Path) -> None:
-    content, said = REFUSED[name]
+    content, expected = REFUSED[name]
     with pytest.raises(DatalistRefusal) as caught:
         load(folder, content)
     assert str(folder / "datalist.json") in str(caught.value)
-    for words in said:
+    for words in expected:
         assert words in str(caught.value)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,15 @@ def test_numpy_and_torch_agree_exactly(window: HUWindow, image_hu: np.ndarray) -
 def test_empty_and_boundless_windows_are_refused(lower: float, upper: float) -> None:
     with pytest.raises(ConfigRefusal, match=r"HU window .*; allowed: lower < upper.*; do: give"):
         HUWindow(lower, upper)
+
+
+def test_the_widest_window_holds_all_that_16_bits_can_mean() -> None:
+    window = HUWindow(-32768, 65535)
+    assert window.half_width == 49151.5
+    assert window.centre == 16383.5
+
+
+def test_a_window_cannot_be_moved() -> None:
+    window = HUWindow(-1000, 1000)
+    with pytest.raises(FrozenInstanceError):
+        window.lower = 0  # type: ignore[misc]

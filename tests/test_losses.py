@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from torch import Tensor
@@ -146,8 +148,14 @@ def test_a_shift_shared_by_f_g_and_h_is_seen_by_our_term_alone() -> None:
 
 def test_default_weights_are_the_papers() -> None:
     assert LossWeights() == LossWeights(
-        nested=30.0, bypass=1.0, boosting=1.0, pseudo_noise=1.0, noise_consistency=1.0, zero_mean=0.0
+        nested=30.0, cycle=1.0, bypass=1.0, boosting=1.0, pseudo_noise=1.0, noise_consistency=1.0, zero_mean=0.0
     )
+
+
+def test_weights_are_for_a_whole_training() -> None:
+    weights = LossWeights()
+    with pytest.raises(FrozenInstanceError):
+        weights.nested = 1.0  # type: ignore[misc]
 
 
 def test_without_all_of_its_terms_the_extractor_is_not_used() -> None:

@@ -115,7 +115,7 @@ def write_and_verify(dataset: Dataset, path: Path, *, source: object) -> None:
         write_file(
             path,
             lambda file: pydicom.dcmwrite(
-                file, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True, overwrite=True
+                file, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True
             ),
         )
     except Exception as error:  # pydicom's writers raise whatever the value makes them raise

@@ -41,8 +41,8 @@ class RadialSpectrum:
         if not 0 < top < len(smooth) - 1:
             return float(self.frequency_per_mm[top])
         left, middle, right = smooth[top - 1 : top + 2]
-        bend = left - 2 * middle + right
-        shift = 0.0 if bend == 0 else (left - right) / (2 * bend)
+        bend = left - 2 * middle + right  # below 0: of equal values argmax takes the first, so left < middle
+        shift = (left - right) / (2 * bend)
         return float(self.frequency_per_mm[top] + shift * (self.frequency_per_mm[1] - self.frequency_per_mm[0]))
 
     def mean_per_mm(self) -> float:

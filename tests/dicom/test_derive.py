@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian
 
 from iscl_monai import __version__
+from iscl_monai.dicom.derivation import study_uid
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.dicom.series import read_series
 from iscl_monai.dicom.write import SeriesWriter, write_derived_series
@@ -43,6 +44,17 @@ def test_same_study_new_series_and_instance(tmp_path: Path) -> None:
     assert derived.SOPClassUID == source.SOPClassUID
     assert derived.SeriesInstanceUID != source.SeriesInstanceUID
     assert derived.SOPInstanceUID != source.SOPInstanceUID
+
+
+@pytest.mark.parametrize("study", ["1.2.7", ""])
+def test_every_uid_follows_from_its_role_and_what_it_names(tmp_path: Path, study: str) -> None:
+    """A program that meets the same source and work finds the same objects; other roles have other UIDs."""
+    path = write_source(tmp_path, setting(StudyInstanceUID=study))
+    source, derived, work = read_header(path), derive(path), derivation()
+    place = f"{source.sop_instance_uid}|{source.position}"
+    assert derived.SOPInstanceUID == work.uid("instance", place)
+    assert derived.SeriesInstanceUID == work.uid("series", source.series_uid)
+    assert derived.StudyInstanceUID == (study or study_uid(source.series_uid))
 
 
 @settings(deadline=None)
@@ -122,7 +134,7 @@ def test_a_series_without_uid_has_one_identity_in_any_order(tmp_path: Path) -> N
     ("found", "number"),
     [(2, 277), (0, 77), (None, 77), ("", 77), (-3, -223), (30026, 3002677), (21474836, 77), (2**31 - 1, 77)],
 )
-def test_series_number_is_told_by_the_source(tmp_path: Path, found: int | str | None, number: int) -> None:
+def test_series_number_follows_from_that_of_the_source(tmp_path: Path, found: int | str | None, number: int) -> None:
     assert derive(write_source(tmp_path, setting(SeriesNumber=found))).SeriesNumber == number
 
 

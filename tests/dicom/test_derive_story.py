@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from dicom.derived import DIGEST, derivation, derive, item, items, read, valid, write_source
+from dicom.derived import DIGEST, MOMENT, derivation, derive, item, items, read, valid, write_source
 from dicom.synthetic import Series, setting
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -23,6 +23,7 @@ from iscl_monai.dicom.derivation import (
     SUBTRACTION,
     Code,
 )
+from iscl_monai.dicom.derive import moment_of
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.write import SeriesWriter
@@ -178,3 +179,17 @@ def test_a_scheme_is_declared_once(tmp_path: Path) -> None:
     derived = derive(write_source(tmp_path, setting(CodingSchemeIdentificationSequence=list(known))))
     found = [scheme.CodingSchemeDesignator for scheme in derived.CodingSchemeIdentificationSequence]
     assert found == ["99ACME", OUR_CODES]
+
+
+def test_the_moment_of_the_job_is_read_back_from_the_last_equipment(tmp_path: Path) -> None:
+    earlier = item(ContributionDateTime="20200102030405+0100")
+    derived = derive(write_source(tmp_path, setting(ContributingEquipmentSequence=[earlier])))
+    assert moment_of(derived) == MOMENT
+    assert moment_of(derived).utcoffset() == MOMENT.utcoffset()
+
+
+@pytest.mark.parametrize("equipment", [None, [], [item(Manufacturer="other")], [item(ContributionDateTime="2020")]])
+def test_what_is_not_ours_has_no_moment(equipment: list[Dataset] | None) -> None:
+    dataset = Dataset() if equipment is None else item(ContributingEquipmentSequence=equipment)
+    with pytest.raises(ValueError, match="does not match"):
+        moment_of(dataset)

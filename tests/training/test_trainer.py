@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer, RAdam
 
 from iscl_monai.losses import LossWeights
 from iscl_monai.networks import Discriminator, Generator, NoiseExtractor
 from iscl_monai.networks.normalization import normalisations
 from iscl_monai.training import ISCLTrainer, LookaheadRAdam
-from iscl_monai.training.trainer import Batch, frozen, prepare_unpaired_batch
+from iscl_monai.training.trainer import Batch, frozen, prepare_unpaired_batch, unwrapped
 
 NAMES = ("denoiser", "degrader", "noise_extractor", "noisy_discriminator", "clean_discriminator")
 Networks = dict[str, nn.Module]
@@ -77,13 +79,14 @@ def trainer(
 
 @dataclass
 class Literal:
-    """The method as the paper tells it: three updates one after the other, every forward pass anew."""
+    """The method as the paper has it: three updates one after the other, every forward pass anew."""
 
     f: nn.Module
     g: nn.Module
     h: nn.Module
     d_x: nn.Module
     d_y: nn.Module
+    cycle: float = 1.0
     bypass: float = 1.0
     boosting: float = 1.0
     pseudo_noise: float = 1.0
@@ -122,7 +125,7 @@ class Literal:
         cycle = (x - self.g(self.f(x))).abs().mean() + (y - self.f(self.g(y))).abs().mean()
         bypass = (self.f(x) - (x - n_hat)).abs().mean() + (y - self.f(y + n_hat)).abs().mean()
         zero_mean = squares(x - y_hat) + squares(x_hat - y)
-        return adversarial + self.nested * (cycle + self.bypass * bypass + self.zero_mean * zero_mean)
+        return adversarial + self.nested * (self.cycle * cycle + self.bypass * bypass + self.zero_mean * zero_mean)
 
     def extractor(self, x: Tensor, y: Tensor) -> Any:
         n_bar = (x - self.f(x)).detach()
@@ -163,8 +166,9 @@ ABLATIONS: list[dict[str, float]] = [
     {"noise_consistency": 0.0},
     {"bypass": 0.0, "boosting": 0.0, "noise_consistency": 0.0},
     {"bypass": 0.0, "boosting": 0.0, "pseudo_noise": 0.0, "noise_consistency": 0.0},  # CycleGAN
+    {"cycle": 0.0},
     {"zero_mean": 2.0},
-    {"nested": 7.0, "bypass": 0.5, "boosting": 0.25, "pseudo_noise": 2.0, "noise_consistency": 3.0},
+    {"nested": 7.0, "cycle": 1.5, "bypass": 0.5, "boosting": 0.25, "pseudo_noise": 2.0, "noise_consistency": 3.0},
 ]
 
 
@@ -212,7 +216,7 @@ def test_each_ablation_matters(weights: dict[str, float]) -> None:
     assert largest_difference(whole, ablated) > 1e-5
 
 
-def test_an_iteration_tells_every_term_and_the_pictures_without_graphs() -> None:
+def test_an_iteration_returns_every_term_and_the_pictures_without_graphs() -> None:
     data, made = batches(1), networks()
     expected = copy.deepcopy(made)
     engine = trainer(made, data, weights=LossWeights(zero_mean=1.0))
@@ -242,7 +246,7 @@ def test_an_iteration_tells_every_term_and_the_pictures_without_graphs() -> None
     assert set(output) - terms == {"x", "y_hat", "n_hat"}
 
 
-def test_terms_that_are_switched_off_are_not_told() -> None:
+def test_terms_that_are_switched_off_are_not_returned() -> None:
     engine = trainer(networks(), batches(1), weights=LossWeights(bypass=0, boosting=0, noise_consistency=0))
     engine.run()
     output: Any = engine.state.output
@@ -272,22 +276,34 @@ def test_the_warm_up_is_two_autoencoders_and_a_residual() -> None:
     assert largest_difference(ours, theirs) < 1e-9
 
 
+def test_the_warm_up_returns_the_pictures_too() -> None:
+    data, made = batches(1), networks()
+    y_hat, n_hat = made["denoiser"](data[0]["noisy"]).detach(), made["noise_extractor"](data[0]["noisy"]).detach()
+    engine = trainer(made, data, warm_up_steps=1)
+    engine.run()
+    output: Any = engine.state.output
+    assert set(output) == {"reconstruction", "pseudo_noise", "x", "y_hat", "n_hat"}
+    assert torch.equal(output["x"], data[0]["noisy"])
+    torch.testing.assert_close([output["y_hat"], output["n_hat"]], [y_hat, n_hat], rtol=0, atol=0)
+    assert not any(output[name].requires_grad for name in ("x", "y_hat", "n_hat"))
+
+
 def test_the_warm_up_leaves_discriminators_alone_and_then_ends() -> None:
     made, start = networks(), networks()
     engine = trainer(made, batches(3), warm_up_steps=2)
     moved: list[dict[str, float]] = []
-    told: list[set[str]] = []
+    terms: list[set[str]] = []
 
     def look() -> None:
         output: Any = engine.state.output
-        told.append({name for name, value in output.items() if isinstance(value, float)})
+        terms.append({name for name, value in output.items() if isinstance(value, float)})
         moved.append({name: largest_difference({name: made[name]}, {name: start[name]}) for name in NAMES})
 
     engine.add_event_handler(Events.ITERATION_COMPLETED, look)
     engine.run()
 
-    assert told[0] == told[1] == {"reconstruction", "pseudo_noise"}
-    assert "adversarial" in told[2]
+    assert terms[0] == terms[1] == {"reconstruction", "pseudo_noise"}
+    assert "adversarial" in terms[2]
     for name in NAMES:
         assert moved[0][name] > 0 or "discriminator" in name
         assert moved[2][name] > 0
@@ -320,6 +336,71 @@ def test_a_warm_up_of_cyclegan_leaves_the_extractor_alone() -> None:
     trainer(made, batches(1), warm_up_steps=1, weights=weights).run()
     assert largest_difference({"": made["noise_extractor"]}, {"": start["noise_extractor"]}) == 0
     assert largest_difference({"": made["denoiser"]}, {"": start["denoiser"]}) > 0
+
+
+@pytest.mark.parametrize("warm_up_steps", [0, 1])
+def test_without_the_extractor_the_noise_is_nothing(warm_up_steps: int) -> None:
+    weights = LossWeights(bypass=0, boosting=0, pseudo_noise=0, noise_consistency=0)
+    engine = trainer(networks(), batches(1), warm_up_steps=warm_up_steps, weights=weights)
+    engine.run()
+    output: Any = engine.state.output
+    assert torch.equal(output["n_hat"], torch.zeros(2, 1, 64, 64, dtype=torch.float64))
+
+
+class Attached:
+    """A handler that notes what it was attached to."""
+
+    engine: Engine | None = None
+
+    def attach(self, engine: Engine) -> None:
+        self.engine = engine
+
+
+def test_the_engine_gets_its_settings() -> None:
+    handler = Attached()
+    calls: list[tuple[torch.device, bool]] = []
+
+    def prepare(batch: Batch, device: torch.device, non_blocking: bool) -> tuple[Tensor, Tensor]:
+        calls.append((device, non_blocking))
+        return prepare_unpaired_batch(batch, device, non_blocking)
+
+    data = batches(2)
+    engine = trainer(
+        networks(), data, epoch_length=1, non_blocking=True, prepare_batch=prepare, train_handlers=[handler]
+    )
+    assert handler.engine is engine
+    engine.run()
+    assert engine.state.max_epochs == engine.state.epoch == 1
+    assert engine.state.epoch_length == engine.state.iteration == 1
+    assert calls == [(torch.device("cpu"), True)]
+
+
+def test_an_epoch_is_as_long_as_its_data_and_copies_block_by_default() -> None:
+    engine = trainer(networks(), batches(2))
+    engine.run()
+    assert engine.state.iteration == 2
+    assert engine.non_blocking is False
+    assert (engine.autocast, engine.warm_up_steps, engine.warm_up_generators) == (False, 0, True)
+    assert engine.weights == LossWeights()
+
+
+def test_handlers_see_the_output_as_soon_as_the_networks_are_done() -> None:
+    engine = trainer(networks(), batches(1))
+    outputs: list[Any] = []
+    engine.add_event_handler(IterationEvents.MODEL_COMPLETED, lambda: outputs.append(engine.state.output))
+    engine.run()
+    assert len(outputs) == 1
+    assert isinstance(outputs[0]["adversarial"], float)
+    assert outputs[0] is engine.state.output
+
+
+def test_a_network_is_taken_out_of_its_distributed_wrapper() -> None:
+    network = nn.Linear(2, 1)
+    assert unwrapped(network) is network
+    wrapper = DistributedDataParallel.__new__(DistributedDataParallel)  # its own constructor wants other processes
+    nn.Module.__init__(wrapper)
+    wrapper.module = network
+    assert unwrapped(wrapper) is network
 
 
 def outside(network: nn.Module) -> bool:
