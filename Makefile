@@ -29,14 +29,15 @@ help: ## list the targets
 .venv: $(STAMP) ## make the virtual environment and install into it, once
 
 # torch first and alone, by pip: whichever build of it (CPU, CUDA) the index of this machine gives is then kept.
-# uv installs the rest in a quarter of pip's time, but knows nothing of pip's settings: where only those lead to an
-# index, make INSTALLER=pip .venv. Byte code is written when a module is first imported, not for all of torch.
+# uv installs the rest in a quarter of pip's time, but knows nothing of pip's settings; where only those lead to an
+# index, pip does it (at once with make INSTALLER=pip .venv). Byte code is written when a module is first imported, not for all of torch.
 INSTALLER ?= uv
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(0 if ok else f"Python {sys.version.split()[0]}; allowed: 3.10 to 3.13; do: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0 $(filter uv,$(INSTALLER))
-	$(if $(filter uv,$(INSTALLER)),$(BIN)/uv pip install --python $(BIN)/python,$(PIP)) $(CONSTRAINTS) -e ".[test]"
+	$(if $(filter uv,$(INSTALLER)),$(BIN)/uv pip install --python $(BIN)/python $(CONSTRAINTS) -e ".[test]" ||) \
+	  $(PIP) $(CONSTRAINTS) -e ".[test]"
 	@touch $@
 
 demo: $(STAMP) ## phantom data, a few minutes of training, demo/report.html
