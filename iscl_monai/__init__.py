@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from iscl_monai.evaluation.evaluate import evaluate_datalist, evaluate_pair, evaluate_without_reference
     from iscl_monai.hu import HUWindow
     from iscl_monai.inference.anything import denoise
-    from iscl_monai.inference.denoiser import Denoiser, denoise_volume
+    from iscl_monai.inference.denoiser import Denoiser
+    from iscl_monai.inference.slice_denoiser import denoise_volume
 
 HOMES = {
     "CTSeries": "iscl_monai.dicom.series",
@@ -35,7 +36,7 @@ HOMES = {
     "HUWindow": "iscl_monai.hu",
     "Refusal": "iscl_monai.errors",
     "denoise": "iscl_monai.inference.anything",
-    "denoise_volume": "iscl_monai.inference.denoiser",
+    "denoise_volume": "iscl_monai.inference.slice_denoiser",
     "evaluate_datalist": "iscl_monai.evaluation.evaluate",
     "evaluate_pair": "iscl_monai.evaluation.evaluate",
     "evaluate_without_reference": "iscl_monai.evaluation.evaluate",

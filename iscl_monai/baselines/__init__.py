@@ -16,7 +16,7 @@ from iscl_monai.baselines.filters import (
 )
 from iscl_monai.baselines.noise_level import noise_level_hu
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.inference.denoiser import SliceDenoiser
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 
 CLASSICAL: dict[str, type[ClassicalFilter]] = {
     method.name: method

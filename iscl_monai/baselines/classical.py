@@ -14,7 +14,7 @@ import torch
 from iscl_monai.baselines.noise_level import noise_level_hu
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.inference.denoiser import ModelIdentity, check_slice
+from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice
 from iscl_monai.version import __version__
 
 Slice = npt.NDArray[np.float32]

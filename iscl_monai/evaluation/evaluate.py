@@ -20,7 +20,8 @@ from iscl_monai.evaluation.pairs import denoised_pairs, pairs_in, read_pair
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 from iscl_monai.evaluation.scores import Scores
 from iscl_monai.evaluation.training_record import refuse_seen
-from iscl_monai.inference.denoiser import Denoiser, denoise_volume
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.slice_denoiser import denoise_volume
 from iscl_monai.quality.before_after import BeforeAfter
 from iscl_monai.quality.cohort import Cohort
 from iscl_monai.quality.protocol import named_protocol

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from iscl_monai.errors import MemoryRefusal
-from iscl_monai.inference.denoiser import Denoiser, ModelIdentity, check_slice
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice
 
 Slice = npt.NDArray[np.float32]
 

@@ -15,9 +15,10 @@ from iscl_monai.dicom.images import NIFTI
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual_header
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
-from iscl_monai.inference.denoiser import Denoiser, check_slice
+from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome, Watcher, check_places
+from iscl_monai.inference.slice_denoiser import check_slice
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.parallel import in_order, useful_workers
 

@@ -14,7 +14,7 @@ from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.images import is_image_file
 from iscl_monai.dicom.residual import RESIDUAL_KIND, RESIDUAL_TITLE
 from iscl_monai.errors import DicomRefusal
-from iscl_monai.inference.denoiser import LARGEST_PX, SMALLEST_PX
+from iscl_monai.inference.slice_denoiser import LARGEST_PX, SMALLEST_PX
 
 OUR_KINDS = ((DENOISED_KIND,), (RESIDUAL_KIND,))
 OUR_TITLES = (DENOISED_TITLE, RESIDUAL_TITLE)

@@ -15,8 +15,8 @@ from iscl_monai.dicom.find import Skipped
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
-from iscl_monai.inference.denoiser import SliceDenoiser
 from iscl_monai.inference.plan import Plan, Source, folder_names, plan
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.inference.stream import DenoisedSlice, stream
 
 

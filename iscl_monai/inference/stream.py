@@ -17,8 +17,8 @@ from iscl_monai.dicom.residual import ResidualWriter, residual_of
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.errors import DicomRefusal
-from iscl_monai.inference.denoiser import SliceDenoiser
 from iscl_monai.inference.plan import ClassicSeries, MultiFrame, Source
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.parallel import in_order, useful_workers
 
 RESIDUAL_FOLDER = "residual"

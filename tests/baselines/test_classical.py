@@ -10,7 +10,7 @@ from scipy import ndimage
 from iscl_monai.baselines import CLASSICAL, ClassicalFilter, classical
 from iscl_monai.baselines.filters import Bilateral, NonLocalMeans, sigma_filter
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
-from iscl_monai.inference.denoiser import denoise_volume
+from iscl_monai.inference.slice_denoiser import denoise_volume
 from tests.baselines.slices import hann_noise, phantom, white_noise
 
 NAMES = ["gaussian", "sigma", "bilateral", "nlm", "nlm-local", "tv", "bm3d"]

@@ -25,7 +25,7 @@ from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.evaluate import evaluate_datalist, evaluate_without_reference
 from iscl_monai.evaluation.scans import read_scan
 from iscl_monai.inference import Denoiser
-from iscl_monai.inference.denoiser import denoise_volume
+from iscl_monai.inference.slice_denoiser import denoise_volume
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, LDCT_BENCH_CHEST, PROTOCOLS
 

@@ -12,7 +12,8 @@ from inference.tiny import tiny_network
 
 from iscl_monai.errors import ConfigRefusal, ImageRefusal, MemoryRefusal
 from iscl_monai.inference.batching import Batcher, SharedDenoiser
-from iscl_monai.inference.denoiser import Denoiser, ModelIdentity
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.slice_denoiser import ModelIdentity
 
 IDENTITY = ModelIdentity("ISCL", "1", "0" * 64)
 

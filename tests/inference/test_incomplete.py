@@ -22,6 +22,7 @@ from iscl_monai.inference import stream
 from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.plan import plan
 from iscl_monai.inference.series import denoise_series
+from iscl_monai.inference.slice_denoiser import ModelIdentity
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -145,7 +146,7 @@ def test_a_version_that_dicom_cannot_hold_is_refused(tmp_path: Path, version: st
     (tmp_path / "w").write_bytes(b"weights")
     (tmp_path / "m").write_text(f'{{"version": {version}}}')
     with pytest.raises(CheckpointRefusal, match="version"):
-        denoisers.ModelIdentity.of_weights(tmp_path / "w", tmp_path / "m")
+        ModelIdentity.of_weights(tmp_path / "w", tmp_path / "m")
 
 
 @pytest.mark.parametrize("title", ["Head [/b] H31s", "\x1b]0;own the terminal\x07"])

@@ -26,7 +26,7 @@ from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, pa
 from iscl_monai.evaluation.benchmark.training import Training, trained
 from iscl_monai.evaluation.pairs import pairs_in
 from iscl_monai.inference import SliceDenoiser
-from iscl_monai.inference.denoiser import denoise_volume
+from iscl_monai.inference.slice_denoiser import denoise_volume
 from iscl_monai.quality.protocol import Protocol
 
 Tell = Callable[[str], object]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iscl_monai.evaluation.qa.figures import RobustnessFigures
-from iscl_monai.inference.denoiser import SliceDenoiser, denoise_volume
+from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.fidelity import body_mask
 
 RANGE_HU = 2000.0

@@ -28,7 +28,7 @@ from iscl_monai.evaluation.qa.robustness import robustness
 from iscl_monai.evaluation.qa.tasks import Seen, detectability, lesion_figures, removed_share
 from iscl_monai.evaluation.qa.tissue import displacement_mm, tissue_figures
 from iscl_monai.evaluation.qa.verdicts import verdicts
-from iscl_monai.inference.denoiser import SliceDenoiser, denoise_volume
+from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.linearity import slice_behaviour
 from iscl_monai.quality.noise import residual_correlation
 

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.durable import sync_folder
 from iscl_monai.errors import DicomRefusal, MemoryRefusal, NotAllowedNow, OutputRefusal, Refusal, StoreUnavailable
-from iscl_monai.inference.denoiser import SliceDenoiser
 from iscl_monai.inference.series import Outcome, denoise_series
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.service.database.rows import JobRow
 from iscl_monai.service.database.states import JobState
 from iscl_monai.service.database.store import Store

@@ -19,7 +19,8 @@ from typing import Any
 
 from iscl_monai.errors import Refusal
 from iscl_monai.inference.batching import Batcher, SharedDenoiser
-from iscl_monai.inference.denoiser import Denoiser, SliceDenoiser
+from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.loaded_model import LoadedModel, write_loaded_model
 from iscl_monai.service.log import log, set_up

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from iscl_monai.evaluation.qa.phantom import Phantom
-from iscl_monai.inference.denoiser import ModelIdentity
+from iscl_monai.inference.slice_denoiser import ModelIdentity
 
 Slice = np.ndarray
 MIDDLE = (128, 128)
