@@ -8,13 +8,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP = $(BIN)/python -m pip install --disable-pip-version-check --no-compile
+PIP = $(BIN)/python -m pip install --disable-pip-version-check
 # Pins for Python 3.11 to 3.13; on 3.10 leave them out: make CONSTRAINTS= test
 CONSTRAINTS ?= -c constraints.txt
 
 # One knob for all thread pools; more threads than cores make small networks slower. Overridable.
 OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 export OMP_NUM_THREADS
+# The tests start hundreds of processes; without byte code each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Other people's DICOM programs, which the tests ask for a second opinion, and a file of each.
 TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools chromium chromium-driver eatmydata openssl gcc libc6-dev procps
@@ -30,13 +32,13 @@ help: ## list the targets
 
 # torch first and alone, by pip: whichever build of it (CPU, CUDA) the index of this machine gives is then kept.
 # uv installs the rest in a quarter of pip's time, but knows nothing of pip's settings; where only those lead to an
-# index, pip does it (at once with make INSTALLER=pip .venv). Byte code is written when a module is first imported, not for all of torch.
+# index, pip does it (at once with make INSTALLER=pip .venv).
 INSTALLER ?= uv
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(0 if ok else f"Python {sys.version.split()[0]}; allowed: 3.10 to 3.13; do: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0 $(filter uv,$(INSTALLER))
-	$(if $(filter uv,$(INSTALLER)),$(BIN)/uv pip install --python $(BIN)/python $(CONSTRAINTS) -e ".[test]" ||) \
+	$(if $(filter uv,$(INSTALLER)),$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python $(CONSTRAINTS) -e ".[test]" ||) \
 	  $(PIP) $(CONSTRAINTS) -e ".[test]"
 	@touch $@
 

@@ -63,6 +63,16 @@ def test_the_nodes_own_process_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_denoising_needs_no_monai() -> None:
+    """It takes longer to import than a slice to denoise."""
+    modules = ["iscl_monai.inference", "iscl_monai.service.working.worker", "iscl_monai.report.denoising"]
+    script = WITHOUT.format(blocked={"monai", "ignite"}, modules=modules)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_contracts_name_every_room_that_exists(name: str) -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")

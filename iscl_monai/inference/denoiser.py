@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, MemoryRefusal
 from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice
-from iscl_monai.inference.tiles import SeamlessInferer
 from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
 from iscl_monai.weights import load_tensors, naming
@@ -32,7 +31,7 @@ class Denoiser:
         identity: what it is.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or any torch device.
         strength: share of the change that is applied, 0 (the input, bit for bit) to 1.
-        inferer: how slices are cut; default: not at all.
+        inferer: how slices are cut, a MONAI inferer; None: not at all.
 
     Raises:
         ConfigRefusal: a strength or device that does not exist.
@@ -54,7 +53,7 @@ class Denoiser:
         self.hu_window = network.hu_window
         self.mode = network.mode
         self.kept = {"keep_mean_px": str(network.keep_mean_px), "statistics": network.statistics}
-        self.inferer = inferer or SeamlessInferer()
+        self.inferer = inferer
         folded = fold_normalisation(copy.deepcopy(network).eval()).requires_grad_(False)
         # Channels last: up to twice as fast on CPUs here, and what tensor cores want.
         self.network: nn.Module = folded.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -93,7 +92,7 @@ class Denoiser:
         content = load_tensors(weights)
         with naming(weights):
             network = DenoisingNetwork.from_weights(content, mode=mode)
-        inferer = SeamlessInferer(tile_px=tile_px, reach_px=network.reach_px, stride_px=network.stride_px)
+        inferer = None if tile_px is None else _in_tiles(tile_px, network)
         identity = ModelIdentity.of_weights(weights, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer)
 
@@ -164,9 +163,7 @@ class Denoiser:
 
     def _predict(self, image: Tensor) -> Tensor:
         try:
-            # MONAI's inferers take windows one by one; several whole slices go to the network as they are.
-            whole = len(image) > 1 and getattr(self.inferer, "tile_px", 0) is None
-            answer: Tensor = self.network(image) if whole else self.inferer(image, self.network)
+            answer: Tensor = self.network(image) if self.inferer is None else self.inferer(image, self.network)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -177,6 +174,12 @@ class Denoiser:
                 cure="give --tile 256, --workers 1 or --device cpu",
             ) from error
         return answer
+
+
+def _in_tiles(tile_px: int, network: DenoisingNetwork) -> Callable[..., Any]:
+    from iscl_monai.inference.tiles import SeamlessInferer  # MONAI: seconds to import, for tiles alone
+
+    return SeamlessInferer(tile_px=tile_px, reach_px=network.reach_px, stride_px=network.stride_px)
 
 
 def _check_strength(strength: float) -> None:

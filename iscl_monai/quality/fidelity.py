@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics.regression import compute_ssim_and_cs
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -199,6 +198,8 @@ def _ssim(
     uniform = protocol.ssim_kernel == "uniform"
     # MONAI has population (co)variances; scaling C2 by (n-1)/n gives exactly the map of sample ones.
     sample = (size**2 - 1) / size**2 if uniform else 1.0
+    from monai.metrics.regression import compute_ssim_and_cs  # seconds to import, and few need the number
+
     ssim, _ = compute_ssim_and_cs(
         torch.from_numpy(test - black)[None, None],
         torch.from_numpy(reference - black)[None, None],

@@ -15,7 +15,8 @@ from torch.nn.functional import avg_pool2d
 
 from iscl_monai.errors import ConfigRefusal, DicomRefusal, ImageRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.inference import Denoiser, ModelIdentity, SeamlessInferer, denoise_series, denoise_volume
+from iscl_monai.inference import Denoiser, ModelIdentity, denoise_series, denoise_volume
+from iscl_monai.inference.tiles import SeamlessInferer
 from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor
 from iscl_monai.networks.denoising_network import MODES
 
