@@ -32,7 +32,7 @@ from iscl_monai.inference import Denoiser, denoise_series, denoise_volume
 FEW = settings(max_examples=15, deadline=None)
 NOTHING = Derivation.by_network(model="nothing", version="1", weights_digest="0" * 64)
 AIR_HU = -980.0
-RENAMED = {"files", "series_uid", "description"}
+RENAMED = {"headers", "digests", "series_uid", "description"}
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from iscl_monai.service.receiving.limits import (
     TooMuchError,
     check_request,
 )
+from iscl_monai.service.receiving.network import LimitedAssociation
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of bytes; a node does not end of that
 
@@ -426,6 +427,27 @@ def test_stop_does_not_wait_for_half_a_pdu(tmp_path: Path, begun: bytes) -> None
         stopping.join(WITHIN_S)
         assert not stopping.is_alive()
     assert not node.receiver.connections.associations
+    node.store.close()
+
+
+def test_stop_ends_what_was_accepted_just_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its association starts when all that had started were ended already."""
+    (tmp_path / "node").mkdir()
+    node = opened(settings_of(tmp_path / "node", timeout_s=3600))
+    node.receiver.start()
+    stopped, start = threading.Event(), LimitedAssociation.start
+
+    def late(association: LimitedAssociation) -> None:
+        assert stopped.wait(WITHIN_S)
+        start(association)
+
+    monkeypatch.setattr(LimitedAssociation, "start", late)
+    with raw(node) as silent:
+        until(lambda: len(node.receiver.connections._unidentified) == 1)
+        node.receiver.stop(0.0)
+        stopped.set()
+        assert ends(silent)
+    until(lambda: not node.receiver.connections._unidentified)
     node.store.close()
 
 

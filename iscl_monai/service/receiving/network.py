@@ -134,6 +134,8 @@ class AssociationRequestHandler(RequestHandler):
             for handler in [bound] if isinstance(bound, tuple) else bound:
                 assoc.bind(event, *handler)
         assoc.start()
+        if self.server.ending:  # too late to be among those that were ended
+            self.server.end([assoc])
 
     def _secure(self, sock: socket.socket) -> socket.socket:
         """Shake hands for TLS if it is configured, within the time that a PDU may take."""
@@ -181,6 +183,7 @@ class AssociationServer(ThreadedAssociationServer):
         handler: ConnectionHandler,
     ) -> None:
         self.handler = handler
+        self.ending = False
         super().__init__(
             ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=AssociationRequestHandler
         )
@@ -188,13 +191,17 @@ class AssociationServer(ThreadedAssociationServer):
         self._gc = [0, 599]  # polls between two times that pynetdicom has all garbage collected; we poll more often
 
     def end_all(self) -> None:
-        """Abort what still goes on; in the middle of a PDU no A-ABORT can be sent, and the connection is shut down."""
-        active = self.active_associations
-        for association in active:
+        """Abort what still goes on, and what begins while we look: connections that were accepted just before."""
+        self.ending = True
+        self.end(self.active_associations)
+
+    def end(self, associations: list[Association]) -> None:
+        """Abort associations; in the middle of a PDU no A-ABORT can be sent, and the connection is shut down."""
+        for association in associations:
             association.abort(block=False)
-        for association in _wait_for(active, ABORT_SENT_S):
+        for association in _wait_for(associations, ABORT_SENT_S):
             cast(LimitedSocket, association.dul.socket).shut_down()
-        _wait_for(active, JOIN_S)
+        _wait_for(associations, JOIN_S)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether a connection is accepted at all."""
