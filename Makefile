@@ -84,7 +84,7 @@ pytest: $(STAMP) ## the tests, with the coverage floor
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-fast: $(STAMP) ## the tests without a node, without trainings: a minute and a half on two cores
+test-fast: $(STAMP) ## the tests without a node, and without what trains or asks other programs
 	$(BIN)/python -m pytest $(WORKING) -m "not slow and not node"
 
 MUTANTS_ARGS ?=
