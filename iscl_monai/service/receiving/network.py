@@ -216,11 +216,12 @@ class AssociationServer(ThreadedAssociationServer):
 
 
 def _wait_for(associations: list[Association], timeout_s: float) -> list[Association]:
-    """Those that are still alive after that time."""
+    """Those that still go on after that time: the thread that reads the connection may outlive the association's."""
     until = time.monotonic() + timeout_s
-    for association in associations:
-        association.join(max(0.0, until - time.monotonic()))
-    return [association for association in associations if association.is_alive()]
+    threads = {association: (association, association.dul) for association in associations}
+    for thread in (thread for pair in threads.values() for thread in pair if thread.ident is not None):
+        thread.join(max(0.0, until - time.monotonic()))
+    return [association for association, pair in threads.items() if any(thread.is_alive() for thread in pair)]
 
 
 def _shut_down(sock: socket.socket) -> None:
