@@ -92,10 +92,17 @@ class Door:
         return {row["sop_instance_uid"]: (data / row["file"]).read_bytes() for row in self.rows()}
 
     def reasons(self) -> list[str]:
+        self.settle()
         return [row["reason"] for row in self.rows(refusals)]
 
     def noted(self) -> list[str]:
+        self.settle()
         return [row["detail"] for row in self.rows(audit)]
+
+    def settle(self) -> None:
+        """Wait until every association is over: the node writes some rows after it has answered its peer."""
+        server = self.receiver._server
+        until(lambda: server is None or not server.active_associations)
 
     def leftovers(self) -> list[Path]:
         """Files that no row has."""
