@@ -1,7 +1,7 @@
 """What every command line shares: one line for whatever happens, and an exit code.
 
-0 done; 2 refused, one line says what came, what is allowed and what to do; 1 a fault of ours, whose traceback is in a
-log; 130 interrupted.
+0 done; 2 refused, one line says what came, what is allowed and what to do; 3 done in part, a line for each series that
+was refused; 1 a fault of ours, whose traceback is in a log; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 UsageError: Any = typer.BadParameter.__mro__[1]
 """The parent of all that is wrong with an argument; newer typers bring a click of their own."""
 
+IN_PART = 3
 INTERRUPTED = 130
 DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
 

@@ -13,7 +13,6 @@ from typing import Any
 from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 
-from data_prep.archive.extent import lacks_pixels
 from data_prep.archive.facts import MORE_KEYWORDS, Facts, facts_of
 from data_prep.archive.pseudonym import Pseudonyms
 from iscl_monai.dicom.find import Skipped, examine
@@ -35,6 +34,7 @@ class FileRecord:
         path: the file.
         reason: why it belongs to no series; ``""`` when it does.
         damaged: it may be a lost slice.
+        kind: of a file that is no DICOM, what it plainly is.
         header: of a slice; patient ID made a pseudonym, description blanked.
         facts: of a slice.
     """
@@ -42,6 +42,7 @@ class FileRecord:
     path: Path
     reason: str = ""
     damaged: bool = False
+    kind: str = ""
     header: SliceHeader | None = None
     facts: Facts | None = None
 
@@ -57,7 +58,7 @@ class FileRecord:
     def to_json(self) -> str:
         """Everything but the path, in ASCII."""
         if self.header is None or self.facts is None:
-            return json.dumps([self.reason, self.damaged])
+            return json.dumps([self.reason, [self.damaged, self.kind]])
         header = {name: value for name, value in vars(self.header).items() if name != "path"}
         return json.dumps([header, asdict(self.facts)])
 
@@ -80,7 +81,8 @@ def record_from_json(path: Path, text: str) -> FileRecord:
     try:
         first, second = json.loads(text)
         if isinstance(first, str):
-            return FileRecord(path, first, second)
+            damaged, kind = second
+            return FileRecord(path, first, damaged, kind)
         header = SliceHeader(path=path, **{name: _tuple(value) for name, value in first.items()})
         return FileRecord(path, header=header, facts=Facts(**second))
     except (AttributeError, TypeError, ValueError) as error:
@@ -104,8 +106,8 @@ def look_at(path: Path, pseudonyms: Pseudonyms) -> FileRecord:
     with without_warnings():
         found = examine(path, read)
         if isinstance(found, Skipped):
-            return FileRecord(path, without_free_text(found.reason), found.damaged)
-        if lacks_pixels(found, seen[0]):
+            return FileRecord(path, without_free_text(found.reason), found.damaged, found.kind)
+        if found.lacking_pixels is not None:
             return FileRecord(path, LACKING, damaged=True)
         facts = facts_of(seen[0], found)
     return FileRecord(path, header=_nameless(found, pseudonyms), facts=facts)

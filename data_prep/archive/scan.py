@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from data_prep.archive.facts import Facts
@@ -25,12 +25,13 @@ from data_prep.archive.store import FileState, Store, no_space, store_refusal
 from data_prep.archive.survey import read_archive
 from data_prep.archive.verdict import SINGLE, row_of
 from data_prep.table import FIT, SeriesRow, write_table
+from iscl_monai.dicom.find import NOT_DICOM, Skipped, lost_slices
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 
-VERSION = "2"
+VERSION = "3"
 """To be raised when a record or measurement changes its meaning: caches of other versions are not used."""
 
 Told = Callable[[int], object]
@@ -115,7 +116,15 @@ def scan_archive(
 
 
 def _skipped(store: Store) -> tuple[tuple[str, str], ...]:
-    return tuple((_shown(record.path), record.reason) for record in store.skipped())
+    return tuple((_shown(one.path), one.reason) for one in _with_lost_slices(store))
+
+
+def _with_lost_slices(store: Store) -> Iterator[Skipped]:
+    """Files of no series; those that lie where a slice should lie are damaged."""
+    slices = lru_cache(1)(store.slices_in)  # records come folder by folder
+    for record in store.skipped():
+        one = Skipped(record.path, record.reason, damaged=record.damaged, kind=record.kind)
+        yield from lost_slices([one], slices(record.path.parent) if one.reason == NOT_DICOM else ())
 
 
 def _prepared(out: Path, keep_patient_ids: bool) -> tuple[Path, Pseudonyms]:
@@ -163,7 +172,7 @@ def _check_folders(archive: Path, out: Path) -> None:
 
 def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
     """Rows by their path, each with the slices to look at."""
-    damaged = sorted(os.fsencode(record.path) for record in store.skipped() if record.damaged)
+    damaged = sorted(os.fsencode(one.path) for one in _with_lost_slices(store) if one.damaged)
 
     def below(folder: Path) -> int:
         start = os.path.join(os.fsencode(folder), b"")

@@ -126,6 +126,14 @@ class Store:
         for raw, text in self._base.execute("SELECT path, record FROM files WHERE key IS NULL ORDER BY path"):
             yield record_from_json(Path(os.fsdecode(raw)), text)
 
+    def slices_in(self, folder: Path) -> list[Path]:
+        """CT images right in a folder, not below it."""
+        inside = os.path.join(os.fsencode(folder), b"")
+        found = self._base.execute(
+            "SELECT path FROM files WHERE path > ? AND path < ? AND key IS NOT NULL", (inside, inside[:-1] + b"0")
+        )
+        return [Path(os.fsdecode(raw)) for (raw,) in found if b"/" not in raw[len(inside) :]]
+
     def drop_damaged(self) -> int:
         """Forget records that cannot be understood, so that their files are read again; how many there were."""
         every = self._base.execute("SELECT path, record FROM files")

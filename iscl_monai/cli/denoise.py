@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iscl_monai.cli.bundle import found_bundle
-from iscl_monai.console import DISCLAIMER, exit_codes, printable, say
+from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, printable, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iscl_monai.errors import Refusal
     from iscl_monai.inference.plan import Plan
     from iscl_monai.inference.series import Outcome
     from iscl_monai.inference.stream import DenoisedSlice
@@ -43,8 +46,8 @@ def denoise(
     report: Annotated[
         bool, typer.Option("--report", help="Also write report.html: pictures, noise and mean HU per region.")
     ] = False,
-    skip_refused: Annotated[
-        bool, typer.Option("--skip-refused", help="Set refused series aside and do the others.")
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing when one series is refused; else the others are denoised.")
     ] = False,
     keep_private: Annotated[
         list[str] | None, typer.Option(metavar="CREATOR", help="Keep the private elements of this creator; repeatable.")
@@ -64,8 +67,9 @@ def denoise(
     """Denoise every original axial CT series of IN into OUT.
 
     Each slice becomes a derived DICOM image of the same study, patient and place, in a new series, labelled as
-    AI-processed; scouts, reports and other files are listed and left alone. What would have to be guessed is refused.
-    OUT appears only when every file in it has been written, flushed and read back.
+    AI-processed; scouts, reports and other files are listed and left alone. What would have to be guessed is refused;
+    a series that is refused does not hold up the others, and the exit code is then 3. OUT appears only when every file
+    in it has been written, flushed and read back.
 
     Examples:
         iscl-monai denoise scans/ denoised/
@@ -76,7 +80,7 @@ def denoise(
     """
     with exit_codes():
         if dry_run:
-            _show_plan(source, destination, series, skip_refused=skip_refused)
+            _show_plan(source, destination, series, strict=strict)
             return
         from iscl_monai.inference.anything import denoise as run
 
@@ -88,12 +92,13 @@ def denoise(
                 denoiser=denoiser,
                 series_uid=series,
                 save_residual=save_residual,
-                skip_refused=skip_refused,
+                strict=strict,
                 keep_private=keep_private or (),
                 workers=workers,
                 watcher=watcher,
             )
         _print_outcome(outcome)
+        _end_in_part(outcome.refused)
 
 
 def _denoiser(bundle: Path | None, **options: Any) -> Any:
@@ -155,7 +160,7 @@ class _Watching:
             self.report.ends(folder, done)
 
 
-def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_refused: bool) -> None:
+def _show_plan(source: Path, destination: Path, series_uid: str | None, *, strict: bool) -> None:
     from iscl_monai.dicom.nifti import NiftiVolume
     from iscl_monai.dicom.pixels import without_warnings
     from iscl_monai.durable import check_free
@@ -169,12 +174,13 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_
         say(f"would denoise: {source.name}, {NiftiVolume(source).count} slices")
         return
     with without_warnings():
-        decided = plan(source, series_uid=series_uid, skip_refused=True)
+        decided = plan(source, series_uid=series_uid, strict=False)
     for one in decided.series:
         say(f"would denoise: {one.title}, {one.count} slices")
     _print_left_alone(decided.skipped, decided.refused)
-    if decided.refused and not skip_refused:
+    if decided.refused and strict:
         raise decided.refused[0]
+    _end_in_part(decided.refused)
 
 
 def _print_outcome(outcome: Outcome) -> None:
@@ -182,6 +188,12 @@ def _print_outcome(outcome: Outcome) -> None:
         say(f"denoised: {title}, {count} slices")
     _print_left_alone(outcome.skipped, outcome.refused)
     say(f"written: {outcome.destination} ({DISCLAIMER})")
+
+
+def _end_in_part(refused: Sequence[Refusal]) -> None:
+    """Tell by the exit code that not everything was denoised."""
+    if refused:
+        raise typer.Exit(IN_PART)
 
 
 def _print_left_alone(skipped: Any, refused: Any) -> None:

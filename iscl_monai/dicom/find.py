@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, SliceHeader, read_header
+from iscl_monai.dicom.other_files import kind_of_other_file, may_be_a_slice
 from iscl_monai.errors import DicomRefusal
 
 LOCALIZER = "localizer (scout)"
+NOT_DICOM = "not a DICOM file"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 ReadHeader = Callable[[Path], SliceHeader]
 
@@ -51,13 +53,18 @@ class Skipped:
         path: the file.
         reason: why, in words.
         series_uid: its SeriesInstanceUID, ``""`` when it has none.
-        damaged: the file cannot be opened, or claims to be DICOM with a broken header: maybe a lost slice.
+        damaged: the file cannot be opened, claims to be DICOM with a broken header, or lies where a slice should lie:
+            maybe a lost slice.
+        kind: of a file that is no DICOM, what it plainly is (see :mod:`iscl_monai.dicom.other_files`).
+        contradictory: it calls itself a CT image by its SOP Class, and something else by other elements.
     """
 
     path: Path
     reason: str
     series_uid: str = ""
     damaged: bool = False
+    kind: str = ""
+    contradictory: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,13 @@ class FoundSeries:
         return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common()) or "no files at all"
 
 
-def find_series(root: Path | str, read: ReadHeader = read_header) -> FoundSeries:
+def find_series(root: Path | str, read: ReadHeader = read_header, *, series_uid: str | None = None) -> FoundSeries:
     """Sort every file under a path into CT series and skipped files, reading headers only.
 
     Args:
         root: a file, or a folder with any mixture of sub-folders, series, scouts, reports and other files.
         read: see :func:`examine`.
+        series_uid: see :func:`examine`.
 
     Returns:
         Candidate series (grouped by SeriesInstanceUID, localizers split off), multi-frame and skipped files.
@@ -107,7 +115,7 @@ def find_series(root: Path | str, read: ReadHeader = read_header) -> FoundSeries
     skipped: list[Skipped] = []
     multiframe: list[SliceHeader] = []
     for path in walk_files(root, skipped):
-        header = examine(path, read)
+        header = examine(path, read, series_uid=series_uid)
         if isinstance(header, Skipped):
             skipped.append(header)
         elif header.sop_class in MULTIFRAME_CT:
@@ -116,7 +124,27 @@ def find_series(root: Path | str, read: ReadHeader = read_header) -> FoundSeries
             # Without a UID nothing but the folder says what belongs together.
             key = (header.series_uid, "" if header.series_uid else str(path.parent))
             groups.setdefault(key, []).append(header)
+    slices = [header.path for group in groups.values() for header in group]
+    skipped = lost_slices(skipped, [*slices, *(header.path for header in multiframe)])
     return FoundSeries(tuple(_as_series(group) for group in groups.values()), tuple(skipped), tuple(multiframe))
+
+
+def lost_slices(skipped: Sequence[Skipped], slices: Sequence[Path]) -> list[Skipped]:
+    """The same skipped files; those that are no DICOM and lie where a slice should lie are damaged.
+
+    Args:
+        skipped: as :func:`examine` gave them.
+        slices: paths of what can be read.
+    """
+    neighbours: dict[Path, list[Path]] = {}
+    for path in slices:
+        neighbours.setdefault(path.parent, []).append(path)
+    return [
+        replace(one, reason=f"{NOT_DICOM}: {one.kind or 'no known content'}, where a slice may have been", damaged=True)
+        if one.reason == NOT_DICOM and may_be_a_slice(one.path, one.kind, neighbours.get(one.path.parent, ()))
+        else one
+        for one in skipped
+    ]
 
 
 def select_series(path: Path | str, series_uid: str | None = None, read: ReadHeader = read_header) -> SeriesFiles:
@@ -134,7 +162,7 @@ def select_series(path: Path | str, series_uid: str | None = None, read: ReadHea
         DicomRefusal: no candidate, only multi-frame images, several candidates without a choice, no such UID, or
             damaged DICOM files nearby.
     """
-    found = find_series(path, read)
+    found = find_series(path, read, series_uid=series_uid)
     for skipped in found.skipped:
         if skipped.damaged:
             raise DicomRefusal(
@@ -145,6 +173,8 @@ def select_series(path: Path | str, series_uid: str | None = None, read: ReadHea
                 cure="it may be a slice of the series: copy it again from the source, or remove it",
             )
     chosen = [one for one in found.series if series_uid is None or one.uid == series_uid]
+    if len(chosen) > 1 and series_uid is None:
+        chosen = [one for one in chosen if one.image_type[2:3] in ((), ("",), ("AXIAL",))] or chosen
     if len(chosen) == 1:
         return chosen[0]
     for header in found.multiframe:
@@ -224,29 +254,40 @@ def _as_series(headers: list[SliceHeader]) -> SeriesFiles:
     )
 
 
-def examine(path: Path, read: ReadHeader = read_header) -> SliceHeader | Skipped:
+def examine(path: Path, read: ReadHeader = read_header, *, series_uid: str | None = None) -> SliceHeader | Skipped:
     """What one file is: a slice or multi-frame image that may belong to a CT series, or why it is none.
 
     Args:
         path: whatever lies there.
         read: how to read a header, for who wants more of the file than is in it; raises as :func:`read_header`.
+        series_uid: SeriesInstanceUID that somebody asks for; reformations of this one may belong to a series.
     """
     if path.exists() and not path.is_file():
         return Skipped(path, "not a regular file")  # a pipe would wait for ever
     try:
         header = read(path)
     except InvalidDicomError:
-        return Skipped(path, "not a DICOM file")
+        return _not_dicom(path)
     except OSError as error:
         return Skipped(path, f"cannot be opened ({error.strerror or error})", damaged=True)
     except Exception as error:  # a damaged header makes pydicom raise nearly anything
         if not _claims_dicom(path):
-            return Skipped(path, "not a DICOM file")
+            return _not_dicom(path)
         return Skipped(path, f"damaged header ({type(error).__name__})", damaged=True)
     if _ends_early(header):
         return Skipped(path, "damaged header (it ends early)", header.series_uid, damaged=True)
-    reason = reason_to_skip(header)
-    return Skipped(path, reason, header.series_uid) if reason else header
+    reason = reason_to_skip(header, named=header.series_uid == series_uid)
+    if reason:
+        contradictory = header.sop_class == CT_IMAGE_STORAGE and (header.modality not in ("CT", "") or header.frames > 1)
+        return Skipped(path, reason, header.series_uid, contradictory=contradictory)
+    return header
+
+
+def _not_dicom(path: Path) -> Skipped:
+    try:
+        return Skipped(path, NOT_DICOM, kind=kind_of_other_file(path))
+    except OSError as error:
+        return Skipped(path, f"cannot be opened ({error.strerror or error})", damaged=True)
 
 
 def _ends_early(header: SliceHeader) -> bool:
@@ -267,8 +308,13 @@ def _claims_dicom(path: Path) -> bool:
         return False
 
 
-def reason_to_skip(header: SliceHeader) -> str:
-    """Why a readable DICOM file is no slice of an axial CT series; ``""`` when it may be one."""
+def reason_to_skip(header: SliceHeader, *, named: bool = False) -> str:
+    """Why a readable DICOM file is no slice of an axial CT series; ``""`` when it may be one.
+
+    Args:
+        header: of the file.
+        named: somebody asked for its series by UID; then a reformation may be one, too.
+    """
     if header.sop_class == MEDIA_STORAGE_DIRECTORY:
         return "DICOMDIR, an index of other files"
     if header.modality not in ("CT", "") or (not header.modality and header.sop_class != CT_IMAGE_STORAGE):
@@ -280,7 +326,7 @@ def reason_to_skip(header: SliceHeader) -> str:
     if header.sop_class not in (CT_IMAGE_STORAGE, ""):
         return f"{header.sop_class_name}, not CT Image Storage"
     if header.flavour == "LOCALIZER":
-        return "localizer (scout)"
-    if header.flavour not in ("AXIAL", ""):
+        return LOCALIZER
+    if header.flavour not in ("AXIAL", "") and header.image_type[:1] == ("DERIVED",) and not named:
         return f"ImageType value 3 is {header.flavour}, not AXIAL"
     return ""

@@ -53,6 +53,36 @@ def sort_slices(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], Floa
     return [headers[index] for index in order], positions[order]
 
 
+def reading_order(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
+    """The order in which images that are worked on one by one go out: by position, and by number at one place.
+
+    Where several images lie at one place (phases, a bolus that is watched, ranges that meet), InstanceNumber decides for
+    all of them if every image has one of its own: that is the order in which they were taken.
+
+    Args:
+        headers: of one series, checked one by one by :mod:`iscl_monai.dicom.rules`; they need not be a volume.
+    """
+    ordered, positions_mm = sort_slices(headers)
+    numbers = [header.instance_number for header in ordered]
+    several_at_one_place = bool((np.diff(positions_mm) < SAME_PLACE_MM).any())
+    if several_at_one_place and None not in numbers and len(set(numbers)) == len(numbers):
+        return sorted(ordered, key=lambda header: header.instance_number or 0)
+    return ordered
+
+
+def across_most(headers: Sequence[SliceHeader]) -> list[bool]:
+    """For each image, whether it cuts across most others: a coronal reference image, or an unlabelled scout.
+
+    A gantry that is tilted in the middle of a series turns its slices by less than 45 degrees.
+
+    Args:
+        headers: with orientations.
+    """
+    normals = np.array([slice_normal(header.orientation or ()) for header in headers])
+    usual = normals[int(np.abs(normals @ normals.T).sum(axis=1).argmax())]
+    return [bool(cosine < np.cos(np.pi / 4)) for cosine in np.abs(normals @ usual)]
+
+
 def within(positions_mm: Floats, z_range_mm: Sequence[float], path: object) -> npt.NDArray[np.intp]:
     """Indices of the slices with lowest <= position <= highest.
 

@@ -6,13 +6,21 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import pydicom
-from pydicom.uid import UID
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from iscl_monai.dicom.extent import pixel_extent
 from iscl_monai.errors import DicomRefusal, Refusal
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -53,7 +61,11 @@ KEYWORDS = [
     "ManufacturerModelName",
     "KVP",
     "SeriesDescription",
+    "InstanceNumber",
 ]
+
+LONGEST_FIRST_VALUE = 256
+"""Bytes of the first element of a data set: a group length, ImageType or a character set."""
 
 
 @contextmanager
@@ -83,6 +95,12 @@ class SliceHeader:
 
     Attributes named after a DICOM keyword hold that element; lengths are in mm, vectors in patient
     coordinates (LPS, PS3.3 C.7.6.2.1.1).
+
+    Attributes:
+        transfer_syntax: TransferSyntaxUID; of a data set without a file header, what its bytes turned out to be.
+        lacking_pixels: what was found and what is needed, in words, when the pixel data of a single-frame image are
+            absent, cut short or of another length than they must have; None also where that cannot be told (colour,
+            deflated).
     """
 
     path: Path
@@ -112,6 +130,9 @@ class SliceHeader:
     model: str
     kvp: float | None
     description: str
+    instance_number: int | None = None
+    transfer_syntax: str = ""
+    lacking_pixels: tuple[str, str] | None = field(default=None, compare=False)  # known only when the file is open
 
     @property
     def sop_class_name(self) -> str:
@@ -128,7 +149,7 @@ def read_header(path: Path) -> SliceHeader:
     """Read the header of one file; pixels are left on the disk.
 
     Args:
-        path: a DICOM Part 10 file.
+        path: a DICOM file, or a data set without a file's header.
 
     Returns:
         The typed header; a malformed element counts as absent, so that the later check names it.
@@ -146,18 +167,77 @@ def read_header_and(
     """As :func:`read_header`, in one go with further elements that reading a series does not need.
 
     Args:
-        path: a DICOM Part 10 file.
+        path: a DICOM file, or a data set without a file's header.
         more: keywords of those elements.
         file: the same file, if it is open already.
 
     Returns:
         The typed header, and the data set with the elements of both; see :func:`text_of` and the like.
     """
+    if file is None:
+        with path.open("rb") as opened:
+            return read_header_and(path, more, file=opened)
     with warnings.catch_warnings():
         # pydicom warns about every over-long number or odd UID; what matters is checked and refused by us.
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(file or path, stop_before_pixels=True, specific_tags=[*KEYWORDS, *more])
-        return header_of(path, dataset), dataset
+        dataset = read_dataset(file, stop_before_pixels=True, specific_tags=[*KEYWORDS, *more])
+        header = header_of(path, dataset)
+        return replace(header, lacking_pixels=_lacking_pixels(header, dataset, file)), dataset
+
+
+def read_dataset(file: BinaryIO, **options: Any) -> pydicom.FileDataset:
+    """As :func:`pydicom.dcmread`, also for a data set without the header of a DICOM file (PS3.10 7.1).
+
+    Archives and research tools store such data sets; their encoding is told by their first bytes, as every reader does
+    it: Implicit VR Little Endian is the default of DICOM (PS3.5 10.1).
+
+    Args:
+        file: open at its beginning.
+        options: of :func:`pydicom.dcmread`.
+
+    Raises:
+        pydicom.errors.InvalidDicomError: when it is neither.
+        Exception: whatever pydicom raises for a damaged file.
+    """
+    start = file.tell()
+    try:
+        return pydicom.dcmread(file, **options)
+    except InvalidDicomError:
+        file.seek(start)
+        if not _begins_as_data_set(file.read(8)):
+            raise
+    file.seek(start)
+    dataset = pydicom.dcmread(file, force=True, **options)
+    if not (text_of(dataset, "SOPClassUID") or text_of(dataset, "Modality")):
+        raise InvalidDicomError("neither a SOP Class nor a Modality")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def _begins_as_data_set(head: bytes) -> bool:
+    """Whether eight bytes are an element of the group that every image begins with, or of the file's own group."""
+    if len(head) < 8 or head[:2] not in (b"\x08\0", b"\x02\0", b"\0\x08"):
+        return False
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    order: Literal["little", "big"] = "big" if head[0] == 0 else "little"
+    return explicit or int.from_bytes(head[4:8], order) < LONGEST_FIRST_VALUE
+
+
+def _lacking_pixels(header: SliceHeader, dataset: pydicom.Dataset, file: BinaryIO) -> tuple[str, str] | None:
+    """What their length is and must be, if it is wrong; reading the header has left the file where they begin."""
+    sized = header.rows and header.columns and number_of(dataset, "BitsAllocated") and header.samples == 1
+    if not sized or header.sop_class in MULTIFRAME_CT or header.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return None
+    try:
+        pixel_extent(file, dataset, header.path)
+    except DicomRefusal as refusal:
+        return str(refusal.found), refusal.allowed
+    except (TypeError, ValueError):  # sizes that are no numbers: refused when the pixels are decoded
+        return None
+    return None
 
 
 def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
@@ -192,6 +272,8 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         model=text_of(dataset, "ManufacturerModelName"),
         kvp=number_of(dataset, "KVP"),
         description=text_of(dataset, "SeriesDescription"),
+        instance_number=_integer(dataset, "InstanceNumber"),
+        transfer_syntax=str(meta.get("TransferSyntaxUID", "")),
     )
 
 

@@ -90,7 +90,8 @@ class OnePass:
         return self._numbers[header.path][self.numbers.index(keyword)]
 
     def _is_wanted(self, header: SliceHeader) -> bool:
-        if header.sop_class in MULTIFRAME_CT or reason_to_skip(header) or not self._is_of_the_series(header):
+        skipped = reason_to_skip(header, named=self.series_uid is not None)
+        if header.sop_class in MULTIFRAME_CT or skipped or not self._is_of_the_series(header):
             return False
         try:
             rules.check_slice(header)

@@ -14,7 +14,7 @@ import pydicom
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from iscl_monai.dicom.coded import check_coded, check_coded_frames
-from iscl_monai.dicom.headers import SliceHeader, header_of, refusing_malformed
+from iscl_monai.dicom.headers import SliceHeader, header_of, read_dataset, refusing_malformed
 from iscl_monai.dicom.stored import OF_STORED_VALUES, StoredSlice, stored_slice
 from iscl_monai.errors import DicomRefusal
 
@@ -83,7 +83,7 @@ def read_content(header: SliceHeader) -> bytes:
 def decode_slice(header: SliceHeader, content: bytes) -> tuple[StoredSlice, pydicom.FileDataset]:
     """As :func:`load_slice`, for the bytes of a file that has been read."""
     try:
-        dataset = pydicom.dcmread(BytesIO(content))
+        dataset = read_dataset(BytesIO(content))
     except Exception as error:  # broken behind what was read of it
         raise _not_readable(header, error) from error
     dataset.buffer = None  # the bytes would be kept and copied as long as the data set is

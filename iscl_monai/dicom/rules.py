@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from pydicom.uid import UID
 
 from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, SliceHeader
+from iscl_monai.dicom.syntaxes import readable_syntaxes
 from iscl_monai.errors import DicomRefusal
 
 DIRECTION_TOLERANCE = 1e-3
@@ -23,9 +26,9 @@ def check_slice(header: SliceHeader) -> None:
 
     *RescaleType*: PS3.3 C.8.2.1 defines the output of slope and intercept as HU for an ORIGINAL image other
     than a LOCALIZER without multi-energy acquisition, and scanners commonly leave ``RescaleType`` out there
-    (4 of 5 of our real collections do). So an absent ``RescaleType`` is taken as HU only in a CT Image
-    Storage object whose ``ImageType`` value 1 is ORIGINAL; a derived image must say HU itself, and any
-    other value (``US``, ``HU_MOD``, ``Houndsfield Unit``) is refused, never interpreted.
+    (4 of 5 of our real collections do). So an absent ``RescaleType`` is taken as HU in a CT Image Storage object
+    whose ``ImageType`` value 1 is ORIGINAL. In another one it is a doubt (:func:`doubts`), which the values must
+    settle; any other value (``US``, ``HU_MOD``, ``Houndsfield Unit``) is refused, never interpreted.
 
     Args:
         header: the header of one file.
@@ -39,7 +42,7 @@ def check_slice(header: SliceHeader) -> None:
 
 
 def check_together(headers: Sequence[SliceHeader]) -> None:
-    """Refuse slices that cannot be one volume: each must agree with the first on grid, place and patient.
+    """Refuse slices that cannot be one volume: each must agree with most others on grid, place and patient.
 
     *FrameOfReferenceUID* must be one and the same (PS3.3 C.7.4.1). One exception, met in LIDC-IDRI: some
     de-identifiers give every single file a UID of its own. Such UIDs tell nothing about the patient having
@@ -49,17 +52,28 @@ def check_together(headers: Sequence[SliceHeader]) -> None:
         headers: all headers of one series, each accepted by :func:`check_slice`.
 
     Raises:
-        DicomRefusal: naming the first file that differs, the element and both values.
+        DicomRefusal: naming a file that differs from most, the element and both values.
     """
-    _same(headers, "Modality", lambda header: header.modality)
+    check_one_patient(headers)
     _same(headers, "Rows", lambda header: header.rows)
     _same(headers, "Columns", lambda header: header.columns)
-    _same(headers, "StudyInstanceUID", lambda header: header.study_uid)
-    _same(headers, "PatientID", lambda header: header.patient_id)
     _close(headers, "ImageOrientationPatient", lambda header: header.orientation, DIRECTION_TOLERANCE)
     _close(headers, "PixelSpacing", lambda header: header.pixel_spacing, 1e-4)
     if frame_of_reference(headers) is None:
         _same(headers, "FrameOfReferenceUID", lambda header: header.frame_of_reference_uid)
+
+
+def check_one_patient(headers: Sequence[SliceHeader]) -> None:
+    """Refuse images that cannot be one series, whatever their places: of two patients or studies.
+
+    This is all that images must have in common that are worked on one by one.
+
+    Raises:
+        DicomRefusal: see :func:`check_together`.
+    """
+    _same(headers, "Modality", lambda header: header.modality)
+    _same(headers, "StudyInstanceUID", lambda header: header.study_uid)
+    _same(headers, "PatientID", lambda header: header.patient_id)
 
 
 def frame_of_reference(headers: Sequence[SliceHeader]) -> str | None:
@@ -74,6 +88,27 @@ def check_image(header: SliceHeader) -> None:
     """Refuse what is no grey-level CT image; see :func:`check_slice`, of which this is the first part."""
     _check_kind(header)
     _check_pixels(header)
+
+
+def check_stored(header: SliceHeader) -> None:
+    """Refuse pixels that are not all there, or that cannot be decoded here: told by the header and the file's length.
+
+    Raises:
+        DicomRefusal: a file cut short, or a transfer syntax without a decoder.
+    """
+    if header.lacking_pixels is not None:
+        found, needed = header.lacking_pixels
+        raise DicomRefusal(
+            header.path, tag="PixelData", found=found, needed=needed, cure="copy the file again from the source"
+        )
+    if header.transfer_syntax not in readable_syntaxes():
+        raise DicomRefusal(
+            header.path,
+            tag="TransferSyntaxUID",
+            found=UID(header.transfer_syntax).name or "absent",
+            needed="one that can be decoded here",
+            cure="export the series uncompressed (Explicit VR Little Endian)",
+        )
 
 
 def _check_kind(header: SliceHeader) -> None:
@@ -127,21 +162,40 @@ def check_rescale(header: SliceHeader) -> None:
             needed="a number",
             cure=EXPORT_AGAIN,
         )
-    if header.rescale_type == "HU" or (not header.rescale_type and _hu_by_definition(header)):
+    if header.rescale_type.upper() == "HU" or _hu_by_definition(header) or _hu_by_values(header):
         return
     kind = "\\".join(header.image_type) or "absent"
     raise DicomRefusal(
         header.path,
         tag="RescaleType",
         found=f"{header.rescale_type or 'absent'} ({header.sop_class_name}, ImageType {kind})",
-        needed="HU, or absent in an ORIGINAL single-energy CT Image Storage object (PS3.3 C.8.2.1)",
+        needed="HU, or absent in a single-energy CT Image Storage object (PS3.3 C.8.2.1)",
         cure="give the original series; set RescaleType to HU only if its values are known to be HU",
     )
 
 
 def _hu_by_definition(header: SliceHeader) -> bool:
     original = header.image_type[:1] == ("ORIGINAL",) and header.flavour != "LOCALIZER"
-    return header.sop_class == CT_IMAGE_STORAGE and original and not header.multienergy
+    return not header.rescale_type and header.sop_class == CT_IMAGE_STORAGE and original and not header.multienergy
+
+
+def _hu_by_values(header: SliceHeader) -> bool:
+    """Whether the values themselves can tell: nothing says that they are anything else than HU."""
+    return not header.rescale_type and header.sop_class == CT_IMAGE_STORAGE and not header.multienergy
+
+
+def doubts(header: SliceHeader) -> tuple[str, ...]:
+    """What in a header, accepted by :func:`check_slice`, leaves open whether it is an axial image in HU; in words.
+
+    Whoever reads such an image must have its values prove that they are Hounsfield units
+    (:mod:`iscl_monai.dicom.values`).
+    """
+    found = []
+    if not header.rescale_type and not _hu_by_definition(header):
+        found.append(f"RescaleType absent, ImageType {'/'.join(header.image_type) or 'absent'}")
+    if header.flavour not in ("AXIAL", ""):
+        found.append(f"ImageType value 3 {header.flavour}")
+    return tuple(found)
 
 
 def _check_place(header: SliceHeader) -> None:
@@ -181,9 +235,14 @@ def _check_place(header: SliceHeader) -> None:
 
 
 def _same(headers: Sequence[SliceHeader], tag: str, value: Callable[[SliceHeader], object]) -> None:
-    for header in headers[1:]:
-        if value(header) != value(headers[0]):
-            raise _differs(header, tag, value(header), headers[0], value(headers[0]))
+    """Refuse the first that differs from what most have, whichever comes first in the folder."""
+    values = [value(header) for header in headers]
+    usual, count = Counter(values).most_common(1)[0]
+    if count < len(values):
+        example = headers[values.index(usual)]
+        for header, found in zip(headers, values, strict=True):
+            if found != usual:
+                raise _differs(header, tag, found, example, usual)
 
 
 def _close(
@@ -192,11 +251,13 @@ def _close(
     value: Callable[[SliceHeader], tuple[float, ...] | None],
     tolerance: float,
 ) -> None:
+    """Refuse the one that differs most from the middle of all."""
     values = np.array([value(header) for header in headers])
-    distance = np.abs(values - values[0]).max(axis=1)
+    usual = headers[int(np.abs(values - np.median(values, axis=0)).max(axis=1).argmin())]
+    distance = np.abs(values - np.array(value(usual))).max(axis=1)
     worst = int(distance.argmax())
     if distance[worst] > tolerance:
-        raise _differs(headers[worst], tag, value(headers[worst]), headers[0], value(headers[0]))
+        raise _differs(headers[worst], tag, value(headers[worst]), usual, value(usual))
 
 
 def _differs(header: SliceHeader, tag: str, found: object, first: SliceHeader, needed: object) -> DicomRefusal:

@@ -137,6 +137,8 @@ def read_series(
             needed="a positive thickness in mm",
             cure="read it with geometry='slices'",
         )
+    for header in headers:
+        rules.check_stored(header)
     return _assemble(headers, positions_mm, spacing_mm, reader)
 
 
@@ -174,10 +176,10 @@ def _ordered(
         rules.check_slice(header)
     rules.check_together(headers)
     ordered, positions_mm = places.sort_slices(headers)
-    if z_range_mm is None:
-        return ordered, positions_mm
-    kept = places.within(positions_mm, z_range_mm, path)
-    return [ordered[index] for index in kept], positions_mm[kept]
+    if z_range_mm is not None:
+        kept = places.within(positions_mm, z_range_mm, path)
+        ordered, positions_mm = [ordered[index] for index in kept], positions_mm[kept]
+    return ordered, positions_mm
 
 
 def _spacing(headers: Sequence[SliceHeader], positions_mm: places.Floats) -> float | None:

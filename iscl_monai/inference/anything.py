@@ -19,7 +19,7 @@ def denoise(
     denoiser: Denoiser,
     series_uid: str | None = None,
     save_residual: bool = False,
-    skip_refused: bool = False,
+    strict: bool = False,
     keep_private: Sequence[str] = (),
     workers: int | None = None,
     watcher: Watcher | None = None,
@@ -35,7 +35,7 @@ def denoise(
     if not source.exists():
         raise Refusal(f"{source} does not exist", allowed="a DICOM folder or file, or a NIfTI file", cure="check it")
     if is_image_file(source) and source.is_file():
-        _check_nifti(source, series_uid, skip_refused=skip_refused, keep_private=keep_private)
+        _check_nifti(source, series_uid, strict=strict, keep_private=keep_private)
         return denoise_image(
             source, destination, denoiser=denoiser, save_residual=save_residual, workers=workers, watcher=watcher
         )
@@ -45,23 +45,23 @@ def denoise(
         denoiser=denoiser,
         series_uid=series_uid,
         save_residual=save_residual,
-        skip_refused=skip_refused,
+        strict=strict,
         keep_private=keep_private,
         workers=workers,
         watcher=watcher,
     )
 
 
-def _check_nifti(source: Path, series_uid: str | None, *, skip_refused: bool, keep_private: Sequence[str]) -> None:
+def _check_nifti(source: Path, series_uid: str | None, *, strict: bool, keep_private: Sequence[str]) -> None:
     if not is_nifti(source):
         raise ImageRefusal(
             f"{source}",
             allowed="DICOM, .nii or .nii.gz",
             cure="convert it, e.g. SimpleITK.WriteImage(SimpleITK.ReadImage(...), 'scan.nii.gz')",
         )
-    if series_uid is not None or skip_refused or keep_private:
+    if series_uid is not None or strict or keep_private:
         raise ConfigRefusal(
             f"options for DICOM with the NIfTI file {source}",
-            allowed="--series, --skip-refused and --keep-private with DICOM only",
+            allowed="--series, --strict and --keep-private with DICOM only",
             cure="leave them out",
         )

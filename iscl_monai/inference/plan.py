@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iscl_monai.dicom import geometry, rules
+from iscl_monai.dicom.copies import without_copies
 from iscl_monai.dicom.derivation import DENOISED_KIND, DENOISED_TITLE
 from iscl_monai.dicom.enhanced import EnhancedImage, open_enhanced
-from iscl_monai.dicom.find import LOCALIZER, FoundSeries, Skipped, find_series
+from iscl_monai.dicom.find import FoundSeries, Skipped, find_series
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.images import is_image_file
 from iscl_monai.dicom.residual import RESIDUAL_KIND, RESIDUAL_TITLE
@@ -25,10 +26,12 @@ class ClassicSeries:
     """A series of single-frame CT images whose headers have been checked.
 
     Attributes:
-        headers: in slice order (position along the normal, ascending).
+        headers: in the order in which they go out, see :func:`iscl_monai.dicom.geometry.reading_order`.
+        remark: what the derived objects say about doubtful attributes of the source; ``""`` when there are none.
     """
 
     headers: tuple[SliceHeader, ...]
+    remark: str = ""
 
     @property
     def title(self) -> str:
@@ -70,19 +73,22 @@ class Plan:
     refused: tuple[DicomRefusal, ...] = ()
 
 
-def plan(source: Path, *, series_uid: str | None = None, skip_refused: bool = False) -> Plan:
+def plan(source: Path, *, series_uid: str | None = None, strict: bool = False) -> Plan:
     """Decide what to denoise: every original axial CT series.
+
+    Every image is denoised by itself, so a series need not be a volume: phases, a bolus that is watched, and ranges with
+    other fields of view go out as they came. A series that is refused does not hold up the others.
 
     Args:
         source: a DICOM file or folder.
-        series_uid: only this SeriesInstanceUID, which then may be derived (but not by us).
-        skip_refused: set series aside that would be refused, instead of refusing everything.
+        series_uid: only this SeriesInstanceUID, which then may be derived (but not by us) or reformatted.
+        strict: refuse everything when anything is refused.
 
     Raises:
-        DicomRefusal: a series that cannot be denoised without guessing, damaged files that may be lost slices, or
-            nothing to denoise.
+        DicomRefusal: nothing to denoise, or, if ``strict``, a series that cannot be denoised without guessing or damaged
+            files that may be lost slices.
     """
-    found = find_series(source)
+    found = find_series(source, series_uid=series_uid)
     skipped = list(found.skipped)
     refused = [_damaged(one) for one in found.skipped if one.damaged]
     accepted: list[Source] = []
@@ -92,12 +98,14 @@ def plan(source: Path, *, series_uid: str | None = None, skip_refused: bool = Fa
         if reason:
             skipped += [Skipped(header.path, reason, header.series_uid) for header in headers]
             continue
-        judged = _may_lack_a_slice(headers, found) or _judged(headers)
-        if isinstance(judged, DicomRefusal):
-            refused.append(judged)
-        else:
+        try:
+            _check_whole(headers, found)
+            judged, left_aside = _judged(headers)
             accepted.append(judged)
-    if refused and not skip_refused:
+            skipped += left_aside
+        except DicomRefusal as refusal:
+            refused.append(refusal)
+    if refused and strict:
         raise refused[0]
     if not accepted:
         raise refused[0] if refused else _nothing(source, series_uid, FoundSeries((), tuple(skipped)))
@@ -119,22 +127,37 @@ def _is_ours(header: SliceHeader) -> bool:
     return header.image_type[3:4] in OUR_KINDS or header.description.endswith(OUR_TITLES)
 
 
-def _judged(headers: Sequence[SliceHeader]) -> Source | DicomRefusal:
-    try:
-        if headers[0].sop_class in MULTIFRAME_CT:
-            _check_size(headers[0])
-            return MultiFrame(open_enhanced(headers[0].path))
-        return _checked(headers)
-    except DicomRefusal as refusal:
-        return refusal
-
-
-def _checked(headers: Sequence[SliceHeader]) -> ClassicSeries:
+def _judged(headers: Sequence[SliceHeader]) -> tuple[Source, list[Skipped]]:
+    """A series that can be denoised, and its files that are no images of it."""
+    if headers[0].sop_class in MULTIFRAME_CT:
+        _check_size(headers[0])
+        return MultiFrame(open_enhanced(headers[0].path)), []
     for header in headers:
         rules.check_slice(header)
+        rules.check_stored(header)
         _check_size(header)
         _check_identity(header)
-    rules.check_together(headers)
+    images, left_aside = _without_reference_images(headers)
+    images, copies = without_copies(images)
+    left_aside += [_set_aside(copy, f"the same image again as {original.path.name}") for copy, original in copies]
+    rules.check_one_patient(images)
+    _check_one_kind(images)
+    return ClassicSeries(tuple(geometry.reading_order(images))), left_aside
+
+
+def _without_reference_images(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Skipped]]:
+    across = geometry.across_most(headers)
+    odd = [header for header, is_across in zip(headers, across, strict=True) if is_across]
+    kept = [header for header, is_across in zip(headers, across, strict=True) if not is_across]
+    reason = f"across the other {len(kept)} images of its series: a reference image or scout"
+    return kept, [_set_aside(header, reason) for header in odd]
+
+
+def _set_aside(header: SliceHeader, reason: str) -> Skipped:
+    return Skipped(header.path, reason, header.series_uid)
+
+
+def _check_one_kind(headers: Sequence[SliceHeader]) -> None:
     kinds = {header.image_type[:1] for header in headers}
     if len(kinds) > 1:
         raise DicomRefusal(
@@ -144,9 +167,6 @@ def _checked(headers: Sequence[SliceHeader]) -> ClassicSeries:
             needed="one kind of image per series",
             cure="take the derived images out of the folder",
         )
-    ordered, positions_mm = geometry.sort_slices(headers)
-    geometry.check_no_duplicates(ordered, positions_mm)
-    return ClassicSeries(tuple(ordered))
 
 
 def _check_size(header: SliceHeader) -> None:
@@ -172,27 +192,26 @@ def _check_identity(header: SliceHeader) -> None:
         )
 
 
-def _may_lack_a_slice(headers: Sequence[SliceHeader], found: FoundSeries) -> DicomRefusal | None:
-    """A file that is set aside though it may be a slice of the series.
+def _check_whole(headers: Sequence[SliceHeader], found: FoundSeries) -> None:
+    """Refuse a series beside which a file is set aside that may be a slice of it.
 
-    That is one of the same SeriesInstanceUID that is no scout; and a damaged one that says nothing, beside the series,
-    or a folder that cannot be opened, anywhere.
+    That is a damaged one, or one that calls itself a CT image, of the same SeriesInstanceUID; a damaged one that says
+    nothing, in the same folder; and a folder that cannot be opened, anywhere.
     """
     if headers[0].sop_class in MULTIFRAME_CT:
-        return None
+        return
     folders = {header.path.parent for header in headers}
     for one in found.skipped:
-        same = one.series_uid == headers[0].series_uid != "" and one.reason != LOCALIZER
+        of_the_series = one.series_uid == headers[0].series_uid != ""
         nameless = one.damaged and not one.series_uid and (one.path.parent in folders or one.path.is_dir())
-        if same or nameless:
-            return DicomRefusal(
+        if (of_the_series and (one.damaged or one.contradictory)) or nameless:
+            raise DicomRefusal(
                 headers[0].path,
                 tag="SeriesInstanceUID",
                 found=f"of a series that may be incomplete: {one.path} is set aside ({one.reason})",
                 needed="every slice of the series",
                 cure="copy that file again from the source if it is damaged, or take it out of the folder",
             )
-    return None
 
 
 def _damaged(skipped: Skipped) -> DicomRefusal:
@@ -207,7 +226,11 @@ def _damaged(skipped: Skipped) -> DicomRefusal:
 
 def _nothing(source: Path, series_uid: str | None, found: FoundSeries) -> DicomRefusal:
     cure = "check the UID" if series_uid is not None else "give the folder that holds the CT slices"
-    if series_uid is None and any(one.reason.startswith("DERIVED") for one in found.skipped):
+    of_the_series = [one for one in found.skipped if one.series_uid == series_uid]
+    if series_uid is not None and of_the_series:
+        found = FoundSeries((), tuple(of_the_series))
+        cure = "give another series: this one holds no CT slices that can be denoised"
+    elif series_uid is None and any(one.reason.startswith("DERIVED") for one in found.skipped):
         cure = "name a derived series with --series UID, if it is the one you mean"
     elif any(is_image_file(one.path) for one in found.skipped):
         cure = "give the NIfTI file itself"

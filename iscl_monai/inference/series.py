@@ -44,7 +44,7 @@ class Outcome:
         destination: the folder or file that was made.
         series: title and number of slices of each denoised series.
         skipped: every file that was not used, with the reason.
-        refused: series set aside because ``skip_refused`` was given.
+        refused: series that cannot be denoised, and damaged files.
     """
 
     destination: Path
@@ -60,7 +60,7 @@ def denoise_series(
     denoiser: SliceDenoiser,
     series_uid: str | None = None,
     save_residual: bool = False,
-    skip_refused: bool = False,
+    strict: bool = False,
     keep_private: Sequence[str] = (),
     workers: int | None = None,
     watcher: Watcher | None = None,
@@ -77,7 +77,7 @@ def denoise_series(
         denoiser: what denoises.
         series_uid: only this series.
         save_residual: also write what was removed, into ``residual`` beside the slices.
-        skip_refused: set series aside that cannot be denoised, and do the others.
+        strict: refuse everything when one series is refused; else the others are denoised.
         keep_private: private creators whose elements are copied.
         workers: slices worked on at the same time; default: see :func:`useful_workers`.
         watcher: see :class:`Watcher`.
@@ -93,7 +93,7 @@ def denoise_series(
     source, destination = Path(source), Path(destination)
     check_places(source, destination)
     with without_warnings():
-        decided = plan(source, series_uid=series_uid, skip_refused=skip_refused)
+        decided = plan(source, series_uid=series_uid, strict=strict)
         derivation = derivation_of(denoiser, keep_private, moment)
         with _whole(source, destination) as folder:
             done, refused = [], list(decided.refused)
@@ -103,7 +103,7 @@ def denoise_series(
                     _watch(one, slices, watcher)
                     done.append(one)
                 except DicomRefusal as refusal:  # pixels are looked at only now
-                    if not (skip_refused and name):
+                    if strict or not name:
                         raise
                     shutil.rmtree(folder / name)
                     refused.append(refusal)

@@ -133,7 +133,7 @@ def attempt(seed: int, denoiser: Denoiser, folder: Path) -> bool:
     good = chance.choice(corpus())
     bad = chance.randrange(len(good))
     spoilt = damaged(good[bad], chance)
-    options = {"skip_refused": chance.random() < 0.2, "save_residual": chance.random() < 0.2}
+    options = {"strict": chance.random() < 0.2, "save_residual": chance.random() < 0.2}
     return survives(good, bad, spoilt, denoiser, folder, **options)
 
 
@@ -187,7 +187,7 @@ def check_output(
     source: Path, output: Path, good: tuple[bytes, ...], bad: int, outcome: Outcome, denoiser: Denoiser, **asked: bool
 ) -> None:
     """Every file is there and reads again, and pixels are changed only where they may be."""
-    decided = plan(source, skip_refused=asked["skip_refused"])
+    decided = plan(source, strict=asked["strict"])
     folders = [output / name for name in folder_names(decided.series)]
     done = [(one, folder) for one, folder in zip(decided.series, folders, strict=True) if folder.exists()]
     assert len(done) + len(outcome.refused) == len(decided.series) + len(decided.refused)

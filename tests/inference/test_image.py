@@ -186,7 +186,7 @@ def test_places_that_are_taken_or_wrong_are_refused(denoiser: Denoiser, tmp_path
 
 def test_options_for_dicom_and_other_formats_are_refused(denoiser: Denoiser, tmp_path: Path) -> None:
     source = Nifti().write(tmp_path / "in.nii")
-    for options in ({"series_uid": "1.2"}, {"skip_refused": True}, {"keep_private": ["SIEMENS"]}):
+    for options in ({"series_uid": "1.2"}, {"strict": True}, {"keep_private": ["SIEMENS"]}):
         with pytest.raises(ConfigRefusal, match="with DICOM only"):
             denoise(source, tmp_path / "out.nii", denoiser=denoiser, **options)
     (tmp_path / "in.mha").touch()

@@ -25,6 +25,7 @@ from iscl_monai.inference.series import denoise_series
 from iscl_monai.inference.slice_denoiser import ModelIdentity
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+REPORT = "1.2.840.10008.5.1.4.1.1.88.22"
 
 
 def scan(folder: Path, change: Change | None = None, **kind: Any) -> Path:
@@ -32,18 +33,25 @@ def scan(folder: Path, change: Change | None = None, **kind: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"ImageType": ["ORIGINAL", "PRIMARY", "OTHER"]},
-        {"Modality": "PT"},
-        {"SOPClassUID": SECONDARY_CAPTURE},
-    ],
-)
-def test_a_file_of_the_series_that_is_no_slice_is_not_passed_over(tmp_path: Path, odd: dict[str, Any]) -> None:
+@pytest.mark.parametrize("odd", [{"Modality": "PT"}, {"NumberOfFrames": 2, "PixelData": bytes(2 * 20 * 18 * 2)}])
+def test_a_ct_image_that_says_it_is_something_else_is_not_passed_over(tmp_path: Path, odd: dict[str, Any]) -> None:
     source = scan(tmp_path / "in", only(2, setting(**odd)))
     with pytest.raises(DicomRefusal, match="may be incomplete"):
         plan(source)
+
+
+@pytest.mark.parametrize("odd", [{"SOPClassUID": SECONDARY_CAPTURE}, {"SOPClassUID": REPORT, "Modality": "SR"}])
+def test_another_object_of_the_series_is_set_aside_and_said(tmp_path: Path, odd: dict[str, Any]) -> None:
+    source = scan(tmp_path / "in", only(2, setting(**odd)))
+    decided = plan(source)
+    assert decided.series[0].count == 4
+    assert [one.path.name for one in decided.skipped] == ["slice002"]
+
+
+@pytest.mark.parametrize("flavour", ["OTHER", "MPR", "Axial", "HELIX"])
+def test_an_odd_image_type_loses_no_slice(tmp_path: Path, flavour: str) -> None:
+    source = scan(tmp_path / "in", only(2, setting(ImageType=["ORIGINAL", "PRIMARY", flavour])))
+    assert plan(source).series[0].count == 5
 
 
 def test_a_scout_of_the_series_is_passed_over(tmp_path: Path) -> None:
@@ -78,7 +86,7 @@ def test_a_folder_that_cannot_be_opened_may_hide_slices(tmp_path: Path, monkeypa
     with pytest.raises(DicomRefusal, match="cannot be opened"):
         plan(source)
     with pytest.raises(DicomRefusal):
-        plan(source, skip_refused=True)
+        plan(source, strict=False)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, text_of
 from iscl_monai.dicom.pixels import without_warnings
-from iscl_monai.service.receiving.syntaxes import readable_syntaxes
+from iscl_monai.dicom.syntaxes import readable_syntaxes
 from iscl_monai.service.rules import RULE_TAGS
 
 SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))

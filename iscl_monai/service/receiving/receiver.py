@@ -16,6 +16,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
+from iscl_monai.dicom.syntaxes import NATIVE, readable_syntaxes
 from iscl_monai.errors import ConfigRefusal, NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.log import log
@@ -25,7 +26,6 @@ from iscl_monai.service.receiving.intake import SOP_CLASSES, Intake, Verdict, is
 from iscl_monai.service.receiving.limits import ConnectionLimits, RepeatFilter
 from iscl_monai.service.receiving.network import AssociationServer, LimitedAssociation
 from iscl_monai.service.receiving.spool import Spool, file_meta
-from iscl_monai.service.receiving.syntaxes import NATIVE, readable_syntaxes
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.tls import server_context
 

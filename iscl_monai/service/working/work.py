@@ -100,7 +100,7 @@ class Work:
             source,
             folder / "derived",
             denoiser=denoiser,
-            skip_refused=False,
+            strict=True,
             workers=self.threads,
             watcher=watcher,
             moment=moment,
