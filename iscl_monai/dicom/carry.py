@@ -15,6 +15,10 @@ from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import DicomRefusal
 
 UNDECODABLE = "\ufffd"
+IDENTITY = frozenset(
+    ("PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
+)
+"""Text that says whose image it is: that must be readable."""
 DEEPEST = 16
 """Levels of sequences in sequences; pydicom's writer takes exponential time and memory beyond some hundred."""
 
@@ -54,7 +58,9 @@ def check_elements(
 ) -> None:
     """Convert every element now: what cannot be converted would else fail while the file is being written.
 
-    Private elements that will be dropped may be damaged.
+    Private elements that will be dropped may be damaged. Text with bytes that its character set does not have is carried
+    as these bytes, unless it says who the patient is: an institution's name that was cut in the middle of a letter has
+    no bearing on pixels or identity.
     """
     if depth > DEEPEST:
         raise DicomRefusal(
@@ -73,10 +79,14 @@ def check_elements(
 
 def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Dataset]:
     try:
+        raw = dataset.get_item(tag)
         element = dataset[tag]
         values = element.value if isinstance(element.value, MultiValue) else [element.value]
         if any(isinstance(value, (str, PersonName)) and UNDECODABLE in str(value) for value in values):
-            raise ValueError(f"bytes that {dataset.get('SpecificCharacterSet', 'its character set')} does not have")
+            if element.keyword in IDENTITY or not isinstance(getattr(raw, "value", None), bytes):
+                raise ValueError(f"bytes that {dataset.get('SpecificCharacterSet', 'its character set')} does not have")
+            dataset[tag] = DataElement(tag, "UN", raw.value)
+            dataset[tag].VR = element.VR  # its bytes stay what they are, whatever they mean
         return list(element.value) if element.VR == "SQ" else []
     except Exception as error:  # pydicom converts on access, and a malformed element may raise nearly anything
         raise DicomRefusal(

@@ -230,7 +230,6 @@ def disclaim(dataset: Dataset, derivation: Derivation) -> None:
     comments = str(dataset.get("ImageComments") or "")
     both = f"{derivation.disclaimer}\r\n{comments}"[:10240]
     dataset.ImageComments = writable(dataset, both, derivation.disclaimer) if comments else derivation.disclaimer
-    dataset.BurnedInAnnotation = dataset.get("BurnedInAnnotation") or "NO"
 
 
 def _declare_scheme(dataset: Dataset, derivation: Derivation) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import BaseTag
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.derive import derive_header, series_identity
@@ -20,6 +21,9 @@ from iscl_monai.dicom.series import CTSeries
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.durable import whole_folder, write_file
 from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal, Refusal
+
+
+TEXT = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT", "AS", "DA", "DT", "TM", "DS", "IS", "UI", "UR"))
 
 
 class SeriesWriter:
@@ -164,9 +168,25 @@ def first_difference(written: Dataset, read: Dataset) -> str | None:
         return "file meta information"
     tags = sorted({*written.keys(), *read.keys()})
     for tag in tags:
-        if tag not in written or tag not in read or not _same(written[tag], read[tag]):
+        if _differs(written, read, tag):
             return f"{tag} {pydicom.datadict.keyword_for_tag(tag)}".strip()
     return None
+
+
+def _differs(written: Dataset, read: Dataset, tag: BaseTag) -> bool:
+    if tag not in written or tag not in read:
+        return True
+    value = written[tag].value
+    if isinstance(value, bytes) and written[tag].VR in TEXT:  # bytes that its character set does not have
+        return bool(value.rstrip(b" \0") != read.get_item(tag).value.rstrip(b" \0"))
+    return _differ(written[tag], read[tag])
+
+
+def _differ(one: Any, other: Any) -> bool:
+    if one.VR == other.VR == "SQ" and len(one.value) == len(other.value):
+        pairs = zip(one.value, other.value, strict=True)
+        return any(_differs(a, b, tag) for a, b in pairs for tag in {*a.keys(), *b.keys()})
+    return not _same(one, other)
 
 
 def _same(one: Any, other: Any) -> bool:

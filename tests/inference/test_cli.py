@@ -126,23 +126,23 @@ def test_a_dry_run_writes_nothing_and_needs_no_bundle(source: Path, tmp_path: Pa
     before = {path: path.read_bytes() for path in source.iterdir()}
     arguments = ("denoise", source, tmp_path / "out", "--dry-run", "--bundle", tmp_path / "none")
     result = run(*arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     told = result.stdout.splitlines()
     assert told[:2] == ["would denoise: synthetic, 3 slices", f"skipped: {source / 'notes.txt'}: not a DICOM file"]
     assert told[2].startswith(f"refused: {source / 'small000'}: Rows is 15; allowed: 16 to 4096")
-    result = run(*arguments, "--skip-refused")
-    assert result.exit_code == 0
+    result = run(*arguments, "--strict")
+    assert result.exit_code == 2
     assert result.stdout.splitlines() == told
     assert names(tmp_path) == ["in"]
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
 
-def test_refused_series_are_set_aside_when_asked(source: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_refused_series_does_not_hold_up_the_others(source: Path, bundle: Path, tmp_path: Path) -> None:
     Series(slots=[0], rows=15, columns=20, description="small", prefix="small").write(source)
-    refused(run("denoise", source, tmp_path / "out", bundle=bundle), "Rows is 15")
+    refused(run("denoise", source, tmp_path / "out", "--strict", bundle=bundle), "Rows is 15")
     assert names(tmp_path) == ["in"]
-    result = run("denoise", source, tmp_path / "out", "--skip-refused", bundle=bundle)
-    assert result.exit_code == 0
+    result = run("denoise", source, tmp_path / "out", bundle=bundle)
+    assert result.exit_code == 3
     assert "refused: " in result.stdout
     assert names(tmp_path / "out") == ["00001.dcm", "00002.dcm", "00003.dcm"]
 
@@ -283,7 +283,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(source: Path, bundle: Path, tm
 def test_help_tells_every_option_and_what_results_are() -> None:
     result = run("denoise", "--help")
     assert result.exit_code == 0
-    for word in ("strength", "mode", "device", "bundle", "series", "save-residual", "report", "skip-refused"):
+    for word in ("strength", "mode", "device", "bundle", "series", "save-residual", "report", "strict"):
         assert f"--{word}" in result.stdout
     for word in ("keep-private", "tile", "workers", "dry-run"):
         assert f"--{word}" in result.stdout

@@ -48,6 +48,7 @@ def test_another_object_of_the_series_is_set_aside_and_said(tmp_path: Path, odd:
     assert [one.path.name for one in decided.skipped] == ["slice002"]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize("flavour", ["OTHER", "MPR", "Axial", "HELIX"])
 def test_an_odd_image_type_loses_no_slice(tmp_path: Path, flavour: str) -> None:
     source = scan(tmp_path / "in", only(2, setting(ImageType=["ORIGINAL", "PRIMARY", flavour])))
@@ -177,7 +178,7 @@ def test_file_names_of_any_bytes(tmp_path: Path, bundle: Path) -> None:
 def test_whoever_stops_listening_does_not_change_the_outcome(tmp_path: Path, bundle: Path) -> None:
     source = scan(tmp_path / "in")
     for index in range(3000):
-        (source / f"junk{index}").touch()  # more lines than a pipe holds
+        (source / f"junk{index}.txt").touch()  # more lines than a pipe holds
     command = [sys.executable, "-m", "iscl_monai.cli", "denoise", str(source), str(tmp_path / "out")]
     with subprocess.Popen(
         [*command, "--bundle", str(bundle)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -194,13 +195,13 @@ def test_whoever_stops_listening_does_not_change_the_outcome(tmp_path: Path, bun
 def test_a_series_that_proves_damaged_is_set_aside_whole(tmp_path: Path, bundle: Path, report: bool) -> None:
     scan(tmp_path / "in" / "good", description="good")
     cut = sorted(scan(tmp_path / "in" / "bad", description="bad").iterdir())[3]
-    cut.write_bytes(cut.read_bytes()[:-100])  # the header is whole, so this shows only when pixels are read
+    cut.write_bytes(cut.read_bytes()[:-100])
     words = ["denoise", str(tmp_path / "in"), str(tmp_path / "out"), "--bundle", str(bundle)]
     words += ["--report"] * report
-    assert CliRunner().invoke(app, words).exit_code == 2
+    assert CliRunner().invoke(app, [*words, "--strict"]).exit_code == 2
     assert not (tmp_path / "out").exists()
-    done = CliRunner().invoke(app, [*words, "--skip-refused"])
-    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 3, done.output
     assert "denoised: good, 5 slices" in done.output
     assert f"refused: {cut}" in done.output
     (made,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
