@@ -23,7 +23,7 @@ from data_prep.archive.pseudonym import Pseudonyms, secret_key
 from data_prep.archive.record import DamagedRecordError, FileRecord, blank_key
 from data_prep.archive.store import FileState, Store, no_space, store_refusal
 from data_prep.archive.survey import read_archive
-from data_prep.archive.verdict import SINGLE, row_of
+from data_prep.archive.verdict import row_of, without_copies
 from data_prep.table import FIT, SeriesRow, write_table
 from iscl_monai.dicom.find import NOT_DICOM, Skipped, lost_slices
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
@@ -182,8 +182,10 @@ def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
     series = []
     for records, states in store.series():
         with without_warnings():
+            once = without_copies(records)
+            records, states = [records[index] for index in once], [states[index] for index in once]
             row, place = row_of(records, archive, below)
-        if row.verdict in (FIT, SINGLE) and (verdict := _nobody_knows(store, records)):
+        if row.verdict == FIT and (verdict := _nobody_knows(store, records)):
             row = replace(row, verdict=verdict)
         series.append((row, _look(records, states, place.order)))
     return sorted(series, key=lambda one: (one[0].path, one[0].series_uid, one[0].verdict))
@@ -247,7 +249,7 @@ def _measure(look: Look) -> Measured:
 def _with_pixels(row: SeriesRow, measured: Measured | None) -> SeriesRow:
     if measured is None:
         return row
-    spoilt = measured.problem and row.verdict in (FIT, SINGLE)
+    spoilt = measured.problem and row.verdict == FIT
     return replace(
         row,
         verdict=measured.problem if spoilt else row.verdict,

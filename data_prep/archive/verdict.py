@@ -14,7 +14,8 @@ from data_prep.archive.facts import LOW, Facts, dose_in_folders
 from data_prep.archive.record import FileRecord
 from data_prep.table import FIT, SeriesRow
 from iscl_monai.dicom import geometry, rules
-from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
+from iscl_monai.dicom.copies import check_same_image
+from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header
 from iscl_monai.errors import DicomRefusal
 
 TILTED_DEG = 1.0
@@ -73,10 +74,10 @@ def _word(headers: Sequence[SliceHeader], positions_mm: geometry.Floats, normal:
     copies = int((gaps < geometry.SAME_PLACE_MM).sum())
     if copies:
         again = len(headers) - len({header.sop_instance_uid for header in headers})
-        kind = f"{again} of them the same images again" if again else "other images"
+        kind = f"{again} with the UID of another" if again else "other images"
         return "duplicates", f"duplicates: {_counted(copies)} at the place of another ({kind})"
     if len(headers) == 1:
-        return SINGLE, SINGLE
+        return SINGLE, ""
     try:
         geometry.check_even(headers, positions_mm)
     except DicomRefusal:
@@ -102,11 +103,31 @@ def _tilt_deg(places: geometry.Floats, normal: geometry.Floats) -> float | None:
     return round(float(np.degrees(np.arctan2(np.linalg.norm(np.cross(line, normal)), abs(line @ normal)))), 3)
 
 
+def without_copies(records: Sequence[FileRecord]) -> list[int]:
+    """Indices of the files of a series, each image once, however often it lies there; others stay, and are judged."""
+    kept: dict[tuple[object, ...], int] = {}
+    for index, record in enumerate(records):
+        header = record.header
+        image = (header.sop_instance_uid, header.position) if header and header.sop_instance_uid else index
+        first = kept.setdefault((image,), index)
+        if first != index and not _is_same_image(records[first].path, record.path):
+            kept[(index,)] = index
+    return sorted(kept.values())
+
+
+def _is_same_image(one: Path, other: Path) -> bool:
+    try:
+        check_same_image(read_header(one), read_header(other))
+    except Exception:  # what cannot be compared is not the same; whatever is wrong with it is found again
+        return False
+    return True
+
+
 def row_of(records: Sequence[FileRecord], archive: Path, damaged: Callable[[Path], int]) -> tuple[SeriesRow, Place]:
     """The row of one series, without what its pixels tell.
 
     Args:
-        records: of its files.
+        records: of its files, each image once (:func:`without_copies`).
         archive: below which folder names may tell the dose.
         damaged: how many files that could not be read lie below a folder.
     """

@@ -16,7 +16,10 @@ from iscl_monai.errors import DicomRefusal
 
 UNDECODABLE = "\ufffd"
 IDENTITY = frozenset(
-    ("PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
+    (
+        *("PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientNames", "OtherPatientIDs"),
+        *("PatientBirthName", "PatientBirthDate", "AccessionNumber", "StudyID"),
+    )
 )
 """Text that says whose image it is: that must be readable."""
 DEEPEST = 16
@@ -58,9 +61,9 @@ def check_elements(
 ) -> None:
     """Convert every element now: what cannot be converted would else fail while the file is being written.
 
-    Private elements that will be dropped may be damaged. Text with bytes that its character set does not have is carried
-    as these bytes, unless it says who the patient is: an institution's name that was cut in the middle of a letter has
-    no bearing on pixels or identity.
+    Private elements that will be dropped may be damaged. Text with bytes that its character set does not have is
+    carried as these bytes, unless it says who the patient is: an institution's name that was cut in the middle of a
+    letter has no bearing on pixels or identity.
     """
     if depth > DEEPEST:
         raise DicomRefusal(
@@ -85,8 +88,9 @@ def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Data
         if any(isinstance(value, (str, PersonName)) and UNDECODABLE in str(value) for value in values):
             if element.keyword in IDENTITY or not isinstance(getattr(raw, "value", None), bytes):
                 raise ValueError(f"bytes that {dataset.get('SpecificCharacterSet', 'its character set')} does not have")
-            dataset[tag] = DataElement(tag, "UN", raw.value)
-            dataset[tag].VR = element.VR  # its bytes stay what they are, whatever they mean
+            value = _NameInBytes(raw.value, element.value.encodings) if element.VR == "PN" else raw.value
+            dataset[tag] = DataElement(tag, "UN", value)
+            dataset[tag].VR = element.VR  # given later, so that pydicom does not convert the value
         return list(element.value) if element.VR == "SQ" else []
     except Exception as error:  # pydicom converts on access, and a malformed element may raise nearly anything
         raise DicomRefusal(
@@ -96,6 +100,21 @@ def _items(dataset: Dataset, tag: BaseTag, header: SliceHeader) -> Sequence[Data
             needed="a value of its own kind",
             cure="export the series again, or mend or remove that element",
         ) from error
+
+
+class _NameInBytes(PersonName):
+    """A name that is written as the bytes it was read as."""
+
+    def encode(self, encodings: Sequence[str] | None = None) -> bytes:
+        """These bytes."""
+        return bytes(self.original_string)
+
+
+def readable_text(dataset: Dataset, keyword: str) -> str:
+    """The (first) value of an element as text; question marks for bytes that its character set does not have."""
+    value = dataset.get(keyword) or ""
+    value = value[0] if isinstance(value, MultiValue) else value
+    return value.decode("ascii", "replace").replace(UNDECODABLE, "?") if isinstance(value, bytes) else str(value)
 
 
 def carry_lossy_history(dataset: Dataset, *, encoded_bytes: int) -> None:

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from pydicom import charset
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.multival import MultiValue
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from iscl_monai.dicom.carry import (
@@ -20,6 +19,7 @@ from iscl_monai.dicom.carry import (
     check_elements,
     drop_private,
     forget_old_pixels,
+    readable_text,
     turn_words,
 )
 from iscl_monai.dicom.derivation import (
@@ -176,8 +176,7 @@ def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, seri
         number = derivation.series_offset
     dataset.SeriesNumber = number if abs(number) <= LARGEST_IS else derivation.series_offset
     room = LONGEST_LO - len(derivation.title) - 3
-    found = dataset.get("SeriesDescription") or "CT"
-    described = str(found[0] if isinstance(found, MultiValue) else found)[:room].rstrip()
+    described = (readable_text(dataset, "SeriesDescription") or "CT")[:room].rstrip()
     dataset.SeriesDescription = writable(dataset, f"{described} | {derivation.title}", derivation.title)
 
 
@@ -213,7 +212,7 @@ def date(dataset: Dataset, moment: datetime) -> None:
 def _describe(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None:
     """Say derived, by what, and what it is not good for, wherever a viewer may look."""
     dataset.ImageType = ["DERIVED", "SECONDARY", header.flavour or "AXIAL", derivation.kind]
-    before = str(dataset.get("DerivationDescription") or "")
+    before = readable_text(dataset, "DerivationDescription")
     ours = derivation.full_description()[:1024]
     dataset.DerivationDescription = writable(dataset, f"{before}; {ours}"[-1024:], ours) if before else ours
     # Several items mean steps one after the other; earlier ones are kept.
@@ -227,7 +226,7 @@ def _describe(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> 
 def disclaim(dataset: Dataset, derivation: Derivation) -> None:
     """Say at the top of the data set what it is not good for, and whose codes it uses."""
     _declare_scheme(dataset, derivation)
-    comments = str(dataset.get("ImageComments") or "")
+    comments = readable_text(dataset, "ImageComments")
     both = f"{derivation.disclaimer}\r\n{comments}"[:10240]
     dataset.ImageComments = writable(dataset, both, derivation.disclaimer) if comments else derivation.disclaimer
 

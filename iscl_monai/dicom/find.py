@@ -278,7 +278,9 @@ def examine(path: Path, read: ReadHeader = read_header, *, series_uid: str | Non
         return Skipped(path, "damaged header (it ends early)", header.series_uid, damaged=True)
     reason = reason_to_skip(header, named=header.series_uid == series_uid)
     if reason:
-        contradictory = header.sop_class == CT_IMAGE_STORAGE and (header.modality not in ("CT", "") or header.frames > 1)
+        contradictory = header.sop_class == CT_IMAGE_STORAGE and (
+            header.modality not in ("CT", "") or header.frames > 1
+        )
         return Skipped(path, reason, header.series_uid, contradictory=contradictory)
     return header
 

@@ -56,8 +56,8 @@ def sort_slices(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], Floa
 def reading_order(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
     """The order in which images that are worked on one by one go out: by position, and by number at one place.
 
-    Where several images lie at one place (phases, a bolus that is watched, ranges that meet), InstanceNumber decides for
-    all of them if every image has one of its own: that is the order in which they were taken.
+    Where several images lie at one place (phases, a bolus that is watched, ranges that meet), InstanceNumber decides
+    for all of them if every image has one of its own: that is the order in which they were taken.
 
     Args:
         headers: of one series, checked one by one by :mod:`iscl_monai.dicom.rules`; they need not be a volume.
@@ -113,7 +113,7 @@ def within(positions_mm: Floats, z_range_mm: Sequence[float], path: object) -> n
 
 
 def check_no_duplicates(headers: Sequence[SliceHeader], positions_mm: Floats) -> None:
-    """Refuse two slices at one place: a copy, or another phase, of which one would silently win.
+    """Refuse two slices of a volume at one place: two phases, or ranges that meet, of which one would silently win.
 
     Raises:
         DicomRefusal: naming both files.
@@ -124,7 +124,7 @@ def check_no_duplicates(headers: Sequence[SliceHeader], positions_mm: Floats) ->
             tag="ImagePositionPatient",
             found=f"{positions_mm[index]:.3f} mm along the slice normal, as in {headers[index].path}",
             needed="one slice per position",
-            cure="separate the copies or phases into folders of their own",
+            cure="separate phases and ranges into folders of their own",
         )
 
 

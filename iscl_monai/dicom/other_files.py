@@ -19,13 +19,16 @@ SLICE_SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".dc3", ".ima", ".ct"))
 
 NOT_SLICES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir", "autorun.inf"))
 OTHER_SUFFIXES = frozenset(
-    """
-    .txt .md .log .csv .tsv .json .xml .xsl .yml .yaml .toml .ini .inf .cfg .htm .html .css .js .url .lnk
-    .pdf .rtf .doc .docx .xls .xlsx .ppt .pptx .py .pyc .sh .bat .m .r .ipynb .exe .dll .so .jar .class .msi .dat .bin
-    .jpg .jpeg .png .gif .bmp .tif .tiff .svg .ico .webp .mp4 .avi .mov .wav
-    .nii .mha .mhd .raw .zraw .nrrd .nhdr .hdr .img .npy .npz .mat .h5 .hdf5 .stl .obj .vtk .vtp .ply .pt .pth .onnx
-    .pkl .db .sqlite .zip .tar .tgz .7z .rar .xz .bz2 .zst .iso .md5 .sha1 .sha256 .sig .lock .done .ok .tmp
-    """.split()
+    (
+        *(".txt", ".md", ".log", ".csv", ".tsv", ".json", ".xml", ".xsl", ".yml", ".yaml", ".toml", ".ini", ".inf"),
+        *(".cfg", ".htm", ".html", ".css", ".js", ".url", ".lnk", ".pdf", ".rtf", ".doc", ".docx", ".xls", ".xlsx"),
+        *(".ppt", ".pptx", ".py", ".pyc", ".sh", ".bat", ".m", ".r", ".ipynb", ".exe", ".dll", ".so", ".jar"),
+        *(".class", ".msi", ".dat", ".bin", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".ico"),
+        *(".webp", ".mp4", ".avi", ".mov", ".wav", ".nii", ".mha", ".mhd", ".raw", ".zraw", ".nrrd", ".nhdr", ".hdr"),
+        *(".img", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".stl", ".obj", ".vtk", ".vtp", ".ply", ".pt", ".pth"),
+        *(".onnx", ".pkl", ".db", ".sqlite", ".zip", ".tar", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst", ".iso"),
+        *(".md5", ".sha1", ".sha256", ".sig", ".lock", ".done", ".ok", ".tmp"),
+    )
 )
 """Of names under which no slice is expected, unless its neighbours bear them."""
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from iscl_monai.dicom import geometry as places
 from iscl_monai.dicom import rules
+from iscl_monai.dicom.copies import without_copies
 from iscl_monai.dicom.find import FoundSeries, ReadHeader, SeriesFiles, Skipped, find_series, select_series
 from iscl_monai.dicom.headers import SliceHeader, read_header
 from iscl_monai.dicom.one_pass import OnePass
@@ -171,9 +172,10 @@ def _ordered(
     z_range_mm: tuple[float, float] | None,
     read: ReadHeader = read_header,
 ) -> tuple[list[SliceHeader], places.Floats]:
-    headers = select_series(path, series_uid, read).headers
+    headers: Sequence[SliceHeader] = select_series(path, series_uid, read).headers
     for header in headers:
         rules.check_slice(header)
+    headers, _ = without_copies(headers)
     rules.check_together(headers)
     ordered, positions_mm = places.sort_slices(headers)
     if z_range_mm is not None:

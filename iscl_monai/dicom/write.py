@@ -22,7 +22,6 @@ from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.durable import whole_folder, write_file
 from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal, Refusal
 
-
 TEXT = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT", "AS", "DA", "DT", "TM", "DS", "IS", "UI", "UR"))
 
 

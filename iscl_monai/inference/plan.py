@@ -76,8 +76,8 @@ class Plan:
 def plan(source: Path, *, series_uid: str | None = None, strict: bool = False) -> Plan:
     """Decide what to denoise: every original axial CT series.
 
-    Every image is denoised by itself, so a series need not be a volume: phases, a bolus that is watched, and ranges with
-    other fields of view go out as they came. A series that is refused does not hold up the others.
+    Every image is denoised by itself, so a series need not be a volume: phases, a bolus that is watched, and ranges
+    with other fields of view go out as they came. A series that is refused does not hold up the others.
 
     Args:
         source: a DICOM file or folder.
@@ -85,8 +85,8 @@ def plan(source: Path, *, series_uid: str | None = None, strict: bool = False) -
         strict: refuse everything when anything is refused.
 
     Raises:
-        DicomRefusal: nothing to denoise, or, if ``strict``, a series that cannot be denoised without guessing or damaged
-            files that may be lost slices.
+        DicomRefusal: nothing to denoise, or, if ``strict``, a series that cannot be denoised without guessing or
+            damaged files that may be lost slices.
     """
     found = find_series(source, series_uid=series_uid)
     skipped = list(found.skipped)

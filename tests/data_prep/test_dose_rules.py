@@ -123,7 +123,6 @@ RULES: dict[str, tuple[str, Look, Expected, Expected]] = {
         always(f"{DISCLAIMER}\r\nmoved"),
         always(f"{SIMULATED}\r\nmoved"),
     ),
-    "BurnedInAnnotation": ("copied, or NO", plain, always("NO"), always("NO")),
     "RescaleType": ("a derived image says that it holds HU", plain, always("HU"), always("HU")),
     "PixelPaddingValue": ("as the pixels are", lambda value: value, always(-2000), always(-2000)),
     "PixelData": ("new, native", len, always(64 * 64 * 2), always(64 * 64 * 2)),

@@ -77,7 +77,7 @@ def both(*changes: Change) -> Change:
     [
         (GOOD, "fit", "even"),
         (replace(GOOD, step=(0, 0.6, 2)), "fit", "tilted"),
-        (replace(GOOD, slots=[0]), "single slice", "single slice"),
+        (replace(GOOD, slots=[0]), "fit", "single slice"),
         (replace(GOOD, slots=[0, 1, 2, 4, 5, 7]), "gap: 2 slices missing", "gap"),
         (replace(GOOD, slots=[0, 1, 2, 3.5, 4.5]), "uneven: slices 2 to 3 mm apart", "uneven"),  # type: ignore[list-item]
         (replace(GOOD, slots=[0, 1, 1, 2]), "duplicates: 1 slice at the place of another (other images)", "duplicates"),
@@ -102,7 +102,7 @@ def test_verdict(tmp_path: Path, series: Series, verdict: str, geometry: str) ->
     series.write(tmp_path / "archive")
     row = one_row(tmp_path / "archive")
     assert (row.verdict, row.geometry, row.slices) == (verdict, geometry, len(series.slots))
-    if verdict != "single slice" and not verdict.startswith(("not axial", "denoised")):
+    if not verdict.startswith(("not axial", "denoised")):
         try:
             read_series(tmp_path / "archive")
         except DicomRefusal:
@@ -367,15 +367,22 @@ def test_a_folder_linked_twice_counts_once(tmp_path: Path) -> None:
     assert (row.verdict, row.slices) == ("fit", 5)
 
 
-def test_a_copied_folder_is_duplicates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_copied_folder_is_the_same_series_unless_an_image_differs(tmp_path: Path, changed: bool) -> None:
     GOOD.write(tmp_path / "archive" / "a" / "b")
     for file in (tmp_path / "archive/a/b").iterdir():  # the synthetic writer gives each file the preface it needs
         data = dcmread(file)
         data.save_as(file)
     shutil.copytree(tmp_path / "archive/a/b", tmp_path / "archive/a/c")
+    if changed:
+        data = dcmread(tmp_path / "archive/a/c/slice002")
+        data.PixelData = data.PixelData[::-1]
+        data.save_as(tmp_path / "archive/a/c/slice002")
     row = one_row(tmp_path / "archive")
-    assert row.path == str(tmp_path / "archive/a")
-    assert row.verdict == "duplicates: 5 slices at the place of another (5 of them the same images again)"
+    assert (row.verdict, row.slices) == (
+        ("duplicates: 1 slice at the place of another (1 with the UID of another)", 6) if changed else ("fit", 5)
+    )
+    assert row.path == str(tmp_path / "archive/a" / ("" if changed else "b"))
 
 
 def test_a_locked_folder_is_told(tmp_path: Path) -> None:

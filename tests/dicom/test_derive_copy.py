@@ -145,12 +145,11 @@ def nested(one: Dataset) -> Change:
     return setting(RequestAttributesSequence=[one])
 
 
-@pytest.mark.parametrize(("found", "damaged"), [(b"Mxller", b"M\xfcller"), (b"LO\x06\0Mxller", b"FD\x06\0Mxller")])
-def test_a_private_element_that_is_dropped_may_be_damaged(tmp_path: Path, found: bytes, damaged: bytes) -> None:
+def test_a_private_element_that_is_dropped_may_be_damaged(tmp_path: Path) -> None:
     path = write_source(
         tmp_path, setting(SpecificCharacterSet="ISO_IR 192"), lambda dataset, _: private(dataset, "ACME", "Mxller")
     )
-    replacing(path, found, damaged)
+    replacing(path, b"LO\x06\0Mxller", b"FD\x06\0Mxller")
     assert left(derive(path)) == []
     with pytest.raises(DicomRefusal, match="0029,1010"):
         derive(path, keep_private=("ACME",))

@@ -428,7 +428,7 @@ def test_it_says_that_it_is_derived(tmp_path: Path) -> None:
     assert shared(derived, "CTImageFrameTypeSequence").FrameType == derived.ImageType
     assert derived.ContentQualification == "RESEARCH"
     assert "not for primary diagnosis" in derived.ImageComments
-    assert derived.BurnedInAnnotation == "NO"
+    assert "BurnedInAnnotation" not in derived  # as in the source
     assert derived.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == OUR_CODES
     equipment = derived.ContributingEquipmentSequence[-1]
     assert equipment.SoftwareVersions[1] == "model 2"
