@@ -3,6 +3,8 @@
 The same verbs are ``iscl-monai VERB``. Exit codes: see :mod:`iscl_monai.console`.
 """
 
+# ruff: noqa: E402 - before what the commands import, the working folder is taken out of the places of modules
+
 from __future__ import annotations
 
 import sys
@@ -11,12 +13,15 @@ from typing import Annotated
 
 import typer
 
+from iscl_monai.console import import_nothing_from_working_folder, run, with_exit_codes
+
+import_nothing_from_working_folder()
+
 from data_prep.commands.dose import dose
 from data_prep.commands.mayo import mayo
 from data_prep.commands.phantom import phantom
 from data_prep.commands.scan import scan
 from data_prep.commands.split import split
-from iscl_monai.console import run, with_exit_codes
 from iscl_monai.version import __version__
 
 app = typer.Typer(

@@ -31,6 +31,16 @@ INTERRUPTED = 130
 DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
 
 
+def import_nothing_from_working_folder() -> None:
+    """Take the folder in which ``python -m`` was started out of the places of modules, unless this package lies there.
+
+    Dependencies try to import modules that need not exist; a folder ``dl`` full of downloads is no module of that name.
+    """
+    here, package = os.getcwd(), str(Path(__file__).resolve().parents[1])
+    if here != package:
+        sys.path[:] = [place for place in sys.path if place not in ("", here)]
+
+
 def printable(text: str) -> str:
     """Without what a terminal would obey, and what no terminal can show: titles and names come from anywhere."""
     shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)

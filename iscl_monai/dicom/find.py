@@ -56,7 +56,7 @@ class Skipped:
         damaged: the file cannot be opened, claims to be DICOM with a broken header, or lies where a slice should lie:
             maybe a lost slice.
         kind: of a file that is no DICOM, what it plainly is (see :mod:`iscl_monai.dicom.other_files`).
-        contradictory: it calls itself a CT image by its SOP Class, and something else by other elements.
+        contradictory: it calls itself a CT image and something else, or nothing known: maybe a slice.
     """
 
     path: Path
@@ -278,11 +278,16 @@ def examine(path: Path, read: ReadHeader = read_header, *, series_uid: str | Non
         return Skipped(path, "damaged header (it ends early)", header.series_uid, damaged=True)
     reason = reason_to_skip(header, named=header.series_uid == series_uid)
     if reason:
-        contradictory = header.sop_class == CT_IMAGE_STORAGE and (
-            header.modality not in ("CT", "") or header.frames > 1
-        )
-        return Skipped(path, reason, header.series_uid, contradictory=contradictory)
+        return Skipped(path, reason, header.series_uid, contradictory=_contradicts_itself(header))
     return header
+
+
+def _contradicts_itself(header: SliceHeader) -> bool:
+    """Whether a file that is no slice may be one with a damaged element: it says CT image too, or nothing known."""
+    if header.sop_class == CT_IMAGE_STORAGE and header.modality in ("CT", ""):
+        return header.frames > 1  # else it is a localizer or a reformation
+    known = UID(header.sop_class).name != header.sop_class
+    return not known or CT_IMAGE_STORAGE in (header.sop_class, header.media_sop_class)
 
 
 def _not_dicom(path: Path) -> Skipped:

@@ -98,6 +98,7 @@ class SliceHeader:
 
     Attributes:
         transfer_syntax: TransferSyntaxUID; of a data set without a file header, what its bytes turned out to be.
+        media_sop_class: MediaStorageSOPClassUID of the file meta information, which repeats the SOP Class.
         lacking_pixels: what was found and what is needed, in words, when the pixel data of a single-frame image are
             absent, cut short or of another length than they must have; None also where that cannot be told (colour,
             deflated).
@@ -132,6 +133,7 @@ class SliceHeader:
     description: str
     instance_number: int | None = None
     transfer_syntax: str = ""
+    media_sop_class: str = ""
     lacking_pixels: tuple[str, str] | None = field(default=None, compare=False)  # known only when the file is open
 
     @property
@@ -274,6 +276,7 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         description=text_of(dataset, "SeriesDescription"),
         instance_number=_integer(dataset, "InstanceNumber"),
         transfer_syntax=str(meta.get("TransferSyntaxUID", "")),
+        media_sop_class=str(meta.get("MediaStorageSOPClassUID", "")),
     )
 
 

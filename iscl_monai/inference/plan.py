@@ -195,16 +195,16 @@ def _check_identity(header: SliceHeader) -> None:
 def _check_whole(headers: Sequence[SliceHeader], found: FoundSeries) -> None:
     """Refuse a series beside which a file is set aside that may be a slice of it.
 
-    That is a damaged one, or one that calls itself a CT image, of the same SeriesInstanceUID; a damaged one that says
-    nothing, in the same folder; and a folder that cannot be opened, anywhere.
+    That is a damaged one, or one that contradicts itself, of the same SeriesInstanceUID; such a one without a
+    SeriesInstanceUID in the same folder; and a folder that cannot be opened, anywhere.
     """
     if headers[0].sop_class in MULTIFRAME_CT:
         return
     folders = {header.path.parent for header in headers}
     for one in found.skipped:
         of_the_series = one.series_uid == headers[0].series_uid != ""
-        nameless = one.damaged and not one.series_uid and (one.path.parent in folders or one.path.is_dir())
-        if (of_the_series and (one.damaged or one.contradictory)) or nameless:
+        nameless = not one.series_uid and (one.path.parent in folders or one.path.is_dir())
+        if (one.damaged or one.contradictory) and (of_the_series or nameless):
             raise DicomRefusal(
                 headers[0].path,
                 tag="SeriesInstanceUID",

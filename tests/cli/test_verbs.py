@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from dicom.synthetic import Series
 
 from data_prep.__main__ import app as data_prep_app
 from data_prep.__main__ import main as data_prep
@@ -91,3 +92,20 @@ def test_help_loads_neither_torch_nor_pandas() -> None:
         [sys.executable, "-c", f"{script}; {loaded}"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("name", ["dl", "DLFCN", "pylibjpeg", "openjpeg"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "iscl_monai.cli", "denoise", "scan", "out", "--dry-run"],
+        ["-m", "data_prep", "scan", "scan", "out", "--no-pixels"],
+        ["-c", "import iscl_monai.dicom.headers"],
+    ],
+)
+def test_folders_in_the_working_folder_are_no_modules(tmp_path: Path, words: list[str], name: str) -> None:
+    (tmp_path / name).mkdir()
+    Series(rows=20, columns=18).write(tmp_path / "scan")
+    command = [sys.executable, "-W", "ignore", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
