@@ -20,10 +20,12 @@ from dicom.synthetic import setting
 from dicom.validators import tool
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
@@ -170,12 +172,56 @@ def test_other_object_of_the_same_uid_is_refused_and_the_first_stays(door: Door,
     dataset.PatientName = "Somebody^Else"
     dataset.save_as(path)
     answer = door.send(path)[0]
-    assert answer.Status == 0xC000
-    assert "other content" in answer.ErrorComment
+    assert answer.Status == 0xC001
+    assert answer.ErrorComment.startswith("PatientName differs from the object")
     assert len(answer.ErrorComment) <= 64
     assert door.stored() == before
     assert not door.leftovers()
-    assert ["other content" in reason for reason in door.reasons()] == [True]
+    (reason,) = door.reasons()
+    assert "correct it in the PACS" in reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"PatientID": "P2"}, "PatientID"),
+        ({"PatientName": "A^B", "PatientBirthDate": "19500101"}, "PatientName, PatientBirthDate"),
+        ({"StudyDescription": "corrected"}, "StudyDescription"),
+        ({"AccessionNumber": "17"}, "AccessionNumber"),
+        ({"PixelData": bytes(6 * 4 * 2)}, "its pixels"),
+        ({"RescaleIntercept": -1000}, "RescaleIntercept"),
+    ],
+)
+def test_another_version_is_refused_with_what_differs(
+    door: Door, tmp_path: Path, changed: dict[str, Any], named: str
+) -> None:
+    (path,) = slices(tmp_path / "sent", 1)
+    assert door.send(path)[0].Status == 0
+    dataset = pydicom.dcmread(path)
+    for keyword, value in changed.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    assert door.send(path)[0].Status == 0xC001
+    (reason,) = door.reasons()
+    assert reason.startswith(f"{named} differs from the object")
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_a_lossless_encoding_of_what_is_here_is_a_duplicate(door: Door, tmp_path: Path, syntax: UID) -> None:
+    (path,) = slices(tmp_path / "sent", 1, rows=64, columns=64)
+    assert door.send(path)[0].Status == 0
+    before = door.stored()
+    dataset = pydicom.dcmread(path)
+    dataset.compress(syntax, generate_instance_uid=False)
+    dataset.save_as(path)
+    with door.association(CT, syntaxes=[syntax]) as association:
+        assert association.send_c_store(path).Status == 0
+    assert door.stored() == before
+    assert not door.reasons()
+    dataset.PixelData = dataset.PixelData[:-40] + bytes(40)
+    dataset.save_as(path)
+    with door.association(CT, syntaxes=[syntax]) as association:
+        assert association.send_c_store(path).Status == 0xC001
 
 
 def test_two_senders_of_the_same_object_at_once(tmp_path: Path) -> None:

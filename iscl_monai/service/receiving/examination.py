@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import re
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +40,11 @@ LONGEST_VALUE = 2**16
 LONGEST_TEXT = 1024  # that is kept of a tag for rules
 # Bytes of a header: sequences of known length are read as one value, and become objects afterwards.
 MOST_COMPARED = 2**18
+COMPARING_S = 60
+COMPARING_BYTES = 4 * 2**30
+MOST_NAMED = 3  # elements of which a reason tells
+PIXELS = "its pixels"
+UNCOMPARABLE = "something that cannot be compared"
 INFLATED_HEADER = 16 * 2**20  # bytes of a deflated object in which the tags are looked for
 
 
@@ -227,19 +234,38 @@ def flush_and_digest(part: Path, found: Examined) -> str:
     return digest.hexdigest()
 
 
-def has_same_content(one: Path, other: Path) -> bool:
-    """Whether two files hold the same data set, their elements encoded in different ways; pixels are not decoded."""
+def other_content(one: Path, other: Path) -> str:
+    """What differs between two files of one SOP Instance UID, in words; ``""`` when they hold the same image.
+
+    Elements and pixels may be encoded in different ways. Pixels are decoded by a process of its own, as a decoder may
+    take any time and memory, or end the process; what cannot be compared is not the same.
+    """
     try:
         with without_warnings(), one.open("rb") as first, other.open("rb") as second:
             (before, syntax), (after, other_syntax) = _read_until_pixels(first), _read_until_pixels(second)
-            little = {str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)}
-            if DeflatedExplicitVRLittleEndian in (syntax, other_syntax):
-                return False
-            if syntax != other_syntax and not {syntax, other_syntax} <= little:
-                return False
-            return before == after and _rest_is_equal(first, second)
+            different = [tag for tag in sorted({*before, *after}) if before.get(tag) != after.get(tag)]
+            if different:
+                return ", ".join(map(_element_name, different[:MOST_NAMED]))
+            native = {str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)}
+            if (syntax == other_syntax or {syntax, other_syntax} <= native) and _rest_is_equal(first, second):
+                return ""
     except Exception:
-        return False  # what cannot be compared is not the same
+        return UNCOMPARABLE
+    return "" if syntax != other_syntax and _decode_alike(one, other) else PIXELS
+
+
+def _element_name(tag: BaseTag) -> str:
+    return pydicom.datadict.keyword_for_tag(tag) or ("a private element" if tag.is_private else str(tag))
+
+
+def _decode_alike(one: Path, other: Path) -> bool:
+    """Whether the decoded pixels of two files, and all elements, are the same."""
+    command = [sys.executable, "-m", "iscl_monai.dicom.copies", str(one), str(other), str(COMPARING_BYTES)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=COMPARING_S, check=False)
+    except subprocess.SubprocessError:
+        return False
+    return done.returncode == 0
 
 
 def _read_until_pixels(file: BinaryIO) -> tuple[dict[BaseTag, Any], str]:

@@ -21,12 +21,13 @@ from iscl_monai.service.database.store import Change, Store, now
 from iscl_monai.service.database.tables import instances, refusals, series
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.examination import SOP_CLASSES as SOP_CLASSES
-from iscl_monai.service.receiving.examination import UnsuitableError, examine, flush_and_digest, has_same_content
+from iscl_monai.service.receiving.examination import UnsuitableError, examine, flush_and_digest, other_content
 from iscl_monai.service.receiving.examination import is_uid as is_uid
 from iscl_monai.service.rules import RULE_TAGS
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
 
+CORRECTION = "what was denoised keeps the first version: correct it in the PACS, or send the series with new UIDs"
 COMING = "coming"
 SOURCES = "sources"
 
@@ -42,6 +43,7 @@ class Verdict:
         sop_class_uid: its SOP Class UID, "" if unknown.
         sop_instance_uid: its SOP Instance UID, "" if unknown.
         mismatch: it is not the object that the request named.
+        other_version: an object of its SOP Instance UID with other content is here.
     """
 
     kind: Literal["stored", "duplicate", "unsuitable", "busy", "offered"]
@@ -49,6 +51,7 @@ class Verdict:
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     mismatch: bool = False
+    other_version: bool = False
 
     @property
     def taken(self) -> bool:
@@ -156,9 +159,10 @@ class Intake:
         try:
             sync_folder(path.parent)
             sync_folder(path.parent.parent)
+            arrival = _Arrival(tags, found.syntax, path, size, digest, sender)
+            known = self._compared(arrival)  # decoding takes a moment, in which nobody else should wait to write
             with self.store.writing() as change:
-                arrival = _Arrival(tags, found.syntax, path, size, digest, sender)
-                verdict, series_id = self._record(change, arrival)
+                verdict, series_id = self._record(change, arrival, known)
             kept = verdict.kind == "stored"
         finally:
             if not kept:
@@ -173,7 +177,15 @@ class Intake:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{file_prefix(tags['SOPInstanceUID'])}-{secrets.token_hex(4)}.dcm"
 
-    def _record(self, change: Change, new: _Arrival) -> tuple[Verdict, int]:
+    def _compared(self, new: _Arrival) -> tuple[str, str]:
+        """The digest of the object of this SOP Instance UID that is here, if any, and what differs in the new one."""
+        same_uid = instances.c.sop_instance_uid == new.tags["SOPInstanceUID"]
+        for row in self.store.read(InstanceRow, select(instances).where(same_uid)):
+            if row.sha256 != new.digest and self._has_whole_file(row):
+                return row.sha256, other_content(self.data / str(row.file), new.path)
+        return "", ""
+
+    def _record(self, change: Change, new: _Arrival, compared: tuple[str, str]) -> tuple[Verdict, int]:
         """Write an object into the database, or find that it is a duplicate or in conflict; and its series."""
         sop_uids = (new.tags["SOPClassUID"], new.tags["SOPInstanceUID"])
         same_uid = instances.c.sop_instance_uid == new.tags["SOPInstanceUID"]
@@ -194,9 +206,15 @@ class Intake:
             fresh = {name: columns[name] for name in ("file", "size", "received_at", "sender")}
             change.execute(update(instances).where(same_uid).values(**fresh))
             return Verdict("stored", "came again after its file had gone", *sop_uids), _series_of(change, new.tags)
-        if row.sha256 == new.digest or has_same_content(self.data / str(row.file), new.path):
+        if row.sha256 == new.digest:
             return Verdict("duplicate", "", *sop_uids), 0
-        return Verdict("unsuitable", "an object with this SOP Instance UID and other content is here", *sop_uids), 0
+        digest, difference = compared
+        if digest != row.sha256:
+            return Verdict("busy", "the same object is coming from two senders at once", *sop_uids), 0
+        if not difference:
+            return Verdict("duplicate", "", *sop_uids), 0
+        reason = f"{difference} differs from the object of this SOP Instance UID that is here; {CORRECTION}"
+        return Verdict("unsuitable", reason, *sop_uids, other_version=True), 0
 
     def _columns(self, new: _Arrival) -> dict[str, Any]:
         return {

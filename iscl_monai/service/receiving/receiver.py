@@ -30,6 +30,7 @@ from iscl_monai.service.settings import Settings
 from iscl_monai.service.tls import server_context
 
 SUCCESS, BUSY, MISMATCH, NO_CLASS, NOT_UNDERSTOOD, FAILURE = 0x0000, 0xA700, 0xA900, 0x0122, 0xC000, 0x0110
+OTHER_VERSION = 0xC001  # of "cannot understand", whose last three digits are ours to give (PS3.4 B.2.3)
 INVALID_ARGUMENT = 0x0115
 WRONG_CALLED, WRONG_CALLING, CONGESTION = (1, 1, 7), (1, 1, 3), (2, 3, 1)  # PS3.8 9.3.4
 STORAGE_SOP_CLASSES = "1.2.840.10008.5.1.4.1.1."
@@ -266,6 +267,8 @@ def status_of(verdict: Verdict) -> int:
         return BUSY
     if verdict.mismatch:
         return MISMATCH
+    if verdict.other_version:
+        return OTHER_VERSION
     return NOT_UNDERSTOOD if verdict.sop_class_uid in SOP_CLASSES else NO_CLASS
 
 

@@ -27,7 +27,7 @@ LARGEST_REQUEST = 64 * 2**30
 REQUESTS_AT_ONCE = 8
 WRITERS = CapacityLimiter(REQUESTS_AT_ONCE)
 
-OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD, NO_SUCH_CLASS = 0xA700, 0xA900, 0xC000, 0x0122
+OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD, OTHER_VERSION, NO_SUCH_CLASS = 0xA700, 0xA900, 0xC000, 0xC001, 0x0122
 
 router = APIRouter(prefix=ROOT)
 
@@ -238,6 +238,8 @@ def _failure(verdict: Verdict) -> dict[str, Any]:
         code = OUT_OF_RESOURCES
     elif verdict.mismatch:
         code = MISMATCH
+    elif verdict.other_version:
+        code = OTHER_VERSION
     elif verdict.sop_class_uid and verdict.sop_class_uid not in SOP_CLASSES:
         code = NO_SUCH_CLASS
     else:
