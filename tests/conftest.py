@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, settings
+from tracing import untraced
 
 # For `make mutants`: that a counterexample exists is enough, finding a small one takes most of the time.
 settings.register_profile(
@@ -41,6 +44,26 @@ SLOW = (
 )
 """Folders and files whose tests train, scan phantoms, or ask other people's programs about every file."""
 
+UNTRACED = (
+    "baselines/test_bm3d.py",
+    "bundle/test_multi_gpu.py",
+    "data_prep/test_commands.py",
+    "data_prep/test_dose_conformance.py",
+    "data_prep/test_dose_opens.py",
+    "data_prep/test_scan_real.py",
+    "data_prep/test_split_properties.py",
+    "dicom/test_conformance.py",
+    "evaluation/qa/test_cheats.py",
+    "inference/test_fuzz.py",
+    "inference/test_verdicts.py",
+    "scanner/test_dose.py",
+    "service/test_kill.py",
+    "service/test_power.py",
+    "test_demo.py",
+    "test_imports.py",
+)
+"""Files whose tests repeat, with other data, in processes or over and over, code that other tests run, too."""
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
@@ -50,11 +73,18 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test with the mark ``untraced`` runs without coverage, its fixtures too."""
+    with untraced() if item.get_closest_marker("untraced") else nullcontext():
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test the marks of its place; a test may have more of its own."""
     for item in items:
         place = item.path.relative_to(HERE)
-        for name, places in (("node", NODE), ("slow", SLOW)):
+        for name, places in (("node", NODE), ("slow", SLOW), ("untraced", UNTRACED)):
             if any(place.is_relative_to(one) for one in places):
                 item.add_marker(name)
         if reads_real_scans(item):

@@ -1,0 +1,31 @@
+"""Coverage's tracer, stopped where it would only see again what other tests run: it takes a third of the time there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from coverage import Coverage
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Neither this process nor a program that it starts meanwhile is traced."""
+    tracer = Coverage.current()
+    settings = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("COVERAGE_PROCESS")}
+    if tracer is not None:
+        tracer.stop()
+    try:
+        yield
+    finally:
+        os.environ.update(settings)
+        if tracer is not None:
+            tracer.start()
+
+
+def stop_tracing() -> None:
+    """Trace this process, a fork, no more: it will be killed, and could not save what was seen."""
+    tracer = Coverage.current()
+    if tracer is not None:
+        tracer.stop()
