@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, settings
-from tracing import untraced
+from made_once import made_once
+from tracing import untraced, untraced_programs
 
 # For `make mutants`: that a counterexample exists is enough, finding a small one takes most of the time.
 settings.register_profile(
@@ -46,8 +47,6 @@ SLOW = (
 
 UNTRACED = (
     "baselines/test_bm3d.py",
-    "bundle/test_multi_gpu.py",
-    "data_prep/test_commands.py",
     "data_prep/test_dose_conformance.py",
     "data_prep/test_dose_opens.py",
     "data_prep/test_scan_real.py",
@@ -56,13 +55,23 @@ UNTRACED = (
     "evaluation/qa/test_cheats.py",
     "inference/test_fuzz.py",
     "inference/test_verdicts.py",
-    "scanner/test_dose.py",
     "service/test_kill.py",
     "service/test_power.py",
+)
+"""Files whose tests run, with other data or over and over, code that other tests run, too."""
+
+UNTRACED_PROGRAMS = (
+    "bundle",
+    "data_prep/test_commands.py",
+    "evaluation/test_benchmark.py",
+    "inference/test_examples.py",
+    "test_configuration.py",
     "test_demo.py",
     "test_imports.py",
 )
-"""Files whose tests repeat, with other data, in processes or over and over, code that other tests run, too."""
+"""Folders and files whose tests start programs that run such code."""
+
+MARKS = {"node": NODE, "slow": SLOW, "untraced": UNTRACED, "untraced_programs": UNTRACED_PROGRAMS}
 
 
 @pytest.fixture(autouse=True)
@@ -75,16 +84,26 @@ def seeded() -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A test with the mark ``untraced`` runs without coverage, its fixtures too."""
-    with untraced() if item.get_closest_marker("untraced") else nullcontext():
+    """A test with the mark ``untraced`` runs without coverage, its fixtures too; or only the programs it starts do."""
+    ways = {"untraced": untraced, "untraced_programs": untraced_programs}
+    chosen = next((way for name, way in ways.items() if item.get_closest_marker(name)), nullcontext)
+    with chosen():
         yield
+
+
+@pytest.fixture(scope="session")
+def test_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quick physics phantom of ``iscl-monai qa``; to be read only."""
+    from iscl_monai.evaluation.qa import QUICK, make_phantom
+
+    return made_once(tmp_path_factory, "test_objects", lambda folder: make_phantom(folder, QUICK))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test the marks of its place; a test may have more of its own."""
     for item in items:
         place = item.path.relative_to(HERE)
-        for name, places in (("node", NODE), ("slow", SLOW), ("untraced", UNTRACED)):
+        for name, places in MARKS.items():
             if any(place.is_relative_to(one) for one in places):
                 item.add_marker(name)
         if reads_real_scans(item):
