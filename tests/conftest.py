@@ -12,12 +12,14 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it; programs that tests start inherit it
 
+from tracing import untraced, untraced_programs  # first, as it imports other people's packages untraced
+
+# isort: split
 import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, settings
 from made_once import made_once
-from tracing import untraced, untraced_programs
 
 # For `make mutants`: that a counterexample exists is enough, finding a small one takes most of the time.
 settings.register_profile(
@@ -63,13 +65,31 @@ UNTRACED = (
 UNTRACED_PROGRAMS = (
     "bundle",
     "data_prep/test_commands.py",
+    "dicom/test_one_pass.py",
     "evaluation/test_benchmark.py",
+    "inference/test_cli.py",
     "inference/test_examples.py",
+    "inference/test_incomplete.py",
+    "inference/test_opens.py",
+    "inference/test_properties.py",
+    "phantom/test_phantom.py",
+    "service/test_hostile_network.py",
     "test_configuration.py",
     "test_demo.py",
     "test_imports.py",
 )
 """Folders and files whose tests start programs that run such code."""
+
+LONGEST = (
+    "bundle/test_multi_gpu.py",
+    "bundle/test_resume.py",
+    "data_prep/test_commands.py",
+    "data_prep/test_scan_real.py",
+    "evaluation/test_benchmark.py",
+    "inference/test_fuzz.py",
+    "test_demo.py",
+)
+"""Files with a test, or a fixture, of half a minute or more."""
 
 MARKS = {"node": NODE, "slow": SLOW, "untraced": UNTRACED, "untraced_programs": UNTRACED_PROGRAMS}
 
@@ -100,7 +120,11 @@ def test_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test the marks of its place; a test may have more of its own."""
+    """Give every test the marks of its place (a test may have more of its own), and have the longest begin first.
+
+    A worker that begins a test of a minute when the others have no more works alone until it has ended.
+    """
+    items.sort(key=lambda item: item.path.relative_to(HERE).as_posix() not in LONGEST)
     for item in items:
         place = item.path.relative_to(HERE)
         for name, places in MARKS.items():

@@ -28,6 +28,9 @@ if __name__ == "__main__":
 
 from tracing import stop_tracing, untraced  # noqa: E402 - it is found only now if this is run as a program
 
+PRELOADED = [WORKER, "iscl_monai.service.node", "alembic.command", "sqlalchemy.dialects.sqlite", "coverage"]
+"""What every node imports, some of it late: half of the time until it has started."""
+
 
 class Forked:
     """A node as a process of its own, with the face of :class:`subprocess.Popen`.
@@ -44,7 +47,7 @@ class Forked:
     def __init__(self, settings_file: Path, kill_at: str, log: Path, traced: bool) -> None:
         if Forked.context is None:
             Forked.context = multiprocessing.get_context("forkserver")
-            Forked.context.set_forkserver_preload(["service.killed_node", WORKER, "iscl_monai.service.node"])
+            Forked.context.set_forkserver_preload(PRELOADED)
             with untraced():
                 forkserver.ensure_running()
         arguments = (str(settings_file), kill_at, str(log), traced)

@@ -19,6 +19,7 @@ import pydicom
 from dicom.orthanc import Orthanc, free_port
 from dicom.validators import tool
 from service.killed_node import Forked
+from tracing import untraced_programs
 
 HERE = Path(__file__).parent
 PATIENCE_S = 90.0
@@ -106,7 +107,7 @@ class NodeUnderTest:
         if not self.environment:
             self.process = Forked(configuration, kill_at, self.folder / "node.log", self.traced)
         else:  # libraries can be loaded beneath a program only when it starts
-            with (self.folder / "node.log").open("ab") as log:
+            with (self.folder / "node.log").open("ab") as log, untraced_programs():
                 self.process = subprocess.Popen(
                     [sys.executable, str(HERE / "killed_node.py"), str(configuration), kill_at],
                     stdout=log,
