@@ -20,6 +20,7 @@ import pytest
 import torch
 from hypothesis import Phase, settings
 from made_once import made_once
+from programs import Programs
 
 # For `make mutants`: that a counterexample exists is enough, finding a small one takes most of the time.
 settings.register_profile(
@@ -36,13 +37,19 @@ NODE = ("service",)
 
 SLOW = (
     "bundle",
+    "data_prep/test_commands.py",
     "data_prep/test_dose_archive.py",
+    "data_prep/test_dose_conformance.py",
+    "data_prep/test_dose_opens.py",
     "data_prep/test_dose_series.py",
     "data_prep/test_scan_real.py",
     "dicom/test_conformance.py",
     "dicom/test_orthanc.py",
     "evaluation",
+    "inference/test_fuzz.py",
+    "inference/test_verdicts.py",
     "phantom/test_phantom.py",
+    "scanner/test_dose.py",
     "test_demo.py",
 )
 """Folders and files whose tests train, scan phantoms, or ask other people's programs about every file."""
@@ -117,6 +124,12 @@ def test_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from iscl_monai.evaluation.qa import QUICK, make_phantom
 
     return made_once(tmp_path_factory, "test_objects", lambda folder: make_phantom(folder, QUICK))
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Starts ``python -m MODULE ...`` in an instant."""
+    return Programs(tmp_path_factory)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,7 @@ def untraced() -> Iterator[None]:
             yield
     finally:
         if tracer is not None:
+            tracer._warn_preimported_source = False  # it would look for ours among all that is imported
             tracer.start()
 
 
@@ -41,7 +42,7 @@ def stop_tracing() -> None:
         tracer.stop()
 
 
-if Coverage.current() is not None:  # a worker of pytest: it will need them anyway, and imports them at half the price
+if "PYTEST_XDIST_WORKER" in os.environ and Coverage.current() is not None:  # it needs them all, sooner or later
     with untraced():
         for package in ("pydicom", "scipy.ndimage", "monai.bundle", "ignite.engine"):
             importlib.import_module(package)
