@@ -84,22 +84,16 @@ def training_words(phantom: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
-    """That of a command line: one thread, so that sums do not depend on the machine."""
-    with untraced_programs():
-        return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="session")
 def trained(
     tmp_path_factory: pytest.TempPathFactory,
     training_words: Callable[..., list[str]],
-    environment: dict[str, str],
 ) -> Trained:
     """The tiny training, run once by command line without interruption; a copy of what it left, for this worker."""
 
     def train(folder: Path) -> None:
         command = [sys.executable, "-m", *training_words(folder)]
+        with untraced_programs():
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # so that sums do not depend on the machine
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
