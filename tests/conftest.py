@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it; programs that tests start inherit it
 
+from tracing import untraced, untraced_programs  # first, as it imports other people's packages untraced
+
+# isort: split
 import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, settings
+from made_once import made_once
+from programs import Programs
 
 # For `make mutants`: that a counterexample exists is enough, finding a small one takes most of the time.
 settings.register_profile(
@@ -30,16 +37,67 @@ NODE = ("service",)
 
 SLOW = (
     "bundle",
+    "data_prep/test_commands.py",
     "data_prep/test_dose_archive.py",
+    "data_prep/test_dose_conformance.py",
+    "data_prep/test_dose_opens.py",
     "data_prep/test_dose_series.py",
     "data_prep/test_scan_real.py",
     "dicom/test_conformance.py",
     "dicom/test_orthanc.py",
     "evaluation",
+    "inference/test_fuzz.py",
+    "inference/test_verdicts.py",
     "phantom/test_phantom.py",
+    "scanner/test_dose.py",
     "test_demo.py",
 )
 """Folders and files whose tests train, scan phantoms, or ask other people's programs about every file."""
+
+UNTRACED = (
+    "baselines/test_bm3d.py",
+    "data_prep/test_dose_conformance.py",
+    "data_prep/test_dose_opens.py",
+    "data_prep/test_scan_real.py",
+    "data_prep/test_split_properties.py",
+    "dicom/test_conformance.py",
+    "evaluation/qa/test_cheats.py",
+    "inference/test_fuzz.py",
+    "inference/test_verdicts.py",
+    "service/test_kill.py",
+    "service/test_power.py",
+)
+"""Files whose tests run, with other data or over and over, code that other tests run, too."""
+
+UNTRACED_PROGRAMS = (
+    "data_prep/test_commands.py",
+    "dicom/test_one_pass.py",
+    "evaluation/test_benchmark.py",
+    "inference/test_cli.py",
+    "inference/test_examples.py",
+    "inference/test_incomplete.py",
+    "inference/test_opens.py",
+    "inference/test_properties.py",
+    "phantom/test_phantom.py",
+    "service/test_hostile_network.py",
+    "test_configuration.py",
+    "test_demo.py",
+    "test_imports.py",
+)
+"""Folders and files whose tests start programs that run such code."""
+
+LONGEST = (
+    "bundle/test_multi_gpu.py",
+    "bundle/test_resume.py",
+    "data_prep/test_commands.py",
+    "data_prep/test_scan_real.py",
+    "evaluation/test_benchmark.py",
+    "inference/test_fuzz.py",
+    "test_demo.py",
+)
+"""Files with a test, or a fixture, of half a minute or more."""
+
+MARKS = {"node": NODE, "slow": SLOW, "untraced": UNTRACED, "untraced_programs": UNTRACED_PROGRAMS}
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +108,38 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test with the mark ``untraced`` runs without coverage, its fixtures too; or only the programs it starts do."""
+    ways = {"untraced": untraced, "untraced_programs": untraced_programs}
+    chosen = next((way for name, way in ways.items() if item.get_closest_marker(name)), nullcontext)
+    with chosen():
+        yield
+
+
+@pytest.fixture(scope="session")
+def test_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quick physics phantom of ``iscl-monai qa``; to be read only."""
+    from iscl_monai.evaluation.qa import QUICK, make_phantom
+
+    return made_once(tmp_path_factory, "test_objects", lambda folder: make_phantom(folder, QUICK))
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Starts ``python -m MODULE ...`` in an instant."""
+    return Programs(tmp_path_factory)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test the marks of its place; a test may have more of its own."""
+    """Give every test the marks of its place (a test may have more of its own), and have the longest begin first.
+
+    A worker that begins a test of a minute when the others have no more works alone until it has ended.
+    """
+    items.sort(key=lambda item: item.path.relative_to(HERE).as_posix() not in LONGEST)
     for item in items:
         place = item.path.relative_to(HERE)
-        for name, places in (("node", NODE), ("slow", SLOW)):
+        for name, places in MARKS.items():
             if any(place.is_relative_to(one) for one in places):
                 item.add_marker(name)
         if reads_real_scans(item):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from programs import Programs
 
 from iscl_monai.configuration import SETTINGS, STRUCTURE, bundle_root, check, dataset, hook, images, local_device
 from iscl_monai.errors import ConfigRefusal, NonFiniteLoss
@@ -243,35 +244,30 @@ def test_the_local_device_without_gpu() -> None:
 # --- the command line --------------------------------------------------------------------------------
 
 
-def command(*options: str, cwd: Path = ROOT, config: str = "bundles/iscl/configs/train.json") -> Any:
-    words = [sys.executable, "-W", "ignore::UserWarning", "-m", "monai.bundle", "run", "training"]
-    return subprocess.run(
-        [*words, "--config_file", config, *options],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+TRAINING = ["monai.bundle", "run", "training", "--config_file"]
+REFUSED = "ConfigRefusal: --epoch is not known; allowed: settings of docs/settings.md; do: did you mean --epochs?\n"
+
+
+def test_the_command_line_refuses_in_one_line() -> None:
+    words = [sys.executable, "-W", "ignore::UserWarning", "-m", *TRAINING, "bundles/iscl/configs/train.json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*words, "--epoch", "2"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-
-
-@pytest.mark.parametrize(
-    ("place", "config"),
-    [(ROOT, "bundles/iscl/configs/train.json"), (BUNDLE, "configs/train.json")],
-    ids=["root", "in"],
-)
-def test_the_command_line_refuses_in_one_line(place: Path, config: str) -> None:
-    done = command("--epoch", "2", cwd=place, config=config)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        "ConfigRefusal: --epoch is not known; allowed: settings of docs/settings.md; do: did you mean --epochs?"
-    ]
+    assert done.stderr == REFUSED
 
 
-def test_a_refusal_deep_in_a_transform_is_one_line_too(tmp_path: Path) -> None:
+def test_it_does_so_in_the_bundle_too(programs: Programs) -> None:
+    done = programs.run([*TRAINING, "configs/train.json", "--epoch", "2"], cwd=BUNDLE)
+    assert done.returncode == 2
+    assert done.stderr == REFUSED
+
+
+def test_a_refusal_deep_in_a_transform_is_one_line_too(programs: Programs, tmp_path: Path) -> None:
     """MONAI wraps it several times over; the datalist is read long after the check."""
     (tmp_path / "datalist.json").write_text('{"noisy": []}')
-    done = command("--dataset_dir", str(tmp_path))
+    done = programs.run([*TRAINING, "bundles/iscl/configs/train.json", "--dataset_dir", str(tmp_path)])
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith(f"DatalistRefusal: {tmp_path}/datalist.json: no scan in 'noisy'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once
 from monai.bundle import ConfigWorkflow
+from tracing import untraced_programs
 
 from iscl_monai.phantom import make_dataset
 
@@ -51,11 +54,13 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a phantom dataset: two patients per pool, two slices of 96x96 each."""
-    folder = tmp_path_factory.mktemp("phantom") / "phantom"
+    """Folder of a phantom dataset: two patients per pool, two slices of 96x96 each; to be read only."""
     counts = {"noisy": 2, "clean": 2, "validation": 1, "test": 1}
-    make_dataset(folder, size=96, slices=2, spacing_mm=3.6, **counts)
-    return folder
+
+    def make(folder: Path) -> None:
+        make_dataset(folder, size=96, slices=2, spacing_mm=3.6, **counts)
+
+    return made_once(tmp_path_factory, "phantom", make)
 
 
 @pytest.fixture(scope="session")
@@ -79,22 +84,21 @@ def training_words(phantom: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
-    """That of a command line: one thread, so that sums do not depend on the machine."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="session")
 def trained(
     tmp_path_factory: pytest.TempPathFactory,
     training_words: Callable[..., list[str]],
-    environment: dict[str, str],
 ) -> Trained:
-    """The tiny training, run once by command line without interruption."""
+    """The tiny training, run once by command line without interruption; a copy of what it left, for this worker."""
+
+    def train(folder: Path) -> None:
+        command = [sys.executable, "-m", *training_words(folder)]
+        with untraced_programs():
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # so that sums do not depend on the machine
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
     folder = tmp_path_factory.mktemp("trained")
-    command = [sys.executable, "-m", *training_words(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    shutil.copytree(made_once(tmp_path_factory, "trained", train), folder, dirs_exist_ok=True)
     return Trained(folder / "out", folder / "models")
 
 

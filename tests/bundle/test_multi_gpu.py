@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,11 +32,12 @@ def witness(folder: Path) -> Path:
 
 
 def test_two_processes_train_one_model_on_different_patches(
-    training_words: Callable[..., list[str]], environment: dict[str, str], tmp_path: Path
+    training_words: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     small = {"epochs": 1, "steps_per_epoch": 3, "warm_up_steps": 1}
     words = training_words(tmp_path, MULTI_GPU, witness(tmp_path), **small)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*torchrun, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     ranks: list[dict[str, Any]] = [

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine
+from programs import Programs
 
 from iscl_monai.data import Datalist, RunSampler
 from iscl_monai.errors import CheckpointRefusal
@@ -46,32 +46,33 @@ def alike(one: Any, other: Any) -> bool:
     return bool(one == other or (one != one and other != other))
 
 
-def kill_in_epoch_two(command: list[str], environment: dict[str, str], first: Path) -> None:
+def kill_in_epoch_two(programs: Programs, command: list[str], first: Path) -> None:
     """Start the command; kill -9 once the first epoch is saved and the bar shows a step of the second."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    seen = b""
-    with process:
-        while piece := process.stderr.read1(256):
+    read, write = os.pipe()
+    with os.fdopen(read, "rb", buffering=0) as bar, open(os.devnull, "w") as nothing:
+        with os.fdopen(write, "wb") as errors:
+            program = programs.start(command, output=nothing, errors=errors, OMP_NUM_THREADS="1")
+        seen = b""
+        while piece := bar.read(256):
             seen += piece
             if b"epoch [2/3]: [1/" in seen and first.exists():
-                process.send_signal(signal.SIGKILL)
+                program.kill()
                 break
-    assert process.returncode == -signal.SIGKILL, seen.decode()
+        assert program.wait() == -signal.SIGKILL, seen.decode()
 
 
 def test_a_killed_run_continues_bit_for_bit(
-    trained: Any, training_words: Callable[..., list[str]], environment: dict[str, str], tmp_path: Path
+    trained: Any, training_words: Callable[..., list[str]], programs: Programs, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", *training_words(tmp_path)]
+    command = training_words(tmp_path)
     checkpoints = tmp_path / "out" / "checkpoints"
     first = checkpoints / "checkpoint_epoch=1.pt"
-    kill_in_epoch_two(command, environment, first)
+    kill_in_epoch_two(programs, command, first)
     assert sorted(checkpoints.glob("checkpoint*.pt")) == [first], "not killed in the middle of the second epoch"
     assert torch.load(first, weights_only=True)["epoch"] == 1
     torch.load(tmp_path / "models" / "model.pt", weights_only=True)
 
-    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    again = programs.run(command, OMP_NUM_THREADS="1")
     assert again.returncode == 0, again.stderr
     assert "continuing after epoch 1" in again.stdout
     names = ["checkpoint_epoch=2.pt", "checkpoint_epoch=3.pt"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,8 @@ def test_every_verb_shows_an_example() -> None:
         assert shown(command.help or ""), name
 
 
-def test_python_in_the_how_tos_runs(tmp_path: Path) -> None:
+def test_python_in_the_how_tos_runs(test_objects: Path, tmp_path: Path) -> None:
+    shutil.copytree(test_objects, tmp_path / "test_objects")  # those of qa.md: they are not made again
     blocks = [
         (page.name, block)
         for page in (ROOT / "docs" / "how-to").glob("*.md")

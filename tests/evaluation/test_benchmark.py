@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from programs import Programs
 from report.valid_html import check_page
 from typer.testing import CliRunner
 
 from iscl_monai.cli import app
 from iscl_monai.data import Datalist
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.benchmark import cost
 from iscl_monai.evaluation.benchmark import run as running
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.methods import METHODS, chosen, trainings
@@ -59,8 +63,27 @@ def request_(tmp_path_factory: pytest.TempPathFactory) -> Request:
 
 
 @pytest.fixture(scope="module")
-def result(request_: Request) -> Benchmark:
-    return benchmark(request_, tell=lambda _: None)
+def result(request_: Request, programs: Programs) -> Benchmark:
+    """The first training and the first measurement of costs in an interpreter of their own, as all are for a user."""
+    start, started = subprocess.run, set()
+
+    def run(command: list[str], **options: Any) -> Any:
+        if "-m" not in command:
+            return start(command, **options)
+        module, *words = command[command.index("-m") + 1 :]
+        if module not in started:
+            started.add(module)
+            return start(command, **options)
+        if "stdout" not in options:
+            done = programs.run([module, *words])
+            assert done.returncode == 0, done.stderr
+            return done
+        code = programs.start([module, *words], output=options["stdout"], errors=options["stdout"]).wait()
+        return subprocess.CompletedProcess(command, code)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", run)
+        return benchmark(request_, tell=lambda _: None)
 
 
 def test_the_noisy_input_stands_first_and_beside_every_method(result: Benchmark) -> None:
@@ -105,6 +128,20 @@ def test_modes_of_one_training_share_its_weights(result: Benchmark) -> None:
     assert math.isnan(by_name["gaussian"].cost.parameters)  # type: ignore[union-attr]
     assert len(cost_table(result).lines) == 4
     assert len(patients_table(result, HU_BODY).heads) == 4
+
+
+def test_the_cost_of_a_method_is_printed_as_json(
+    result: Benchmark, request_: Request, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {}
+    for arguments in (["gaussian"], ["iscl", str(request_.out / "iscl" / "seed0")]):
+        cost.main(arguments)
+        found[arguments[0]] = json.loads(capsys.readouterr().out)
+    assert found["gaussian"]["parameters"] is found["gaussian"]["gflop"] is None
+    by_name = {row.method.name: row for row in result.rows}
+    assert found["iscl"]["parameters"] == by_name["iscl"].cost.parameters  # type: ignore[union-attr]
+    assert found["iscl"]["gflop"] == by_name["iscl"].cost.gflop  # type: ignore[union-attr]
+    assert min(one[name] for one in found.values() for name in ("seconds", "peak_mib")) > 0
 
 
 def test_what_is_done_is_not_done_again(result: Benchmark, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,23 +17,41 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = "iscl_monai.service.working.worker"
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from tracing import stop_tracing, untraced  # noqa: E402 - it is found only now if this is run as a program
+
+PRELOADED = [WORKER, "iscl_monai.service.node", "alembic.command", "sqlalchemy.dialects.sqlite", "coverage"]
+"""What every node imports, some of it late: half of the time until it has started."""
 
 
 class Forked:
-    """A node as a process of its own, with the face of :class:`subprocess.Popen`."""
+    """A node as a process of its own, with the face of :class:`subprocess.Popen`.
+
+    Args:
+        settings_file: of the node, JSON.
+        kill_at: the move; "" for none.
+        log: takes what the node prints.
+        traced: by coverage, which is of use only where the node is not killed.
+    """
 
     context: Any = None
 
-    def __init__(self, settings_file: Path, kill_at: str, log: Path) -> None:
+    def __init__(self, settings_file: Path, kill_at: str, log: Path, traced: bool) -> None:
         if Forked.context is None:
             Forked.context = multiprocessing.get_context("forkserver")
-            Forked.context.set_forkserver_preload(["service.killed_node", WORKER, "iscl_monai.service.node"])
-        self.process = Forked.context.Process(target=run, args=(str(settings_file), kill_at, str(log)), daemon=True)
+            Forked.context.set_forkserver_preload(PRELOADED)
+            with untraced():
+                forkserver.ensure_running()
+        arguments = (str(settings_file), kill_at, str(log), traced)
+        self.process = Forked.context.Process(target=run, args=arguments, daemon=True)
         self.process.start()
         self.pid = self.process.pid
 
@@ -56,8 +74,10 @@ class Forked:
         return int(self.process.exitcode)
 
 
-def run(settings_file: str, kill_at: str, log: str) -> None:
+def run(settings_file: str, kill_at: str, log: str, traced: bool) -> None:
     """In the forked process."""
+    if not traced:
+        stop_tracing()
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -85,6 +105,7 @@ class EarlyWorker:
             os.dup2(theirs_out, 1)
             sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", buffering=1, closefd=False)
             code = 1
+            stop_tracing()
             try:
                 code = worker(kill_at)
             except BaseException:
@@ -167,7 +188,6 @@ def worker(kill_at: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     if sys.argv[1] == "worker":
         sys.exit(worker(sys.argv[2]))
     node(sys.argv[1], sys.argv[2])

@@ -62,7 +62,7 @@ def test_pushed_to_the_pacs_it_is_back_denoised_and_committed(
 ) -> None:
     files = SCANS[name]()
     study = study_of(files[0])
-    with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, routing)) as node:
+    with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, routing, traced=True)) as node:
         node.start()
         push(routing, files)
         node.wait_done()
@@ -106,7 +106,7 @@ def test_over_tls_both_ways(certificates: Certificates, bundle: Path, tmp_path: 
     (tmp_path / "pacs").mkdir()
     with (
         running(tmp_path / "pacs", dicom) as server,
-        stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, server)) as node,
+        stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, server, traced=True)) as node,
     ):
         secured = node.settings()
         secured["peers"][0]["tls"] = True
@@ -129,7 +129,7 @@ def test_over_tls_both_ways(certificates: Certificates, bundle: Path, tmp_path: 
 def test_over_dicomweb_both_ways(pacs: Orthanc, certificates: Certificates, bundle: Path, tmp_path: Path) -> None:
     study = new_uid()
     files = scan(tmp_path / "scan", uids=(study, new_uid()))
-    with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs)) as node:
+    with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs, traced=True)) as node:
         peers = [{"name": "pacs", "url": f"{pacs.root}/dicom-web", "confirm": "query"}]
         token = "a token of thirty-two characters"
         clients = [{"name": "router", "token_sha256": sha256(token)}]

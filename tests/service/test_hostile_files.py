@@ -119,6 +119,7 @@ def written(fort: Fort, content: bytes) -> Path:
     return path
 
 
+@pytest.mark.untraced  # tracers of memory and of lines together take long; other tests refuse such files, too
 @pytest.mark.parametrize("name", [*hostile.NO_DICOM, *hostile.TOO_MUCH])
 def test_it_is_refused_in_little_memory(name: str, fort: Fort) -> None:
     path = written(fort, {**hostile.NO_DICOM, **hostile.TOO_MUCH}[name]())

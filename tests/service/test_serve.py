@@ -73,7 +73,7 @@ def test_without_a_model_it_ends_at_once_and_says_so(tmp_path: Path) -> None:
     assert "nothing" in done.stderr
 
 
-@pytest.mark.parametrize("taken", ["port", "web"])
+@pytest.mark.parametrize("taken", ["port", pytest.param("web", marks=pytest.mark.untraced_programs)])
 def test_a_port_that_is_taken_is_refused_in_one_line(taken: str, tmp_path: Path, bundle: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -85,7 +85,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line(taken: str, tmp_path: Path,
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.untraced_programs)])
 def test_it_starts_answers_and_ends_when_told(number: signal.Signals, tmp_path: Path, bundle: Path) -> None:
     web = free_port()
     path = configuration(tmp_path, bundle, web=web)

@@ -19,6 +19,7 @@ import pydicom
 from dicom.orthanc import Orthanc, free_port
 from dicom.validators import tool
 from service.killed_node import Forked
+from tracing import untraced_programs
 
 HERE = Path(__file__).parent
 PATIENCE_S = 90.0
@@ -26,10 +27,11 @@ PATIENCE_S = 90.0
 
 def until(what: Callable[[], Any], state: Callable[[], str] = str, timeout_s: float = PATIENCE_S) -> Any:
     """Ask until the answer is true; it is an upper bound for what must happen, and never what is measured."""
-    end = time.monotonic() + timeout_s
+    begun = time.monotonic()
     while not (answer := what()):
-        assert time.monotonic() < end, state()
-        time.sleep(0.02)
+        waited = time.monotonic() - begun
+        assert waited < timeout_s, state()
+        time.sleep(min(0.1, 0.02 + waited / 20))  # what takes longer is asked for less often
     return answer
 
 
@@ -41,6 +43,7 @@ class NodeUnderTest:
         folder: for its data and log.
         bundle: the model.
         pacs: where it sends to and who may send.
+        traced: by coverage, see ``killed_node.py``.
     """
 
     folder: Path
@@ -51,6 +54,7 @@ class NodeUnderTest:
     more: dict[str, Any] = field(default_factory=dict)
     quiet_s: float = 1.0
     confirm: str = "commitment"
+    traced: bool = False
     process: subprocess.Popen[bytes] | Forked | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -101,9 +105,9 @@ class NodeUnderTest:
         self.pacs.introduce("ISCL", self.port)
         before = len(self.log)
         if not self.environment:
-            self.process = Forked(configuration, kill_at, self.folder / "node.log")
+            self.process = Forked(configuration, kill_at, self.folder / "node.log", self.traced)
         else:  # libraries can be loaded beneath a program only when it starts
-            with (self.folder / "node.log").open("ab") as log:
+            with (self.folder / "node.log").open("ab") as log, untraced_programs():
                 self.process = subprocess.Popen(
                     [sys.executable, str(HERE / "killed_node.py"), str(configuration), kill_at],
                     stdout=log,

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from evaluation.qa.denoisers import Oracle
 
-from iscl_monai.evaluation.qa import QUICK, make_phantom
 from iscl_monai.evaluation.qa.phantom import Phantom, read_phantom
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_phantom(tmp_path_factory.mktemp("qa") / "phantom", QUICK)
+def dataset(test_objects: Path) -> Path:
+    return test_objects
 
 
 @pytest.fixture(scope="session")
