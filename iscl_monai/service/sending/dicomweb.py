@@ -6,9 +6,11 @@ times over, and raises at a 409 before its body, which says what became of each 
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -110,9 +112,15 @@ class DicomWebClient:
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=str(self.peer.ca) if self.peer.ca else None)
+            return _authorities(str(self.peer.ca), os.stat(self.peer.ca).st_mtime_ns) if self.peer.ca else _authorities()
         except OSError as error:  # ssl.SSLError is one
             raise UnreachableError(f"{self.peer.ca}: {error.strerror or error}") from error
+
+
+@lru_cache(16)
+def _authorities(file: str | None = None, changed_ns: int = 0) -> ssl.SSLContext:
+    """Trust in the authorities of a file, or of the system; to read these takes longer than most requests."""
+    return ssl.create_default_context(cafile=file)
 
 
 class GatewayError(UnreachableError):
