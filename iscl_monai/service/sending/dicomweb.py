@@ -112,7 +112,8 @@ class DicomWebClient:
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:
-            return _authorities(str(self.peer.ca), os.stat(self.peer.ca).st_mtime_ns) if self.peer.ca else _authorities()
+            ca = self.peer.ca
+            return _authorities(str(ca), os.stat(ca).st_mtime_ns) if ca else _authorities()
         except OSError as error:  # ssl.SSLError is one
             raise UnreachableError(f"{self.peer.ca}: {error.strerror or error}") from error
 
