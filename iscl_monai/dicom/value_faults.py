@@ -51,6 +51,20 @@ def shows_air_and_tissue(values: ValueStatistics, *, least_tissue: float = 0.03)
     return TISSUE_HU[0] <= most_frequent_hu(values, above_hu=LUNG_HU[1]) <= TISSUE_HU[1]
 
 
+def spreads_as_no_tissue(values: ValueStatistics) -> bool:
+    """Whether soft tissue is spread over more HU than it is in CT, as in MR that was scaled to look like HU.
+
+    Measured: 0.05 to 0.52 in 102 of 105 real CT series (a phantom 1.7, two single slices 0.66 and 0.85), 0.69 to 2.2
+    in MR and electron microscopy scaled so that air and tissue lie right. Noise widens it.
+    """
+    tissue = values.share(*TISSUE_HU)
+    if tissue == 0:
+        return True
+    beside = (values.share(-500, TISSUE_HU[0]) + values.share(TISSUE_HU[1], np.inf)) / tissue
+    wings = (values.share(TISSUE_HU[0], -140) + values.share(120, TISSUE_HU[1])) / tissue
+    return beside + wings > 0.68 + 0.0017 * max(0.0, values.noise_hu(*TISSUE_HU) - 60)
+
+
 def most_frequent_hu(values: ValueStatistics, *, above_hu: float) -> float:
     """Middle of the 100 HU in which most blocks above a value lie; NaN when there is none."""
     means = values.mean_hu[values.mean_hu > above_hu]
@@ -161,7 +175,9 @@ def wrapped(values: ValueStatistics) -> Fault | None:
 
 def below_air(values: ValueStatistics) -> Fault | None:
     """Less dense than nothing."""
-    just, deep = values.share(-1450, -1080), float(np.mean((values.mean_hu < -1450) & values.inner))
+    surely_below = values.mean_hu + values.sd_hu / 2 < -1080  # noise alone takes many blocks of air below -1080
+    just = float(np.mean(surely_below & (values.mean_hu > -1450)))
+    deep = float(np.mean((values.mean_hu < -1450) & values.inner))  # padding that is not all one value lies outside
     if just < 0.03 and deep < 0.03:
         return None
     return Fault(f"{values.share(-np.inf, -1080):.0%} of the field below -1080 HU, where nothing can be", _cure(values))
@@ -190,7 +206,7 @@ def another_scale(values: ValueStatistics) -> Fault | None:
     if not is_wide(values) or values.share(*AIR_HU) >= 0.01:
         return None
     mistake = _mistake(values)
-    if mistake is None:
+    if mistake is None or mistake.slope < 0:  # a lung in a chest that fills the field would be "inverted" tissue
         return None
     undone = values.rescaled(mistake.slope, mistake.offset_hu)
     air = mistake.slope * undone.median_hu(*AIR_HU) + mistake.offset_hu
@@ -203,7 +219,7 @@ def another_scale(values: ValueStatistics) -> Fault | None:
 def surrounded_by_no_air(values: ValueStatistics) -> Fault | None:
     """What lies along the edges of a wide image is one material, neither air nor tissue."""
     edge = values.mean_hu[values.border]
-    if not is_wide(values) or edge.size == 0 or values.range_hu()[1] < LUNG_HU[1]:  # air or a lung, and nothing else
+    if not is_wide(values) or edge.size == 0 or values.share(LUNG_HU[1], np.inf) < 0.02:  # else air or a lung alone
         return None
     median = float(np.median(edge))
     alike = np.mean(np.abs(edge - median) < 40)

@@ -4,7 +4,7 @@ Physics tells: the air around a body lies at -1000 HU, nothing lies far below it
 of water, and noise moves neighbouring pixels by some HU, not by thousands. A few slices are enough to see all that:
 
 >>> judgement = judge_values([(hu, None) for hu in slices], spacing_mm=(0.7, 0.7))  # doctest: +SKIP
->>> check_image_values("scan.nii", judgement, no_air=False)  # doctest: +SKIP
+>>> check_image_values("scan.nii", judgement, trust_hu=False)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from enum import StrEnum
 
 import numpy as np
 
-from iscl_monai.dicom.value_faults import AIR_HU, GIVE_HU, TISSUE_HU, find_fault, shows_air_and_tissue
+from iscl_monai.dicom.value_faults import AIR_HU, GIVE_HU, TISSUE_HU, find_fault, shows_air_and_tissue, spreads_as_no_tissue
 from iscl_monai.dicom.value_statistics import SampledSlice, ValueStatistics, measure
 from iscl_monai.errors import DicomRefusal, ImageRefusal
 
 LEAST_PIXELS = 1024
 NEEDED = "Hounsfield units: air near -1000, water near 0"
-NO_AIR = "--no-air (no_air=True) if it is HU and shows no air by right, e.g. a crop within the body"
+TRUST_HU = "vouch for them by --trust-hu (trust_hu=True), e.g. for a crop within the body, where air cannot be seen"
 
 
 class Verdict(StrEnum):
@@ -74,21 +74,21 @@ def judge_statistics(values: ValueStatistics) -> Judgement:
     fault = find_fault(values)
     if fault is not None:
         return Judgement(verdict=Verdict.CONTRADICTED, finding=fault.finding, cure=fault.cure)
-    return _proof(values) or _undetermined(_seen(values))
+    return _proof(values) or _undetermined(_not_seen(values))
 
 
-def check_image_values(path: object, judgement: Judgement, *, no_air: bool) -> None:
+def check_image_values(path: object, judgement: Judgement, *, trust_hu: bool) -> None:
     """Refuse a volume whose values are not, or cannot be seen to be, Hounsfield units; its file does not say.
 
     Args:
         path: of the NIfTI, MetaImage or NRRD file, for the refusal.
         judgement: of its values.
-        no_air: somebody vouches that it is HU although there is no air in it: undetermined values are accepted.
+        trust_hu: somebody vouches that it is HU, e.g. a crop within the body: undetermined values are accepted.
 
     Raises:
         ImageRefusal: what was found, and the cure.
     """
-    if _accepted(judgement, vouched=no_air):
+    if _accepted(judgement, vouched=trust_hu):
         return
     raise ImageRefusal(f"{path}: {judgement.finding}", allowed=NEEDED, cure=judgement.cure)
 
@@ -119,7 +119,7 @@ def _accepted(judgement: Judgement, *, vouched: bool) -> bool:
 
 def _proof(values: ValueStatistics) -> Judgement | None:
     seen = sum(_shows_both(means) for means in values.slice_mean_hu)
-    if seen == 0 or not shows_air_and_tissue(values):
+    if seen == 0 or not shows_air_and_tissue(values) or spreads_as_no_tissue(values):
         return None
     return Judgement(
         verdict=Verdict.PROVEN,
@@ -138,11 +138,19 @@ def _seen(values: ValueStatistics) -> str:
     for name, within in (("air", AIR_HU), ("soft tissue", (-20.0, 120.0)), ("fat", (-150.0, -50.0))):
         if values.share(*within) > 0.01:
             parts.append(f"{name} at {values.median_hu(*within):.0f} HU")
+    return ", ".join(parts)
+
+
+def _not_seen(values: ValueStatistics) -> str:
+    """Why it is no proof."""
+    seen = _seen(values)
     field = "" if values.field_mm is None else f" in a field of {values.field_mm:.0f} mm"
-    if not parts:
-        return "neither air nor soft tissue to be seen" + field
-    return " and ".join(parts) + ("" if parts[0].startswith("air") else f", but no air{field}")
+    if values.share(*AIR_HU) < 0.01:
+        return f"{seen or 'no soft tissue'} but no air near -1000 HU{field}, so the values may or may not be HU"
+    if values.share(*TISSUE_HU) < 0.03:
+        return f"{seen or 'no air'} but no soft tissue near 0 HU{field}, so the values may or may not be HU"
+    return f"{seen}, but values spread as those of tissue in CT do not{field}, so they may or may not be HU"
 
 
 def _undetermined(finding: str) -> Judgement:
-    return Judgement(verdict=Verdict.UNDETERMINED, finding=finding, cure=f"{GIVE_HU}, or {NO_AIR}")
+    return Judgement(verdict=Verdict.UNDETERMINED, finding=finding, cure=f"{GIVE_HU}, or {TRUST_HU}")
