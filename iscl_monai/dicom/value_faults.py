@@ -102,7 +102,7 @@ MISTAKES = (
 )
 
 
-def _mistake(values: ValueStatistics) -> Mistake | None:
+def explaining_mistake(values: ValueStatistics) -> Mistake | None:
     """The mistake that would explain the values: undone, they show air and tissue; the best centred air wins."""
     explained = []
     for mistake in MISTAKES:
@@ -113,7 +113,7 @@ def _mistake(values: ValueStatistics) -> Mistake | None:
 
 
 def _cure(values: ValueStatistics) -> str:
-    mistake = _mistake(values)
+    mistake = explaining_mistake(values)
     return GIVE_HU if mistake is None else mistake.cure
 
 
@@ -205,7 +205,7 @@ def another_scale(values: ValueStatistics) -> Fault | None:
     """No air in a wide field, but air and tissue are there if one of the known mistakes is undone."""
     if not is_wide(values) or values.share(*AIR_HU) >= 0.01:
         return None
-    mistake = _mistake(values)
+    mistake = explaining_mistake(values)
     if mistake is None or mistake.slope < 0:  # a lung in a chest that fills the field would be "inverted" tissue
         return None
     undone = values.rescaled(mistake.slope, mistake.offset_hu)

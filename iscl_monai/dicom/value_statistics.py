@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_erosion
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 SampledSlice = tuple[Floats, Mask | None]
@@ -90,9 +92,7 @@ class ValueStatistics:
     def rescaled(self, slope: float, offset_hu: float) -> ValueStatistics:
         """As they would be if the values were ``(value - offset_hu) / slope``; what was left out stays left out."""
         means = tuple((means - offset_hu) / slope for means in self.slice_mean_hu)
-        return replace(
-            self, mean_hu=_together(list(means)), sd_hu=self.sd_hu / abs(slope), slice_mean_hu=means
-        )
+        return replace(self, mean_hu=_together(means), sd_hu=self.sd_hu / abs(slope), slice_mean_hu=means)
 
 
 def measure(slices: Iterable[SampledSlice], spacing_mm: tuple[float, float] | None = None) -> ValueStatistics:
@@ -102,13 +102,18 @@ def measure(slices: Iterable[SampledSlice], spacing_mm: tuple[float, float] | No
         slices: see ``SampledSlice``; all of one scan, e.g. those of :func:`sample_indices`.
         spacing_mm: between rows, between columns; None when unknown.
 
+    Raises:
+        ValueError: no slice at all.
+
     Returns:
         Everything that :mod:`iscl_monai.dicom.values` judges by.
     """
     parts = [_Part.of(hu, padded) for hu, padded in slices]
+    if not parts:
+        raise ValueError("no slice to look at")
     valid, pixels = sum(part.valid for part in parts), sum(part.size for part in parts)
     side = None
-    if spacing_mm is not None and parts:
+    if spacing_mm is not None:
         side = float(np.sqrt(valid / len(parts) * spacing_mm[0] * spacing_mm[1]))
     return ValueStatistics(
         mean_hu=_together([part.mean_hu for part in parts]),
@@ -193,14 +198,14 @@ def _radius(rows: int, columns: int) -> npt.NDArray[np.float64]:
     return distance
 
 
-def _blocks(plane: npt.NDArray[np.generic], size_px: int) -> npt.NDArray[np.generic]:
+def _blocks(plane: npt.NDArray[Scalar], size_px: int) -> npt.NDArray[Scalar]:
     """A view (block row, row, block column, column); what is left over at the end is cut off."""
     rows, columns = (length // size_px for length in plane.shape)
     return plane[: rows * size_px, : columns * size_px].reshape(rows, size_px, columns, size_px)
 
 
-def _together(parts: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+def _together(parts: Sequence[npt.NDArray[Scalar]]) -> npt.NDArray[Scalar]:
+    return np.concatenate(parts)
 
 
 def _median(values: Floats) -> float:

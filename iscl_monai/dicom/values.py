@@ -11,20 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 
 import numpy as np
 
-from iscl_monai.dicom.value_faults import AIR_HU, GIVE_HU, TISSUE_HU, find_fault, shows_air_and_tissue, spreads_as_no_tissue
-from iscl_monai.dicom.value_statistics import SampledSlice, ValueStatistics, measure
+from iscl_monai.dicom.value_faults import (
+    AIR_HU,
+    GIVE_HU,
+    TISSUE_HU,
+    explaining_mistake,
+    find_fault,
+    shows_air_and_tissue,
+    spreads_as_no_tissue,
+)
+from iscl_monai.dicom.value_statistics import Floats, SampledSlice, ValueStatistics, measure
 from iscl_monai.errors import DicomRefusal, ImageRefusal
 
-LEAST_PIXELS = 1024
+LEAST_PIXELS = 700
 NEEDED = "Hounsfield units: air near -1000, water near 0"
 TRUST_HU = "vouch for them by --trust-hu (trust_hu=True), e.g. for a crop within the body, where air cannot be seen"
 
 
-class Verdict(StrEnum):
+class Verdict(str, Enum):
     """What the values say."""
 
     PROVEN = "proven"
@@ -74,7 +82,11 @@ def judge_statistics(values: ValueStatistics) -> Judgement:
     fault = find_fault(values)
     if fault is not None:
         return Judgement(verdict=Verdict.CONTRADICTED, finding=fault.finding, cure=fault.cure)
-    return _proof(values) or _undetermined(_not_seen(values))
+    proven = _proof(values)
+    if proven is not None:
+        return proven
+    mistake = explaining_mistake(values)
+    return _undetermined(_not_seen(values), GIVE_HU if mistake is None else mistake.cure)
 
 
 def check_image_values(path: object, judgement: Judgement, *, trust_hu: bool) -> None:
@@ -127,9 +139,9 @@ def _proof(values: ValueStatistics) -> Judgement | None:
     )
 
 
-def _shows_both(means: np.ndarray) -> bool:
-    within = [np.mean((means >= lowest) & (means < highest)) for lowest, highest in (AIR_HU, TISSUE_HU)]
-    return bool(min(within) > 0.005) if means.size else False
+def _shows_both(means: Floats) -> bool:
+    shares = [np.mean((means >= lowest) & (means < highest)) for lowest, highest in (AIR_HU, TISSUE_HU)]
+    return bool(min(shares) > 0.005) if means.size else False
 
 
 def _seen(values: ValueStatistics) -> str:
@@ -152,5 +164,5 @@ def _not_seen(values: ValueStatistics) -> str:
     return f"{seen}, but values spread as those of tissue in CT do not{field}, so they may or may not be HU"
 
 
-def _undetermined(finding: str) -> Judgement:
-    return Judgement(verdict=Verdict.UNDETERMINED, finding=finding, cure=f"{GIVE_HU}, or {TRUST_HU}")
+def _undetermined(finding: str, cure: str = GIVE_HU) -> Judgement:
+    return Judgement(verdict=Verdict.UNDETERMINED, finding=finding, cure=f"{cure}, or {TRUST_HU}")
