@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -207,7 +207,7 @@ class _Output:
         headers = simulation.series.headers
         self.writer = SeriesWriter(
             [headers[middle_slice(group)] for group in simulation.groups],
-            derivation,
+            replace(derivation, remark=simulation.series.remark),
             folder,
             sources=[headers[group] for group in simulation.groups],
         )

@@ -82,6 +82,7 @@ class Derivation:
         parameters: settings and inputs that change pixels.
         moment: one date and time for the whole job; with a time zone.
         keep_private: private creators whose elements are kept; all others are dropped, as they describe the source.
+        remark: what else a reader should know of the source; ASCII. It makes no other object.
 
     Raises:
         ConfigRefusal: a kind that is no code string, a title that is too long, or a moment without a time zone.
@@ -98,6 +99,7 @@ class Derivation:
     parameters: Mapping[str, str] = field(default_factory=dict)
     moment: datetime = field(default_factory=lambda: datetime.now().astimezone())
     keep_private: Sequence[str] = ()
+    remark: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Z0-9 _]{1,16}", self.kind) or len(self.title) > LONGEST_LO // 2:
@@ -162,6 +164,7 @@ class Derivation:
     def full_description(self) -> str:
         """The DerivationDescription; ASCII, so that every character set can hold it."""
         text = f"{self.disclaimer}. {self.description} (iscl_monai {__version__})"
+        text += f". {self.remark}" if self.remark else ""
         return text.encode("ascii", "replace").decode("ascii").replace("\\", "/")
 
 

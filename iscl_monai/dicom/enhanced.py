@@ -17,7 +17,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from iscl_monai.dicom.carry import check_elements
 from iscl_monai.dicom.extent import pixel_extent
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, header_of
-from iscl_monai.dicom.pixels import stream_slices, without_warnings
+from iscl_monai.dicom.pixels import load_frame, stream_slices, without_warnings
 from iscl_monai.dicom.rules import check_image, check_rescale
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.errors import DicomRefusal
@@ -101,6 +101,14 @@ class EnhancedImage:
             DicomRefusal: pixels that cannot be decoded, are fewer or more than ``frames``, or lie outside BitsStored.
         """
         return stream_slices(self.frame_headers)
+
+    def frame(self, index: int) -> StoredSlice:
+        """Decode one frame.
+
+        Raises:
+            DicomRefusal: see :meth:`slices`.
+        """
+        return load_frame(self.frame_headers, index)
 
 
 def open_enhanced(path: Path | str) -> EnhancedImage:

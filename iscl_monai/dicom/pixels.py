@@ -149,6 +149,28 @@ def stream_slices(headers: Sequence[SliceHeader]) -> Iterator[StoredSlice]:
         raise _not_decodable(headers[0], dataset, error) from error
 
 
+def load_frame(headers: Sequence[SliceHeader], index: int) -> StoredSlice:
+    """Decode one frame of a multi-frame file.
+
+    Args:
+        headers: of all frames of that file, in their order.
+        index: of the frame.
+
+    Raises:
+        DicomRefusal: as :func:`read_slice`.
+    """
+    header, dataset = headers[index], pydicom.Dataset()
+    try:
+        dataset = pydicom.dcmread(header.path, stop_before_pixels=True, specific_tags=list(OF_STORED_VALUES))
+        check_coded_frames(headers)
+        stored = pixel_array(header.path, index=index, correct_unused_bits=False)
+        return stored_slice(header, dataset, _decoded(header, stored))
+    except DicomRefusal:
+        raise
+    except Exception as error:  # every decoder plugin fails in its own way
+        raise _not_decodable(header, dataset, error) from error
+
+
 def _other_count(path: object, found: str, count: int) -> DicomRefusal:
     return DicomRefusal(
         path,

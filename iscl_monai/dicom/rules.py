@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydicom.uid import UID
 
-from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, SliceHeader
+from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.syntaxes import readable_syntaxes
 from iscl_monai.errors import DicomRefusal
 
@@ -190,6 +190,8 @@ def doubts(header: SliceHeader) -> tuple[str, ...]:
     Whoever reads such an image must have its values prove that they are Hounsfield units
     (:mod:`iscl_monai.dicom.values`).
     """
+    if header.sop_class in MULTIFRAME_CT:  # which must say HU, and call themselves VOLUME
+        return ()
     found = []
     if not header.rescale_type and not _hu_by_definition(header):
         found.append(f"RescaleType absent, ImageType {'/'.join(header.image_type) or 'absent'}")

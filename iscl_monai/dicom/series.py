@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from iscl_monai.dicom import geometry as places
 from iscl_monai.dicom import rules
+from iscl_monai.dicom.admission import check_hounsfield
 from iscl_monai.dicom.copies import without_copies
 from iscl_monai.dicom.find import FoundSeries, ReadHeader, SeriesFiles, Skipped, find_series, select_series
 from iscl_monai.dicom.headers import SliceHeader, read_header
 from iscl_monai.dicom.one_pass import OnePass
+from iscl_monai.dicom.value_statistics import SampledSlice
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
 
 __all__ = [
@@ -65,6 +67,7 @@ class CTSeries:
         slice_thickness_mm: None when absent or not the same in all slices.
         kvp: None when absent or not the same in all slices.
         kernel: ConvolutionKernel, which may have several values; empty when absent.
+        remark: what derived objects say of doubtful attributes, see :mod:`iscl_monai.dicom.admission`.
     """
 
     hu: npt.NDArray[np.float32]
@@ -88,6 +91,7 @@ class CTSeries:
     kvp: float | None
     slice_thickness_mm: float | None
     description: str
+    remark: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -214,6 +218,10 @@ def _assemble(
     headers: Sequence[SliceHeader], positions_mm: places.Floats, spacing_mm: float | None, reader: OnePass
 ) -> CTSeries:
     hu, padded, digests = _voxels(headers, reader)
+
+    def sampled(index: int) -> SampledSlice:
+        return hu[index], None if padded is None else padded[index]
+
     first = headers[0]
     rows_mm, columns_mm = first.pixel_spacing or (0.0, 0.0)
     return CTSeries(
@@ -238,6 +246,7 @@ def _assemble(
         kvp=_common([header.kvp for header in headers]),
         slice_thickness_mm=_common([header.slice_thickness for header in headers]),
         description=first.description,
+        remark=check_hounsfield(headers, sampled),
     )
 
 

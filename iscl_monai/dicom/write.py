@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def write_derived_series(
     destination = Path(destination)
     _check_array(series, hu)
     with without_warnings(), whole_folder(destination) as folder:
-        writer = SeriesWriter(series.headers, derivation, folder)
+        writer = SeriesWriter(series.headers, replace(derivation, remark=series.remark), folder)
         for index, header in enumerate(series.headers):
             source, dataset = load_slice(header, digest=series.digests[index])
             change_hu = np.asarray(hu[index], np.float64) - source.hu()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from iscl_monai.dicom import geometry, rules
+from iscl_monai.dicom.admission import check_hounsfield
 from iscl_monai.dicom.copies import without_copies
 from iscl_monai.dicom.derivation import DENOISED_KIND, DENOISED_TITLE
 from iscl_monai.dicom.enhanced import EnhancedImage, open_enhanced
 from iscl_monai.dicom.find import FoundSeries, Skipped, find_series
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.images import is_image_file
+from iscl_monai.dicom.pixels import decode_slice, read_content
 from iscl_monai.dicom.residual import RESIDUAL_KIND, RESIDUAL_TITLE
+from iscl_monai.dicom.value_statistics import SampledSlice
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.slice_denoiser import LARGEST_PX, SMALLEST_PX
 
+MOST_KEPT_BYTES = 16 * 2**20
+"""Of the files of a series that are read before it is denoised: nine slices in 16 bits are 5 MB."""
 OUR_KINDS = ((DENOISED_KIND,), (RESIDUAL_KIND,))
 OUR_TITLES = (DENOISED_TITLE, RESIDUAL_TITLE)
 
@@ -28,10 +33,12 @@ class ClassicSeries:
     Attributes:
         headers: in the order in which they go out, see :func:`iscl_monai.dicom.geometry.reading_order`.
         remark: what the derived objects say about doubtful attributes of the source; ``""`` when there are none.
+        contents: bytes of some of the files, which have been read already; taken out when their slice is denoised.
     """
 
     headers: tuple[SliceHeader, ...]
     remark: str = ""
+    contents: dict[Path, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -49,6 +56,7 @@ class MultiFrame:
     """One Enhanced CT file whose header has been checked."""
 
     image: EnhancedImage
+    remark: str = ""
 
     @property
     def title(self) -> str:
@@ -131,7 +139,7 @@ def _judged(headers: Sequence[SliceHeader]) -> tuple[Source, list[Skipped]]:
     """A series that can be denoised, and its files that are no images of it."""
     if headers[0].sop_class in MULTIFRAME_CT:
         _check_size(headers[0])
-        return MultiFrame(open_enhanced(headers[0].path)), []
+        return _proven_frames(open_enhanced(headers[0].path)), []
     for header in headers:
         rules.check_slice(header)
         rules.check_stored(header)
@@ -142,7 +150,29 @@ def _judged(headers: Sequence[SliceHeader]) -> tuple[Source, list[Skipped]]:
     left_aside += [_set_aside(copy, f"the same image again as {original.path.name}") for copy, original in copies]
     rules.check_one_patient(images)
     _check_one_kind(images)
-    return ClassicSeries(tuple(geometry.reading_order(images))), left_aside
+    return _proven(tuple(geometry.reading_order(images))), left_aside
+
+
+def _proven(headers: tuple[SliceHeader, ...]) -> ClassicSeries:
+    """A series whose values have been looked at; what was read of its files for that is kept, as far as it is small."""
+    contents: dict[Path, bytes] = {}
+
+    def sampled(index: int) -> SampledSlice:
+        content = read_content(headers[index])
+        if sum(map(len, contents.values())) + len(content) <= MOST_KEPT_BYTES:
+            contents[headers[index].path] = content
+        slice_, _ = decode_slice(headers[index], content)
+        return slice_.hu(), slice_.padded
+
+    return ClassicSeries(headers, check_hounsfield(headers, sampled), contents)
+
+
+def _proven_frames(image: EnhancedImage) -> MultiFrame:
+    def sampled(index: int) -> SampledSlice:
+        slice_ = image.frame(index)
+        return slice_.hu(), slice_.padded
+
+    return MultiFrame(image, check_hounsfield(image.frame_headers, sampled))
 
 
 def _without_reference_images(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Skipped]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced_write import EnhancedWriter
-from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.dicom.pixels import decode_slice, read_content
 from iscl_monai.dicom.residual import ResidualWriter, residual_of
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.dicom.write import SeriesWriter
@@ -67,6 +67,7 @@ def stream(
         Refusal: what cannot be read, denoised or written.
     """
     folder.mkdir(exist_ok=True)
+    derivation = replace(derivation, remark=source.remark)
     if isinstance(source, MultiFrame):
         shape = (source.image.rows, source.image.columns)
         workers = workers or useful_workers(denoiser.device.type, source.count, shape)
@@ -91,6 +92,7 @@ class _Series:
         save_residual: bool,
     ) -> None:
         self.headers = series.headers
+        self.contents = series.contents
         self.denoiser = denoiser
         self.writer = SeriesWriter(series.headers, derivation, folder)
         self.residual_writer: ResidualWriter | None = None
@@ -101,7 +103,8 @@ class _Series:
 
     def denoise(self, index: int) -> DenoisedSlice:
         """One slice."""
-        source, dataset = load_slice(self.headers[index])
+        header = self.headers[index]
+        source, dataset = decode_slice(header, self.contents.pop(header.path, b"") or read_content(header))
         after = source.changed(self.denoiser.change_hu(source.hu()))
         if self.residual_writer is not None:
             self.residual_writer.write_residual(index, copy.deepcopy(dataset), source.stored, after)

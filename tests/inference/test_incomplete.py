@@ -18,6 +18,7 @@ from iscl_monai.cli import app
 from iscl_monai.dicom.find import find_series
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, DicomRefusal
 from iscl_monai.inference import denoiser as denoisers
+from iscl_monai.inference import plan as plans
 from iscl_monai.inference import stream
 from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.plan import plan
@@ -96,12 +97,13 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert [one.reason for one in plan(source).skipped] == ["not a regular file"]
 
 
+@pytest.mark.parametrize(("reader", "slots"), [(plans, range(5)), (stream, range(12))], ids=["planned", "denoised"])
 def test_a_file_that_changes_meanwhile_is_refused(
-    tmp_path: Path, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch, reader: Any, slots: range
 ) -> None:
-    source = scan(tmp_path / "in")
+    source = scan(tmp_path / "in", slots=slots)
     first, second = sorted(source.iterdir())[1:3]
-    load = stream.load_slice
+    load = reader.read_content
 
     def swapped(header: Any) -> Any:
         if not (tmp_path / "swapped").exists():
@@ -110,7 +112,7 @@ def test_a_file_that_changes_meanwhile_is_refused(
             (tmp_path / "swapped").touch()
         return load(header)
 
-    monkeypatch.setattr(stream, "load_slice", swapped)
+    monkeypatch.setattr(reader, "read_content", swapped)
     with pytest.raises(DicomRefusal, match="another one than when the folder was searched"):
         denoise_series(source, tmp_path / "out", denoiser=denoiser)
     assert not (tmp_path / "out").exists()
