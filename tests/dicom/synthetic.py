@@ -15,6 +15,19 @@ Change = Callable[[FileDataset, int], None]
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
+SMALLEST_BODY_PX = 128
+
+
+def body_hu(rng: np.random.Generator, slices: int, rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """Air around soft tissue with fat, lung, bone and a bit of metal, and noise that is another one in every slice."""
+    y, x = (np.abs(np.linspace(-1, 1, side)) for side in (rows, columns))
+    radius = np.hypot(y[:, None], x[None])
+    hu = np.select([radius < 0.1, radius < 0.2, radius < 0.65, radius < 0.75], [2000.0, 700.0, 40.0, -100.0], -1000.0)
+    hu[(radius > 0.3) & (radius < 0.5) & (x[None] > y[:, None])] = -850.0
+    noise = np.where(hu < -950, 6.0, 25.0)
+    return hu + noise * rng.standard_normal((slices, rows, columns))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Series:
     """What to write; every slice holds its own noise, so that no two can be mistaken for one another.
@@ -45,10 +58,17 @@ class Series:
     seed: int = 0
 
     def stored(self) -> npt.NDArray[np.integer]:
-        """Stored integers (slice, row, column), in the order of ``slots``."""
+        """Stored integers (slice, row, column), in the order of ``slots``.
+
+        Anything in an image that is too small to be judged, else a noisy body in air: values that are no HU are refused.
+        """
         shape = (len(self.slots), self.rows, self.columns)
-        values = np.random.default_rng(self.seed).integers(0, 4096, shape)
-        return values.astype(np.int16 if self.signed else np.uint16)
+        rng, kind = np.random.default_rng(self.seed), np.int16 if self.signed else np.uint16
+        if self.rows * self.columns < SMALLEST_BODY_PX:
+            return rng.integers(0, 4096, shape).astype(kind)
+        slopes = np.array(self.slopes or [1.0] * len(self.slots))[:, None, None]
+        stored = np.rint((body_hu(rng, *shape) - self.intercept) / slopes)
+        return stored.clip(np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
 
     def hu(self) -> npt.NDArray[np.float32]:
         """What has to be read back when ``slots`` ascend along the normal."""
