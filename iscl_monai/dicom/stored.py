@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from scipy.ndimage import binary_erosion, binary_propagation
 
 from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import DicomRefusal
+
+BODY_HU = (-900.0, 3000.0)
+"""Values that tissue, lung and bone have; a padding value among them does not tell padding from the body."""
 
 OF_STORED_VALUES = ("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
 
@@ -21,8 +25,9 @@ class StoredSlice:
     Attributes:
         stored: integers (row, column) as the pixel data has them.
         padded: bool (row, column), True where a pixel is padding (PixelPaddingValue to PixelPaddingRangeLimit,
-            PS3.3 C.7.5.1.1.2); None when there is none.
-        padding_range: lowest and highest stored value that means padding; None when the header names none.
+            PS3.3 C.7.5.1.1.2); None when there is none. Of a value that tissue has only regions along the edges count.
+        padding_range: lowest and highest stored value that means padding; None when the header names none, or when
+            tissue has that value, too.
         stored_range: lowest and highest value that BitsStored and PixelRepresentation can hold.
         slope: HU per stored unit, not 0.
         intercept: HU of the stored value 0.
@@ -86,6 +91,10 @@ def stored_slice(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDAr
     padded: npt.NDArray[np.bool_] | None = None
     if padding_range is not None:
         padded = (stored >= padding_range[0]) & (stored <= padding_range[1])
+        if _is_of_the_body(header, padding_range):
+            padded, found = _around_the_image(padded), padded
+            if not np.array_equal(padded, found):  # the value means tissue, too: results may take it
+                padding_range = None
     return StoredSlice(
         stored=stored,
         padded=padded if padded is not None and padded.any() else None,
@@ -94,6 +103,19 @@ def stored_slice(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDAr
         slope=header.slope or 1.0,
         intercept=header.intercept or 0.0,
     )
+
+
+def _is_of_the_body(header: SliceHeader, padding_range: tuple[int, int]) -> bool:
+    slope, intercept = header.slope or 1.0, header.intercept or 0.0
+    return any(BODY_HU[0] < value * slope + intercept < BODY_HU[1] for value in padding_range)
+
+
+def _around_the_image(padded: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Of pixels that have the padding value those of regions along the edges; scattered ones are tissue."""
+    solid = binary_erosion(padded, np.ones((3, 3)), border_value=True)
+    solid[1:-1, 1:-1] = False
+    region: npt.NDArray[np.bool_] = binary_propagation(solid, mask=padded)
+    return region
 
 
 def _within_bits(

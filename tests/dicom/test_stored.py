@@ -159,3 +159,66 @@ def test_a_file_tells_its_range_and_padding(
     inside = (slice_.stored >= values[0]) & (slice_.stored <= values[0] + 5)
     assert slice_.padded is None if not inside.any() else np.array_equal(slice_.padded, inside)
     assert dataset.PixelRepresentation == int(signed)
+
+
+def padded_source(folder: Path, hu: npt.NDArray[np.integer], padding: int) -> StoredSlice:
+    """A file whose stored values are HU, and whose padding value is one of them."""
+    rows, columns = hu.shape
+    path = write_source(
+        folder,
+        setting(
+            PixelPaddingValue=padding,
+            PixelData=hu.astype("<i2").tobytes(),
+            Rows=rows,
+            Columns=columns,
+            RescaleIntercept=0,
+        ),
+        signed=True,
+    )
+    return load_slice(read_header(path))[0]
+
+
+def tissue(seed: int = 0, side: int = 64) -> npt.NDArray[np.integer]:
+    return np.rint(np.random.default_rng(seed).normal(5, 20, (side, side))).astype(np.int16)
+
+
+@pytest.mark.parametrize("padding", [0, 40, -100, 300, -700])
+def test_scattered_pixels_of_a_value_that_tissue_has_are_no_padding(tmp_path: Path, padding: int) -> None:
+    hu = tissue() + padding
+    assert (hu == padding).sum() > 20
+    slice_ = padded_source(tmp_path, hu.astype(np.int16), padding)
+    assert slice_.padded is None
+    assert slice_.padding_range is None
+    after = slice_.changed(np.full(hu.shape, -1.0))
+    np.testing.assert_array_equal(after, hu - 1)
+
+
+def test_a_region_in_the_middle_is_no_padding_even_of_one_value(tmp_path: Path) -> None:
+    hu = tissue()
+    hu[20:40, 20:40] = 0
+    assert padded_source(tmp_path, hu, 0).padded is None
+
+
+@pytest.mark.parametrize("padding", [0, -1000, -2000])
+def test_what_lies_around_the_image_is_padding_whatever_its_value(tmp_path: Path, padding: int) -> None:
+    hu = tissue()
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    around = np.hypot(rows, columns) > 31
+    hu[around] = padding
+    slice_ = padded_source(tmp_path, hu, padding)
+    assert slice_.padded is not None
+    assert slice_.padded[around].all()
+    assert (slice_.padded & ~around).sum() <= 8  # touching it
+    after = slice_.changed(np.full(hu.shape, 7.0))
+    np.testing.assert_array_equal(after[around], padding)
+    if padding == 0:
+        assert (after == hu + 7)[~slice_.padded].all()
+
+
+def test_scattered_pixels_of_a_value_beside_the_body_stay_padding(tmp_path: Path) -> None:
+    """Below air nothing else has such a value, so it needs no region."""
+    hu = tissue()
+    hu[::9, ::9] = -2000
+    slice_ = padded_source(tmp_path, hu, -2000)
+    np.testing.assert_array_equal(slice_.padded, hu == -2000)
+    assert slice_.padding_range == (-2000, -2000)
