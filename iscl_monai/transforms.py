@@ -149,10 +149,16 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         return float(body[rows, columns, slice_].mean())
 
 
-def loading(keys: KeysCollection, *, geometry: str = "slices") -> Compose:
-    """Files to cached HU volumes with their body maps: everything of training that is not random."""
+def loading(keys: KeysCollection, *, geometry: str = "slices", trust_hu: bool = False) -> Compose:
+    """Files to cached HU volumes with their body maps: everything of training that is not random.
+
+    Args:
+        keys: of the paths.
+        geometry: see :class:`~iscl_monai.dicom.monai_io.LoadCTd`.
+        trust_hu: likewise.
+    """
     keys = ensure_tuple(keys)
-    load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices")
+    load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices", trust_hu=trust_hu)
     return Compose([load, CompactHUd(keys), BodyFractiond(keys)])
 
 
@@ -165,7 +171,16 @@ def augmentation(keys: KeysCollection, *, patch_size: int = 64, least_body: floa
     return Compose([RandBodyPatchd(keys, patch_size=patch_size, least_body=least_body), *turns])
 
 
-def preprocessing(keys: KeysCollection, hu_window: HUWindow, *, geometry: str = "slices") -> Compose:
-    """Files to network range, HU kept beside it: the chain of validation and of the bundle's ``evaluate.json``."""
-    load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices")
+def preprocessing(
+    keys: KeysCollection, hu_window: HUWindow, *, geometry: str = "slices", trust_hu: bool = False
+) -> Compose:
+    """Files to network range, HU kept beside it: the chain of validation and of the bundle's ``evaluate.json``.
+
+    Args:
+        keys: of the paths.
+        hu_window: what maps to [-1, 1].
+        geometry: see :class:`~iscl_monai.dicom.monai_io.LoadCTd`.
+        trust_hu: likewise.
+    """
+    load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices", trust_hu=trust_hu)
     return Compose([load, HUWindowd(keys, hu_window)])

@@ -189,7 +189,7 @@ def both_kinds(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("geometry", ["slices", "volume"])
 def test_dicom_and_nifti_give_the_same_network_input(both_kinds: tuple[Path, Path], geometry: str) -> None:
-    chain = preprocessing("image", WINDOW, geometry=geometry)
+    chain = preprocessing("image", WINDOW, geometry=geometry, trust_hu=True)
     dicom, nifti = (chain({"image": str(path)}) for path in both_kinds)
     for item in (dicom, nifti):
         assert isinstance(item["image"], MetaTensor)
@@ -202,13 +202,13 @@ def test_dicom_and_nifti_give_the_same_network_input(both_kinds: tuple[Path, Pat
 
 def test_there_and_back_is_the_file(both_kinds: tuple[Path, Path]) -> None:
     for path in both_kinds:
-        item: dict[str, Any] = preprocessing("image", WINDOW)({"image": str(path)})
+        item: dict[str, Any] = preprocessing("image", WINDOW, trust_hu=True)({"image": str(path)})
         restored = WINDOW.apply_change(item["image_hu"], item["image"].clone())
-        assert np.array_equal(restored[0].numpy(), load_ct(path)[0])
+        assert np.array_equal(restored[0].numpy(), load_ct(path, trust_hu=True)[0])
 
 
 def test_training_loads_the_same_hu(both_kinds: tuple[Path, Path]) -> None:
-    dicom, nifti = (loading("image")({"image": str(path)}) for path in both_kinds)
+    dicom, nifti = (loading("image", trust_hu=True)({"image": str(path)}) for path in both_kinds)
     assert dicom["image"].dtype == nifti["image"].dtype == torch.int16
     assert torch.equal(dicom["image"].as_tensor(), nifti["image"].as_tensor())
     assert np.array_equal(dicom["image"][0].numpy(), load_ct(both_kinds[0])[0])

@@ -51,6 +51,10 @@ def dose(
     series_uid: Annotated[
         str | None, typer.Option(metavar="UID", help="Which series, when SOURCE holds several.")
     ] = None,
+    trust_hu: Annotated[
+        bool,
+        typer.Option("--trust-hu", help="Of a NIfTI file: the values are HU though no air is seen, e.g. in a crop."),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Of one series: also write pictures and spectra of the noise.")
     ] = None,
@@ -88,6 +92,7 @@ def dose(
         "--clean-below": clean_below is not None,
         "--skip-refused": skip_refused,
         "--report": report is not None,
+        "--trust-hu": trust_hu,
     }
     if report is not None:
         _check_report(report, fraction)
@@ -104,11 +109,14 @@ def dose(
         )
         _table(source, destination, request, skip_refused=skip_refused, **common)
     elif source.name.lower().endswith((".nii", ".nii.gz")):
-        _only(given, set(), "a NIfTI file")
+        _only(given, {"--trust-hu"}, "a NIfTI file")
         from data_prep.dose.nifti import simulate_volume
 
         with progress_bar("slices") as progress:
-            typer.echo(simulate_volume(source, destination, fraction=fraction, progress=progress, **common))
+            made = simulate_volume(
+                source, destination, fraction=fraction, trust_hu=trust_hu, progress=progress, **common
+            )
+        typer.echo(made)
     else:
         _only(given, {"--z-range", "--average", "--series-uid", "--report"}, "one series")
         common |= {"series_uid": series_uid, "z_range_mm": z_range, "average": average}

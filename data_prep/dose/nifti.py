@@ -26,9 +26,6 @@ Stored = NDArray[Any]
 Progress = Callable[[int], object] | None
 
 
-_AIR_OR_FAT_HU = -50.0
-
-
 def is_nifti(path: Path) -> bool:
     """Whether a name is that of a NIfTI file."""
     return path.name.lower().endswith(NIFTI)
@@ -40,6 +37,7 @@ def simulate_volume(
     *,
     fraction: float,
     seed: int = 0,
+    trust_hu: bool = False,
     workers: int | None = None,
     device: str = "cpu",
     progress: Progress = None,
@@ -54,6 +52,7 @@ def simulate_volume(
         destination: ``.nii`` or ``.nii.gz`` to make; appears only when complete and read back.
         fraction: simulated dose over the scan's dose, in (0, 1].
         seed: another seed gives another noise.
+        trust_hu: see :class:`iscl_monai.dicom.nifti.NiftiVolume`.
         workers: slices worked on at the same time; None: the CPU cores.
         device: where torch computes, if it does.
         progress: called with the number of slices simulated since the last call.
@@ -65,7 +64,7 @@ def simulate_volume(
     """
     check_request(fraction, 1)
     _check_destination(destination)
-    volume = NiftiVolume(source)
+    volume = NiftiVolume(source, trust_hu=trust_hu)
     scanner = _scanner_of(volume, device)
 
     def work(item: tuple[int, Stored]) -> Stored:
@@ -154,13 +153,6 @@ def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
             cure="take another scan",
         )
     planes = [volume.hu(stored) for stored in volume.slices()]
-    lowest = min(float(plane.min()) for plane in planes)
-    if lowest > _AIR_OR_FAT_HU:
-        raise ImageRefusal(
-            f"{volume.path}: nothing below {lowest:.0f} HU",
-            allowed=f"air or fat, below {_AIR_OR_FAT_HU:g} HU, as in any scan: else the values are no Hounsfield units",
-            cure="subtract the offset of the stored values (often 1024)",
-        )
     chosen = spread(planes)
     return calibrated(
         [planes[index] for index in chosen],

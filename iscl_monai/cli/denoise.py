@@ -40,6 +40,12 @@ def denoise(
     ] = None,
     series: Annotated[str | None, typer.Option(metavar="UID", help="Only this SeriesInstanceUID.")] = None,
     save_residual: Annotated[bool, typer.Option("--save-residual", help="Also write what was removed.")] = False,
+    trust_hu: Annotated[
+        bool,
+        typer.Option(
+            "--trust-hu", help="NIfTI: the values are HU though no air is seen, e.g. in a crop within the body."
+        ),
+    ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Also write report.html: pictures, noise and mean HU per region.")
     ] = False,
@@ -76,7 +82,7 @@ def denoise(
     """
     with exit_codes():
         if dry_run:
-            _show_plan(source, destination, series, skip_refused=skip_refused)
+            _show_plan(source, destination, series, skip_refused=skip_refused, trust_hu=trust_hu)
             return
         from iscl_monai.inference.anything import denoise as run
 
@@ -88,6 +94,7 @@ def denoise(
                 denoiser=denoiser,
                 series_uid=series,
                 save_residual=save_residual,
+                trust_hu=trust_hu,
                 skip_refused=skip_refused,
                 keep_private=keep_private or (),
                 workers=workers,
@@ -155,18 +162,20 @@ class _Watching:
             self.report.ends(folder, done)
 
 
-def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_refused: bool) -> None:
+def _show_plan(source: Path, destination: Path, series_uid: str | None, *, skip_refused: bool, trust_hu: bool) -> None:
     from iscl_monai.dicom.nifti import NiftiVolume
     from iscl_monai.dicom.pixels import without_warnings
     from iscl_monai.durable import check_free
+    from iscl_monai.inference.anything import check_trust
     from iscl_monai.inference.image import is_nifti
     from iscl_monai.inference.plan import plan
     from iscl_monai.inference.series import check_places
 
+    check_trust(source, trust_hu=trust_hu)
     check_places(source, destination)
     check_free(destination)
     if is_nifti(source) and source.is_file():
-        say(f"would denoise: {source.name}, {NiftiVolume(source).count} slices")
+        say(f"would denoise: {source.name}, {NiftiVolume(source, trust_hu=trust_hu).count} slices")
         return
     with without_warnings():
         decided = plan(source, series_uid=series_uid, skip_refused=True)

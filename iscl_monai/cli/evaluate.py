@@ -34,6 +34,7 @@ class _Request:
     section: str
     device: str
     out: Path | None
+    trust_hu: bool
 
 
 def evaluate(
@@ -68,6 +69,12 @@ def evaluate(
     no_reference: Annotated[
         bool, typer.Option("--no-reference", help="A real low-dose scan, of which there is no truth.")
     ] = False,
+    trust_hu: Annotated[
+        bool,
+        typer.Option(
+            "--trust-hu", help="Volume files: the values are HU though no air is seen, e.g. in crops within the body."
+        ),
+    ] = False,
     device: Annotated[str | None, typer.Option(show_default="auto", help="auto, cpu or cuda.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to make, with metrics.json and report.html.")
@@ -91,7 +98,7 @@ def evaluate(
         iscl-monai evaluate --no-reference low_dose/ denoised/ --out panel/
     """
     chosen = {"protocol": protocol or "hu-body", "section": section or "test", "device": device or "auto"}
-    request = _Request(first=first, second=second, noisy=noisy, bundle=bundle, out=out, **chosen)
+    request = _Request(first=first, second=second, noisy=noisy, bundle=bundle, out=out, trust_hu=trust_hu, **chosen)
     with exit_codes():
         _check_used(protocol, section, device, pair=second is not None, no_reference=no_reference)
         _check_out(request)
@@ -133,7 +140,10 @@ def _pair(request: _Request) -> None:
     if request.bundle is not None:
         _refuse("--bundle with DENOISED and REFERENCE", "--bundle with a datalist, or with NOISY alone", "leave it out")
     reference = request.second or request.first
-    _print_evaluation(request, evaluate_pair(request.first, reference, noisy=request.noisy, protocol=request.protocol))
+    evaluation = evaluate_pair(
+        request.first, reference, noisy=request.noisy, protocol=request.protocol, trust_hu=request.trust_hu
+    )
+    _print_evaluation(request, evaluation)
 
 
 def _datalist(request: _Request) -> None:
@@ -151,6 +161,7 @@ def _datalist(request: _Request) -> None:
             protocol=request.protocol,
             section=request.section,
             device=request.device,
+            trust_hu=request.trust_hu,
             progress=progress,
         )
     _print_evaluation(request, evaluation)
@@ -164,9 +175,10 @@ def _without_reference(request: _Request) -> None:
     if request.second is not None and request.bundle is not None:
         _refuse("--bundle with NOISY and DENOISED", "one of --bundle and DENOISED", "leave one out")
     bundle = _bundle(request) if request.second is None else None
-    _print_comparison(
-        request, evaluate_without_reference(request.first, request.second, bundle=bundle, device=request.device)
+    comparison = evaluate_without_reference(
+        request.first, request.second, bundle=bundle, device=request.device, trust_hu=request.trust_hu
     )
+    _print_comparison(request, comparison)
 
 
 def _bundle(request: _Request) -> Path:

@@ -61,6 +61,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "strength": NUMBER,
     "tile": (int, type(None)),
     "save_residual": FLAG,
+    "trust_hu": FLAG,
 }
 
 STRUCTURE = (

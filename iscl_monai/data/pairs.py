@@ -53,6 +53,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         noisy: the noisy pool, used when there are no pairs.
         hu_window: the window of the preprocessing.
         slices_per_scan: how many of each scan.
+        trust_hu: see :func:`iscl_monai.dicom.monai_io.load_ct`.
 
     Items: ``noisy`` and, of pairs, ``clean`` in [-1, 1]; ``noisy_hu``, ``clean_hu``; ``body``, True inside
     the skin; all (1, rows, columns).
@@ -65,10 +66,11 @@ class SliceDataset(Dataset[dict[str, Any]]):
         noisy: Sequence[PoolScan],
         hu_window: HUWindow,
         slices_per_scan: int = 4,
+        trust_hu: bool = False,
     ) -> None:
         self.slices: list[dict[str, Any]] = []
         keys = ("noisy", "clean") if pairs else ("noisy",)
-        load = preprocessing(keys, hu_window)
+        load = preprocessing(keys, hu_window, trust_hu=trust_hu)
         items = [p.item() for p in pairs] or [{**scan.item(), "noisy": str(scan.image)} for scan in noisy[:4]]
         for item in items:
             volume = load(item)

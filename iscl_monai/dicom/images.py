@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iscl_monai.dicom.geometry import Floats, within
+from iscl_monai.dicom.value_statistics import sample_indices
+from iscl_monai.dicom.values import check_image_values, judge_values
 from iscl_monai.errors import ImageRefusal
 
 NIFTI = (".nii", ".nii.gz")
@@ -42,15 +44,17 @@ def is_image_file(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI + ITK)
 
 
-def read_image(path: Path, z_range_mm: tuple[float, float] | None = None) -> ImageVolume:
-    """Read a NIfTI, MetaImage or NRRD volume that may be CT in Hounsfield units.
+def read_image(path: Path, z_range_mm: tuple[float, float] | None = None, *, trust_hu: bool = False) -> ImageVolume:
+    """Read a NIfTI, MetaImage or NRRD volume of CT in Hounsfield units.
 
-    These files do not say what their values are. Refused is only what can not be HU: colours, fewer or more
-    than three axes, NaN or infinity, values outside 16 bits, and values within [0, 1].
+    These files do not say what their values are, so the values have to show it: air near -1000 and soft tissue near
+    0 HU (:mod:`iscl_monai.dicom.values`). Refused are also colours and complex numbers, fewer or more than three axes
+    (a fourth axis of length 1 is left out), NaN or infinity, and values outside 16 bits.
 
     Args:
         path: ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` or ``.nrrd``.
         z_range_mm: keep the slices whose position lies within, both limits included.
+        trust_hu: take values as HU that show no air, e.g. a crop within the body; not what cannot be HU.
 
     Returns:
         The volume.
@@ -69,7 +73,11 @@ def read_image(path: Path, z_range_mm: tuple[float, float] | None = None) -> Ima
             allowed="a whole NIfTI, MetaImage or NRRD file",
             cure="copy the file again from its source",
         ) from error
-    _check_values(path, volume.hu)
+    check_range(path, float(volume.hu.min()), float(volume.hu.max()))  # NaN wins in both
+    slices = [(volume.hu[..., index], None) for index in sample_indices(volume.hu.shape[2])]
+    steps_mm = np.linalg.norm(volume.affine_ras[:3, :2], axis=0)
+    judgement = judge_values(slices, spacing_mm=(float(steps_mm[0]), float(steps_mm[1])))
+    check_image_values(path, judgement, trust_hu=trust_hu)
     return volume
 
 
@@ -97,21 +105,36 @@ def open_nifti(path: Path) -> Any:
     """A nibabel image whose header may be that of a CT volume; no voxel is read.
 
     Raises:
-        ImageRefusal: colours, other than three axes, or a third axis that does not run along the patient.
+        ImageRefusal: colours or complex numbers, other than three axes (and more of length 1), or a third axis that
+            does not run along the patient.
         ValueError, OSError, EOFError: nibabel's, when it is no NIfTI file.
     """
     image = _open_nifti(path)
-    _check_axes(path, image.shape, colour=image.get_data_dtype().fields is not None)
+    if image.get_data_dtype().kind == "c":
+        raise ImageRefusal(
+            f"{path}: complex values, as of MR before the magnitude is taken",
+            allowed="real numbers",
+            cure="give a CT volume in Hounsfield units",
+        )
+    _check_axes(path, spatial_shape(image), colour=image.get_data_dtype().fields is not None)
     _check_third_axis(path, np.array(image.affine, np.float64))
     return image
+
+
+def spatial_shape(image: Any) -> tuple[int, ...]:
+    """The axes of a NIfTI volume without those of length 1 behind the third: (x, y, z, 1) is one volume, too."""
+    shape = tuple(int(size) for size in image.shape)
+    return shape[:3] if set(shape[3:]) == {1} else shape
 
 
 def _read_nifti(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolume:
     image = open_nifti(path)
     affine: Floats = np.array(image.affine, np.float64)
-    kept, affine, positions_mm = _part(affine, image.shape[2], z_range_mm, path)
+    shape = spatial_shape(image)
+    kept, affine, positions_mm = _part(affine, shape[2], z_range_mm, path)
     # Slicing the proxy reads and scales only the wanted slices; a float64 file is cast at once.
     hu = np.asarray(image.dataobj[:, :, kept], np.float32)
+    hu = hu.reshape(hu.shape[:3])
     return ImageVolume(hu, affine, positions_mm)
 
 
@@ -184,10 +207,6 @@ def _check_third_axis(path: Path, affine: Floats) -> None:
             allowed="axial slices along the third axis",
             cure="reorient it, e.g. nibabel.as_closest_canonical(image).to_filename(...)",
         )
-
-
-def _check_values(path: Path, hu: npt.NDArray[np.float32]) -> None:
-    check_range(path, float(hu.min()), float(hu.max()))  # NaN wins in both
 
 
 def check_range(path: Path, lowest: float, highest: float) -> None:

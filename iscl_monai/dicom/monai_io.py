@@ -34,6 +34,7 @@ def load_ct(
     series_uid: str | None = None,
     geometry: Geometry = "slices",
     z_range_mm: tuple[float, float] | None = None,
+    trust_hu: bool = False,
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     """Read a CT scan as Hounsfield units, whatever kind of file holds it, or refuse it.
 
@@ -43,6 +44,7 @@ def load_ct(
         series_uid: DICOM only: which series of the folder.
         geometry: DICOM only: ``"volume"`` refuses uneven spacing, ``"slices"`` accepts it.
         z_range_mm: keep the slices within, both limits included.
+        trust_hu: volume files only: see :func:`iscl_monai.dicom.images.read_image`.
 
     Returns:
         float32 HU, shape (row, column, slice); NIfTI keeps its file order instead. And the metadata:
@@ -63,7 +65,7 @@ def load_ct(
             raise ImageRefusal(
                 f"{path}: series_uid {series_uid}", allowed="series_uid for DICOM only", cure="leave it out"
             )
-        volume = images.read_image(path, z_range_mm)
+        volume = images.read_image(path, z_range_mm, trust_hu=trust_hu)
         return volume.hu, _meta(path, volume.affine_ras, volume.positions_mm)
     from iscl_monai.dicom.series import read_series
 
@@ -98,6 +100,7 @@ class CTReader(ImageReader):
         series_uid: see :func:`load_ct`.
         geometry: see :func:`load_ct`.
         z_range_mm: see :func:`load_ct`.
+        trust_hu: see :func:`load_ct`.
     """
 
     def __init__(
@@ -106,12 +109,14 @@ class CTReader(ImageReader):
         series_uid: str | None = None,
         geometry: Geometry = "slices",
         z_range_mm: tuple[float, float] | None = None,
+        trust_hu: bool = False,
     ) -> None:
         """See the class."""
         super().__init__()
         self.series_uid = series_uid
         self.geometry = geometry
         self.z_range_mm = z_range_mm
+        self.trust_hu = trust_hu
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Always True: whether it is CT is told by reading it."""
@@ -148,7 +153,13 @@ class CTReader(ImageReader):
                 allowed="one scan at a time",
                 cure="give the folder of the series instead of its files",
             )
-        image, meta = load_ct(paths[0], series_uid=self.series_uid, geometry=self.geometry, z_range_mm=self.z_range_mm)
+        image, meta = load_ct(
+            paths[0],
+            series_uid=self.series_uid,
+            geometry=self.geometry,
+            z_range_mm=self.z_range_mm,
+            trust_hu=self.trust_hu,
+        )
         return image, monai_meta(meta, image.shape)
 
 
@@ -164,6 +175,7 @@ class LoadCTd(MapTransform):
         geometry: see :func:`load_ct`.
         series_uid_key: where the item may name its series; ``<key>_<series_uid_key>`` goes before it.
         z_range_key: where the item may name its range of slices.
+        trust_hu: see :func:`load_ct`.
         allow_missing_keys: ignore an absent key.
 
     Returns (of a call):
@@ -181,6 +193,7 @@ class LoadCTd(MapTransform):
         geometry: Geometry = "slices",
         series_uid_key: str = "series_uid",
         z_range_key: str = "z_range_mm",
+        trust_hu: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         """See the class."""
@@ -188,6 +201,7 @@ class LoadCTd(MapTransform):
         self.geometry = geometry
         self.series_uid_key = series_uid_key
         self.z_range_key = z_range_key
+        self.trust_hu = trust_hu
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load every key; see the class."""
@@ -198,6 +212,7 @@ class LoadCTd(MapTransform):
                 series_uid=data.get(f"{key}_{self.series_uid_key}", data.get(self.series_uid_key)),
                 geometry=self.geometry,
                 z_range_mm=data.get(self.z_range_key),
+                trust_hu=self.trust_hu,
             )
             tensor = torch.from_numpy(np.asarray(image)[None])
             meta = monai_meta(meta, image.shape) | {"original_channel_dim": 0}

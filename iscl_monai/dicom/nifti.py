@@ -12,8 +12,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.dicom.images import CURE_HU, check_range, open_nifti
+from iscl_monai.dicom.images import CURE_HU, check_range, open_nifti, spatial_shape
 from iscl_monai.dicom.stored import StoredSlice
+from iscl_monai.dicom.value_statistics import SampledSlice, sample_indices
+from iscl_monai.dicom.values import check_image_values, judge_values
 from iscl_monai.errors import ImageRefusal, OutputRefusal
 
 DESCRIPTION = {348: slice(148, 228), 540: slice(240, 320)}
@@ -28,19 +30,20 @@ class NiftiVolume:
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
-        check: look at all voxels once, whether they can be HU.
+        check: read all voxels once, and look whether they are HU (:mod:`iscl_monai.dicom.values`).
+        trust_hu: take values as HU that show no air, e.g. a crop within the body; not what cannot be HU.
 
     Raises:
         ImageRefusal: no whole CT volume in Hounsfield units.
     """
 
-    def __init__(self, path: Path, *, check: bool = True) -> None:
+    def __init__(self, path: Path, *, check: bool = True, trust_hu: bool = False) -> None:
         self.path = path
         try:
             image = open_nifti(path)
             self.dtype = image.header.get_data_dtype()  # with the file's byte order
             self.header_size = int(image.header.sizeof_hdr)
-            self.columns, self.rows, self.count = (int(size) for size in image.shape)
+            self.columns, self.rows, self.count = spatial_shape(image)
             # Front and patient's right, as a report shows them: RAS counts toward the right, the front, the head.
             self.upright = tuple(-1 if step > 0 else 1 for step in (image.affine[1, 1], image.affine[0, 0]))
             self.slope, self.intercept = float(image.dataobj.slope), float(image.dataobj.inter)
@@ -50,7 +53,7 @@ class NiftiVolume:
             finite = np.isfinite([self.slope, self.intercept]).all() and not np.isinf(slope)
             if self.dtype.kind not in "iuf" or not finite or self.slope == 0:
                 raise ImageRefusal(f"{path}: {self.dtype} with slope {slope:g}", allowed="real numbers", cure=CURE_HU)
-            ends = [(hu.min(), hu.max()) for hu in map(self.hu, self.slices())] if check else []
+            ends, sampled = self._looked_at() if check else ([], [])
         except ImageRefusal:
             raise
         except Exception as error:  # nibabel and zlib raise nearly anything for damaged files
@@ -61,6 +64,18 @@ class NiftiVolume:
             ) from error
         if check:
             check_range(path, *self._range(ends))
+            columns_mm, rows_mm = np.linalg.norm(image.affine[:3, :2], axis=0)
+            judgement = judge_values(sampled, spacing_mm=(float(rows_mm), float(columns_mm)))
+            check_image_values(path, judgement, trust_hu=trust_hu)
+
+    def _looked_at(self) -> tuple[list[tuple[np.float32, np.float32]], list[SampledSlice]]:
+        """Lowest and highest value of every slice, and the slices by which values are judged."""
+        ends, sampled, chosen = [], list[SampledSlice](), set(sample_indices(self.count))
+        for index, hu in enumerate(map(self.hu, self.slices())):
+            ends.append((hu.min(), hu.max()))
+            if index in chosen:
+                sampled.append((hu, None))
+        return ends, sampled
 
     @staticmethod
     def _range(ends: Sequence[tuple[np.float32, np.float32]]) -> tuple[float, float]:

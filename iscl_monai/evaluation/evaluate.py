@@ -109,7 +109,12 @@ class Comparison:
 
 
 def evaluate_pair(
-    denoised: Path | str, reference: Path | str, *, noisy: Path | str | None = None, protocol: str = "hu-body"
+    denoised: Path | str,
+    reference: Path | str,
+    *,
+    noisy: Path | str | None = None,
+    protocol: str = "hu-body",
+    trust_hu: bool = False,
 ) -> Evaluation:
     """Measure one denoised scan against its reference.
 
@@ -118,13 +123,16 @@ def evaluate_pair(
         reference: likewise, voxel by voxel at the same place.
         noisy: what was denoised, likewise, to be measured beside it.
         protocol: what is measured, a name of :data:`iscl_monai.quality.protocol.PROTOCOLS`.
+        trust_hu: volume files only: see :func:`iscl_monai.dicom.images.read_image`.
 
     Raises:
         Refusal: a protocol that does not exist, or whatever cannot be read or compared.
     """
     scores = Scores(named_protocol(protocol))
     with without_warnings():
-        scores.add(read_pair(Path(denoised), Path(reference), None if noisy is None else Path(noisy)))
+        scores.add(
+            read_pair(Path(denoised), Path(reference), None if noisy is None else Path(noisy), trust_hu=trust_hu)
+        )
     return Evaluation(scores=scores, made_with=provenance())
 
 
@@ -135,6 +143,7 @@ def evaluate_datalist(
     protocol: str = "hu-body",
     section: str = "test",
     device: str = "auto",
+    trust_hu: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Denoise all pairs of a section in memory, and measure them.
@@ -145,6 +154,7 @@ def evaluate_datalist(
         protocol: see :func:`evaluate_pair`.
         section: ``test`` or ``validation``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        trust_hu: see :func:`evaluate_pair`.
         progress: see ``Progress``.
 
     Raises:
@@ -159,7 +169,9 @@ def evaluate_datalist(
     progress = progress or (lambda done, total: None)
     progress(0, len(pairs))
     with without_warnings():
-        for done, pair in enumerate(denoised_pairs(pairs, lambda hu: denoise_volume(hu, denoiser)), start=1):
+        for done, pair in enumerate(
+            denoised_pairs(pairs, lambda hu: denoise_volume(hu, denoiser), trust_hu=trust_hu), start=1
+        ):
             scores.add(pair)
             progress(done, len(pairs))
     return Evaluation(scores=scores, made_with=_made_with(denoiser), checked=checked)
@@ -171,6 +183,7 @@ def evaluate_without_reference(
     *,
     bundle: Path | str | None = None,
     device: str = "auto",
+    trust_hu: bool = False,
 ) -> Comparison:
     """Measure a denoised scan of which there is no truth; that cannot tell whether a lesion was kept.
 
@@ -179,6 +192,7 @@ def evaluate_without_reference(
         denoised: likewise, voxel by voxel at the same place; None where ``bundle`` denoises.
         bundle: folder of a trained bundle; None where ``denoised`` is given.
         device: ``auto``, ``cpu`` or ``cuda``.
+        trust_hu: see :func:`evaluate_pair`.
 
     Raises:
         Refusal: both or neither of ``denoised`` and ``bundle``, or whatever cannot be read, denoised or compared.
@@ -191,9 +205,9 @@ def evaluate_without_reference(
         )
     denoiser = None if bundle is None else Denoiser.from_bundle(bundle, device=device)
     with without_warnings():
-        before = read_scan(Path(noisy))
+        before = read_scan(Path(noisy), trust_hu=trust_hu)
         if denoiser is None:
-            after = read_scan(Path(denoised or noisy))
+            after = read_scan(Path(denoised or noisy), trust_hu=trust_hu)
             check_same_place(before, after)
         else:
             after = before.with_hu(denoise_volume(before.hu, denoiser))

@@ -43,23 +43,24 @@ class Pair:
         return self.reference.body_part or (self.noisy.body_part if self.noisy else "")
 
 
-def read_pair(denoised: Path, reference: Path, noisy: Path | None = None) -> Pair:
+def read_pair(denoised: Path, reference: Path, noisy: Path | None = None, *, trust_hu: bool = False) -> Pair:
     """One pair from its files.
 
     Args:
         denoised: DICOM series or volume file.
         reference: likewise, at the same places.
         noisy: what was denoised, likewise.
+        trust_hu: see :func:`iscl_monai.evaluation.scans.read_scan`.
 
     Raises:
         Refusal: whatever cannot be read, lies elsewhere, or is in another scale or another way round.
     """
-    after, truth = read_scan(denoised), read_scan(reference)
+    after, truth = (read_scan(path, trust_hu=trust_hu) for path in (denoised, reference))
     check_same_place(after, truth)
     check_same_image(after.hu, truth.hu, names=(denoised, reference))
     before = None
     if noisy is not None:
-        before = read_scan(noisy)
+        before = read_scan(noisy, trust_hu=trust_hu)
         check_same_place(before, truth)
         check_same_image(before.hu, truth.hu, names=(noisy, reference))
     # The name of the folder that was given: the person who types it knows it, and nobody else is told more.
@@ -110,20 +111,23 @@ def _may_be_one(series_uid: str | None, other_uid: str | None) -> bool:
     return series_uid is None or other_uid is None or series_uid == other_uid
 
 
-def denoised_pairs(pairs: Sequence[ScanPair], denoise: DenoiseVolume) -> Iterator[Pair]:
+def denoised_pairs(pairs: Sequence[ScanPair], denoise: DenoiseVolume, *, trust_hu: bool = False) -> Iterator[Pair]:
     """Read, denoise in memory and hand out one pair after the other.
 
     Args:
         pairs: see :func:`pairs_in`.
         denoise: the method.
+        trust_hu: see :func:`iscl_monai.evaluation.scans.read_scan`.
 
     Raises:
         Refusal: whatever cannot be read, or whose two scans are not of one place, scale and orientation.
     """
     counts: dict[str, int] = {}
     for pair in pairs:
-        noisy = read_scan(pair.noisy, series_uid=pair.noisy_series_uid, z_range_mm=pair.z_range_mm)
-        truth = read_scan(pair.clean, series_uid=pair.clean_series_uid, z_range_mm=pair.z_range_mm)
+        noisy, truth = (
+            read_scan(path, series_uid=series_uid, z_range_mm=pair.z_range_mm, trust_hu=trust_hu)
+            for path, series_uid in ((pair.noisy, pair.noisy_series_uid), (pair.clean, pair.clean_series_uid))
+        )
         check_same_place(noisy, truth)
         check_same_image(noisy.hu, truth.hu, names=(pair.noisy, pair.clean))
         counts[pair.patient] = counts.get(pair.patient, 0) + 1

@@ -46,7 +46,11 @@ class Scan:
 
 
 def read_scan(
-    path: Path | str, *, series_uid: str | None = None, z_range_mm: tuple[float, float] | None = None
+    path: Path | str,
+    *,
+    series_uid: str | None = None,
+    z_range_mm: tuple[float, float] | None = None,
+    trust_hu: bool = False,
 ) -> Scan:
     """Read a DICOM series, or a NIfTI, MetaImage or NRRD volume.
 
@@ -54,13 +58,14 @@ def read_scan(
         path: DICOM folder or file, or volume file.
         series_uid: DICOM only: which series of the folder.
         z_range_mm: keep the slices within, both limits included.
+        trust_hu: volume files only: see :func:`iscl_monai.dicom.images.read_image`.
 
     Raises:
         Refusal: whatever would have to be guessed.
     """
     path = Path(path)
     if is_image_file(path):
-        return _read_volume(path, z_range_mm)
+        return _read_volume(path, z_range_mm, trust_hu=trust_hu)
     series = read_series(path, series_uid=series_uid, geometry="slices", z_range_mm=z_range_mm)
     return Scan(
         source=path,
@@ -73,8 +78,8 @@ def read_scan(
     )
 
 
-def _read_volume(path: Path, z_range_mm: tuple[float, float] | None) -> Scan:
-    volume = read_image(path, z_range_mm)
+def _read_volume(path: Path, z_range_mm: tuple[float, float] | None, *, trust_hu: bool) -> Scan:
+    volume = read_image(path, z_range_mm, trust_hu=trust_hu)
     # NIfTI counts (column, row, slice), the others (row, column, slice).
     order = [2, 1, 0] if path.name.lower().endswith(NIFTI_ENDINGS) else [2, 0, 1]
     lps: NDArray[np.float64] = RAS_FROM_LPS @ volume.affine_ras

@@ -19,6 +19,7 @@ def denoise(
     denoiser: Denoiser,
     series_uid: str | None = None,
     save_residual: bool = False,
+    trust_hu: bool = False,
     skip_refused: bool = False,
     keep_private: Sequence[str] = (),
     workers: int | None = None,
@@ -37,8 +38,15 @@ def denoise(
     if is_image_file(source) and source.is_file():
         _check_nifti(source, series_uid, skip_refused=skip_refused, keep_private=keep_private)
         return denoise_image(
-            source, destination, denoiser=denoiser, save_residual=save_residual, workers=workers, watcher=watcher
+            source,
+            destination,
+            denoiser=denoiser,
+            save_residual=save_residual,
+            trust_hu=trust_hu,
+            workers=workers,
+            watcher=watcher,
         )
+    check_trust(source, trust_hu=trust_hu)
     return denoise_series(
         source,
         destination,
@@ -50,6 +58,20 @@ def denoise(
         workers=workers,
         watcher=watcher,
     )
+
+
+def check_trust(source: Path, *, trust_hu: bool) -> None:
+    """Refuse ``trust_hu`` where it would be ignored.
+
+    Raises:
+        ConfigRefusal: for anything but a NIfTI file.
+    """
+    if trust_hu and not is_nifti(source):
+        raise ConfigRefusal(
+            f"--trust-hu with {source}",
+            allowed="--trust-hu with a NIfTI file: DICOM says itself what its values are",
+            cure="leave it out",
+        )
 
 
 def _check_nifti(source: Path, series_uid: str | None, *, skip_refused: bool, keep_private: Sequence[str]) -> None:

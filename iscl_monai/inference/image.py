@@ -36,6 +36,7 @@ def denoise_image(
     *,
     denoiser: Denoiser,
     save_residual: bool = False,
+    trust_hu: bool = False,
     workers: int | None = None,
     watcher: Watcher | None = None,
 ) -> Outcome:
@@ -49,6 +50,7 @@ def denoise_image(
         destination: file to make, ``.nii`` or ``.nii.gz``.
         denoiser: what denoises.
         save_residual: also write what was removed, as ``<name>.residual.nii.gz`` (float32).
+        trust_hu: see :class:`iscl_monai.dicom.nifti.NiftiVolume`.
         workers: slices worked on at the same time.
         watcher: see :class:`iscl_monai.inference.series.Watcher`.
 
@@ -64,7 +66,7 @@ def denoise_image(
             cure=f"give e.g. {destination.with_suffix('.nii.gz')}",
         )
     with workshop(destination) as folder:
-        volume = NiftiVolume(source)
+        volume = NiftiVolume(source, trust_hu=trust_hu)
         check_slice(np.zeros((volume.rows, volume.columns), np.float32))
         made = _Writing(volume, folder, destination, denoiser, save_residual=save_residual)
         if watcher is not None:
@@ -97,13 +99,13 @@ class _Writing:
         self.destination = destination
         self.ending = ".nii.gz" if destination.name.lower().endswith(".gz") else ".nii"
         self.path = folder / f"denoised{self.ending}"
-        told = f"{DISCLAIMER}; {denoiser.identity.name} {denoiser.identity.weights_digest[:12]}"
-        header = described(volume.header, told, header_size=volume.header_size)
+        description = f"{DISCLAIMER}; {denoiser.identity.name} {denoiser.identity.weights_digest[:12]}"
+        header = described(volume.header, description, header_size=volume.header_size)
         self.writer = NiftiWriter(self.path, header, volume.dtype)
         self.residual: NiftiWriter | None = None
         if save_residual:
             header, dtype = residual_header(volume)
-            header = described(header, f"Removed noise. {told}", header_size=volume.header_size)
+            header = described(header, f"Removed noise. {description}", header_size=volume.header_size)
             self.residual = NiftiWriter(folder / f"residual{self.ending}", header, dtype)
 
     def write(self, index: int, before: Stored, after: Stored) -> DenoisedSlice:

@@ -158,8 +158,10 @@ def test_evaluation(workflow: Workflow, trained: Any, sizes: dict[str, Any], pha
 def test_inference_keeps_affine_and_what_the_window_cannot_show(
     workflow: Workflow, trained: Any, sizes: dict[str, Any], tmp_path: Path
 ) -> None:
-    values = np.random.default_rng(0).integers(-900, 900, (40, 56, 3)).astype(np.int16)
-    values[5:9, 7:11] = 2500
+    chance = np.random.default_rng(0)
+    values = np.rint(chance.normal(-1000, 20, (40, 56, 3))).astype(np.int16)
+    values[6:-6, 6:-6] = np.rint(chance.normal(40, 30, (28, 44, 3)))
+    values[8:12, 10:14] = 2500
     values[:3] = -1024
     affine = np.array([[-0.7, 0.1, 0, 31.3], [0.1, -0.7, 0, 17.7], [0, 0, 2.5, -99.9], [0, 0, 0, 1]])
     (tmp_path / "in").mkdir()

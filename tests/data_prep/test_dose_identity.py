@@ -112,7 +112,7 @@ def test_values_that_are_no_hu_are_refused(tmp_path: Path, capsys: pytest.Captur
     image = nibabel.Nifti1Image((hu.clip(-1000, None) + 1024).astype(np.uint16), np.diag([4.0, 4, 1, 1]))
     nibabel.save(image, tmp_path / "scan.nii")
     assert main(["dose", str(tmp_path / "scan.nii"), str(tmp_path / "low.nii"), "--fraction", "0.5"]) == 2
-    assert "no Hounsfield units" in capsys.readouterr().err
+    assert "allowed: Hounsfield units" in capsys.readouterr().err
     assert main(["dose", str(tmp_path / "scan.nii"), str(tmp_path / "low"), "--fraction", "0.5"]) == 2
     assert "ends with .nii" in capsys.readouterr().err
 

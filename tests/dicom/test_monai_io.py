@@ -79,7 +79,7 @@ def test_dicom_agrees_with_simpleitk_on_a_real_scan() -> None:
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_nifti_keeps_its_order(tmp_path: Path, suffix: str) -> None:
     path = nifti(tmp_path / f"ct{suffix}", volume())
-    image, meta = load_ct(path)
+    image, meta = load_ct(path, trust_hu=True)
     np.testing.assert_array_equal(image, volume())
     assert image.dtype == np.float32
     np.testing.assert_allclose(meta["affine"], AFFINE)
@@ -90,7 +90,7 @@ def test_nifti_scaling_is_applied(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(volume() + 1024, AFFINE)
     image.header.set_slope_inter(1, -1024)
     image.to_filename(tmp_path / "ct.nii")
-    loaded, _ = load_ct(tmp_path / "ct.nii")
+    loaded, _ = load_ct(tmp_path / "ct.nii", trust_hu=True)
     np.testing.assert_array_equal(loaded, nibabel.load(tmp_path / "ct.nii").get_fdata())
 
 
@@ -100,7 +100,7 @@ def test_nifti_range_by_position(tmp_path: Path, downward: bool) -> None:
     if downward:
         affine[:3, 2:] = [[0, -30], [0, -40], [-2, 108]]
     path = nifti(tmp_path / "ct.nii.gz", volume(), affine)
-    image, meta = load_ct(path, z_range_mm=(102, 105))
+    image, meta = load_ct(path, z_range_mm=(102, 105), trust_hu=True)
     kept = slice(2, 4) if downward else slice(1, 3)
     np.testing.assert_array_equal(image, volume()[..., kept])
     np.testing.assert_allclose(meta["affine"][:3, 3], affine[:3] @ [0, 0, kept.start, 1])
@@ -115,16 +115,21 @@ def test_itk_files_in_row_column_slice_order(tmp_path: Path, suffix: str) -> Non
     image.SetSpacing((0.75, 0.5, 2.0))
     image.SetOrigin((-10.0, -20.0, 100.0))
     SimpleITK.WriteImage(image, str(tmp_path / f"ct{suffix}"))
-    loaded, meta = load_ct(tmp_path / f"ct{suffix}", z_range_mm=(102, 108))
+    loaded, meta = load_ct(tmp_path / f"ct{suffix}", z_range_mm=(102, 108), trust_hu=True)
     np.testing.assert_array_equal(loaded, volume()[..., 1:])
     np.testing.assert_allclose(meta["affine"], [[0, -0.75, 0, 10], [-0.5, 0, 0, 20], [0, 0, 2, 102], [0, 0, 0, 1]])
 
 
-def test_the_raw_fda_phantom() -> None:
+def test_the_raw_fda_phantom(tmp_path: Path) -> None:
+    """Its stored values are HU + 1000, and its header does not say so."""
     path = real("qa/fda_lcd_fbp") / "fda_lcd_fbp" / "dose_100" / "signal_absent" / "signal_absent.mhd"
-    image, _ = load_ct(path)
+    with pytest.raises(ImageRefusal, match=r"as dense as bone.*subtract 1000 from all values"):
+        load_ct(path, trust_hu=True)
+    mended = SimpleITK.ReadImage(str(path)) - 1000
+    SimpleITK.WriteImage(mended, str(tmp_path / "hu.mha"))
+    image, _ = load_ct(tmp_path / "hu.mha", trust_hu=True)
     assert image.shape == (256, 256, 10)
-    assert image.min() > -1000
+    assert image.min() > -1100
 
 
 def spread(values: np.ndarray, place: tuple[int, ...], value: float) -> np.ndarray:
@@ -190,7 +195,7 @@ def test_shapes_from_headers_alone(tmp_path: Path) -> None:
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume().transpose(2, 0, 1)), str(tmp_path / "ct.mha"))
     nifti(tmp_path / "ct.nii", volume())
     for name in ("scan", "ct.nii", "ct.mha"):
-        assert estimate_shape(tmp_path / name) == load_ct(tmp_path / name)[0].shape
+        assert estimate_shape(tmp_path / name) == load_ct(tmp_path / name, trust_hu=True)[0].shape
     assert estimate_shape(tmp_path / "scan", z_range_mm=(102, 104)) == (6, 4, 2)
     assert estimate_shape(tmp_path / "ct.nii", z_range_mm=(102, 104)) == (6, 4, 2)
     (tmp_path / "junk.nii").write_text("hello")
@@ -257,7 +262,7 @@ def test_scans_of_different_length_batch_after_cropping(tmp_path: Path) -> None:
     items.append({"image": str(tmp_path / "ct.nii")})
 
     def first_slices(item: dict[str, Any]) -> dict[str, Any]:
-        loaded = LoadCTd(keys="image")(item)
+        loaded = LoadCTd(keys="image", trust_hu=True)(item)
         return {"image": loaded["image"][..., :3]}
 
     batch = next(iter(DataLoader(Dataset(items, first_slices), batch_size=3)))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from iscl_monai.dicom.derivation import DISCLAIMER
 
 TEXT = {1: slice(148, 228), 2: slice(240, 320)}  # the field descrip (nifti1.h, nifti2.h)
-DTYPES = ("i2", "u2", "u1", "i4", "f4", "f8")
+DTYPES = ("i2", "u2", "i4", "f4", "f8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,20 @@ class Nifti:
     affine: tuple[float, ...] = (0.7, 0.8, 2.5)
     values: npt.NDArray[np.floating] | None = None
 
+    def holds_hu(self) -> bool:
+        """Whether slope and intercept bring HU into the type."""
+        if self.slope == 0 and self.intercept != 0:  # then the intercept is not applied either (nifti1.h)
+            return False
+        return self.dtype[0] != "u" or (self.intercept <= -1024 and self.slope >= 0)
+
     def stored(self) -> npt.NDArray[np.generic]:
-        """Voxels whose HU are tissue, air, and more than the window."""
+        """Voxels whose HU are a body of tissue with some bone and gas in air, within and beyond the window."""
         hu = self.values
         if hu is None:
-            hu = np.random.default_rng(0).choice([-1020.0, -1000, -400, 0, 60, 900, 1500], self.shape)
+            hu = np.random.default_rng(0).choice([-1020.0, -1000], self.shape)
+            hu[4:-4, 4:-4] = np.random.default_rng(2).choice([0.0, 60], hu[4:-4, 4:-4].shape)
+            for row, value in ((4, -400), (6, 900), (8, 1500)):
+                hu[row : row + 2, 6:8] = value
             hu = hu + np.random.default_rng(1).normal(0, 20, self.shape)
         stored = (hu - self.intercept) / (self.slope or 1)
         if self.dtype[0] in "iu":

@@ -103,6 +103,17 @@ def test_nifti_becomes_nifti(bundle: Path, tmp_path: Path) -> None:
     refused(run("denoise", tmp_path / "in.nii", tmp_path / "out.dcm", bundle=bundle), "ends with .nii or .nii.gz")
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_values_of_nifti_are_looked_at(bundle: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    inside = Nifti(values=np.random.default_rng(0).normal(20, 15, (18, 20, 3))).write(tmp_path / "inside.nii")
+    offset = Nifti(values=Nifti().stored() + 1024.0).write(tmp_path / "offset.nii")
+    where = tmp_path / "out.nii"
+    refused(run("denoise", inside, where, *options, bundle=bundle), "no air near -1000 HU", "--trust-hu")
+    refused(run("denoise", offset, where, *options, bundle=bundle), "allowed: Hounsfield units")
+    assert run("denoise", inside, where, "--trust-hu", *options, bundle=bundle).exit_code == 0
+    refused(run("denoise", tmp_path, tmp_path / "o", "--trust-hu", *options, bundle=bundle), "with a NIfTI file")
+
+
 def test_settings_reach_the_denoiser(source: Path, bundle: Path, tmp_path: Path) -> None:
     options = ("--strength", 0.25, "--mode", "extractor", "--tile", 160, "--series", SMALL.series_uid)
     assert run("denoise", source, tmp_path / "out", *options, bundle=bundle).exit_code == 0

@@ -233,7 +233,8 @@ def attempt_nifti(seed: int, denoiser: Denoiser, folder: Path) -> bool:
     made = Nifti(
         version=chance.choice((1, 2)),
         order=chance.choice("<>"),
-        dtype=chance.choice(DTYPES),
+        dtype=(dtype := chance.choice(DTYPES)),
+        intercept=-1024.0 if dtype == "u2" else 0.0,
         comment=chance.choice((b"", b"kept")),
     )
     path = made.write(folder / chance.choice(("in.nii", "in.nii.gz")))

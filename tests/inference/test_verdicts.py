@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pydicom
 import pytest
+from inference.niftis import Nifti
 from real_data import ARCHIVE, real, shared_folder
 
 from iscl_monai.dicom.derivation import DISCLAIMER
@@ -291,10 +291,10 @@ def test_verdict_on_a_large_scan(name: str) -> None:
 
 
 def test_verdict_on_nifti(denoiser: Denoiser, tmp_path: Path) -> None:
-    """There is none in the shared data: a file is denoised, in a folder it is no slice of a DICOM series."""
+    """There is none of CT in the shared data: a file is denoised, in a folder it is no slice of a DICOM series."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "made").mkdir()
-    nibabel.Nifti1Image(np.zeros((20, 20, 3), np.int16) - 900, np.eye(4)).to_filename(tmp_path / "folder" / "scan.nii")
+    Nifti().write(tmp_path / "folder" / "scan.nii")
     judge(tmp_path / "folder", Refused("SeriesInstanceUID", "1 x not a DICOM file"), denoiser, tmp_path / "made")
     outcome = denoise(tmp_path / "folder" / "scan.nii", tmp_path / "made" / "scan.nii", denoiser=denoiser)
     assert outcome.series == (("scan.nii", 3),)
