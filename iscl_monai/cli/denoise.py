@@ -176,6 +176,7 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
     from iscl_monai.inference.plan import plan
     from iscl_monai.inference.series import check_places
 
+    check_trust(source, trust_hu=trust_hu)
     check_places(source, destination)
     check_free(destination)
     check_trust(source, trust_hu=trust_hu)

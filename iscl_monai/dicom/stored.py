@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion, binary_propagation
 from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import DicomRefusal
 
-BODY_HU = (-950.0, 3000.0)
+BODY_HU = (-900.0, 3000.0)
 """Values that tissue, lung and bone have; a padding value among them does not tell padding from the body."""
 
 OF_STORED_VALUES = ("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")

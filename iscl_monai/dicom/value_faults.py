@@ -86,13 +86,14 @@ class Mistake:
     cure: str
 
 
+INVERTED = "the values seem to be inverted: give the original CT images"
 MISTAKES = (
     Mistake(1, 1024, "write RescaleIntercept -1024, or subtract 1024 from all values"),
     Mistake(1, 1000, "write RescaleIntercept -1000, or subtract 1000 from all values"),
     Mistake(1, -1024, "the intercept (-1024) seems to be applied twice: write RescaleIntercept 0, or add 1024"),
     Mistake(1, -1000, "the intercept (-1000) seems to be applied twice: write RescaleIntercept 0, or add 1000"),
-    Mistake(-1, 0, "the values seem to be inverted: give the original CT images"),
-    Mistake(-1, -1000, "the values seem to be inverted: give the original CT images"),
+    Mistake(-1, 0, INVERTED),
+    Mistake(-1, -1000, INVERTED),
     Mistake(0.5, 0, "the values seem to be half of HU: mend the slope"),
     Mistake(2, 0, "the values seem to be twice HU: mend the slope"),
     Mistake(10, 0, "the values seem to be ten times HU: mend the slope"),
@@ -268,7 +269,7 @@ def inside_out(values: ValueStatistics) -> Fault | None:
     smooth = values.noise_hu(*TISSUE_HU) < 0.5 * values.noise_hu(*AIR_HU)
     if np.mean((edge > TISSUE_HU[0]) & (edge < TISSUE_HU[1])) < 0.8 or not smooth:
         return None
-    return Fault("smooth water around noisy air", MISTAKES[5].cure)
+    return Fault("smooth water around noisy air", INVERTED)
 
 
 RULES: tuple[Callable[[ValueStatistics], Fault | None], ...] = (

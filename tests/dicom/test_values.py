@@ -92,6 +92,7 @@ WRONG: dict[str, tuple[Callable[[Plane], npt.ArrayLike], str, str]] = {
     "bytes swapped": (lambda hu: whole(hu).astype("i2").byteswap(), "bytes are swapped", "byte order"),
     "inverted": (lambda hu: -hu, "as dense as bone", "inverted"),
     "inverted, air at 0": (lambda hu: -1000 - hu, "smooth water around noisy air|below -1080", "inverted|original"),
+    "squeezed around 300": (lambda hu: 300 + 90 * COLUMNS + hu / 40, "neither air nor lung", "original"),
     "16-bit pictures": (lambda hu: np.rint((hu + 1100) / 1800 * 65535), "as dense as bone", "original"),
     "cone beam, tissue at -400": (lambda hu: np.where(hu > -700, hu - 450, hu), "neither tissue nor lung", "original"),
 }

@@ -33,6 +33,8 @@ class Nifti:
 
     def holds_hu(self) -> bool:
         """Whether slope and intercept bring HU into the type."""
+        if self.slope == 0 and self.intercept != 0:  # then the intercept is not applied either (nifti1.h)
+            return False
         return self.dtype[0] != "u" or (self.intercept <= -1024 and self.slope >= 0)
 
     def stored(self) -> npt.NDArray[np.generic]:

@@ -114,7 +114,7 @@ WRONG = {
     "0 to 1": (Nifti(dtype="f4", values=scaled(0, 1)), "a mask or a picture"),
     "8 bits": (Nifti(dtype="u1", slope=8, intercept=-1024), "8-bit picture"),
     "no air": (Nifti(values=scaled(-150, 150)), "no air near -1000 HU"),
-    "an offset": (Nifti(values=Nifti().stored() + 1024.0), "the lowest value|as dense as bone"),
+    "an offset": (Nifti(values=Nifti().stored() + 1024.0), "write RescaleIntercept -1024"),
     "a mask": (Nifti(dtype="u1", values=scaled(0, 1)), "a mask or a picture"),
     "too large": (Nifti(dtype="f4", values=scaled(0, 1e6)), "values that fit 16 bits"),
     "4-D": (Nifti(shape=(18, 20, 3, 2)), "three axes"),
