@@ -60,7 +60,7 @@ class Series:
     def stored(self) -> npt.NDArray[np.integer]:
         """Stored integers (slice, row, column), in the order of ``slots``.
 
-        Anything in an image that is too small to be judged, else a noisy body in air: values that are no HU are refused.
+        Anything in an image that is too small to be judged, else a noisy body in air: what is no HU is refused.
         """
         shape = (len(self.slots), self.rows, self.columns)
         rng, kind = np.random.default_rng(self.seed), np.int16 if self.signed else np.uint16
