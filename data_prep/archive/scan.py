@@ -174,6 +174,8 @@ def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
     for records, states in store.series():
         with without_warnings():
             row, place = row_of(records, archive, below)
+        named = {record.header.reconstruction for record in records if record.header}
+        row = replace(row, reconstruction=" / ".join(sorted(named - {""})))
         if row.verdict in (FIT, SINGLE) and (verdict := _nobody_knows(store, records)):
             row = replace(row, verdict=verdict)
         series.append((row, _look(records, states, place.order)))

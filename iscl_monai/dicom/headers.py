@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom.uid import UID
 
+from iscl_monai.dicom import reconstruction
 from iscl_monai.errors import DicomRefusal, Refusal
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -112,6 +113,9 @@ class SliceHeader:
     model: str
     kvp: float | None
     description: str
+    reconstruction: str = ""
+    """Name and strength of an iterative or learned reconstruction, ``""`` where the file names none; see
+    :func:`iscl_monai.dicom.reconstruction.reconstruction_of`."""
 
     @property
     def sop_class_name(self) -> str:
@@ -156,13 +160,16 @@ def read_header_and(
     with warnings.catch_warnings():
         # pydicom warns about every over-long number or odd UID; what matters is checked and refused by us.
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(file or path, stop_before_pixels=True, specific_tags=[*KEYWORDS, *more])
+        tags: list[Any] = [*KEYWORDS, *reconstruction.KEYWORDS, *reconstruction.PRIVATE_TAGS, *more]
+        dataset = pydicom.dcmread(file or path, stop_before_pixels=True, specific_tags=tags)
         return header_of(path, dataset), dataset
 
 
 def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
     """The typed header of a data set that was read from ``path``, or of a part of one."""
     meta: Any = getattr(dataset, "file_meta", {})
+    manufacturer, model = text_of(dataset, "Manufacturer"), text_of(dataset, "ManufacturerModelName")
+    kernel, description = texts_of(dataset, "ConvolutionKernel"), text_of(dataset, "SeriesDescription")
     return SliceHeader(
         path=path,
         # Some de-identifiers blank the UIDs of the data set and leave those of the file meta group.
@@ -187,11 +194,19 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         intercept=number_of(dataset, "RescaleIntercept"),
         rescale_type=text_of(dataset, "RescaleType"),
         multienergy=text_of(dataset, "MultienergyCTAcquisition") == "YES",
-        kernel=texts_of(dataset, "ConvolutionKernel"),
-        manufacturer=text_of(dataset, "Manufacturer"),
-        model=text_of(dataset, "ManufacturerModelName"),
+        kernel=kernel,
+        manufacturer=manufacturer,
+        model=model,
         kvp=number_of(dataset, "KVP"),
-        description=text_of(dataset, "SeriesDescription"),
+        description=description,
+        reconstruction=reconstruction.reconstruction_of(
+            dataset,
+            kernel=kernel,
+            manufacturer=manufacturer,
+            model=model,
+            description=description,
+            protocol=text_of(dataset, "ProtocolName"),
+        ),
     )
 
 
