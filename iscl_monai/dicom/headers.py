@@ -53,6 +53,8 @@ KEYWORDS = [
     "Manufacturer",
     "ManufacturerModelName",
     "KVP",
+    "XRayTubeCurrent",
+    "ExposureTime",
     "SeriesDescription",
 ]
 
@@ -113,6 +115,8 @@ class SliceHeader:
     model: str
     kvp: float | None
     description: str
+    tube_current_ma: float | None = None
+    exposure_time_ms: float | None = None
     reconstruction: str = ""
     """Name and strength of an iterative or learned reconstruction, ``""`` where the file names none; see
     :func:`iscl_monai.dicom.reconstruction.reconstruction_of`."""
@@ -199,6 +203,8 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         model=model,
         kvp=number_of(dataset, "KVP"),
         description=description,
+        tube_current_ma=number_of(dataset, "XRayTubeCurrent"),
+        exposure_time_ms=number_of(dataset, "ExposureTime"),
         reconstruction=reconstruction.reconstruction_of(
             dataset,
             kernel=kernel,

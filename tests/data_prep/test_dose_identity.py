@@ -83,7 +83,7 @@ def test_what_was_left_of_another_source_is_not_used(tmp_path: Path, monkeypatch
 
 def test_the_recipe_has_a_new_name_whenever_it_gives_other_noise() -> None:
     """If this fails, the same UIDs would name other pixels: raise the version in SIMULATOR, then the numbers here."""
-    assert SIMULATOR == "iscl_monai noise insertion, fan beam, version 3"
+    assert SIMULATOR == "iscl_monai noise insertion, fan beam, version 4"
     truth = np.stack([water(96, 3.0, 120, 90, hu=30)] * 4)
     scan_hu = np.rint(acquire(truth, spacing_mm=3.0, photons=2e5, seed=1))
     added_hu = insert_noise(scan_hu, spacing_mm=3.0, fraction=0.25, seed=2) - scan_hu

@@ -24,8 +24,7 @@ from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.durable import resumable_folder
 from iscl_monai.errors import ConfigRefusal, DicomRefusal, OutputRefusal, Refusal
-from iscl_monai.scanner.calibration import soft_tissue
-from iscl_monai.scanner.texture import local_mean_and_sigma, mode
+from iscl_monai.scanner.texture import local_mean_and_sigma, mode, soft_tissue
 
 SIZE, SPACING_MM = 64, 4.0
 AXIS = (np.arange(SIZE) - (SIZE - 1) / 2) * SPACING_MM
