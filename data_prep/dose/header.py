@@ -72,8 +72,8 @@ class SimulationRecipe:
             return f"{mean}No noise added ({SIMULATOR})"
         doubts = "".join(f"WARNING: {warning}. " for warning in self.warnings)
         return (
-            f"{mean}{doubts}Noise inserted as for {self.fraction:g} of the dose of a scan with {self.noise_hu:.1f} HU of "
-            f"noise ({self.photons:.2g} photons per virtual ray, kernel {self.kernel}); seed {self.seed}. "
+            f"{mean}{doubts}Noise inserted as for {self.fraction:g} of the dose of a scan with {self.noise_hu:.1f} HU "
+            f"of noise ({self.photons:.2g} photons per virtual ray, kernel {self.kernel}); seed {self.seed}. "
             f"Dose and tube current in this header are the original scan's ({SIMULATOR})"
         )
 

@@ -18,7 +18,7 @@ from iscl_monai.scanner.exposure import Exposure
 from iscl_monai.scanner.geometry import FanBeam
 from iscl_monai.scanner.kernel import Kernel, hann, ram_lak
 from iscl_monai.scanner.projector import Backend
-from iscl_monai.scanner.strength import Places, expected_sigmas, own_over_expected, places_of
+from iscl_monai.scanner.strength import Places, expected_sigmas, own_noise, places_of
 from iscl_monai.scanner.technique import PHOTON_TOLERANCE, Technique
 from iscl_monai.scanner.texture import fine_detail, flat_patches, local_mean_and_sigma, soft_tissue, spectrum
 from iscl_monai.scanner.virtual import VirtualScanner
@@ -112,25 +112,24 @@ def calibrated(
     beside = [None] * len(planes) if neighbours is None else neighbours
     others = [with_own_noise(plane, other) for plane, other in zip(planes, beside, strict=True)]
     scanner = replace(scanner, kernel=_fitted_kernel(planes, others, currents, scanner, technique))
-    alone = all(other is None for other in others)
-    likely = technique.photons_prior(geometry.pitch_mm) if alone else None
     places = places_of(planes, others, currents)
+    likely = technique.photons_prior(geometry.pitch_mm) if places.alone else None
     scanner = _with_photons(scanner, places, likely)
-    shared = 0.0 if alone else places.correlation(expected_sigmas(places, scanner))
+    shared = 0.0 if places.alone else places.correlation(expected_sigmas(places, scanner))
     return replace(scanner, neighbour_correlation=shared)
 
 
 def _with_photons(scanner: VirtualScanner, places: Places, likely: float | None) -> VirtualScanner:
     """The scanner with the photons that explain the noise, if need be within reach of those that are likely."""
     expected_hu = expected_sigmas(places, scanner)
-    made = own_over_expected(places, scanner, expected_hu, seed=1)
+    own = own_noise(places, scanner, expected_hu, seed=1)
 
     def with_logarithm(logarithm: float) -> VirtualScanner:
         return replace(scanner, exposure=replace(scanner.exposure, photons=math.exp(logarithm)))
 
     def excess(logarithm: float) -> float:
         """Of the scan's noise over the scanner's: rises with the photons."""
-        return math.log(places.over(expected_sigmas(places, with_logarithm(logarithm))) / made)
+        return math.log(places.over_own(expected_sigmas(places, with_logarithm(logarithm)), own))
 
     lowest, highest = (_FEWEST_PHOTONS, _MOST_PHOTONS)
     if likely is not None:

@@ -14,7 +14,7 @@ from iscl_monai.errors import ImageRefusal
 from iscl_monai.scanner.calibration import calibrated, next_slices, spread, tissue_slices, with_own_noise
 from iscl_monai.scanner.exposure import FEWEST_COUNTS, Exposure
 from iscl_monai.scanner.projector import Backend
-from iscl_monai.scanner.strength import expected_sigmas, own_over_expected, places_of
+from iscl_monai.scanner.strength import expected_sigmas, own_noise, places_of
 from iscl_monai.scanner.technique import Technique
 from iscl_monai.scanner.virtual import VirtualScanner
 
@@ -156,10 +156,10 @@ def self_check(
     beside = [with_own_noise(plane, other) for plane, other in zip(looked_at, next_slices(planes, chosen), strict=True)]
     places = places_of(looked_at, beside, [currents[index] for index in chosen])
     expected_hu = expected_sigmas(places, scanner)
-    own = own_over_expected(places, scanner, expected_hu, seed=2)
+    own = own_noise(places, scanner, expected_hu, seed=2)
     nyquist_per_mm = 0.5 / scanner.geometry.spacing_mm
     return SelfCheck(
-        own_over_scan=own / places.over(expected_hu),
+        own_over_scan=1 / places.over_own(expected_hu, own),
         frequency_per_mm=scanner.kernel.noise_frequency_per_mm(nyquist_per_mm),
         plausible_per_mm=technique.plausible_frequencies_per_mm(nyquist_per_mm),
         starved=float(np.mean([scanner.starved_share(planes[i], fraction, tube_current=currents[i]) for i in chosen])),

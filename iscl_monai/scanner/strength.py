@@ -18,6 +18,19 @@ _LEAST_SHARED = 0.05
 """Less is an error of the estimate."""
 
 
+@dataclass(frozen=True)
+class Own:
+    """A scanner's own noise over what is expected of it: modes of the local standard deviation, near 1.
+
+    Attributes:
+        seen: of the noise.
+        detail: of its fine detail.
+    """
+
+    seen: float
+    detail: float
+
+
 @dataclass(frozen=True, eq=False)
 class Places:
     """Some slices of a scan, and local standard deviations in their soft tissue.
@@ -40,25 +53,34 @@ class Places:
     detail: Sequence[Image]
     detail_apart: Sequence[Image]
 
-    def over(self, expected_hu: Sequence[Image]) -> float:
-        """The scan's noise over expected standard deviations, maps (row, column) of the slices."""
-        expected = [sigma[inside] for sigma, inside in zip(expected_hu, self.tissue, strict=True)]
-        seen, apart, detail, detail_apart = (
-            mode(np.concatenate([one / other for one, other in zip(values, expected, strict=True)]))
-            for values in (self.seen, self.apart, self.detail, self.detail_apart)
-        )
-        # Slices that share photons share noise, and their difference holds too little. How much, fine detail tells, in
-        # which there is hardly any anatomy. What anatomy is left, in a slice or in a difference, adds: the less is
-        # right.
-        return min(seen, apart * max(1.0, detail / detail_apart))
+    @property
+    def alone(self) -> bool:
+        """Whether no slice has a neighbour."""
+        return all(seen is apart for seen, apart in zip(self.seen, self.apart, strict=True))
+
+    def over_own(self, expected_hu: Sequence[Image], own: Own) -> float:
+        """The scan's noise over a scanner's own.
+
+        What anatomy is left, in a slice or in a difference, adds: the least found is right.
+
+        Args:
+            expected_hu: standard deviations of the scanner's noise in the slices, (row, column).
+            own: its noise, measured as the scan's is.
+        """
+        seen, detail = self._mode(self.seen, expected_hu), self._mode(self.detail, expected_hu)
+        if self.alone:  # fine detail holds little anatomy, but is a larger part of the noise of a sharper kernel
+            return min(seen / own.seen, detail / own.detail)
+        # Slices that share photons share noise, and their difference holds too little. How much, fine detail tells.
+        apart, detail_apart = self._mode(self.apart, expected_hu), self._mode(self.detail_apart, expected_hu)
+        return min(seen, apart * max(1.0, detail / detail_apart)) / own.seen
+
+    def _mode(self, values: Sequence[Image], expected_hu: Sequence[Image]) -> float:
+        relative = [one / sigma[inside] for one, sigma, inside in zip(values, expected_hu, self.tissue, strict=True)]
+        return mode(np.concatenate(relative))
 
     def correlation(self, expected_hu: Sequence[Image]) -> float:
         """Of the noise of neighbouring slices, by their fine detail: ``1 - var(difference) / (2 var)``, 0 to 0.7."""
-        expected = [sigma[inside] for sigma, inside in zip(expected_hu, self.tissue, strict=True)]
-        alone, apart = (
-            mode(np.concatenate([one / other for one, other in zip(values, expected, strict=True)]))
-            for values in (self.detail, self.detail_apart)
-        )
+        alone, apart = self._mode(self.detail, expected_hu), self._mode(self.detail_apart, expected_hu)
         shared = min(1 - (apart / alone) ** 2, MOST_SHARED)
         return float(shared) if shared >= _LEAST_SHARED else 0.0
 
@@ -77,7 +99,9 @@ def places_of(planes: Sequence[Image], neighbours: Sequence[Image | None], curre
         tissue = soft_tissue(local_mean_and_sigma(tissue_hu)[0])
         images = (plane, difference_hu, fine_detail(plane), fine_detail(difference_hu))
         tissues.append(tissue)
-        found.append([local_mean_and_sigma(image)[1][tissue] for image in images])
+        sigmas = [local_mean_and_sigma(image)[1][tissue] for image in images[:: 1 if neighbour is not None else 2]]
+        # Without a neighbour what is apart is what is seen.
+        found.append(sigmas if neighbour is not None else [sigmas[0], sigmas[0], sigmas[1], sigmas[1]])
     seen, apart, detail, detail_apart = (list(values) for values in zip(*found, strict=True))
     return Places(list(planes), list(currents), tissues, seen, apart, detail, detail_apart)
 
@@ -90,11 +114,13 @@ def expected_sigmas(places: Places, scanner: VirtualScanner) -> list[Image]:
     ]
 
 
-def own_over_expected(places: Places, scanner: VirtualScanner, expected_hu: Sequence[Image], *, seed: int) -> float:
-    """The mode of the scanner's own noise, made and measured as a scan's is, over what is expected: near 1."""
+def own_noise(places: Places, scanner: VirtualScanner, expected_hu: Sequence[Image], *, seed: int) -> Own:
+    """The scanner's own noise, made and measured as a scan's is."""
     rng = np.random.default_rng(seed)
-    strengths = []
+    seen: list[Image] = []
+    detail: list[Image] = []
     for plane, current, tissue, sigma in zip(places.planes, places.currents, places.tissue, expected_hu, strict=True):
         made_hu = scanner.own_noise(plane, rng, tube_current=current)
-        strengths.append(local_mean_and_sigma(made_hu)[1][tissue] / sigma[tissue])
-    return mode(np.concatenate(strengths))
+        for strengths, image in ((seen, made_hu), (detail, fine_detail(made_hu))):
+            strengths.append(local_mean_and_sigma(image)[1][tissue] / sigma[tissue])
+    return Own(mode(np.concatenate(seen)), mode(np.concatenate(detail)))

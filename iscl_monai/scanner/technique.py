@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from iscl_monai.scanner.kernel import Kernel, hann
 
-_HALF_PER_MM = (  # kernel names, and where the window over the ramp falls to a half
-    (re.compile(r"SOFT|SMOOTH|SM\b|FC0[1-5]|\bA\b"), 0.20),
-    (re.compile(r"STANDARD|STD|STND|FC(0[6-9]|1\d)|\bU?[AB]\b|AB[45]0"), 0.29),
-    (re.compile(r"DETAIL|CHEST|FC2\d|\bC\b"), 0.40),
-    (re.compile(r"LUNG|FC5\d|\bD\b|\bY[AB]?\b|\bL\b"), 0.52),
-    (re.compile(r"BONE|EDGE|ULTRA|FC(3|8)\d|\bE\b"), 0.58),
+_HALF_PER_MM = (  # kernel names, and where a Hann window of the same mean noise frequency falls to a half
+    (re.compile(r"SOFT|SMOOTH|SM\b|FC0[1-5]|\bA\b"), 0.30),
+    (re.compile(r"STANDARD|STD|STND|FC(0[6-9]|1\d)|\bU?[AB]\b|AB[45]0"), 0.41),
+    (re.compile(r"DETAIL|CHEST|FC2\d|\bC\b"), 0.45),
+    (re.compile(r"LUNG|FC5\d|\bD\b|\bY[AB]?\b|\bL\b"), 0.55),
+    (re.compile(r"BONE|EDGE|ULTRA|FC(3|8)\d|\bE\b"), 0.65),
 )
 _SIEMENS = re.compile(r"\b[A-Z][A-Za-z]?(\d{2})[a-z]?\b")
-_UNKNOWN_HALF_PER_MM = 0.30
+_UNKNOWN_HALF_PER_MM = 0.41
 _TOLERANCE = 1.8
 _PLAUSIBLE_PER_MM = (0.12, 0.75)
 """Mean noise frequency of the softest and the sharpest kernels of body CT."""
@@ -23,7 +23,7 @@ _PLAUSIBLE_PER_MM = (0.12, 0.75)
 _PHOTONS = 450.0
 """Per mAs, mm of thickness and mm of cell at 120 kV: the middle of what series with neighbours were fitted to."""
 _KV_EXPONENT = 2.5
-PHOTON_TOLERANCE = 3.0
+PHOTON_TOLERANCE = 5.0
 """Factor by which scanners, pitches and filters differ around that."""
 
 
@@ -50,7 +50,7 @@ class Technique:
                 return half_per_mm
         # Siemens numbers its kernels by sharpness: B20f is soft, B80f as sharp as can be.
         numbered = _SIEMENS.search(self.kernel)
-        return max(10, int(numbered[1])) / 100 if numbered else None
+        return (max(10, int(numbered[1])) + 8) / 100 if numbered else None
 
     def kernel_prior(self, nyquist_per_mm: float) -> Kernel:
         """A Hann window for the kernel's name; that of a standard body kernel where the name is not known.

@@ -19,6 +19,7 @@ from real_data import real
 from data_prep.__main__ import main
 from data_prep.dose import series as module
 from data_prep.dose.series import Simulated, simulate_series
+from data_prep.dose.simulation import Acceptance
 from iscl_monai.dicom.derive import moment_of
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.dicom.write import SeriesWriter
@@ -451,6 +452,12 @@ def test_real_tilted_head(tmp_path: Path) -> None:
 def test_real_series_without_uids(tmp_path: Path) -> None:
     scan = read(real("test/totalsegmentator_abdomen"))
     limits = (scan.positions_mm[4], scan.positions_mm[5])
-    folder = simulate(real("test/totalsegmentator_abdomen"), tmp_path / "low", fraction=0.25, z_range_mm=limits)
+    accepted = Acceptance(calibration=True, iterative=True)
+    folder = simulate(
+        real("test/totalsegmentator_abdomen"), tmp_path / "low", fraction=0.25, z_range_mm=limits, accepted=accepted
+    )
+    assert all(
+        "an iterative reconstruction (SAFIRE or ADMIRE 3)" in one.DerivationDescription for one in headers(folder)
+    )
     assert len({dataset.SOPInstanceUID for dataset in headers(folder)}) == 2
     assert read(folder).positions_mm == scan.positions_mm[4:6]
