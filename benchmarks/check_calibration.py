@@ -3,9 +3,9 @@
     python benchmarks/check_calibration.py ~/.cache/iscl-monai-data ../shared/data/test > table.md
     python benchmarks/check_calibration.py ARCHIVE --single   # single slices, too
 
-Prints for each series, slices averaged to none: iterative reconstruction, own noise over the scan's, mean frequency of
-the virtual scanner's noise and between which that of such a kernel lies, share of rays starved at a quarter of the dose,
-correlation of neighbouring slices, and whether it is refused. Series that cannot be read stand below with the reason.
+Prints for each series: iterative reconstruction, own noise over the scan's, mean frequency of the virtual scanner's
+noise and between which that of such a kernel lies, share of rays starved at a quarter of the dose, correlation of the
+noise of neighbouring slices, and whether it is refused. Series that cannot be read are told on standard error.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def _with_cut_lungs(image_hu: NDArray[np.float32], parts: Mask) -> Mask:
         near = ndimage.distance_transform_edt(~lung) <= 2 * TABLE_HALF_THICKNESS_PX
         around = near & ~lung
         if (around & parts).sum() >= _MOSTLY * around.sum():
-            found |= near  # up to the chest wall, whose blur is neither
-    return found
+            found = found | near  # up to the chest wall, whose blur is neither
+    return np.asarray(found, dtype=bool)
 
 
 def _without_table(mask: Mask) -> Mask:
