@@ -65,13 +65,16 @@ def mean_frequency(simulation: Simulation, plane: Image, beside: Image) -> float
 
 
 def test_the_texture_of_a_real_lower_dose_is_simulated() -> None:
+    """In the difference to either neighbour: of one alone, changing anatomy moves it by 15 %."""
     simulation, low = high_and_low()
     real_per_mm, made_per_mm = [], []
     for high_mm, low_mm in ((-213.0, -438.25), (-204.5, -429.75)):
         index, other = at(simulation.series, high_mm), at(low, low_mm)
-        made_per_mm.append(mean_frequency(simulation, simulated(index), simulated(index - 1)))
-        real_per_mm.append(mean_frequency(simulation, low.hu[other], low.hu[other - 1]))
-    assert np.mean(made_per_mm) == pytest.approx(np.mean(real_per_mm), rel=0.15)
+        for side in (-1, 1):
+            made_per_mm.append(mean_frequency(simulation, simulated(index), simulated(index + side)))
+            if other + side < len(low.hu):
+                real_per_mm.append(mean_frequency(simulation, low.hu[other], low.hu[other + side]))
+    assert np.mean(made_per_mm) == pytest.approx(np.mean(real_per_mm), rel=0.1)
 
 
 def test_the_calibration_explains_the_scan_and_its_neighbours() -> None:
