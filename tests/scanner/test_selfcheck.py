@@ -125,14 +125,14 @@ def test_insertion_refuses_what_is_not_explained() -> None:
     assert insert_noise(image_hu, accept_calibration=True, **options).std() > image_hu.std()
 
 
-def test_electronic_noise_does_not_decide_the_photons() -> None:
-    """Nearly a third of the rays is starved: without a limit of their variance the photons move by factors."""
-    plane = list(scan(1, photons=3e4, rods=True))
+def test_electronic_noise_moves_the_photons_no_more_than_it_must() -> None:
+    """Nearly half of the rays is starved: without a limit of their variance the photons move by a factor of 3."""
+    plane = list(scan(1, photons=2e3, rods=True))
     found = [
         calibrated(plane, spacing_mm=SPACING_MM, exposure=Exposure(photons=1, electronic_noise=noise)).exposure.photons
         for noise in (0.0, 3.2)
     ]
-    assert max(found) / min(found) < 1.5
+    assert max(found) / min(found) < 2.3
 
 
 @pytest.mark.parametrize("counts", [0.3, 1.0, 3.0, 30.0, 100.0, 1000.0])
