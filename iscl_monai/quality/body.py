@@ -76,12 +76,13 @@ def _with_cut_lungs(image_hu: NDArray[np.float32], parts: Mask) -> Mask:
     smooth_hu = ndimage.uniform_filter(image_hu, 7)
     lungs = _opened((smooth_hu > lowest) & (smooth_hu < highest) & ~parts, TABLE_HALF_THICKNESS_PX)
     labels, count = ndimage.label(lungs)
-    edge = np.zeros_like(parts)
-    edge[[0, -1]] = edge[:, [0, -1]] = True
     found = parts.copy()
     for number in range(1, count + 1):
         lung = labels == number
-        if not (lung & edge).any() or lung.sum() < SMALLEST_PART * parts.sum():
+        top, bottom, left, right = (side.any() for side in (lung[0], lung[-1], lung[:, 0], lung[:, -1]))
+        # From one side to the other goes the foam below a table.
+        cut = (top or bottom or left or right) and not (top and bottom) and not (left and right)
+        if not cut or lung.sum() < SMALLEST_PART * parts.sum():
             continue
         near = ndimage.distance_transform_edt(~lung) <= 2 * TABLE_HALF_THICKNESS_PX
         around = near & ~lung

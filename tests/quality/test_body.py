@@ -64,7 +64,12 @@ def test_air_at_the_border_is_outside() -> None:
     mask = body_of_slice(scan(body, lungs=lungs, sigma_hu=60))
     assert not mask[:, :20].any()
     assert not mask[:40].any()
-    # A mattress is as light as lung, but has no body around it.
+    # Foam below a table is as light as lung, and has the table and borders around it.
+    image = scan(body, lungs=lungs)
+    image[200:206] = 50
+    image[206:] = -850
+    assert error(body_of_slice(image), body) < 0.02
+    # A mattress has no body around it.
     image = scan(body, lungs=lungs)
     image[200:, :] = -900
     assert error(body_of_slice(image), body) < 0.02
