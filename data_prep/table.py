@@ -43,6 +43,8 @@ class SeriesRow:
         manufacturer: Manufacturer.
         model: ManufacturerModelName.
         kernel: ConvolutionKernel, several values joined by a backslash.
+        reconstruction: iterative or learned reconstruction that the headers name, with its strength
+            (:mod:`iscl_monai.dicom.reconstruction`), several joined by `` / ``; ``""`` when they name none.
         kvp: KVP.
         mas: XRayTubeCurrent times ExposureTime in mAs, else Exposure; mean over slices.
         ctdi_vol_mgy: CTDIvol; mean over slices.
@@ -75,6 +77,7 @@ class SeriesRow:
     manufacturer: str = ""
     model: str = ""
     kernel: str = ""
+    reconstruction: str = ""
     kvp: float | None = None
     mas: float | None = None
     ctdi_vol_mgy: float | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from iscl_monai.scanner.calibration import soft_tissue, with_noise
+from iscl_monai.scanner.calibration import with_noise
+from iscl_monai.scanner.texture import soft_tissue
 
 Volume = NDArray[np.float32]
 

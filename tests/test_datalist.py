@@ -12,7 +12,7 @@ from iscl_monai.data import Datalist, PoolScan, ScanPair, check_leaks
 from iscl_monai.errors import DatalistRefusal, LeakRefusal
 
 SECTIONS = "noisy, clean, validation, test, description, split_protocol"
-SCAN = "image, patient, dose, kernel, z_range_mm, series_uid, reference, reference_series_uid"
+SCAN = "image, patient, dose, kernel, reconstruction, z_range_mm, series_uid, reference, reference_series_uid"
 PAIR = "noisy, clean, patient, z_range_mm, noisy_series_uid, clean_series_uid"
 
 

@@ -88,6 +88,12 @@ COLUMNS = (
     Column(name="peak /mm", hint="where the noise power spectrum is highest", value=lambda row: row.noise_peak_per_mm),
     Column(name="kernel", hint="ConvolutionKernel", value=lambda row: row.kernel, words=True),
     Column(
+        name="iterative",
+        hint="iterative or learned reconstruction that the headers name, and its strength",
+        value=lambda row: row.reconstruction,
+        words=True,
+    ),
+    Column(
         name="scanner",
         hint="model and maker",
         value=lambda row: row.model,

@@ -185,6 +185,8 @@ def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
             once = without_copies(records)
             records, states = [records[index] for index in once], [states[index] for index in once]
             row, place = row_of(records, archive, below)
+        named = {record.header.reconstruction for record in records if record.header}
+        row = replace(row, reconstruction=" / ".join(sorted(named - {""})))
         if row.verdict == FIT and (verdict := _nobody_knows(store, records)):
             row = replace(row, verdict=verdict)
         series.append((row, _look(records, states, place.order)))

@@ -14,6 +14,7 @@ from iscl_monai.errors import ConfigRefusal, OutputRefusal
 
 if TYPE_CHECKING:
     from data_prep.dose.archive import TableRequest
+    from data_prep.dose.simulation import Simulation
 
 TABLES = (".parquet", ".csv")
 
@@ -42,6 +43,13 @@ def dose(
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="Of a table: go on after a series that cannot be simulated.")
     ] = False,
+    accept_calibration: Annotated[
+        bool,
+        typer.Option("--accept-calibration", help="Simulate although the virtual scanner does not explain the scan."),
+    ] = False,
+    accept_iterative: Annotated[
+        bool, typer.Option("--accept-iterative", help="Simulate from an iterative reconstruction all the same.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Another seed gives another noise.")] = 0,
     workers: Annotated[
         int | None,
@@ -67,6 +75,9 @@ def dose(
     ImageType, SeriesDescription and DerivationDescription. The same arguments give the same files but for their dates;
     an interrupted run goes on where it was.
 
+    A scan is refused where the virtual scanner's own noise is not that of the scan, or where headers name an iterative
+    reconstruction, whose noise is not linear; the --accept options simulate all the same, and the result says so.
+
     Given a table from `scan`, every series in it that is fit for training is simulated, unless it is said to be of low
     dose, and a table is written that `split` can read. Patient names and IDs stay in the headers of what is made.
 
@@ -82,7 +93,10 @@ def dose(
 
         python -m data_prep dose table/ low/ --fraction 0.25 --thickness 3 --body-part CHEST
     """
-    common: dict[str, Any] = {"seed": seed, "workers": workers, "device": device}
+    from data_prep.dose.simulation import Acceptance
+
+    accepted = Acceptance(calibration=accept_calibration, iterative=accept_iterative)
+    common: dict[str, Any] = {"seed": seed, "accepted": accepted, "workers": workers, "device": device}
     given = {
         "--z-range": z_range is not None,
         "--average": average != 1,
@@ -106,6 +120,7 @@ def dose(
             body_parts=tuple(body_part or ()),
             clean_below_hu=clean_below,
             seed=common.pop("seed"),
+            accepted=common.pop("accepted"),
         )
         _table(source, destination, request, skip_refused=skip_refused, **common)
     elif source.name.lower().endswith((".nii", ".nii.gz")):
@@ -113,10 +128,8 @@ def dose(
         from data_prep.dose.nifti import simulate_volume
 
         with progress_bar("slices") as progress:
-            made = simulate_volume(
-                source, destination, fraction=fraction, trust_hu=trust_hu, progress=progress, **common
-            )
-        typer.echo(made)
+            options = {**common, "trust_hu": trust_hu, "warn": _warn, "progress": progress}
+            typer.echo(simulate_volume(source, destination, fraction=fraction, **options))
     else:
         _only(given, {"--z-range", "--average", "--series-uid", "--report"}, "one series")
         common |= {"series_uid": series_uid, "z_range_mm": z_range, "average": average}
@@ -149,14 +162,18 @@ def _series(source: Path, destination: Path, fraction: float, report: Path | Non
         if is_nifti(destination):
             if report is not None:
                 raise ConfigRefusal("--report with a NIfTI file", allowed="a DICOM series", cure="leave it out")
-            typer.echo(simulate_series_as_volume(source, destination, fraction=fraction, progress=progress, **options))
+            options |= {"warn": _warn, "progress": progress}
+            typer.echo(simulate_series_as_volume(source, destination, fraction=fraction, **options))
             return
         made = simulate_series(source, destination, fraction=fraction, progress=progress, **options)
     typer.echo(made.folder)
+    for warning in made.simulation.warnings:
+        _warn(warning)
     if made.scanner is not None:
         typer.echo(
             f"{made.slices} slices; noise of the scan {made.noise_hu:.1f} HU; kernel {made.scanner.kernel.name}, "
-            f"half at {made.scanner.kernel.half_per_mm:.2f}/mm; {100 * made.starved:.2g} % of the rays starved",
+            f"half at {made.scanner.kernel.half_per_mm:.2f}/mm; {100 * made.starved:.2g} % of the rays starved; "
+            f"own noise {_own_noise(made.simulation)} times the scan's",
             err=True,
         )
     if report is not None and made.scanner is not None:
@@ -164,6 +181,14 @@ def _series(source: Path, destination: Path, fraction: float, report: Path | Non
 
         write_dose_report(made.simulation, report)
         typer.echo(report)
+
+
+def _own_noise(simulation: Simulation) -> str:
+    return "" if simulation.check is None else f"{simulation.check.own_over_scan:.2f}"
+
+
+def _warn(warning: str) -> None:
+    typer.echo(f"WARNING: {warning}", err=True)
 
 
 def _table(source: Path, destination: Path, request: TableRequest, **options: Any) -> None:
@@ -174,6 +199,8 @@ def _table(source: Path, destination: Path, request: TableRequest, **options: An
         batch = simulate_table(source, destination, request=request, progress=progress, **options)
     for refusal in batch.refused:
         print(f"left out: {refusal}", file=sys.stderr)
+    for warning in batch.warnings:
+        _warn(warning)
     left_out = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
     typer.echo(f"{batch.made} series made; {left_out or 'none left out'}", err=True)
     typer.echo(batch.table)

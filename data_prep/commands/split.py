@@ -32,6 +32,10 @@ def split(
     exclude_patient: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Leave this patient out; may be repeated.")
     ] = None,
+    accept_iterative: Annotated[
+        bool,
+        typer.Option("--accept-iterative", help="Take iterative reconstructions beside filtered backprojections."),
+    ] = False,
     patient_from: Annotated[
         str, typer.Option(metavar="study|folder", help="What stands for a missing patient; else such rows are refused.")
     ] = "",
@@ -71,6 +75,7 @@ def split(
         by=by,
         gap_mm=gap,
         exclude_patients=tuple(exclude_patient or ()),
+        accept_iterative=accept_iterative,
         patient_from=patient_from,
     )
     show(*split_table(table, destination, request))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.dose.series import simulate_read_series
-from data_prep.dose.simulation import read_scan
+from data_prep.dose.simulation import NOTHING_DOUBTFUL, Acceptance, read_scan
 from data_prep.table import SeriesRow, read_table, write_table
 from iscl_monai.dicom.find import select_series
 from iscl_monai.dicom.geometry import sort_slices
@@ -38,6 +38,7 @@ class TableRequest:
         body_parts: take these only; empty: all.
         clean_below_hu: leave series out that are noisier than this already; None: take all.
         seed: decides the noise.
+        accepted: what is simulated although it is doubtful.
 
     Raises:
         ConfigRefusal: if a number makes no sense.
@@ -48,6 +49,7 @@ class TableRequest:
     body_parts: tuple[str, ...] = ()
     clean_below_hu: float | None = None
     seed: int = 0
+    accepted: Acceptance = NOTHING_DOUBTFUL
 
     def __post_init__(self) -> None:
         limits = [value for value in (self.thickness_mm, self.clean_below_hu) if value is not None]
@@ -72,6 +74,8 @@ class TableRequest:
             return "simulated already"
         if row.dose_class == LOW:
             return "low dose already"
+        if row.reconstruction and not self.accepted.iterative:
+            return f"iterative reconstruction ({row.reconstruction})"
         if not row.series_uid:
             return "without SeriesInstanceUID, which pairs an original with what is made of it"
         if self.body_parts and row.body_part.upper() not in {part.upper() for part in self.body_parts}:
@@ -90,12 +94,14 @@ class Batch:
         made: simulated and averaged series.
         left_out: number of rows of the old table from which nothing was made, by reason.
         refused: why, of those that could not be simulated.
+        warnings: what to know about the noise of series that this run made.
     """
 
     table: Path
     made: int
     left_out: Counter[str]
     refused: tuple[Refusal, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def simulate_table(
@@ -139,8 +145,9 @@ def simulate_table(
         )
     made: list[SeriesRow] = []
     refused: list[Refusal] = []
+    warnings: list[str] = []
     for row in wanted:
-        result = _attempt(row, destination, request, workers, device, progress)
+        result = _attempt(row, destination, request, workers, device, progress, warnings)
         if isinstance(result, list):
             made += result
         elif skip_refused:
@@ -150,7 +157,7 @@ def simulate_table(
     destination.mkdir(parents=True, exist_ok=True)
     new = {row.path for row in made}
     parquet, _ = write_table([*(row for row in rows if row.path not in new), *made], destination / STEM)
-    return Batch(table=parquet, made=len(made), left_out=left_out, refused=tuple(refused))
+    return Batch(table=parquet, made=len(made), left_out=left_out, refused=tuple(refused), warnings=tuple(warnings))
 
 
 def slices_to_simulate(rows: Iterable[SeriesRow], request: TableRequest) -> int:
@@ -173,6 +180,7 @@ def _simulated(
     workers: int | None,
     device: str,
     progress: Callable[[int], object] | None,
+    warnings: list[str],
 ) -> list[SeriesRow]:
     """One series at low dose, and averaged at full dose where it was averaged."""
     average = request.average(row)
@@ -194,15 +202,17 @@ def _simulated(
         for folder in lacking:
             check_places(source, folder)
         series = series or read_scan(source, average=average, series_uid=row.series_uid)
-        simulate_read_series(
+        simulated = simulate_read_series(
             series,
             lacking,
             seed=request.seed,
             average=average,
+            accepted=request.accepted,
             workers=workers,
             device=device,
             progress=progress,
         )
+        warnings += [f"{row.path}: {warning}" for made in simulated for warning in made.simulation.warnings]
     return [_row_of(folder, row, fraction, average) for folder, fraction in folders.items()]
 
 

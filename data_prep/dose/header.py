@@ -34,6 +34,7 @@ class SimulationRecipe:
         noise_hu: noise of the scan; None when none is added.
         photons: per virtual ray at the scan's dose; None when no noise is added.
         kernel: of the virtual scanner, in words.
+        warnings: what to know about the noise that is added.
     """
 
     fraction: float
@@ -44,6 +45,7 @@ class SimulationRecipe:
     source: str = ""
     photons: float | None = None
     kernel: str = ""
+    warnings: tuple[str, ...] = ()
 
     def derivation(self, moment: datetime) -> Derivation:
         """What is said about it: the same request of the same voxels gives the same UIDs, any other one others."""
@@ -68,9 +70,10 @@ class SimulationRecipe:
         mean = f"Mean of {self.average} neighbouring slices. " if self.average > 1 else ""
         if self.noise_hu is None:
             return f"{mean}No noise added ({SIMULATOR})"
+        doubts = "".join(f"WARNING: {warning}. " for warning in self.warnings)
         return (
-            f"{mean}Noise inserted as for {self.fraction:g} of the dose of a scan with {self.noise_hu:.1f} HU of noise "
-            f"({self.photons:.2g} photons per virtual ray, kernel {self.kernel}); seed {self.seed}. "
+            f"{mean}{doubts}Noise inserted as for {self.fraction:g} of the dose of a scan with {self.noise_hu:.1f} HU "
+            f"of noise ({self.photons:.2g} photons per virtual ray, kernel {self.kernel}); seed {self.seed}. "
             f"Dose and tube current in this header are the original scan's ({SIMULATOR})"
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,20 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.dose.simulation import Simulation, check_request, read_scan
+from data_prep.dose.simulation import NOTHING_DOUBTFUL, Acceptance, Simulation, check_request, read_scan
 from iscl_monai.dicom.images import NIFTI, open_nifti
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
 from iscl_monai.durable import check_free, move_into_place, workshop
 from iscl_monai.errors import ImageRefusal, OutputRefusal
 from iscl_monai.parallel import in_order, useful_workers
-from iscl_monai.scanner.calibration import calibrated, next_slices, spread
-from iscl_monai.scanner.dose import noise_source, outside
+from iscl_monai.scanner.dose import outside
+from iscl_monai.scanner.selfcheck import SelfCheck, checked_scanner
+from iscl_monai.scanner.streams import SharedSource, neighbour_names
 from iscl_monai.scanner.virtual import VirtualScanner
 
 Stored = NDArray[Any]
 Progress = Callable[[int], object] | None
+Warn = Callable[[str], object] | None
 
 
 def is_nifti(path: Path) -> bool:
@@ -38,8 +40,10 @@ def simulate_volume(
     fraction: float,
     seed: int = 0,
     trust_hu: bool = False,
+    accepted: Acceptance = NOTHING_DOUBTFUL,
     workers: int | None = None,
     device: str = "cpu",
+    warn: Warn = None,
     progress: Progress = None,
 ) -> Path:
     """Write a NIfTI volume as it would look at a fraction of its dose.
@@ -53,8 +57,10 @@ def simulate_volume(
         fraction: simulated dose over the scan's dose, in (0, 1].
         seed: another seed gives another noise.
         trust_hu: see :class:`iscl_monai.dicom.nifti.NiftiVolume`.
+        accepted: what is simulated although it is doubtful.
         workers: slices worked on at the same time; None: the CPU cores.
         device: where torch computes, if it does.
+        warn: called with each thing to know about the noise that is added.
         progress: called with the number of slices simulated since the last call.
 
     Raises:
@@ -65,17 +71,20 @@ def simulate_volume(
     check_request(fraction, 1)
     _check_destination(destination)
     volume = NiftiVolume(source, trust_hu=trust_hu)
-    scanner = _scanner_of(volume, device)
+    names: list[str] = []
+    scanner, check = _scanner_of(volume, device, fraction=fraction, accept=accepted.calibration, names=names)
+    neighbours = neighbour_names(names, range(len(names)))
 
     def work(item: tuple[int, Stored]) -> Stored:
         index, stored = item
         hu = volume.hu(stored)
-        # Volumes have no UIDs, and many have one name: their voxels tell them apart.
-        name = f"{hashlib.blake2b(stored.tobytes(), digest_size=16).hexdigest()}|{index}"
-        added_hu, _ = scanner.added_noise(hu, fraction, noise_source(seed, fraction, name))
+        source = SharedSource(seed, fraction, names[index], neighbours[index], scanner.neighbour_correlation)
+        added_hu, _ = scanner.added_noise(hu, fraction, source)
         return volume.changed(stored, np.where(outside(hu), 0, added_hu))
 
-    header = described(volume.header, _story(fraction), header_size=volume.header_size)
+    _tell(warn, check.warnings)
+    description = _description(fraction, doubtful=bool(check.problems))
+    header = described(volume.header, description, header_size=volume.header_size)
     workers = workers or useful_workers("cpu", volume.count, (volume.rows, volume.columns))
     slices = in_order(enumerate(volume.slices()), work, workers=workers)
     return _written(destination, header, volume.dtype, slices, progress)
@@ -90,8 +99,10 @@ def simulate_series_as_volume(
     series_uid: str | None = None,
     z_range_mm: tuple[float, float] | None = None,
     seed: int = 0,
+    accepted: Acceptance = NOTHING_DOUBTFUL,
     workers: int | None = None,
     device: str = "cpu",
+    warn: Warn = None,
     progress: Progress = None,
 ) -> Path:
     """Write a DICOM series as a NIfTI volume, as it would look at a fraction of its dose.
@@ -107,8 +118,10 @@ def simulate_series_as_volume(
         series_uid: the Series Instance UID to take.
         z_range_mm: positions along the slice normal to keep.
         seed: another seed gives another noise.
+        accepted: what is simulated although it is doubtful.
         workers: slices worked on at the same time; None: the CPU cores.
         device: where torch computes, if it does.
+        warn: called with each thing to know about the noise that is added.
         progress: called with the number of slices simulated since the last call.
 
     Raises:
@@ -117,7 +130,7 @@ def simulate_series_as_volume(
     check_request(fraction, average)
     _check_destination(destination)
     series = read_scan(source, average=2, series_uid=series_uid, z_range_mm=z_range_mm)  # even, as any volume
-    simulation = Simulation(series, fraction=fraction, average=average, seed=seed, device=device)
+    simulation = Simulation(series, fraction=fraction, average=average, seed=seed, accepted=accepted, device=device)
 
     def work(index: int) -> Stored:
         noise = simulation.noise(index)
@@ -129,7 +142,9 @@ def simulate_series_as_volume(
     affine = series.affine_lps.copy()
     affine[:, 3] += affine[:, 2] * (average - 1) / 2  # the middle of the first group
     affine[:, 2] *= average
-    header = _header((series.hu.shape[2], series.hu.shape[1], count), affine, _story(fraction))
+    _tell(warn, simulation.warnings)
+    doubtful = bool(simulation.reconstruction or (simulation.check and simulation.check.problems))
+    header = _header((series.hu.shape[2], series.hu.shape[1], count), affine, _description(fraction, doubtful=doubtful))
     slices = in_order(range(count), work, workers=workers)
     return _written(destination, header, np.dtype("<i2"), slices, progress)
 
@@ -143,8 +158,10 @@ def _check_destination(destination: Path) -> None:
         )
 
 
-def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
-    """Calibrated on a few slices of the volume."""
+def _scanner_of(
+    volume: NiftiVolume, device: str, *, fraction: float, accept: bool, names: list[str]
+) -> tuple[VirtualScanner, SelfCheck]:
+    """Calibrated on a few slices of the volume; the names of all slices are appended to ``names``."""
     columns_mm, rows_mm = (float(step) for step in open_nifti(volume.path).header.get_zooms()[:2])
     if abs(rows_mm - columns_mm) > 1e-3 * rows_mm:
         raise ImageRefusal(
@@ -152,21 +169,30 @@ def _scanner_of(volume: NiftiVolume, device: str) -> VirtualScanner:
             allowed="square pixels, which the simulated scanner has",
             cure="take another scan",
         )
-    planes = [volume.hu(stored) for stored in volume.slices()]
-    chosen = spread(planes)
-    return calibrated(
-        [planes[index] for index in chosen],
-        spacing_mm=rows_mm,
-        neighbours=next_slices(planes, chosen),
-        device=device,
+    planes = []
+    for index, stored in enumerate(volume.slices()):
+        # Volumes have no UIDs, and many have one name: their voxels tell them apart.
+        names.append(f"{hashlib.blake2b(stored.tobytes(), digest_size=16).hexdigest()}|{index}")
+        planes.append(volume.hu(stored))
+    return checked_scanner(planes, fraction=fraction, spacing_mm=rows_mm, accept=accept, device=device)
+
+
+def _tell(warn: Warn, warnings: Iterable[str]) -> None:
+    if warn is not None:
+        for warning in warnings:
+            warn(warning)
+
+
+def _description(fraction: float, *, doubtful: bool) -> str:
+    """The 79 characters of free text that a NIfTI file has."""
+    if fraction == 1:
+        return "iscl_monai, averaged"
+    return f"SIMULATED {fraction:g} dose, iscl_monai. Not for diagnosis." + " Doubtful noise" * (
+        doubtful and fraction < 1
     )
 
 
-def _story(fraction: float) -> str:
-    return f"SIMULATED {fraction:g} dose, iscl_monai. Not for diagnosis." if fraction < 1 else "iscl_monai, averaged"
-
-
-def _header(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], story: str) -> bytes:
+def _header(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], description: str) -> bytes:
     """A NIfTI-1 header for int16 HU (column, row, slice)."""
     # (row, column, slice) to LPS becomes (column, row, slice) to RAS.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps[:, [1, 0, 2, 3]]
@@ -175,7 +201,7 @@ def _header(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], story:
     header.set_data_shape(shape)  # type: ignore[no-untyped-call]
     header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     header.set_slope_inter(1, 0)  # type: ignore[no-untyped-call]
-    header["vox_offset"], header["descrip"] = 352, story.encode()
+    header["vox_offset"], header["descrip"] = 352, description.encode()
     return bytes(header.binaryblock.ljust(352, b"\0"))
 
 

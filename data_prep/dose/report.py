@@ -19,9 +19,10 @@ from iscl_monai.report.pages import write_page
 from iscl_monai.report.pictures import LUNG, SOFT_TISSUE, Figure, View, png_address
 from iscl_monai.report.plot import Plot, plot
 from iscl_monai.report.section import Table
-from iscl_monai.scanner.calibration import soft_tissue, spread
-from iscl_monai.scanner.exposure import Exposure
-from iscl_monai.scanner.texture import flat_patches, local_mean_and_sigma, mode, spectrum
+from iscl_monai.scanner.calibration import spread
+from iscl_monai.scanner.exposure import FEWEST_COUNTS, Exposure
+from iscl_monai.scanner.selfcheck import LIMITS, MOST_STARVED, SelfCheck
+from iscl_monai.scanner.texture import flat_patches, local_mean_and_sigma, mode, soft_tissue, spectrum
 from iscl_monai.scanner.virtual import VirtualScanner
 
 Image = NDArray[np.float32]
@@ -88,6 +89,8 @@ class DosePage:
         half_per_mm: where it falls to a half.
         noise_hu: of the scan.
         seed: of the noise.
+        check: of the calibration: heading and figure.
+        warnings: what to know about the noise that is added.
         table: what was measured.
         slices: in pictures.
     """
@@ -99,6 +102,8 @@ class DosePage:
     half_per_mm: float
     noise_hu: float
     seed: int
+    check: Table
+    warnings: Sequence[str]
     table: Table
     slices: Sequence[ShownSlice]
 
@@ -114,7 +119,7 @@ def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures,
         What was measured, per slice shown.
     """
     scanner = simulation.scanner
-    if scanner is None:
+    if scanner is None or simulation.check is None:
         raise ValueError("no noise was added")
     count = len(simulation.groups)
     tissue = spread([simulation.mean_hu(index) for index in range(count)])
@@ -129,6 +134,8 @@ def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures,
         half_per_mm=scanner.kernel.half_per_mm,
         noise_hu=simulation.noise_hu,
         seed=simulation.seed,
+        check=_check_table(simulation.check, scanner),
+        warnings=simulation.warnings,
         table=Table(heads=_HEADS, lines=[_line(one) for one in figures]),
         slices=[one.shown() for one in slices],
     )
@@ -191,6 +198,27 @@ class _MeasuredSlice:
         ]
         spectra = _spectra_plot(self.spectra) if self.spectra else None
         return ShownSlice(number=self.noise.index + 1, figures=figures, spectra=spectra)
+
+
+def _check_table(check: SelfCheck, scanner: VirtualScanner) -> Table:
+    lowest, highest = check.plausible_per_mm
+    return Table(
+        heads=("Self-check of the calibration", "Found", "Taken"),
+        lines=[
+            ["Own noise over the scan's", fixed(check.own_over_scan, 2), f"{LIMITS[0]:g} to {LIMITS[1]:g}"],
+            [
+                "Mean frequency of the noise, 1/mm",
+                fixed(check.frequency_per_mm, 2),
+                f"{lowest:.2f} to {highest:.2f} for such a kernel",
+            ],
+            [
+                f"Rays with fewer than {FEWEST_COUNTS:g} counts at {check.fraction:g} of the dose, %",
+                significant(100 * check.starved, 2),
+                f"warned of above {100 * MOST_STARVED:g}",
+            ],
+            ["Correlation of the noise of neighbouring slices", fixed(scanner.neighbour_correlation, 2), ""],
+        ],
+    )
 
 
 def _line(one: SliceFigures) -> list[str]:

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 
 from data_prep.dose.header import SimulationRecipe, middle_slice, place_mean
-from data_prep.dose.simulation import Simulation, SliceNoise, check_request, read_scan, recipe_of
+from data_prep.dose.simulation import (
+    NOTHING_DOUBTFUL,
+    Acceptance,
+    Simulation,
+    SliceNoise,
+    check_request,
+    read_scan,
+    recipe_of,
+)
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.derive import moment_of, series_identity
 from iscl_monai.dicom.pixels import load_slice, without_warnings
@@ -65,6 +73,7 @@ def simulate_series(
     series_uid: str | None = None,
     seed: int = 0,
     average: int = 1,
+    accepted: Acceptance = NOTHING_DOUBTFUL,
     workers: int | None = None,
     device: str = "cpu",
     moment: datetime | None = None,
@@ -87,6 +96,7 @@ def simulate_series(
         seed: decides the noise together with the fraction and each slice's SOP Instance UID.
         average: so many neighbouring slices are averaged before noise is added (3 mm targets from 1 mm
             slices); a remainder at the end is left out.
+        accepted: what is simulated although it is doubtful.
         workers: slices worked on at the same time; None: the CPU cores.
         device: where torch computes, if it does (see :mod:`iscl_monai.scanner.projector`).
         moment: date and time, with a time zone, that the derived objects bear; None: now, or that of the run that is
@@ -109,6 +119,7 @@ def simulate_series(
         z_range_mm=z_range_mm,
         seed=seed,
         average=average,
+        accepted=accepted,
         workers=workers,
         device=device,
         moment=moment,
@@ -124,6 +135,7 @@ def simulate_read_series(
     z_range_mm: tuple[float, float] | None = None,
     seed: int = 0,
     average: int = 1,
+    accepted: Acceptance = NOTHING_DOUBTFUL,
     workers: int | None = None,
     device: str = "cpu",
     moment: datetime | None = None,
@@ -137,6 +149,7 @@ def simulate_read_series(
         z_range_mm: what was given to read it.
         seed: see :func:`simulate_series`, as for all below.
         average: so many neighbouring slices are averaged.
+        accepted: what is simulated although it is doubtful.
         workers: slices worked on at the same time.
         device: where torch computes.
         moment: date and time that the derived objects bear.
@@ -149,7 +162,7 @@ def simulate_read_series(
         Refusal: as :func:`simulate_series`.
     """
     simulations = [
-        Simulation(series, fraction=fraction, average=average, seed=seed, device=device)
+        Simulation(series, fraction=fraction, average=average, seed=seed, accepted=accepted, device=device)
         for fraction in fractions.values()
     ]
     count = len(simulations[0].groups)

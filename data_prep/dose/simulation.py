@@ -14,14 +14,33 @@ from data_prep.dose.header import SimulationRecipe, middle_slice
 from iscl_monai.dicom.derive import slice_identity
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
-from iscl_monai.scanner.calibration import calibrated, next_slices, spread
-from iscl_monai.scanner.dose import noise_source, outside, scan_noise_hu
+from iscl_monai.scanner.calibration import spread
+from iscl_monai.scanner.dose import outside, scan_noise_hu
+from iscl_monai.scanner.selfcheck import SelfCheck, checked_scanner
+from iscl_monai.scanner.streams import SharedSource, neighbour_names
+from iscl_monai.scanner.technique import Technique
 from iscl_monai.scanner.virtual import VirtualScanner
 
 Image = NDArray[np.float32]
 
 _CURRENT = ("XRayTubeCurrent", "Exposure")
 """What tells the current of a slice, the better one first: an exposure may be that of the whole helix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """What is simulated although noise insertion is doubtful there.
+
+    Args:
+        calibration: a virtual scanner that does not explain the scan (:class:`iscl_monai.scanner.selfcheck.SelfCheck`).
+        iterative: iterative reconstructions, whose noise is not linear.
+    """
+
+    calibration: bool = False
+    iterative: bool = False
+
+
+NOTHING_DOUBTFUL = Acceptance()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,37 +68,63 @@ class Simulation:
         fraction: simulated dose over the scan's dose, in (0, 1]; 1 adds nothing.
         average: so many neighbouring slices are averaged before noise is added; a remainder at the end is left out.
         seed: decides the noise together with the fraction and each slice's SOP Instance UID.
+        accepted: what is simulated although it is doubtful.
         device: where torch computes, if it does.
 
     Raises:
         ConfigRefusal: if an argument makes no sense.
-        DicomRefusal: pixels that are no squares, or slices to be averaged that do not lie above each other.
-        ImageRefusal: if no slice shows soft tissue with noise.
+        DicomRefusal: pixels that are no squares, slices to be averaged that do not lie above each other, or an
+            iterative reconstruction.
+        ImageRefusal: if no slice shows soft tissue with noise, or the virtual scanner does not explain it.
     """
 
     def __init__(
-        self, series: CTSeries, *, fraction: float, average: int = 1, seed: int = 0, device: str = "cpu"
+        self,
+        series: CTSeries,
+        *,
+        fraction: float,
+        average: int = 1,
+        seed: int = 0,
+        accepted: Acceptance = NOTHING_DOUBTFUL,
+        device: str = "cpu",
     ) -> None:
         check_request(fraction, average)
         _check_geometry(series, average)
+        self.reconstruction = _reconstruction(series)
+        if fraction < 1 and self.reconstruction and not accepted.iterative:
+            raise _iterative(series, self.reconstruction)
         self.series, self.fraction, self.seed = series, fraction, seed
         self.groups = _groups(series, average)
         identities = [slice_identity(header) for header in series.headers]
         self.names = [identities[middle_slice(group)] for group in self.groups]
+        positions_mm = [float(np.mean(series.positions_mm[group])) for group in self.groups]
+        self.neighbours = neighbour_names(self.names, positions_mm)
         self.digest = _digest(series, identities)
         self.tube_current = _tube_current(series, self.groups)
         self.noise_hu = 0.0
-        self.scanner = self._calibrated(device) if fraction < 1 else None
+        self.scanner: VirtualScanner | None = None
+        self.check: SelfCheck | None = None
+        if fraction < 1:
+            self.scanner, self.check = self._calibrated(device, accept=accepted.calibration)
 
-    def _calibrated(self, device: str) -> VirtualScanner:
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know about the noise that is added."""
+        if self.check is None:
+            return ()
+        nonlinear = [f"linear noise in an iterative reconstruction ({self.reconstruction})"] * bool(self.reconstruction)
+        return (*nonlinear, *self.check.warnings)
+
+    def _calibrated(self, device: str, *, accept: bool) -> tuple[VirtualScanner, SelfCheck]:
         means = [self.mean_hu(index) for index in range(len(self.groups))]
-        chosen = spread(means)
-        self.noise_hu = scan_noise_hu(np.stack([means[index] for index in chosen]))
-        return calibrated(
-            [means[index] for index in chosen],
+        self.noise_hu = scan_noise_hu(np.stack([means[index] for index in spread(means)]))
+        return checked_scanner(
+            means,
+            fraction=self.fraction,
             spacing_mm=self.series.pixel_spacing_mm[0],
-            neighbours=next_slices(means, chosen),
-            tube_current=[self.tube_current[index] for index in chosen],
+            tube_current=self.tube_current,
+            technique=_technique(self.series),
+            accept=accept,
             device=device,
         )
 
@@ -105,8 +150,11 @@ class Simulation:
         mean_hu = self.mean_hu(index)
         if self.scanner is None:
             return SliceNoise(index=index, mean_hu=mean_hu, added_hu=np.zeros_like(mean_hu), starved=0.0)
-        rng = noise_source(self.seed, self.fraction, self.names[index])
-        added_hu, starved = self.scanner.added_noise(mean_hu, self.fraction, rng, tube_current=self.tube_current[index])
+        source = SharedSource(
+            self.seed, self.fraction, self.names[index], self.neighbours[index], self.scanner.neighbour_correlation
+        )
+        current = self.tube_current[index]
+        added_hu, starved = self.scanner.added_noise(mean_hu, self.fraction, source, tube_current=current)
         added_hu = np.where(self.padding(index), np.float32(0), added_hu)
         return SliceNoise(index=index, mean_hu=mean_hu, added_hu=added_hu, starved=starved)
 
@@ -123,6 +171,7 @@ def recipe_of(simulation: Simulation, *, average: int, z_range_mm: tuple[float, 
         noise_hu=None if scanner is None else simulation.noise_hu,
         photons=None if scanner is None else scanner.exposure.photons,
         kernel="" if scanner is None else f"{scanner.kernel.name}, half at {scanner.kernel.half_per_mm:.2f}/mm",
+        warnings=simulation.warnings,
     )
 
 
@@ -177,6 +226,35 @@ def _check_geometry(series: CTSeries, average: int) -> None:
         )
 
 
+def _reconstruction(series: CTSeries) -> str:
+    """The iterative reconstructions that the headers name; ``""`` when they name none."""
+    return " / ".join(sorted({header.reconstruction for header in series.headers} - {""}))
+
+
+def _iterative(series: CTSeries, name: str) -> DicomRefusal:
+    return DicomRefusal(
+        series.files[0],
+        tag="reconstruction",
+        found=f"{name}: iterative, its noise has another texture at another dose",
+        needed="filtered backprojection, to which linear noise can be added",
+        cure="take the filtered backprojection of this scan; --accept-iterative simulates all the same, and says so in "
+        "what is made",
+    )
+
+
+def _technique(series: CTSeries) -> Technique:
+    """What the middle slice says. Tube current times time, as some makers write other things into Exposure."""
+    header = series.headers[len(series.headers) // 2]
+    current_ma, time_ms = header.tube_current_ma, header.exposure_time_ms
+    known = current_ma is not None and time_ms is not None and current_ma > 0 and time_ms > 0
+    return Technique(
+        kernel="\\".join(header.kernel),
+        mas=(current_ma or 0) * (time_ms or 0) / 1000 if known else None,
+        kvp=header.kvp if header.kvp and header.kvp > 0 else None,
+        thickness_mm=header.slice_thickness,
+    )
+
+
 def _groups(series: CTSeries, average: int) -> list[slice]:
     """Neighbouring slices that become one."""
     groups = [slice(i, i + average) for i in range(0, len(series.files) - average + 1, average)]
@@ -200,7 +278,8 @@ def _digest(series: CTSeries, identities: Sequence[str]) -> str:
 
 def _tube_current(series: CTSeries, groups: Sequence[slice]) -> list[float]:
     """Tube current of each group over the mean of all, where every header has it; else constant."""
-    for keyword in _CURRENT:
+    # GE's Exposure is no mAs.
+    for keyword in _CURRENT[: 1 if series.headers[0].manufacturer.upper().startswith("GE") else None]:
         currents = np.array([current or 0 for current in series.numbers[keyword]])
         if currents.min() > 0:
             means = np.array([currents[group].mean() for group in groups])

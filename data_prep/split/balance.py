@@ -11,7 +11,8 @@ from data_prep.table import SeriesRow
 
 SECTIONS = ("noisy", "clean", "validation", "test")
 NOT_SAID = "(not said)"
-FEATURES = ("scanner", "kernel", "body part", "slice thickness", "body level")
+NONE_NAMED = "(no iterative one named)"
+FEATURES = ("scanner", "kernel", "reconstruction", "body part", "slice thickness", "body level")
 STRATUM = "stratum"
 CUT_LEVEL = "level of cut scans"  # whatever the body part: one person's LUNG is another's CHEST
 
@@ -121,6 +122,7 @@ def _keys(part: Part, *, levels: bool) -> Iterator[tuple[Key, int]]:
     yield (STRATUM, stratum(row)), part.slices
     yield ("scanner", scanner(row)), part.slices
     yield ("kernel", row.kernel or NOT_SAID), part.slices
+    yield ("reconstruction", row.reconstruction or NONE_NAMED), part.slices
     yield ("body part", _body_part(row)), part.slices
     yield ("slice thickness", thickness), part.slices
     positions = positions_mm(row) if levels else []

@@ -60,6 +60,8 @@ def select(table: Sequence[SeriesRow], request: SplitRequest) -> Selection:
         else:
             kept.append(row)
     _check_known(kept)
+    if not request.accept_iterative:
+        _check_one_reconstruction(kept)
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
         raise DatalistRefusal(
@@ -108,6 +110,19 @@ def _check_known(rows: Sequence[SeriesRow]) -> None:
             f"{len(nobody)} of {len(rows)} fit series have no patient, e.g. {nobody[0].path}",
             allowed="a patient in every row: nothing else keeps one person out of both pools",
             cure="fill the column 'patient', or say --patient-from study (or folder) if each is another person",
+        )
+
+
+def _check_one_reconstruction(rows: Sequence[SeriesRow]) -> None:
+    """Refuse two kinds of noise: iterative reconstruction changes its texture with the dose."""
+    iterative = [row for row in rows if row.reconstruction]
+    if 0 < len(iterative) < len(rows):
+        names = Counter(row.reconstruction for row in iterative)
+        raise DatalistRefusal(
+            f"{len(iterative)} of {len(rows)} fit series are of iterative reconstruction "
+            f"({', '.join(f'{count} {name}' for name, count in sorted(names.items()))}), the others name none",
+            allowed="series of one kind: their noise has another texture, which a network would learn instead of dose",
+            cure="take them out of the table (column 'reconstruction'), or say --accept-iterative",
         )
 
 

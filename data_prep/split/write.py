@@ -103,6 +103,7 @@ def _scan(patient: str, section: str, part: Part, shared: frozenset[str]) -> dic
         patient=patient,
         dose=dose,
         kernel=row.kernel or None,
+        reconstruction=row.reconstruction or None,
         z_range_mm=part.z_range_mm,
         series_uid=_series_uid(row, shared),
         reference=None if part.clean is None else _existing(part.clean),

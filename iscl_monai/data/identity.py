@@ -22,7 +22,7 @@ Identity = Mapping[str, Sequence[Mapping[str, Any]]]
 
 TRAINED_ON = ("noisy", "clean", "validation")
 """Sections that decide weights: validation chooses which are kept, and the blend. ``test`` decides nothing."""
-NOTES = ("dose", "kernel")
+NOTES = ("dose", "kernel", "reconstruction")
 """Keys of a scan that nothing reads but people."""
 BLOCK = 2**20
 

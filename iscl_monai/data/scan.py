@@ -18,6 +18,7 @@ class PoolScan:
         patient: who it is; the same string for the same person everywhere in the datalist.
         dose: share of a full dose; 1 for the clean pool. For the balance, not for training.
         kernel: reconstruction kernel. For the balance, not for training.
+        reconstruction: iterative reconstruction that the headers name; what the weights say they have seen.
         z_range_mm: only slices at these positions along the slice normal.
         series_uid: which DICOM series, when the folder holds several.
         reference: the clean image of this very scan, when there is one (the supervised twin trains on it).
@@ -28,6 +29,7 @@ class PoolScan:
     patient: str
     dose: float | None = None
     kernel: str | None = None
+    reconstruction: str | None = None
     z_range_mm: RANGE | None = None
     series_uid: str | None = None
     reference: Path | None = None

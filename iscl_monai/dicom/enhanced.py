@@ -28,6 +28,7 @@ GROUPS = {  # functional groups (PS3.3 C.7.6.16.2) and what is read of them
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "CTReconstructionSequence": ("ReconstructionAlgorithm", "ConvolutionKernel"),
 }
 
 
@@ -215,6 +216,8 @@ def _check_whole(dataset: Dataset, header: SliceHeader) -> None:
 def _frame_header(whole: SliceHeader, shared: Dataset, frame: Dataset, number: int) -> SliceHeader:
     place = f"{whole.path}, frame {number}"
     values = Dataset()
+    values.Manufacturer, values.ManufacturerModelName = whole.manufacturer, whole.model
+    values.SeriesDescription = whole.description
     for sequence, keywords in GROUPS.items():
         group = _group(shared, frame, sequence, place)
         for keyword in keywords:
@@ -233,6 +236,7 @@ def _frame_header(whole: SliceHeader, shared: Dataset, frame: Dataset, number: i
         slope=found.slope,
         intercept=found.intercept,
         rescale_type=found.rescale_type,
+        reconstruction=found.reconstruction or whole.reconstruction,
     )
     _check_frame(header, place)
     return header

@@ -20,6 +20,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from iscl_monai.dicom import reconstruction
 from iscl_monai.dicom.extent import pixel_extent
 from iscl_monai.errors import DicomRefusal, Refusal
 
@@ -60,6 +61,8 @@ KEYWORDS = [
     "Manufacturer",
     "ManufacturerModelName",
     "KVP",
+    "XRayTubeCurrent",
+    "ExposureTime",
     "SeriesDescription",
     "InstanceNumber",
 ]
@@ -131,6 +134,11 @@ class SliceHeader:
     model: str
     kvp: float | None
     description: str
+    tube_current_ma: float | None = None
+    exposure_time_ms: float | None = None
+    reconstruction: str = ""
+    """Name and strength of an iterative or learned reconstruction, ``""`` where the file names none; see
+    :func:`iscl_monai.dicom.reconstruction.reconstruction_of`."""
     instance_number: int | None = None
     transfer_syntax: str = ""
     media_sop_class: str = ""
@@ -182,7 +190,8 @@ def read_header_and(
     with warnings.catch_warnings():
         # pydicom warns about every over-long number or odd UID; what matters is checked and refused by us.
         warnings.simplefilter("ignore")
-        dataset = read_dataset(file, stop_before_pixels=True, specific_tags=[*KEYWORDS, *more])
+        tags: list[Any] = [*KEYWORDS, *reconstruction.KEYWORDS, *reconstruction.PRIVATE_TAGS, *more]
+        dataset = read_dataset(file, stop_before_pixels=True, specific_tags=tags)
         header = header_of(path, dataset)
         return replace(header, lacking_pixels=_lacking_pixels(header, dataset, file)), dataset
 
@@ -245,6 +254,8 @@ def _lacking_pixels(header: SliceHeader, dataset: pydicom.Dataset, file: BinaryI
 def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
     """The typed header of a data set that was read from ``path``, or of a part of one."""
     meta: Any = getattr(dataset, "file_meta", {})
+    manufacturer, model = text_of(dataset, "Manufacturer"), text_of(dataset, "ManufacturerModelName")
+    kernel, description = texts_of(dataset, "ConvolutionKernel"), text_of(dataset, "SeriesDescription")
     return SliceHeader(
         path=path,
         # Some de-identifiers blank the UIDs of the data set and leave those of the file meta group.
@@ -269,14 +280,24 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         intercept=number_of(dataset, "RescaleIntercept"),
         rescale_type=text_of(dataset, "RescaleType"),
         multienergy=text_of(dataset, "MultienergyCTAcquisition") == "YES",
-        kernel=texts_of(dataset, "ConvolutionKernel"),
-        manufacturer=text_of(dataset, "Manufacturer"),
-        model=text_of(dataset, "ManufacturerModelName"),
+        kernel=kernel,
+        manufacturer=manufacturer,
+        model=model,
         kvp=number_of(dataset, "KVP"),
-        description=text_of(dataset, "SeriesDescription"),
         instance_number=_integer(dataset, "InstanceNumber"),
         transfer_syntax=str(meta.get("TransferSyntaxUID", "")),
         media_sop_class=str(meta.get("MediaStorageSOPClassUID", "")),
+        description=description,
+        tube_current_ma=number_of(dataset, "XRayTubeCurrent"),
+        exposure_time_ms=number_of(dataset, "ExposureTime"),
+        reconstruction=reconstruction.reconstruction_of(
+            dataset,
+            kernel=kernel,
+            manufacturer=manufacturer,
+            model=model,
+            description=description,
+            protocol=text_of(dataset, "ProtocolName"),
+        ),
     )
 
 

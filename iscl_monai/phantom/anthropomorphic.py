@@ -17,7 +17,8 @@ from iscl_monai.phantom.anatomy import Patient, draw_patient
 from iscl_monai.phantom.canvas import Floats
 from iscl_monai.phantom.parts import Writer, make_parts, read_manifest, refuse_foreign, write_json, write_volume
 from iscl_monai.phantom.series import SyntheticScan, write_series
-from iscl_monai.scanner.dose import SIMULATOR, insert_noise, noise_source, scanner_for
+from iscl_monai.scanner.dose import SIMULATOR, insert_noise, scanner_for
+from iscl_monai.scanner.streams import noise_source
 from iscl_monai.scanner.virtual import VirtualScanner
 
 RECIPE = 3  # raise whenever the same parameters give other bytes

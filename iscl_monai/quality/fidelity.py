@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from iscl_monai.errors import ImageRefusal, Refusal
 from iscl_monai.hu import HUWindow
+from iscl_monai.quality.body import SKIN_HU, body_of_slice
 from iscl_monai.quality.information import visual_information
 from iscl_monai.quality.protocol import HU_BODY, Protocol
 
@@ -24,9 +24,6 @@ Image = NDArray[Any] | torch.Tensor
 """HU as (slice, row, column), or one slice as (row, column); any real dtype, any device."""
 
 AIR_HU = -1024.0
-SKIN_HU = -500.0
-TABLE_HALF_THICKNESS_PX = 3
-SMALLEST_PART = 0.1
 
 
 @dataclass(frozen=True)
@@ -218,8 +215,7 @@ def _ssim(
 def body_mask(reference_hu: Image) -> NDArray[np.bool_]:
     """Everything inside the skin: tissue, and the air in lungs and bowel; not the table.
 
-    Per slice: tissue above -500 HU, an opening of 3 px that drops the table top and tubes, the connected
-    parts of at least a tenth of the largest one (both legs, not a blanket), their holes filled.
+    Each slice for itself, see :func:`iscl_monai.quality.body.body_of_slice`.
 
     Args:
         reference_hu: HU (slice, row, column) or (row, column).
@@ -227,20 +223,7 @@ def body_mask(reference_hu: Image) -> NDArray[np.bool_]:
     Returns:
         bool (slice, row, column), also for one slice; all False in a slice without a body.
     """
-    return np.stack([_body_of_slice(image) for image in as_volume(reference_hu)])
-
-
-def _body_of_slice(image_hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    reach = np.arange(-TABLE_HALF_THICKNESS_PX, TABLE_HALF_THICKNESS_PX + 1)
-    disc = np.hypot(reach[:, None], reach) <= TABLE_HALF_THICKNESS_PX + 0.25
-    # Continue the picture past its border, or the opening would round off a body cut by the field of view.
-    tissue = np.pad(image_hu > SKIN_HU, reach.size, mode="edge")
-    opened = ndimage.binary_opening(tissue, disc)[reach.size : -reach.size, reach.size : -reach.size]
-    parts, _ = ndimage.label(opened)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    kept = (sizes > 0) & (sizes >= SMALLEST_PART * sizes.max())
-    return np.asarray(ndimage.binary_fill_holes(kept[parts]), dtype=bool)
+    return np.stack([body_of_slice(image) for image in as_volume(reference_hu)])
 
 
 def as_volume(image_hu: Image) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from iscl_monai.errors import ImageRefusal
-from iscl_monai.quality.fidelity import AIR_HU, TABLE_HALF_THICKNESS_PX, as_volume, body_mask
+from iscl_monai.quality.body import TABLE_HALF_THICKNESS_PX
+from iscl_monai.quality.fidelity import AIR_HU, as_volume, body_mask
 from iscl_monai.quality.noise import FEWEST_VOXELS, NEIGHBOURHOOD_PX, QUIETEST_PERCENT, SOFT_TISSUE_HU
 
 PAINTED_VARIANCE_HU2 = 1e-4  # one voxel that differs by 1 HU makes 0.012 HU^2

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import optimize
 
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import FEWEST_VOXELS, QUIETEST_PERCENT, SOFT_TISSUE_HU
@@ -17,7 +18,9 @@ from iscl_monai.scanner.exposure import Exposure
 from iscl_monai.scanner.geometry import FanBeam
 from iscl_monai.scanner.kernel import Kernel, hann, ram_lak
 from iscl_monai.scanner.projector import Backend
-from iscl_monai.scanner.texture import fine_detail, flat_patches, local_mean_and_sigma, mode, spectrum
+from iscl_monai.scanner.strength import Places, expected_sigmas, own_noise, places_of
+from iscl_monai.scanner.technique import PHOTON_TOLERANCE, Technique
+from iscl_monai.scanner.texture import fine_detail, flat_patches, local_mean_and_sigma, soft_tissue, spectrum
 from iscl_monai.scanner.virtual import VirtualScanner
 
 Image = NDArray[np.float32]
@@ -26,6 +29,7 @@ SLICES = 6
 """Slices to calibrate on, spread over the series."""
 
 _TRIAL = 1e5
+_FEWEST_PHOTONS, _MOST_PHOTONS = 1e2, 1e9
 _LEAST_NOISE_HU = 0.5  # rounding to integers alone makes 0.3
 _LEAST_DIFFERENCE = 0.2
 _PATCHES = 64
@@ -44,11 +48,16 @@ def spread(planes: Sequence[Image]) -> list[int]:
     Raises:
         ImageRefusal: if none does.
     """
-    tissue = [index for index, plane in enumerate(planes) if soft_tissue(plane).sum() >= FEWEST_VOXELS]
+    tissue = tissue_slices(planes)
     if not tissue:
         raise no_soft_tissue()
     chosen = np.linspace(0, len(tissue) - 1, min(SLICES, len(tissue))).round().astype(int)
     return [tissue[index] for index in chosen]
+
+
+def tissue_slices(planes: Sequence[Image]) -> list[int]:
+    """Indices of the slices that show soft tissue."""
+    return [index for index, plane in enumerate(planes) if soft_tissue(plane).sum() >= FEWEST_VOXELS]
 
 
 def next_slices(planes: Sequence[Image], chosen: Sequence[int]) -> list[Image | None]:
@@ -57,27 +66,24 @@ def next_slices(planes: Sequence[Image], chosen: Sequence[int]) -> list[Image | 
     return [None if last == 0 else planes[index + 1 if index < last else index - 1] for index in chosen]
 
 
-def soft_tissue(image_hu: Image) -> NDArray[np.bool_]:
-    """True where a voxel lies in ``SOFT_TISSUE_HU``."""
-    inside: NDArray[np.bool_] = (image_hu >= SOFT_TISSUE_HU[0]) & (image_hu <= SOFT_TISSUE_HU[1])
-    return inside
-
-
 def calibrated(
     planes: Sequence[Image],
     *,
     spacing_mm: float,
     neighbours: Sequence[Image | None] | None = None,
     tube_current: Sequence[float] | None = None,
+    technique: Technique | None = None,
     exposure: Exposure | None = None,
     backend: Backend = "auto",
     device: str | torch.device = "cpu",
 ) -> VirtualScanner:
     """Find the scanner whose noise has the texture and the strength of a scan's own.
 
-    Texture: the noise power spectrum of the scan's flattest patches over that of noise reconstructed with the bare
-    ramp, at the same places; its root is the kernel's window. Strength: the mode, over soft tissue, of the local
-    standard deviation relative to what the anatomy lets expect, in the scan and in simulated noise alike.
+    Texture: the noise power spectrum of the difference of neighbouring slices in the flattest patches over that of
+    noise reconstructed with the bare ramp, at the same places; its root is the kernel's window. Without neighbours
+    nothing tells noise from anatomy, and the window is the one usual for the kernel's name. Strength: the mode, over
+    soft tissue, of the local standard deviation relative to what the anatomy lets expect, in the scan and in simulated
+    noise alike. Of neighbours, the correlation of their noise, too.
 
     Args:
         planes: full-dose HU (row, column), a few slices (:func:`spread`).
@@ -85,28 +91,56 @@ def calibrated(
         neighbours: the slice next to each, whose difference shows the texture of the noise without the anatomy that
             goes through both; None: there are none.
         tube_current: of each slice over the mean of the series; None: constant.
+        technique: what the header says: kernel of a prior, and what photons are possible.
         exposure: what is assumed beside the number of photons; None: the defaults of :class:`Exposure`.
         backend: see :func:`iscl_monai.scanner.projector.chosen_backend`.
         device: where torch computes.
 
     Returns:
-        The scanner. Its kernel is a Hann window where too few flat patches were found to measure one.
+        The scanner. Its kernel is a Hann window where no neighbours, or too few flat patches, show one.
 
     Raises:
         ImageRefusal: if no soft tissue is found, or it has no noise.
     """
     _refuse_without_noise(planes)
+    technique = technique or Technique()
     currents = [1.0] * len(planes) if tube_current is None else list(tube_current)
     start = replace(exposure or Exposure(photons=_TRIAL), photons=_TRIAL)
     geometry = FanBeam.around(max(planes[0].shape), spacing_mm)
     scanner = VirtualScanner(geometry=geometry, exposure=start, kernel=ram_lak(), backend=backend, device=device)
     # The fit needs a spectrum's shape only; the strength follows, with the kernel that was found.
     beside = [None] * len(planes) if neighbours is None else neighbours
-    others = [_with_own_noise(plane, other) for plane, other in zip(planes, beside, strict=True)]
-    scanner = replace(scanner, kernel=_fitted_kernel(planes, others, currents, scanner))
-    for _ in range(2):  # once would do without electronic noise, which does not follow the number of photons
-        scanner = _rescaled(scanner, _strength(planes, others, currents, scanner))
-    return scanner
+    others = [with_own_noise(plane, other) for plane, other in zip(planes, beside, strict=True)]
+    scanner = replace(scanner, kernel=_fitted_kernel(planes, others, currents, scanner, technique))
+    places = places_of(planes, others, currents)
+    likely = technique.photons_prior(geometry.pitch_mm) if places.alone else None
+    scanner = _with_photons(scanner, places, likely)
+    shared = 0.0 if places.alone else places.correlation(expected_sigmas(places, scanner))
+    return replace(scanner, neighbour_correlation=shared)
+
+
+def _with_photons(scanner: VirtualScanner, places: Places, likely: float | None) -> VirtualScanner:
+    """The scanner with the photons that explain the noise, if need be within reach of those that are likely."""
+    expected_hu = expected_sigmas(places, scanner)
+    own = own_noise(places, scanner, expected_hu, seed=1)
+
+    def with_logarithm(logarithm: float) -> VirtualScanner:
+        return replace(scanner, exposure=replace(scanner.exposure, photons=math.exp(logarithm)))
+
+    def excess(logarithm: float) -> float:
+        """Of the scan's noise over the scanner's: rises with the photons."""
+        return math.log(places.over_own(expected_sigmas(places, with_logarithm(logarithm)), own))
+
+    lowest, highest = (_FEWEST_PHOTONS, _MOST_PHOTONS)
+    if likely is not None:
+        lowest, highest = likely / PHOTON_TOLERANCE, likely * PHOTON_TOLERANCE
+    ends = (math.log(lowest), math.log(highest))
+    # At the end where even that many or that few do not explain it, the check afterwards says so.
+    if excess(ends[0]) >= 0:
+        return with_logarithm(ends[0])
+    if excess(ends[1]) <= 0:
+        return with_logarithm(ends[1])
+    return with_logarithm(float(optimize.brentq(excess, *ends, xtol=0.01)))
 
 
 def with_noise(
@@ -172,7 +206,7 @@ def _refuse_without_noise(planes: Sequence[Image]) -> None:
         )
 
 
-def _with_own_noise(plane: Image, neighbour: Image | None) -> Image | None:
+def with_own_noise(plane: Image, neighbour: Image | None) -> Image | None:
     """A neighbour, unless it is (nearly) the same slice again: then their difference tells nothing of the noise."""
     if neighbour is None:
         return None
@@ -188,19 +222,26 @@ def _rescaled(scanner: VirtualScanner, ratio: float) -> VirtualScanner:
 
 
 def _fitted_kernel(
-    planes: Sequence[Image], neighbours: Sequence[Image | None], currents: Sequence[float], scanner: VirtualScanner
+    planes: Sequence[Image],
+    neighbours: Sequence[Image | None],
+    currents: Sequence[float],
+    scanner: VirtualScanner,
+    technique: Technique,
 ) -> Kernel:
     """The window that gives the scanner's noise the spectrum of the scan's."""
     seen: list[Image] = []
-    places = []
+    places: list[list[tuple[slice, slice]]] = []
     for plane, neighbour, current in zip(planes, neighbours, currents, strict=True):
+        if neighbour is None:
+            places.append([])
+            continue
         seen_hu, tissue_hu = without_anatomy(plane, neighbour)
         expected_hu = scanner.expected_sigma_hu(plane, tube_current=current)
         places.append(flat_patches(seen_hu, tissue_hu, expected_hu, _PATCHES))
         seen += [_scaled(seen_hu[place]) for place in places[-1]]
     spacing_mm = scanner.geometry.spacing_mm
     if len(seen) < _FEWEST_PATCHES:
-        return hann(0.5 / spacing_mm)
+        return technique.kernel_prior(0.5 / spacing_mm)
     scan = spectrum(seen, spacing_mm)
     points = (0.0, *scan.frequency_per_mm[_LOWEST:].tolist())
     window = np.ones(len(points) - 1)
@@ -234,27 +275,6 @@ def _scaled(patch_hu: Image) -> Image:
     noise = without_surface(patch_hu[None])[0].astype(np.float32)
     scaled: Image = noise / np.sqrt(np.mean(noise**2))
     return scaled
-
-
-def _strength(
-    planes: Sequence[Image], neighbours: Sequence[Image | None], currents: Sequence[float], scanner: VirtualScanner
-) -> float:
-    """The scan's noise over the scanner's."""
-    rng = np.random.default_rng(1)
-    found: dict[str, list[Image]] = {name: [] for name in ("made", "seen", "apart", "detail", "detail apart")}
-    for plane, neighbour, current in zip(planes, neighbours, currents, strict=True):
-        expected_hu = scanner.expected_sigma_hu(plane, tube_current=current)
-        difference_hu, tissue_hu = without_anatomy(plane, neighbour)
-        tissue = soft_tissue(local_mean_and_sigma(tissue_hu)[0])
-        own_hu = scanner.own_noise(plane, rng, tube_current=current)
-        images = (own_hu, plane, difference_hu, fine_detail(plane), fine_detail(difference_hu))
-        for strengths, image in zip(found.values(), images, strict=True):
-            strengths.append((local_mean_and_sigma(image)[1] / expected_hu)[tissue])
-    made, seen, apart, detail, detail_apart = (mode(np.concatenate(strengths)) for strengths in found.values())
-    # Slices that share photons share noise, and their difference holds too little. How much, fine detail tells, in
-    # which there is hardly any anatomy. What anatomy is left, in a slice or in a difference, adds: the less is right.
-    apart *= max(1.0, detail / detail_apart)
-    return min(seen, apart) / made
 
 
 def no_soft_tissue() -> ImageRefusal:

@@ -8,7 +8,6 @@ counts reconstructed; it is what insertion is checked against.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,14 +19,16 @@ from scipy import ndimage
 
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import noise_sigma_hu
-from iscl_monai.scanner.calibration import calibrated, next_slices, no_soft_tissue, spread, with_noise
+from iscl_monai.scanner.calibration import no_soft_tissue, spread, with_noise
 from iscl_monai.scanner.exposure import Exposure
 from iscl_monai.scanner.geometry import FanBeam
 from iscl_monai.scanner.kernel import Kernel, hann
 from iscl_monai.scanner.projector import Backend
+from iscl_monai.scanner.selfcheck import checked_scanner
+from iscl_monai.scanner.streams import SharedSource, neighbour_names, noise_source
 from iscl_monai.scanner.virtual import VirtualScanner
 
-SIMULATOR = "iscl_monai noise insertion, fan beam, version 3"
+SIMULATOR = "iscl_monai noise insertion, fan beam, version 4"
 """What makes the noise: part of the identity of all that is simulated, so another version makes other files."""
 
 OUTSIDE_HU = -1100.0  # no tissue and no air is below: padding outside of the reconstruction circle
@@ -43,8 +44,10 @@ def insert_noise(
     fraction: float,
     scanner: VirtualScanner | None = None,
     full_dose_noise_hu: float | None = None,
+    accept_calibration: bool = False,
     seed: int = 0,
     slice_ids: Sequence[str] | None = None,
+    neighbour_ids: Sequence[tuple[str | None, str | None]] | None = None,
     padding: BoolArray | None = None,
     backend: Backend = "auto",
     device: str | torch.device = "cpu",
@@ -62,9 +65,13 @@ def insert_noise(
         scanner: what scanned; None: found by :func:`scanner_for`.
         full_dose_noise_hu: for images without noise of their own, the noise they are meant to have; see
             :func:`scanner_for`.
-        seed: together with a slice's identity and the fraction decides its noise.
+        accept_calibration: see :func:`scanner_for`.
+        seed: together with the identities of a slice and its neighbours, and the fraction, decides its noise.
         slice_ids: one string per slice (e.g. SOP Instance UIDs), so that a slice's noise pattern does not
             depend on which other slices are given; None: the slices' indices.
+        neighbour_ids: of the slices below and above each, which share some of its noise where the scan's do
+            (``scanner.neighbour_correlation``); None: the slices before and after it. Give them where only some slices
+            of a series are given.
         padding: True where a voxel shows nothing and stays as it is; None: see :func:`outside`.
         backend: see :func:`iscl_monai.scanner.projector.chosen_backend`.
         device: where torch computes. Noise is drawn on the CPU, so that every device adds the same.
@@ -84,10 +91,18 @@ def insert_noise(
     nothing = np.stack([outside(plane) for plane in image_hu]) if padding is None else padding
     if scanner is None:
         scanner = scanner_for(
-            low_hu, spacing_mm=spacing_mm, full_dose_noise_hu=full_dose_noise_hu, backend=backend, device=device
+            low_hu,
+            spacing_mm=spacing_mm,
+            fraction=fraction,
+            full_dose_noise_hu=full_dose_noise_hu,
+            accept_calibration=accept_calibration,
+            backend=backend,
+            device=device,
         )
-    for index, name in enumerate(ids):
-        added_hu, _ = scanner.added_noise(low_hu[index], fraction, noise_source(seed, fraction, name))
+    beside = neighbour_names(ids, range(len(ids))) if neighbour_ids is None else neighbour_ids
+    for index, (name, others) in enumerate(zip(ids, beside, strict=True)):
+        source = SharedSource(seed, fraction, name, others, scanner.neighbour_correlation)
+        added_hu, _ = scanner.added_noise(low_hu[index], fraction, source)
         low_hu[index] += np.where(nothing[index], 0, added_hu)
         if progress is not None:
             progress(1)
@@ -98,7 +113,9 @@ def scanner_for(
     image_hu: FloatArray,
     *,
     spacing_mm: float,
+    fraction: float = 0.25,
     full_dose_noise_hu: float | None = None,
+    accept_calibration: bool = False,
     exposure: Exposure | None = None,
     backend: Backend = "auto",
     device: str | torch.device = "cpu",
@@ -108,31 +125,34 @@ def scanner_for(
     Args:
         image_hu: HU (slice, row, column).
         spacing_mm: distance of pixels in a slice.
+        fraction: of the dose that is going to be simulated.
         full_dose_noise_hu: None: texture and strength are measured on the image
             (:func:`iscl_monai.scanner.calibration.calibrated`). A number, for images without noise: the 10th
             percentile over soft tissue of the standard deviation they are to have, with a Hann kernel.
+        accept_calibration: take what was calibrated though its own noise is not the scan's, or its kernel not plausible
+            (:class:`iscl_monai.scanner.selfcheck.SelfCheck`).
         exposure: what is assumed beside the number of photons.
         backend: see :func:`iscl_monai.scanner.projector.chosen_backend`.
         device: where torch computes.
 
     Raises:
         ConfigRefusal: if the noise or the spacing make no sense.
-        ImageRefusal: if no slice shows soft tissue.
+        ImageRefusal: if no slice shows soft tissue, or the calibration does not explain the scan.
     """
     FanBeam.around(max(image_hu.shape[1:]), spacing_mm)  # refuses, before anything is worked on
-    chosen = spread(list(image_hu))
-    planes = [image_hu[index] for index in chosen]
     if full_dose_noise_hu is None:
-        return calibrated(
-            planes,
+        scanner, _ = checked_scanner(
+            list(image_hu),
+            fraction=fraction,
             spacing_mm=spacing_mm,
-            neighbours=next_slices(list(image_hu), chosen),
+            accept=accept_calibration,
             exposure=exposure,
             backend=backend,
             device=device,
         )
+        return scanner
     return with_noise(
-        planes,
+        [image_hu[index] for index in spread(list(image_hu))],
         spacing_mm=spacing_mm,
         noise_hu=full_dose_noise_hu,
         exposure=exposure,
@@ -213,12 +233,6 @@ def outside(image_hu: FloatArray) -> BoolArray:
         edge = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
         below = np.isin(pieces, edge[edge > 0])
     return below
-
-
-def noise_source(seed: int, fraction: float, name: str) -> np.random.Generator:
-    """One stream of random numbers per seed, dose and slice, whatever else is simulated."""
-    digest = hashlib.blake2b(f"{seed}|{fraction:.6g}|{name}".encode(), digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))
 
 
 def scan_noise_hu(image_hu: FloatArray) -> float:

@@ -12,11 +12,15 @@ from scipy import ndimage, stats
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.scanner.geometry import FanBeam
 from iscl_monai.scanner.projector import MU_WATER_PER_MM
+from iscl_monai.scanner.streams import NormalSource
 
 Image = NDArray[np.float32]
 
 FEWEST_COUNTS = 100.0
 """Below, the logarithm of a count is neither Gaussian nor right on average, and counts are drawn instead."""
+
+_LARGEST_VARIANCE = 0.65
+"""Of the logarithm of at least one count, whatever is expected: with no photons left a ray holds no more noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +87,15 @@ class Exposure:
         return relative
 
     def variance(self, counts: Image) -> Image:
-        """Variance of a line integral at full dose: ``1 / n + e^2 / n^2`` of quanta and electronics."""
-        inverse = 1 / counts
+        """Variance of a line integral at full dose: ``1 / n + e^2 / n^2`` of quanta and electronics, up to a limit.
+
+        Without the limit a few starved rays would outweigh all others, and the electronic noise, which is assumed,
+        would decide the number of photons.
+        """
+        inverse = 1 / np.maximum(counts, np.float32(1e-3))
         variance: Image = inverse + np.float32(self.electronic_noise**2) * inverse**2
-        return variance
+        limited: Image = np.minimum(variance, np.float32(_LARGEST_VARIANCE))
+        return limited
 
     def added_variance(self, counts: Image, fraction: float) -> Image:
         """Variance that separates a line integral at ``fraction`` of the dose from one at full dose.
@@ -99,7 +108,7 @@ class Exposure:
         variance: Image = np.float32(1 - fraction) * kept + electronic * kept**2
         return variance
 
-    def added_noise(self, counts: Image, fraction: float, rng: np.random.Generator) -> tuple[Image, float]:
+    def added_noise(self, counts: Image, fraction: float, rng: NormalSource) -> tuple[Image, float]:
         """Noise that takes line integrals from full dose to ``fraction`` of it.
 
         Rays with plenty of photons get Gaussian noise of :meth:`added_variance`. Where fewer than

@@ -51,6 +51,19 @@ class Kernel:
         below = np.flatnonzero(self.at(fine) < 0.5)
         return float(fine[below[0]]) if below.size else self.frequencies_per_mm[-1]
 
+    def noise_frequency_per_mm(self, nyquist_per_mm: float) -> float:
+        """Mean frequency of the noise that is reconstructed with it from white noise.
+
+        The noise power is ``f W(f)^2``; in a ring it counts ``f`` times, as in
+        :meth:`iscl_monai.quality.spectrum.RadialSpectrum.mean_per_mm`.
+
+        Args:
+            nyquist_per_mm: the highest frequency of the image.
+        """
+        f = np.linspace(0, nyquist_per_mm, 500)
+        ring = f**2 * self.at(f) ** 2
+        return float((f * ring).sum() / ring.sum())
+
 
 def ram_lak() -> Kernel:
     """The bare ramp, up to whatever the detector resolves."""

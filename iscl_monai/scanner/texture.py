@@ -31,6 +31,12 @@ def local_mean_and_sigma(image_hu: Image) -> tuple[Image, Image]:
     return mean + centre, sigma
 
 
+def soft_tissue(image_hu: Image) -> NDArray[np.bool_]:
+    """True where a voxel lies in ``SOFT_TISSUE_HU``."""
+    inside: NDArray[np.bool_] = (image_hu >= SOFT_TISSUE_HU[0]) & (image_hu <= SOFT_TISSUE_HU[1])
+    return inside
+
+
 def fine_detail(image_hu: Image) -> Image:
     """What a Gaussian of one pixel takes away: much of the noise, and little of the texture of organs."""
     detail: Image = image_hu - ndimage.gaussian_filter(image_hu, 1)
@@ -38,15 +44,17 @@ def fine_detail(image_hu: Image) -> Image:
 
 
 def mode(values: NDArray[np.floating]) -> float:
-    """Where positive values crowd most, on a logarithmic scale.
+    """Where positive values crowd most, on a logarithmic scale, among those within three times the 10th percentile.
 
     Of local standard deviations over what noise alone would give, that is the flat tissue's: anatomy only ever adds,
-    and each piece of it another amount.
+    and each piece of it another amount. What is three times the quietest is an edge, and a scan with much bone and
+    little flat tissue has more edges than flat tissue.
 
     Args:
         values: positive, any shape; some hundred or more.
     """
-    logs = np.log(values[values > 0])
+    positive = values[values > 0]
+    logs = np.log(positive[positive <= 3 * np.percentile(positive, 10)])
     low, high = np.percentile(logs, [0.5, 99.5])
     density, edges = np.histogram(logs, bins=200, range=(low, max(high, low + 1e-6)))
     # As wide as the scatter of a 9x9 standard deviation: narrower, and chance decides the place of the peak.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iscl_monai.scanner.exposure import Exposure
+from iscl_monai.scanner.exposure import FEWEST_COUNTS, Exposure
 from iscl_monai.scanner.geometry import FanBeam
 from iscl_monai.scanner.kernel import Kernel
 from iscl_monai.scanner.projector import (
@@ -21,6 +21,7 @@ from iscl_monai.scanner.projector import (
     forward_project,
     hounsfield,
 )
+from iscl_monai.scanner.streams import NormalSource
 
 Image = NDArray[np.float32]
 
@@ -39,6 +40,7 @@ class VirtualScanner:
         kernel: of the reconstruction.
         backend: see :func:`iscl_monai.scanner.projector.chosen_backend`.
         device: where torch computes.
+        neighbour_correlation: of the noise of neighbouring slices; 0: each slice has its own.
     """
 
     geometry: FanBeam
@@ -46,6 +48,7 @@ class VirtualScanner:
     kernel: Kernel
     backend: Backend = "auto"
     device: str | torch.device = "cpu"
+    neighbour_correlation: float = 0.0
 
     def line_integrals(self, image_hu: Image) -> Image:
         """Of an image (row, column), exactly: (view, cell)."""
@@ -63,7 +66,7 @@ class VirtualScanner:
         return _interpolated(integrals, coarse, self.geometry)
 
     def added_noise(
-        self, image_hu: Image, fraction: float, rng: np.random.Generator, *, tube_current: float = 1.0
+        self, image_hu: Image, fraction: float, rng: NormalSource, *, tube_current: float = 1.0
     ) -> tuple[Image, float]:
         """The noise between this full-dose image and one at ``fraction`` of its dose.
 
@@ -81,11 +84,18 @@ class VirtualScanner:
         noise, starved = self.exposure.added_noise(counts, fraction, rng)
         return self._as_noise(noise, image_hu), starved
 
-    def own_noise(self, image_hu: Image, rng: np.random.Generator, *, tube_current: float = 1.0) -> Image:
+    def own_noise(self, image_hu: Image, rng: NormalSource, *, tube_current: float = 1.0) -> Image:
         """Noise like that which an image (row, column) of full dose itself holds, in HU."""
         counts = self.exposure.counts(self.smooth_integrals(image_hu), self.geometry, tube_current=tube_current)
         white = rng.standard_normal(counts.shape, dtype=np.float32)
         return self._as_noise(np.sqrt(self.exposure.variance(counts)) * white, image_hu)
+
+    def starved_share(self, image_hu: Image, fraction: float, *, tube_current: float = 1.0) -> float:
+        """Share of the rays at which fewer than ``FEWEST_COUNTS`` arrive at ``fraction`` of the dose."""
+        few = self.geometry.coarser(views=max(1, self.geometry.views // 160))
+        integrals = _interpolated(self.smooth_integrals(image_hu), self.geometry, few)
+        counts = self.exposure.counts(integrals, few, tube_current=tube_current)
+        return float((counts * np.float32(fraction) < FEWEST_COUNTS).mean())
 
     def expected_sigma_hu(self, image_hu: Image, *, tube_current: float = 1.0, added_at: float | None = None) -> Image:
         """Standard deviation of :meth:`own_noise`, or of :meth:`added_noise`, from a part of the views.

@@ -153,7 +153,7 @@ class ModelWriter:
         network: the exported denoiser.
         validation: whose key metric decides.
         scans: what is trained on; the patients are written to ``training.json`` beside the weights, so that nobody
-            scores them on what they have seen.
+            scores them on what they have seen, and the iterative reconstructions, so that others are warned of.
         enabled: False on all but the first process.
     """
 
@@ -180,11 +180,13 @@ class ModelWriter:
 
     def _record(self) -> None:
         if self.scans is not None:
-            pools = {scan.patient for scan in (*self.scans.noisy, *self.scans.clean)}
+            both = (*self.scans.noisy, *self.scans.clean)
+            pools = {scan.patient for scan in both}
             content = {
                 "patients": sorted(pools | {pair.patient for pair in self.scans.validation}),
                 "split_protocol": self.scans.split_protocol,
                 "datalist_digest": self.scans.digest,
+                "reconstructions": sorted({scan.reconstruction for scan in both if scan.reconstruction}),
             }
             with whole_file(self.folder / "training.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())

@@ -14,7 +14,7 @@ from test_dose_series import SIGNED, SPACING_MM, noise_hu, read, source
 from data_prep.__main__ import main
 from data_prep.dose.archive import TableRequest, simulate_table, slices_to_simulate
 from data_prep.dose.report import write_dose_report
-from data_prep.dose.simulation import Simulation
+from data_prep.dose.simulation import Acceptance, Simulation
 from data_prep.table import SeriesRow, read_table, write_table
 from iscl_monai.data import Datalist
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, DicomRefusal, Refusal
@@ -44,6 +44,14 @@ def row(folder: Path, number: int, **options: Any) -> SeriesRow:
         **options,
     }
     return SeriesRow(**fields)
+
+
+def test_iterative_series_of_a_table_are_left_out(tmp_path: Path) -> None:
+    fit = SeriesRow(path="/a", series_uid="1", study_uid="2", patient="p", verdict="fit", reconstruction="ASiR 50")
+    request = TableRequest(fraction=0.25)
+    assert request.reason_against(fit) == "iterative reconstruction (ASiR 50)"
+    assert request.reason_against(replace(fit, reconstruction="")) == ""
+    assert replace(request, accepted=Acceptance(iterative=True)).reason_against(fit) == ""
 
 
 @pytest.fixture(scope="module")

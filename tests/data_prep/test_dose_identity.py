@@ -83,13 +83,13 @@ def test_what_was_left_of_another_source_is_not_used(tmp_path: Path, monkeypatch
 
 def test_the_recipe_has_a_new_name_whenever_it_gives_other_noise() -> None:
     """If this fails, the same UIDs would name other pixels: raise the version in SIMULATOR, then the numbers here."""
-    assert SIMULATOR == "iscl_monai noise insertion, fan beam, version 3"
+    assert SIMULATOR == "iscl_monai noise insertion, fan beam, version 4"
     truth = np.stack([water(96, 3.0, 120, 90, hu=30)] * 4)
     scan_hu = np.rint(acquire(truth, spacing_mm=3.0, photons=2e5, seed=1))
     added_hu = insert_noise(scan_hu, spacing_mm=3.0, fraction=0.25, seed=2) - scan_hu
     found = [added_hu.std(), added_hu[0, 48, 48], added_hu[2, 40, 60], np.abs(added_hu).max()]
     # Other processors round other positions to the nearest sample.
-    assert found == pytest.approx([7.50, 1.57, -18.64, 33.45], rel=2e-3, abs=0.2)
+    assert found == pytest.approx([7.50, 1.57, -18.44, 33.09], rel=2e-3, abs=0.2)
 
 
 def test_volumes_of_one_name_get_noise_of_their_own(tmp_path: Path) -> None:

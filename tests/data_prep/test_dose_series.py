@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -19,13 +20,14 @@ from real_data import real
 from data_prep.__main__ import main
 from data_prep.dose import series as module
 from data_prep.dose.series import Simulated, simulate_series
+from data_prep.dose.simulation import Acceptance
 from iscl_monai.dicom.derive import moment_of
 from iscl_monai.dicom.series import CTSeries, read_series
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.durable import resumable_folder
 from iscl_monai.errors import ConfigRefusal, DicomRefusal, OutputRefusal, Refusal
-from iscl_monai.scanner.calibration import soft_tissue
-from iscl_monai.scanner.texture import local_mean_and_sigma, mode
+from iscl_monai.scanner import selfcheck
+from iscl_monai.scanner.texture import local_mean_and_sigma, mode, soft_tissue
 
 SIZE, SPACING_MM = 64, 4.0
 AXIS = (np.arange(SIZE) - (SIZE - 1) / 2) * SPACING_MM
@@ -428,6 +430,45 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "\n" not in error
 
 
+def test_iterative_sources_are_refused_or_accepted_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    elements = {"Manufacturer": "SIEMENS", "ConvolutionKernel": ["I30f", "3"]}
+    scan = source(tmp_path / "scan", elements=elements)
+    words = ["dose", str(scan), str(tmp_path / "low"), "--fraction", "0.5"]
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert "SAFIRE 3" in error
+    assert "--accept-iterative" in error
+    assert "\n" not in error
+    assert not (tmp_path / "low").exists()
+    assert main([*words, "--accept-iterative", "--accept-calibration"]) == 0
+    warning = "linear noise in an iterative reconstruction (SAFIRE 3)"
+    assert f"WARNING: {warning}" in capsys.readouterr().err
+    assert f"WARNING: {warning}." in pydicom.dcmread(tmp_path / "low" / "00001.dcm").DerivationDescription
+    # Nothing is added to an average.
+    assert main(["dose", str(scan), str(tmp_path / "mean"), "--fraction", "1", "--average", "2"]) == 0
+    assert main(["dose", str(scan), str(tmp_path / "low.nii"), "--fraction", "0.5"]) == 2
+
+
+def test_a_calibration_that_does_not_explain_the_scan_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfcheck, "LIMITS", (2.0, 3.0))
+    scan = source(tmp_path / "scan")
+    words = ["dose", str(scan), str(tmp_path / "low"), "--fraction", "0.5"]
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert "times the scan's" in error
+    assert "--accept-calibration" in error
+    assert "\n" not in error
+    assert main([*words, "--accept-calibration"]) == 0
+    assert "WARNING: calibration accepted although its own noise is" in capsys.readouterr().err
+    description = pydicom.dcmread(tmp_path / "low" / "00001.dcm").DerivationDescription
+    assert "WARNING: calibration accepted although its own noise is" in description
+    # A NIfTI file has 79 characters.
+    assert main(["dose", str(scan), str(tmp_path / "low.nii"), "--fraction", "0.5", "--accept-calibration"]) == 0
+    assert "Doubtful noise" in str(nibabel.load(tmp_path / "low.nii").header["descrip"])
+
+
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dose", "--help"]) == 0
     text = capsys.readouterr().out
@@ -452,6 +493,12 @@ def test_real_tilted_head(tmp_path: Path) -> None:
 def test_real_series_without_uids(tmp_path: Path) -> None:
     scan = read(real("test/totalsegmentator_abdomen"))
     limits = (scan.positions_mm[4], scan.positions_mm[5])
-    folder = simulate(real("test/totalsegmentator_abdomen"), tmp_path / "low", fraction=0.25, z_range_mm=limits)
+    accepted = Acceptance(calibration=True, iterative=True)
+    folder = simulate(
+        real("test/totalsegmentator_abdomen"), tmp_path / "low", fraction=0.25, z_range_mm=limits, accepted=accepted
+    )
+    assert all(
+        "an iterative reconstruction (SAFIRE or ADMIRE 3)" in one.DerivationDescription for one in headers(folder)
+    )
     assert len({dataset.SOPInstanceUID for dataset in headers(folder)}) == 2
     assert read(folder).positions_mm == scan.positions_mm[4:6]

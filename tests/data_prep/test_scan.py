@@ -125,6 +125,25 @@ def test_numbers_of_a_series(tmp_path: Path) -> None:
     assert (row.body_part, row.series_uid, row.study_uid) == ("CHEST", GOOD.series_uid, GOOD.study_uid)
 
 
+def test_iterative_reconstruction_is_a_column_of_table_and_page(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    replace(GOOD, change=setting(Manufacturer="SIEMENS")).write(archive / "one")
+
+    def mixed(dataset: FileDataset, index: int) -> None:
+        dataset.Manufacturer, dataset.ConvolutionKernel = "GE", "STANDARD"
+        dataset.SeriesDescription = "ASIR 40 of somebody" if index else "somebody"
+
+    replace(GOOD, series_uid=generate_uid(), change=mixed).write(archive / "two")
+    replace(GOOD, series_uid=generate_uid(), change=setting(ConvolutionKernel="B30f")).write(archive / "three")
+    scanned = headers_of(archive, tmp_path / "out")
+    named = {Path(row.path).name: row.reconstruction for row in scanned.rows}
+    assert named == {"one": "SAFIRE or ADMIRE 3", "two": "ASiR 40", "three": ""}
+    assert [row.reconstruction for row in read_table(tmp_path / "out")] == [row.reconstruction for row in scanned.rows]
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "ASiR 40" in page
+    assert "somebody" not in page
+
+
 def test_the_ends_of_a_series_lie_within_its_range(tmp_path: Path) -> None:
     replace(GOOD, origin=(0, 0, -624.800049), spacing_mm=0.333333).write(tmp_path / "archive")
     row = one_row(tmp_path / "archive")

@@ -115,6 +115,12 @@ def test_verdict(scanned: Scanned, expected: tuple[object, ...]) -> None:
         assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-3, abs=0.06))
 
 
+def test_iterative_reconstructions_are_named(scanned: Scanned) -> None:
+    named = Counter(row.reconstruction for row in scanned.rows)
+    assert named.pop("") > 80
+    assert named == {"ASiR 30": 9, "ASiR 50": 1, "ASiR-V 30": 1, "AIDR 3D std": 1, "SAFIRE or ADMIRE 3": 1}
+
+
 @pytest.mark.parametrize("patient", STS)
 def test_sts(scanned: Scanned, patient: str) -> None:
     (row,) = rows_of(scanned, f"STS_{patient}/")

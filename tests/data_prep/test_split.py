@@ -439,3 +439,16 @@ def test_no_place_to_write(tmp_path: Path) -> None:
     with pytest.raises(DatalistRefusal, match="no scan in 'noisy'"):
         write_datalist({"noisy": [], "clean": []}, tmp_path)
     assert not list(tmp_path.glob(".*")), "the draft is removed"
+
+
+def test_iterative_reconstructions_beside_others_are_refused() -> None:
+    rows = archive(8)
+    mixed = [replace(row, reconstruction="ASiR 50") if row.patient == "p03" else row for row in rows]
+    with pytest.raises(DatalistRefusal, match=r"2 of 16 .*2 ASiR 50.*--accept-iterative"):
+        split_rows(mixed, SplitRequest())
+    taken = split_rows(mixed, SplitRequest(accept_iterative=True))
+    assert any("reconstruction ASiR 50 is only in" in warning for warning in taken.warnings)
+    assert not any("reconstruction" in warning for warning in split_rows(rows, SplitRequest()).warnings)
+    # A table of one kind is one kind.
+    alike = [replace(row, reconstruction="ASiR 50") for row in rows]
+    assert split_rows(alike, SplitRequest()).entries() == split_rows(rows, SplitRequest()).entries()

@@ -13,12 +13,11 @@ from scipy import ndimage
 
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.quality.noise import noise_sigma_hu
-from iscl_monai.scanner.calibration import soft_tissue
 from iscl_monai.scanner.dose import acquire, insert_noise, scan_noise_hu, scanner_for
 from iscl_monai.scanner.exposure import FEWEST_COUNTS, Exposure
 from iscl_monai.scanner.geometry import FanBeam
 from iscl_monai.scanner.kernel import hann
-from iscl_monai.scanner.texture import spectrum
+from iscl_monai.scanner.texture import soft_tissue, spectrum
 from iscl_monai.scanner.virtual import VirtualScanner
 
 SIZE, SPACING_MM = 192, 1.8
