@@ -18,6 +18,7 @@ from data_prep.archive.verdict import in_words
 from iscl_monai.dicom import rules
 from iscl_monai.dicom.headers import SliceHeader, read_header
 from iscl_monai.dicom.pixels import read_slice, without_warnings
+from iscl_monai.dicom.values import Verdict, judge_values
 from iscl_monai.errors import DicomRefusal, Refusal
 
 AIR_HU = -1000.0
@@ -28,7 +29,7 @@ NO_TISSUE_HU = -300.0
 NO_TISSUE = "no tissue: nothing above -300 HU in the slices looked at"
 CRASHED = "decoding it ended the process"
 
-Slice = tuple[SliceHeader, npt.NDArray[np.float32]]
+Slice = tuple[SliceHeader, npt.NDArray[np.float32], "npt.NDArray[np.bool_] | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,14 @@ class Measured:
         noise_hu: None when no slice holds enough soft tissue.
         noise_peak_per_mm: None when no slice holds enough flat soft tissue.
         problem: why the pixels cannot be used; ``""`` when they can.
+        proven: the values show that they are Hounsfield units.
         thumbnail: a small PNG in base 64, ``""`` when there is none.
     """
 
     noise_hu: float | None = None
     noise_peak_per_mm: float | None = None
     problem: str = ""
+    proven: bool = False
     thumbnail: str = ""
 
     def to_json(self) -> str:
@@ -82,6 +85,9 @@ def measure(pairs: Sequence[tuple[Path, Path]], *, thumbnail: bool = True) -> Me
     except Exception as error:  # gone, or changed into something else, since its header was read
         return Measured(problem=f"cannot be read any more ({type(error).__name__})")
     images = [slices[path][1] for path, _ in pairs]
+    judgement = judge_values([(image, padded) for _, image, padded in slices.values()], spacing_mm=_spacing(slices))
+    if judgement.verdict is Verdict.CONTRADICTED:
+        return Measured(problem=f"values that are no HU: {judgement.finding}")
     if max(image.max() for image in images) < NO_TISSUE_HU:
         return Measured(problem=NO_TISSUE)
     try:
@@ -96,6 +102,7 @@ def measure(pairs: Sequence[tuple[Path, Path]], *, thumbnail: bool = True) -> Me
     return Measured(
         noise_hu=round(float(np.median(known)), 2) if known else None,
         noise_peak_per_mm=round(spectrum.peak_per_mm(), 3) if spectrum else None,
+        proven=judgement.verdict is Verdict.PROVEN,
         thumbnail=_thumbnail(images[len(images) // 2]) if thumbnail else "",
     )
 
@@ -113,7 +120,12 @@ def _read(path: Path) -> Slice:
     padded = read_slice(header, image)
     if padded is not None:
         image[padded] = AIR_HU  # its value may be anything, and is no tissue
-    return header, image
+    return header, image, padded
+
+
+def _spacing(slices: Mapping[Path, Slice]) -> tuple[float, float] | None:
+    spacing = next(iter(slices.values()))[0].pixel_spacing
+    return (spacing[0], spacing[1]) if spacing else None
 
 
 def _words(refusal: DicomRefusal) -> str:

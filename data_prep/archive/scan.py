@@ -23,7 +23,7 @@ from data_prep.archive.pseudonym import Pseudonyms, secret_key
 from data_prep.archive.record import DamagedRecordError, FileRecord, blank_key
 from data_prep.archive.store import FileState, Store, no_space, store_refusal
 from data_prep.archive.survey import read_archive
-from data_prep.archive.verdict import row_of, without_copies
+from data_prep.archive.verdict import UNPROVEN, copies_of, row_of
 from data_prep.table import FIT, SeriesRow, write_table
 from iscl_monai.dicom.find import NOT_DICOM, Skipped, lost_slices
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
@@ -33,6 +33,8 @@ from iscl_monai.errors import DicomRefusal, OutputRefusal
 
 VERSION = "3"
 """To be raised when a record or measurement changes its meaning: caches of other versions are not used."""
+
+AGAIN = "the same image again as"
 
 Told = Callable[[int], object]
 
@@ -97,11 +99,11 @@ def scan_archive(
     try:
         read(progress=on_file)
         try:
-            series, skipped = _series(store, archive), _skipped(store)
+            series, skipped = _sorted_out(store, archive)
         except DamagedRecordError:
             store.drop_damaged()
             read()
-            series, skipped = _series(store, archive), _skipped(store)
+            series, skipped = _sorted_out(store, archive)
         looks = _measured(store, [look for _, look in series], workers, on_series) if pixels else {}
         files = store.count()
     except sqlite3.Error as error:
@@ -115,8 +117,11 @@ def scan_archive(
         raise _unwritten(out, error) from error
 
 
-def _skipped(store: Store) -> tuple[tuple[str, str], ...]:
-    return tuple((_shown(one.path), one.reason) for one in _with_lost_slices(store))
+def _sorted_out(store: Store, archive: Path) -> tuple[list[tuple[SeriesRow, Look]], tuple[tuple[str, str], ...]]:
+    """Series, and every other file with the reason why it is in none."""
+    series, copies = _series(store, archive)
+    skipped = sorted([*_with_lost_slices(store), *copies], key=lambda one: os.fsencode(one.path))
+    return series, tuple((_shown(one.path), one.reason) for one in skipped)
 
 
 def _with_lost_slices(store: Store) -> Iterator[Skipped]:
@@ -170,8 +175,8 @@ def _check_folders(archive: Path, out: Path) -> None:
         )
 
 
-def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
-    """Rows by their path, each with the slices to look at."""
+def _series(store: Store, archive: Path) -> tuple[list[tuple[SeriesRow, Look]], list[Skipped]]:
+    """Rows by their path, each with the slices to look at; and the images that lie there twice."""
     damaged = sorted(os.fsencode(one.path) for one in _with_lost_slices(store) if one.damaged)
 
     def below(folder: Path) -> int:
@@ -179,18 +184,22 @@ def _series(store: Store, archive: Path) -> list[tuple[SeriesRow, Look]]:
         # b"0" follows b"/": all paths below lie between them.
         return bisect.bisect_left(damaged, start[:-1] + b"0") - bisect.bisect_left(damaged, start)
 
-    series = []
+    series, copies = [], []
     for records, states in store.series():
         with without_warnings():
-            once = without_copies(records)
+            again = copies_of(records)
+            copies += [
+                Skipped(records[copy].path, f"{AGAIN} {records[first].path.name}") for copy, first in again.items()
+            ]
+            once = [index for index in range(len(records)) if index not in again]
             records, states = [records[index] for index in once], [states[index] for index in once]
             row, place = row_of(records, archive, below)
         named = {record.header.reconstruction for record in records if record.header}
         row = replace(row, reconstruction=" / ".join(sorted(named - {""})))
-        if row.verdict == FIT and (verdict := _nobody_knows(store, records)):
+        if row.verdict in (FIT, UNPROVEN) and (verdict := _nobody_knows(store, records)):
             row = replace(row, verdict=verdict)
         series.append((row, _look(records, states, place.order)))
-    return sorted(series, key=lambda one: (one[0].path, one[0].series_uid, one[0].verdict))
+    return sorted(series, key=lambda one: (one[0].path, one[0].series_uid, one[0].verdict)), copies
 
 
 def _nobody_knows(store: Store, records: Sequence[FileRecord]) -> str:
@@ -251,10 +260,10 @@ def _measure(look: Look) -> Measured:
 def _with_pixels(row: SeriesRow, measured: Measured | None) -> SeriesRow:
     if measured is None:
         return row
-    spoilt = measured.problem and row.verdict == FIT
+    verdict = FIT if row.verdict == UNPROVEN and measured.proven else row.verdict
     return replace(
         row,
-        verdict=measured.problem if spoilt else row.verdict,
+        verdict=measured.problem if measured.problem and verdict == FIT else verdict,
         noise_hu=measured.noise_hu,
         noise_peak_per_mm=measured.noise_peak_per_mm,
     )

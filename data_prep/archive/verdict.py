@@ -24,6 +24,8 @@ LOW_CHEST_MGY = 3.0
 practice parameter, CMS decision memo CAG-00439N)."""
 CHEST = frozenset(("CHEST", "LUNG", "THORAX"))
 SINGLE = "single slice"
+UNPROVEN = "RescaleType absent in a derived image: maybe not HU"
+"""The verdict on such a series until its values have proved that they are HU."""
 
 Value = TypeVar("Value")
 
@@ -103,16 +105,20 @@ def _tilt_deg(places: geometry.Floats, normal: geometry.Floats) -> float | None:
     return round(float(np.degrees(np.arctan2(np.linalg.norm(np.cross(line, normal)), abs(line @ normal)))), 3)
 
 
-def without_copies(records: Sequence[FileRecord]) -> list[int]:
-    """Indices of the files of a series, each image once, however often it lies there; others stay, and are judged."""
-    kept: dict[tuple[object, ...], int] = {}
+def copies_of(records: Sequence[FileRecord]) -> dict[int, int]:
+    """Which files of a series hold an image that is there already: their indices, and those of the first ones.
+
+    Others that have the UID and place of another image are none, and are judged.
+    """
+    first: dict[tuple[object, ...], int] = {}
+    copies = {}
     for index, record in enumerate(records):
         header = record.header
-        image = (header.sop_instance_uid, header.position) if header and header.sop_instance_uid else index
-        first = kept.setdefault((image,), index)
-        if first != index and not _is_same_image(records[first].path, record.path):
-            kept[(index,)] = index
-    return sorted(kept.values())
+        if header and header.sop_instance_uid:
+            original = first.setdefault((header.sop_instance_uid, header.position), index)
+            if original != index and _is_same_image(records[original].path, record.path):
+                copies[index] = original
+    return copies
 
 
 def _is_same_image(one: Path, other: Path) -> bool:
@@ -127,7 +133,7 @@ def row_of(records: Sequence[FileRecord], archive: Path, damaged: Callable[[Path
     """The row of one series, without what its pixels tell.
 
     Args:
-        records: of its files, each image once (:func:`without_copies`).
+        records: of its files, each image once (:func:`copies_of`).
         archive: below which folder names may tell the dose.
         damaged: how many files that could not be read lie below a folder.
     """
@@ -207,7 +213,8 @@ def _verdict(
         os.fsencode(folder).decode()
     except UnicodeDecodeError:
         return "its folder's name is not UTF-8: rename it"
-    return FIT
+    unproven = any(doubt.startswith("RescaleType") for header in headers for doubt in rules.doubts(header))
+    return UNPROVEN if unproven else FIT
 
 
 _WORDS = {

@@ -89,6 +89,7 @@ def denoise(
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
         from iscl_monai.inference.anything import denoise as run
+        from iscl_monai.inference.reconstructions import warning_of
 
         denoiser = _denoiser(bundle, device=device, mode=mode, strength=strength, tile_px=tile)
         with _Watching(denoiser if report else None) as watcher:
@@ -105,6 +106,9 @@ def denoise(
                 watcher=watcher,
             )
         _print_outcome(outcome)
+        warning = warning_of(outcome.reconstructions, found_bundle(bundle))
+        if warning:
+            say(f"warning: {warning}")
         _end_in_part(outcome.refused)
 
 

@@ -50,6 +50,11 @@ class ClassicSeries:
         """Number of slices."""
         return len(self.headers)
 
+    @property
+    def reconstructions(self) -> set[str]:
+        """Names of iterative or learned reconstructions; ``""`` where a file names none."""
+        return {header.reconstruction for header in self.headers}
+
 
 @dataclass(frozen=True)
 class MultiFrame:
@@ -67,6 +72,11 @@ class MultiFrame:
     def count(self) -> int:
         """Number of frames."""
         return self.image.frames
+
+    @property
+    def reconstructions(self) -> set[str]:
+        """As of :class:`ClassicSeries`."""
+        return {header.reconstruction for header in self.image.frame_headers}
 
 
 Source = ClassicSeries | MultiFrame

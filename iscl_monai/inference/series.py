@@ -45,12 +45,14 @@ class Outcome:
         series: title and number of slices of each denoised series.
         skipped: every file that was not used, with the reason.
         refused: series that cannot be denoised, and damaged files.
+        reconstructions: names of the iterative or learned reconstructions of the series, where their files name one.
     """
 
     destination: Path
     series: tuple[tuple[str, int], ...]
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[DicomRefusal, ...] = ()
+    reconstructions: tuple[str, ...] = ()
 
 
 def denoise_series(
@@ -113,7 +115,8 @@ def denoise_series(
             if watcher is not None:
                 watcher.ends(folder, decided)
     counts = tuple((series.title, series.count) for series in decided.series)
-    return Outcome(destination, counts, decided.skipped, decided.refused)
+    named = {name for series in decided.series for name in series.reconstructions if name}
+    return Outcome(destination, counts, decided.skipped, decided.refused, tuple(sorted(named)))
 
 
 def _watch(one: Source, slices: Iterator[DenoisedSlice], watcher: Watcher | None) -> None:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -228,23 +228,26 @@ def test_air_and_what_the_window_cuts_off_come_back_bit_for_bit(
 
 @FEW
 @given(
-    ends=st.tuples(st.integers(900, 1100), st.integers(-3, 40)),
+    ends=st.tuples(st.integers(-1040, -960), st.integers(-3, 40)),
     signed=st.booleans(),
     slope=st.sampled_from([1.0, 0.5, 3.0, -1.0]),
 )
 def test_padding_stays_and_no_pixel_becomes_padding(
     denoiser: Denoiser, ends: tuple[int, int], signed: bool, slope: float
 ) -> None:
-    """Even where padding lies in the middle of tissue."""
-    first, last = ends[0], ends[0] + ends[1]
+    """Even where the values of padding are those of air, which its neighbours have."""
+    intercept = -2000.0 if slope > 0 else 3000.0
+    first, last = (round((end - intercept) / slope) for end in (ends[0], ends[0] + ends[1]))
+    plain = Series(slots=[0], rows=32, columns=32, signed=signed, slopes=[slope], intercept=intercept)
 
     def pad(dataset: FileDataset, index: int) -> None:
-        chance = np.random.default_rng(index)
-        dataset.PixelData = chance.integers(first - 60, last + 60, (32, 32)).astype("<i2").tobytes()
+        stored = plain.stored()[0]
+        stored[:6] = np.random.default_rng(index).integers(min(first, last), max(first, last) + 1, (6, 32))
+        dataset.PixelData = stored.astype("<i2").tobytes()
         for tag, value in ((0x00280120, first), (0x00280121, last)):
             dataset[tag] = DataElement(tag, "SS" if signed else "US", value)
 
-    made = Series(slots=[0], rows=32, columns=32, signed=signed, slopes=[slope], intercept=-1000 * slope, change=pad)
+    made = replace(plain, change=pad)
     with place() as folder:
         made.write(folder / "source")
         denoise_series(folder / "source", folder / "output", denoiser=denoiser, workers=1)
