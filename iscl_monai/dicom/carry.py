@@ -141,6 +141,8 @@ def forget_old_pixels(dataset: Dataset) -> None:
     for keyword in DESCRIBES_OLD_PIXELS:
         if keyword in dataset:
             delattr(dataset, keyword)
+    if isinstance(dataset.get("BitsStored"), int) and "HighBit" in dataset:
+        dataset.HighBit = dataset.BitsStored - 1  # wherever the source had its bits
     for tag in sorted(dataset.keys()):
         curve_or_overlay = tag.group in range(0x5000, 0x5100) or tag.group in range(0x6000, 0x6100)
         if curve_or_overlay or tag.element == 0:  # group lengths went out of use, and would be wrong

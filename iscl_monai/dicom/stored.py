@@ -15,6 +15,7 @@ from iscl_monai.errors import DicomRefusal
 BODY_HU = (-900.0, 3000.0)
 """Values that tissue, lung and bone have; a padding value among them does not tell padding from the body."""
 
+OVERLAYS = range(0x6000, 0x6100, 2)
 OF_STORED_VALUES = ("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
@@ -123,16 +124,22 @@ def _within_bits(
 ) -> tuple[npt.NDArray[np.integer], tuple[int, int]]:
     """The pixels as BitsStored says (PS3.5 8.1.1) and its range, or a refusal when that would change what was meant.
 
-    The bits above may repeat the sign or be zero. Anything else there is an overlay, or padding wider than
-    BitsStored: cutting it off, as pydicom does by itself, turns padding of -2000 into tissue.
+    The bits around may be zero, above also repeat the sign, or hold overlays that the header declares. Anything else
+    there is padding wider than BitsStored, or nobody knows what: cutting it off, as pydicom does by itself, turns
+    padding of -2000 into tissue.
     """
     bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
+    stored = _without_declared_bits(dataset, stored, bits)
     lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     found_lowest, found_highest = int(stored.min()), int(stored.max())
     high_bit = int(dataset.get("HighBit", bits - 1))
-    if high_bit == bits - 1 and lowest <= found_lowest and found_highest <= highest:
+    below = high_bit + 1 - bits
+    if below > 0 and not (stored & ((1 << below) - 1)).any():
+        stored = stored >> below
+        found_lowest, found_highest, below = found_lowest >> below, found_highest >> below, 0
+    if below == 0 and lowest <= found_lowest and found_highest <= highest:
         return stored, (lowest, highest)
-    if high_bit == bits - 1 and signed and found_lowest >= 0 and found_highest < 1 << bits:
+    if below == 0 and signed and found_lowest >= 0 and found_highest < 1 << bits:
         spare = 8 * stored.dtype.itemsize - bits
         return (stored << spare) >> spare, (lowest, highest)  # zeros above: extend the sign
     raise DicomRefusal(
@@ -142,6 +149,23 @@ def _within_bits(
         needed=f"HighBit {bits - 1} and pixels {lowest} to {highest}",
         cure="export the series again, without overlays in the pixel data",
     )
+
+
+def _without_declared_bits(
+    dataset: pydicom.Dataset, stored: npt.NDArray[np.integer], bits: int
+) -> npt.NDArray[np.integer]:
+    """The pixels without the overlays that their unused bits hold (PS3.3 C.9.2, retired, and PS3.5 8.1.2)."""
+    bit_positions = [tag for tag in sorted(dataset.keys()) if tag.group in OVERLAYS and tag.element == 0x0102]
+    places = [int(dataset[tag].value or 0) for tag in bit_positions]
+    lowest_bit = int(dataset.get("HighBit", bits - 1)) + 1 - bits
+    unused = [place for place in places if not lowest_bit <= place < lowest_bit + bits]
+    declared = sum({1 << place for place in unused if place < 8 * stored.dtype.itemsize})
+    if not declared:
+        return stored
+    unsigned = stored.view(f"u{stored.dtype.itemsize}")
+    kept = np.array((1 << 8 * stored.dtype.itemsize) - 1 - declared, unsigned.dtype)
+    without: npt.NDArray[np.integer] = (unsigned & kept).view(stored.dtype)
+    return without
 
 
 def _padding_range(

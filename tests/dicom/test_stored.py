@@ -8,15 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import pytest
 from dicom.derived import write_source
-from dicom.synthetic import setting
+from dicom.synthetic import Change, Series, setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import FileDataset
 
+from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.dicom.pixels import load_slice
+from iscl_monai.dicom.series import read_series
 from iscl_monai.dicom.stored import StoredSlice
+from iscl_monai.dicom.write import write_derived_series
+from iscl_monai.errors import DicomRefusal
 
 SLOPES = (1.0, -1.0, 2.0, 0.5, -0.25, 0.1, 2.0002442, 32.1216)
 
@@ -222,3 +228,59 @@ def test_scattered_pixels_of_a_value_beside_the_body_stay_padding(tmp_path: Path
     slice_ = padded_source(tmp_path, hu, -2000)
     np.testing.assert_array_equal(slice_.padded, hu == -2000)
     assert slice_.padding_range == (-2000, -2000)
+
+
+# --- bits that hold no pixel --------------------------------------------------------------------------
+
+
+def overlay_in_bit(place: int) -> Change:
+    """An overlay in an unused bit of the pixels, as scanners of the nineties wrote it."""
+
+    def change(dataset: FileDataset, index: int) -> None:
+        pixels = np.frombuffer(dataset.PixelData, np.uint16) & 0xFFF
+        dataset.PixelData = (pixels | (np.arange(len(pixels)) % 3 == 0) << place).astype(np.uint16).tobytes()
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.add_new(0x60000010, "US", dataset.Rows)
+        dataset.add_new(0x60000011, "US", dataset.Columns)
+        dataset.add_new(0x60000100, "US", 16)
+        dataset.add_new(0x60000102, "US", place)
+
+    return change
+
+
+@pytest.mark.parametrize("place", [12, 13, 14, 15])
+def test_a_declared_overlay_in_a_high_bit_is_masked(tmp_path: Path, place: int) -> None:
+    made = Series(change=overlay_in_bit(place))
+    made.write(tmp_path / "in")
+    np.testing.assert_array_equal(read_series(tmp_path / "in").hu, made.hu())
+
+
+def test_an_overlay_that_is_not_declared_is_refused(tmp_path: Path) -> None:
+    def silent(dataset: FileDataset, index: int) -> None:
+        overlay_in_bit(13)(dataset, index)
+        del dataset[0x60000102]
+
+    Series(change=silent).write(tmp_path / "in")
+    with pytest.raises(DicomRefusal, match="BitsStored"):
+        read_series(tmp_path / "in")
+
+
+@pytest.mark.parametrize("below", [1, 4])
+@pytest.mark.parametrize("signed", [False, True])
+def test_pixels_at_the_high_end_of_their_word_are_read(tmp_path: Path, below: int, signed: bool) -> None:
+    """PS3.5 8.1.1: HighBit tells where they are; the derived image has them at the low end."""
+
+    def shifted(dataset: FileDataset, index: int) -> None:
+        kind = np.int16 if signed else np.uint16
+        pixels = np.frombuffer(dataset.PixelData, kind) & 0x7FF
+        dataset.PixelData = (pixels << below).astype(kind).tobytes()
+        dataset.BitsStored, dataset.HighBit = 12, 11 + below
+
+    made = Series(signed=signed, change=shifted)
+    made.write(tmp_path / "in")
+    series = read_series(tmp_path / "in")
+    np.testing.assert_array_equal(series.hu, (made.stored() & 0x7FF) - 1024.0)
+    nothing = Derivation.by_network(model="nothing", version="1", weights_digest="0" * 64)
+    write_derived_series(series, series.hu, tmp_path / "out", derivation=nothing)
+    np.testing.assert_array_equal(read_series(tmp_path / "out").hu, series.hu)
+    assert pydicom.dcmread(tmp_path / "out" / "00001.dcm").HighBit == 11
