@@ -82,5 +82,5 @@ def scan(
     """A small series."""
     study, series = uids or (new_uid(), new_uid())
     slots = range(first, first + count)
-    values = {"rows": 32, "columns": 32, "prefix": f"s{first}_", **more}
-    return Series(slots=slots, study_uid=study, series_uid=series, **values).write(folder)
+    values = {"slots": slots, "rows": 32, "columns": 32, "prefix": f"s{first}_", **more}
+    return Series(study_uid=study, series_uid=series, **values).write(folder)

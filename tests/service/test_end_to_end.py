@@ -13,7 +13,9 @@ from typing import Any
 import pydicom
 import pytest
 from dicom.orthanc import Dicom, Orthanc, running
+from dicom.synthetic import setting
 from dicom.validators import new_complaints, tool
+from pydicom.dataset import FileDataset
 from real_data import real
 from service.certificates import Certificates, make_certificates
 from service.rows import new_uid, scan
@@ -53,6 +55,11 @@ def gated_lung() -> list[Path]:
     return dicom_files(folder)[:12]
 
 
+def tilted_from_the_third_on(dataset: FileDataset, index: int) -> None:
+    if index > 2:
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0.96592583, 0.25881905]
+
+
 SCANS = {"GE head, tilted gantry": lambda: dicom_files(real("qa/ge_head_tilt")), "4D lung": gated_lung}
 
 
@@ -75,6 +82,29 @@ def test_pushed_to_the_pacs_it_is_back_denoised_and_committed(
         assert node.stop() == 0
     (job,) = node.rows("SELECT result FROM jobs")
     assert json.loads(job["result"])["slices"] == len(files)
+
+
+SERIES: dict[str, dict[str, Any]] = {
+    "thorax": {},
+    "bolus monitoring": {"slots": [0] * 6},
+    "three phases": {"slots": [*range(4)] * 3},
+    "perfusion": {"slots": [place for place in range(3) for _ in range(4)]},
+    "sequential head": {"slots": [0, 1, 2, 7, 8, 9], "change": tilted_from_the_third_on},
+    "an odd value 3": {"change": setting(ImageType=["ORIGINAL", "PRIMARY", "OTHER"])},
+}
+
+
+def test_a_contrast_study_is_denoised_slice_by_slice(pacs: Orthanc, bundle: Path, tmp_path: Path) -> None:
+    """Thorax, monitoring, phases, perfusion, head: as many slices come back as went in."""
+    study, files = new_uid(), []
+    for number, (name, kind) in enumerate(SERIES.items()):
+        files += scan(tmp_path / name, uids=(study, new_uid()), **{"slots": range(5), "seed": number, **kind})
+    with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs)) as node:
+        node.start()
+        assert storescu(files, node.port)
+        node.wait_done(jobs=len(SERIES))
+        assert sorted(derived_sources(pacs, study)) == sorted(sent_uids(files))
+        assert node.states("jobs") == {"done": len(SERIES)}
 
 
 def check_valid(files: list[Path], server: Orthanc, study: str, folder: Path) -> None:
