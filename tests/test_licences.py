@@ -19,7 +19,6 @@ USED_BY_OTHERS = {
     "pyjpegls": "pydicom decodes JPEG-LS with it",
     "pylibjpeg": "pydicom finds the decoders below through it",
     "pylibjpeg-openjpeg": "pydicom decodes JPEG 2000 with it",
-    "python-gdcm": "pydicom decodes JPEG with it",
     "python-multipart": "FastAPI reads forms with it",
     "tensorboard": "torch.utils.tensorboard writes its files",
 }

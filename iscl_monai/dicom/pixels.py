@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from iscl_monai.dicom.coded import check_coded, check_coded_frames
@@ -88,9 +90,19 @@ def decode_slice(header: SliceHeader, content: bytes) -> tuple[StoredSlice, pydi
         raise _not_readable(header, error) from error
     dataset.buffer = None  # the bytes would be kept and copied as long as the data set is
     with refusing_malformed(header.path):
-        if header_of(header.path, dataset) != header:
+        if _header_of_raw(header, dataset) != header:
             raise _changed(header, "when the folder was searched")
         return stored_slice(header, dataset, _decode(header, dataset)), dataset
+
+
+def _header_of_raw(header: SliceHeader, dataset: pydicom.FileDataset) -> SliceHeader:
+    """The header of a data set whose elements stay bytes: text is copied as it was, and not as it was understood."""
+    elements: list[Any] = [dataset.get_item(tag) for tag in sorted(dataset.keys()) if not tag.is_private]
+    found = header_of(header.path, dataset)
+    for element in elements:
+        if isinstance(element, RawDataElement):
+            dataset[element.tag] = element
+    return found
 
 
 def digest_of(content: bytes) -> bytes:

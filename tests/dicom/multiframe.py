@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from dicom.synthetic import SMALLEST_BODY_PX, body_hu
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -43,7 +44,13 @@ class Enhanced:
         """Stored integers (frame, row, column)."""
         lowest = -(1 << self.bits - 1) if self.signed else 0
         shape = (self.frames, self.rows, self.columns)
-        values = np.random.default_rng(0).integers(lowest, lowest + (1 << self.bits), shape)
+        rng = np.random.default_rng(0)
+        if self.rows * self.columns < SMALLEST_BODY_PX:
+            values = rng.integers(lowest, lowest + (1 << self.bits), shape)
+        else:  # what is no HU is refused
+            slopes = np.array(self.slopes or [1.0] * self.frames)[:, None, None]
+            stored = np.rint((body_hu(rng, *shape) - self.intercept) / slopes)
+            values = stored.clip(lowest, lowest + (1 << self.bits) - 1)
         return values.astype(f"{'i' if self.signed else 'u'}{2 if self.bits > 8 else 1}")
 
     def write(self, path: Path) -> Path:

@@ -82,6 +82,7 @@ class LimitedAssociation(Association):
             with suppress(Exception):
                 self.dul.kill_dul()
                 self.dul.join(JOIN_S)
+            with suppress(Exception):  # also when the upper layer was never started, and could not be waited for
                 cast(LimitedSocket, self.dul.socket).close()
             self._messages.close()
             self.handler.association_ended(self)
@@ -199,8 +200,10 @@ class AssociationServer(ThreadedAssociationServer):
         """Abort associations; in the middle of a PDU no A-ABORT can be sent, and the connection is shut down."""
         for association in associations:
             association.abort(block=False)
-        for association in _wait_for(associations, ABORT_SENT_S):
-            cast(LimitedSocket, association.dul.socket).shut_down()
+        _wait_for(associations, ABORT_SENT_S)
+        for association in associations:  # one that seems over may have a socket that nobody has closed
+            with suppress(Exception):
+                cast(LimitedSocket, association.dul.socket).shut_down()
         _wait_for(associations, JOIN_S)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
