@@ -459,3 +459,55 @@ def test_a_syntax_without_decoder_is_told_before_the_first_slice(tmp_path: Path)
 def test_burned_in_annotation_is_what_the_source_says(tmp_path: Path, denoiser: Denoiser, said: str | None) -> None:
     scan(tmp_path / "in", setting(BurnedInAnnotation=said) if said else None)
     assert {one.get("BurnedInAnnotation") for one in derived(denoised(tmp_path / "in", denoiser))} == {said}
+
+
+# --- J: one verdict in all verbs ----------------------------------------------------------------------
+
+
+def shifted(dataset: Dataset, index: int) -> None:
+    dataset.RescaleIntercept = 0  # stored values are HU + 1024
+
+
+def body(folder: Path, change: Change | None = None, **kind: Any) -> list[Path]:
+    """Slices of a whole body: large enough for its values to be judged."""
+    return scan(folder, change, **{"rows": 64, "columns": 64, "pixel_spacing_mm": (5.0, 5.0), **kind})
+
+
+SAME_VERDICT: dict[str, Callable[[Path], object]] = {
+    "good": lambda folder: body(folder),
+    "single slice": lambda folder: body(folder, slots=[0]),
+    "offset": lambda folder: body(folder, shifted),
+    "no slope": lambda folder: body(folder, setting(RescaleSlope=None)),
+    "lost slice": lambda folder: body(folder)[2].write_bytes(b""),
+    "cut short": lambda folder: shortened(body(folder)[2]),
+    "two patients": lambda folder: body(folder, only(1, setting(PatientID="P2"))),
+    "sent twice": lambda folder: shutil.copy(body(folder)[2], folder / "again.dcm"),
+    "one UID, two images": lambda folder: again(body(folder)[2], WindowCenter=17),
+    "derived without units": lambda folder: body(
+        folder, setting(ImageType=["DERIVED", "SECONDARY", "AXIAL"], RescaleType=None)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SAME_VERDICT)
+def test_scan_denoise_and_reading_agree(tmp_path: Path, kind: str) -> None:
+    """``read_series`` is what dose, evaluate and training read by; the node asks ``plan``."""
+    from data_prep.archive.scan import scan_archive
+
+    SAME_VERDICT[kind](tmp_path / "in")
+    uid = next(one.uid for one in find_series(tmp_path / "in").series)
+
+    def takes(use: Callable[[], object]) -> bool:
+        try:
+            use()
+        except DicomRefusal:
+            return False
+        return True
+
+    verdicts = {
+        "denoise": takes(lambda: plan(tmp_path / "in", series_uid=uid)),
+        "read": takes(lambda: read_series(tmp_path / "in", geometry="slices")),
+        "scan": all(row.fit for row in scan_archive(tmp_path / "in", tmp_path / "out").rows),
+    }
+    assert len(set(verdicts.values())) == 1, verdicts
+    assert verdicts["read"] == (kind in ("good", "single slice", "sent twice", "derived without units"))
