@@ -72,9 +72,9 @@ types: $(STAMP) ## mypy, strict
 imports: $(STAMP) ## who may import whom
 	$(BIN)/lint-imports
 
-# A worker for every core and two more, as nodes and their peers wait half the time; one thread each. A worker works off
+# A worker for every core and one more, as nodes and their peers wait half the time; one thread each. A worker works off
 # neighbouring tests, for they share what is costly to make.
-WORKERS ?= $(shell expr 2 + $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2))
+WORKERS ?= $(shell expr 1 + $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2))
 WORKING := --numprocesses=$(WORKERS) --dist=worksteal
 pytest test-fast: export OMP_NUM_THREADS = 1
 

@@ -25,8 +25,9 @@ from data_prep.archive.store import FileState, Store, no_space, store_refusal
 from data_prep.archive.survey import read_archive
 from data_prep.archive.verdict import UNPROVEN, copies_of, row_of
 from data_prep.table import FIT, SeriesRow, write_table
-from iscl_monai.dicom.find import NOT_DICOM, Skipped, lost_slices
+from iscl_monai.dicom.find import NOT_DICOM, Skipped, as_lost_slice
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
+from iscl_monai.dicom.other_files import Neighbours
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import DicomRefusal, OutputRefusal
@@ -126,10 +127,14 @@ def _sorted_out(store: Store, archive: Path) -> tuple[list[tuple[SeriesRow, Look
 
 def _with_lost_slices(store: Store) -> Iterator[Skipped]:
     """Files of no series; those that lie where a slice should lie are damaged."""
-    slices = lru_cache(1)(store.slices_in)  # records come folder by folder
+
+    @lru_cache(64)  # records come by path, so that a folder and those below it alternate
+    def neighbours(folder: Path) -> Neighbours:
+        return Neighbours(store.slices_in(folder))
+
     for record in store.skipped():
         one = Skipped(record.path, record.reason, damaged=record.damaged, kind=record.kind)
-        yield from lost_slices([one], slices(record.path.parent) if one.reason == NOT_DICOM else ())
+        yield as_lost_slice(one, neighbours(record.path.parent)) if one.reason == NOT_DICOM else one
 
 
 def _prepared(out: Path, keep_patient_ids: bool) -> tuple[Path, Pseudonyms]:

@@ -12,7 +12,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, SliceHeader, read_header
-from iscl_monai.dicom.other_files import kind_of_other_file, may_be_a_slice
+from iscl_monai.dicom.other_files import Neighbours, kind_of_other_file, may_be_a_slice
 from iscl_monai.errors import DicomRefusal
 
 LOCALIZER = "localizer (scout)"
@@ -136,15 +136,20 @@ def lost_slices(skipped: Sequence[Skipped], slices: Sequence[Path]) -> list[Skip
         skipped: as :func:`examine` gave them.
         slices: paths of what can be read.
     """
-    neighbours: dict[Path, list[Path]] = {}
+    folders: dict[Path, list[Path]] = {}
     for path in slices:
-        neighbours.setdefault(path.parent, []).append(path)
-    return [
-        replace(one, reason=f"{NOT_DICOM}: {one.kind or 'no known content'}, where a slice may have been", damaged=True)
-        if one.reason == NOT_DICOM and may_be_a_slice(one.path, one.kind, neighbours.get(one.path.parent, ()))
-        else one
-        for one in skipped
-    ]
+        folders.setdefault(path.parent, []).append(path)
+    neighbours = {folder: Neighbours(paths) for folder, paths in folders.items()}
+    nobody = Neighbours(())
+    return [as_lost_slice(one, neighbours.get(one.path.parent, nobody)) for one in skipped]
+
+
+def as_lost_slice(one: Skipped, neighbours: Neighbours) -> Skipped:
+    """A skipped file, damaged if it is no DICOM and lies where a slice should lie."""
+    if one.reason != NOT_DICOM or not may_be_a_slice(one.path, one.kind, neighbours):
+        return one
+    reason = f"{NOT_DICOM}: {one.kind or 'no known content'}, where a slice may have been"
+    return replace(one, reason=reason, damaged=True)
 
 
 def select_series(path: Path | str, series_uid: str | None = None, read: ReadHeader = read_header) -> SeriesFiles:

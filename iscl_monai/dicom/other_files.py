@@ -10,6 +10,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 HEAD_BYTES = 4096
@@ -100,7 +101,24 @@ def claims_to_be_a_slice(path: Path) -> bool:
     return path.suffix.lower() in SLICE_SUFFIXES and not path.name.startswith(".")
 
 
-def may_be_a_slice(path: Path, kind: str, neighbours: Iterable[Path]) -> bool:
+class Neighbours:
+    """The slices of one folder, as far as they tell what else in it may be one.
+
+    Args:
+        paths: of the slices.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = tuple(paths)
+        self.shapes = frozenset(map(_shape, self._paths))
+
+    @cached_property
+    def sizes(self) -> frozenset[int]:
+        """Of the files, in bytes."""
+        return frozenset(map(_size, self._paths))
+
+
+def may_be_a_slice(path: Path, kind: str, neighbours: Neighbours) -> bool:
     """Whether a file that is no DICOM may be what is left of a slice.
 
     That is one with the name of a slice, whatever is in it: of images alone, or that of a neighbour but for its digits;
@@ -115,12 +133,11 @@ def may_be_a_slice(path: Path, kind: str, neighbours: Iterable[Path]) -> bool:
     name = path.name.lower()
     if name.startswith(".") or name in NOT_SLICES:
         return False
-    neighbours = list(neighbours)
-    if claims_to_be_a_slice(path) or _shape(path) in set(map(_shape, neighbours)):
+    if claims_to_be_a_slice(path) or _shape(path) in neighbours.shapes:
         return True
-    if kind or not neighbours:
+    if kind or not neighbours.shapes:
         return False
-    return path.suffix.lower() not in OTHER_SUFFIXES or _size(path) in set(map(_size, neighbours))
+    return path.suffix.lower() not in OTHER_SUFFIXES or _size(path) in neighbours.sizes
 
 
 def _size(path: Path) -> int:
