@@ -34,7 +34,15 @@ def scan(folder: Path, change: Change | None = None, **kind: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("odd", [{"Modality": "PT"}, {"NumberOfFrames": 2, "PixelData": bytes(2 * 20 * 18 * 2)}])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"Modality": "PT"},
+        {"NumberOfFrames": 2, "PixelData": bytes(2 * 20 * 18 * 2)},
+        {"SOPClassUID": "1.2.840.10008.1.2.5"},  # a transfer syntax
+        {"SOPClassUID": "1.2.3.4"},
+    ],
+)
 def test_a_ct_image_that_says_it_is_something_else_is_not_passed_over(tmp_path: Path, odd: dict[str, Any]) -> None:
     source = scan(tmp_path / "in", only(2, setting(**odd)))
     with pytest.raises(DicomRefusal, match="may be incomplete"):
