@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -281,6 +282,8 @@ def examine(path: Path, read: ReadHeader = read_header, *, series_uid: str | Non
         return Skipped(path, f"damaged header ({type(error).__name__})", damaged=True)
     if _ends_early(header):
         return Skipped(path, "damaged header (it ends early)", header.series_uid, damaged=True)
+    if header.sop_class and not re.fullmatch(r"[0-9.]{1,64}", header.sop_class):
+        return Skipped(path, "damaged header (its SOP Class is no UID)", damaged=True)  # nor need other UIDs be its own
     reason = reason_to_skip(header, named=header.series_uid == series_uid)
     if reason:
         return Skipped(path, reason, header.series_uid, contradictory=_contradicts_itself(header))

@@ -49,6 +49,17 @@ def test_a_ct_image_that_says_it_is_something_else_is_not_passed_over(tmp_path: 
         plan(source)
 
 
+def test_a_class_that_is_no_uid_is_damage_whatever_series_it_names(tmp_path: Path) -> None:
+    path = sorted(scan(tmp_path / "in").iterdir())[2]
+    content = path.read_bytes()
+    spoilt = content.replace(b"1.2.840.10008.5.1.4.1.1.2\0", b"-inf.840.10008.5.1.4.1.1.2")
+    path.write_bytes(spoilt.replace(b"1.2.826.0.1.3680043.8.498", b"1.2.826.0.1.3680043.8.499"))
+    with pytest.raises(DicomRefusal, match="no UID"):
+        plan(tmp_path / "in", strict=True)
+    with pytest.raises(DicomRefusal):
+        plan(tmp_path / "in")
+
+
 @pytest.mark.parametrize("odd", [{"SOPClassUID": SECONDARY_CAPTURE}, {"SOPClassUID": REPORT, "Modality": "SR"}])
 def test_another_object_of_the_series_is_set_aside_and_said(tmp_path: Path, odd: dict[str, Any]) -> None:
     source = scan(tmp_path / "in", only(2, setting(**odd)))
