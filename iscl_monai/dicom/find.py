@@ -294,6 +294,8 @@ def _contradicts_itself(header: SliceHeader) -> bool:
     """Whether a file that is no slice may be one with a damaged element: it says CT image too, or nothing known."""
     if header.sop_class == CT_IMAGE_STORAGE and header.modality in ("CT", ""):
         return header.frames > 1  # else it is a localizer or a reformation
+    if not header.series_uid and not header.modality:
+        return header.sop_class != MEDIA_STORAGE_DIRECTORY  # every object but an index has both
     known = UID(header.sop_class).type == "SOP Class"
     return not known or CT_IMAGE_STORAGE in (header.sop_class, header.media_sop_class)
 

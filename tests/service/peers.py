@@ -25,7 +25,7 @@ from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries, fin
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.settings import Settings
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 QUICK = {"first_wait_s": 0.05, "longest_wait_s": 0.2}  # tries follow one another fast, as tests wait for them
 
 
