@@ -136,8 +136,11 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
 def _wrong_argument(error: Any) -> Refusal:
     """What typer tells in a box of several lines."""
     context = error.ctx
-    path = context.command_path if context is not None else ""
-    group = getattr(context.command, "commands", None) if context is not None else None
+    if context is None:  # an option at the end of the line, without the value that it needs
+        return Refusal(
+            error.format_message().rstrip("."), allowed="an option with its value", cure="see --help of the verb"
+        )
+    path, group = context.command_path, getattr(context.command, "commands", None)
     return Refusal(
         error.format_message().rstrip("."),
         allowed=", ".join(sorted(group)) if group else context.command.get_usage(context).removeprefix("Usage: "),

@@ -85,7 +85,9 @@ def measure(pairs: Sequence[tuple[Path, Path]], *, thumbnail: bool = True) -> Me
     except Exception as error:  # gone, or changed into something else, since its header was read
         return Measured(problem=f"cannot be read any more ({type(error).__name__})")
     images = [slices[path][1] for path, _ in pairs]
-    judgement = judge_values([(image, padded) for _, image, padded in slices.values()], spacing_mm=_spacing(slices))
+    judgement = judge_values(
+        [(image, padded) for _, image, padded in slices.values()], spacing_mm=slices[pairs[0][0]][0].pixel_spacing
+    )
     if judgement.verdict is Verdict.CONTRADICTED:
         return Measured(problem=f"values that are no HU: {judgement.finding}")
     if max(image.max() for image in images) < NO_TISSUE_HU:
@@ -121,11 +123,6 @@ def _read(path: Path) -> Slice:
     if padded is not None:
         image[padded] = AIR_HU  # its value may be anything, and is no tissue
     return header, image, padded
-
-
-def _spacing(slices: Mapping[Path, Slice]) -> tuple[float, float] | None:
-    spacing = next(iter(slices.values()))[0].pixel_spacing
-    return (spacing[0], spacing[1]) if spacing else None
 
 
 def _words(refusal: DicomRefusal) -> str:

@@ -213,8 +213,7 @@ def _verdict(
         os.fsencode(folder).decode()
     except UnicodeDecodeError:
         return "its folder's name is not UTF-8: rename it"
-    unproven = any(doubt.startswith("RescaleType") for header in headers for doubt in rules.doubts(header))
-    return UNPROVEN if unproven else FIT
+    return FIT if all(map(rules.units_are_said, headers)) else UNPROVEN
 
 
 _WORDS = {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from iscl_monai.dicom.headers import SliceHeader
-from iscl_monai.dicom.rules import doubts
+from iscl_monai.dicom.rules import doubts, units_are_said
 from iscl_monai.dicom.value_statistics import SampledSlice, sample_indices
 from iscl_monai.dicom.values import Verdict, check_dicom_values, judge_values
 from iscl_monai.errors import DicomRefusal
-
-UNITS = "RescaleType"
 
 
 def check_hounsfield(headers: Sequence[SliceHeader], sampled: Callable[[int], SampledSlice]) -> str:
@@ -28,11 +26,12 @@ def check_hounsfield(headers: Sequence[SliceHeader], sampled: Callable[[int], Sa
         DicomRefusal: naming the first file, what its values look like, and the cure.
     """
     doubtful = sorted({doubt for header in headers for doubt in doubts(header)})
-    units_are_said = not any(doubt.startswith(UNITS) for doubt in doubtful)
-    judgement = judge_values(_slices(headers, sampled), spacing_mm=_spacing(headers[0]))
-    if judgement.verdict is Verdict.UNDETERMINED and not units_are_said:
-        raise _units_unknown(next(header for header in headers if doubts(header)), judgement.finding)
-    check_dicom_values(headers[0].path, judgement, tags_say_hu=units_are_said)
+    silent = [header for header in headers if not units_are_said(header)]
+    samples = (sampled(index) for index in sample_indices(len(headers)))
+    judgement = judge_values(samples, spacing_mm=headers[0].pixel_spacing)
+    if judgement.verdict is Verdict.UNDETERMINED and silent:
+        raise _units_unknown(silent[0], judgement.finding)
+    check_dicom_values(headers[0].path, judgement, tags_say_hu=not silent)
     if not doubtful:
         return ""
     proof = judgement.finding if judgement.verdict is Verdict.PROVEN else "nothing in its values speaks against it"
@@ -43,16 +42,8 @@ def _units_unknown(header: SliceHeader, finding: str) -> DicomRefusal:
     kind = "/".join(header.image_type) or "absent"
     return DicomRefusal(
         header.path,
-        tag=UNITS,
+        tag="RescaleType",
         found=f"absent ({header.sop_class_name}, ImageType {kind}), and its values do not prove HU: {finding}",
         needed="HU, or absent in an ORIGINAL single-energy image (PS3.3 C.8.2.1), or values that show air and tissue",
         cure="give the original series; set RescaleType to HU only if its values are known to be HU",
     )
-
-
-def _slices(headers: Sequence[SliceHeader], sampled: Callable[[int], SampledSlice]) -> Iterable[SampledSlice]:
-    return (sampled(index) for index in sample_indices(len(headers)))
-
-
-def _spacing(header: SliceHeader) -> tuple[float, float] | None:
-    return (header.pixel_spacing[0], header.pixel_spacing[1]) if header.pixel_spacing else None

@@ -184,6 +184,11 @@ def _hu_by_values(header: SliceHeader) -> bool:
     return not header.rescale_type and header.sop_class == CT_IMAGE_STORAGE and not header.multienergy
 
 
+def units_are_said(header: SliceHeader) -> bool:
+    """Whether a header, accepted by :func:`check_slice`, says that values are HU; else the values must prove it."""
+    return bool(header.rescale_type) or header.sop_class in MULTIFRAME_CT or _hu_by_definition(header)
+
+
 def doubts(header: SliceHeader) -> tuple[str, ...]:
     """What in a header, accepted by :func:`check_slice`, leaves open whether it is an axial image in HU; in words.
 
@@ -193,7 +198,7 @@ def doubts(header: SliceHeader) -> tuple[str, ...]:
     if header.sop_class in MULTIFRAME_CT:  # which must say HU, and call themselves VOLUME
         return ()
     found = []
-    if not header.rescale_type and not _hu_by_definition(header):
+    if not units_are_said(header):
         found.append(f"RescaleType absent, ImageType {'/'.join(header.image_type) or 'absent'}")
     if header.flavour not in ("AXIAL", ""):
         found.append(f"ImageType value 3 {header.flavour}")

@@ -95,7 +95,7 @@ class ValueStatistics:
         return replace(self, mean_hu=_together(means), sd_hu=self.sd_hu / abs(slope), slice_mean_hu=means)
 
 
-def measure(slices: Iterable[SampledSlice], spacing_mm: tuple[float, float] | None = None) -> ValueStatistics:
+def measure(slices: Iterable[SampledSlice], spacing_mm: Sequence[float] | None = None) -> ValueStatistics:
     """Statistics of a few slices of one scan.
 
     Args:

@@ -9,7 +9,7 @@ of water, and noise moves neighbouring pixels by some HU, not by thousands. A fe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -60,7 +60,7 @@ class Judgement:
         return self.finding if self.verdict is Verdict.PROVEN else ""
 
 
-def judge_values(slices: Iterable[SampledSlice], *, spacing_mm: tuple[float, float] | None = None) -> Judgement:
+def judge_values(slices: Iterable[SampledSlice], *, spacing_mm: Sequence[float] | None = None) -> Judgement:
     """Judge a few slices of one scan, e.g. those of :func:`~iscl_monai.dicom.value_statistics.sample_indices`.
 
     Args:

@@ -109,3 +109,10 @@ def test_folders_in_the_working_folder_are_no_modules(tmp_path: Path, words: lis
     command = [sys.executable, "-W", "ignore", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [["dose", "a", "b", "--report"], ["denoise", "a", "b", "--series"]])
+def test_an_option_without_its_value_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(app, words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "requires an argument; allowed: " in line
