@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from data_prep.archive.facts import MORE_KEYWORDS, Facts, facts_of
 from data_prep.archive.pseudonym import Pseudonyms
-from iscl_monai.dicom.find import Skipped, examine
+from iscl_monai.dicom.examine import Skipped, examine
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header_and
 from iscl_monai.dicom.pixels import without_warnings
 
@@ -35,6 +35,7 @@ class FileRecord:
         reason: why it belongs to no series; ``""`` when it does.
         damaged: it may be a lost slice.
         kind: of a file that is no DICOM, what it plainly is.
+        maybe_of: SeriesInstanceUID of a file that contradicts itself, and may be a slice of that series.
         header: of a slice; patient ID made a pseudonym, description blanked.
         facts: of a slice.
     """
@@ -43,6 +44,7 @@ class FileRecord:
     reason: str = ""
     damaged: bool = False
     kind: str = ""
+    maybe_of: str = ""
     header: SliceHeader | None = None
     facts: Facts | None = None
 
@@ -58,7 +60,7 @@ class FileRecord:
     def to_json(self) -> str:
         """Everything but the path, in ASCII."""
         if self.header is None or self.facts is None:
-            return json.dumps([self.reason, [self.damaged, self.kind]])
+            return json.dumps([self.reason, [self.damaged, self.kind, self.maybe_of]])
         header = {name: value for name, value in vars(self.header).items() if name != "path"}
         return json.dumps([header, asdict(self.facts)])
 
@@ -81,8 +83,8 @@ def record_from_json(path: Path, text: str) -> FileRecord:
     try:
         first, second = json.loads(text)
         if isinstance(first, str):
-            damaged, kind = second
-            return FileRecord(path, first, damaged, kind)
+            damaged, kind, maybe_of = second
+            return FileRecord(path, first, damaged, kind, maybe_of)
         header = SliceHeader(path=path, **{name: _tuple(value) for name, value in first.items()})
         return FileRecord(path, header=header, facts=Facts(**second))
     except (AttributeError, TypeError, ValueError) as error:
@@ -106,7 +108,9 @@ def look_at(path: Path, pseudonyms: Pseudonyms) -> FileRecord:
     with without_warnings():
         found = examine(path, read)
         if isinstance(found, Skipped):
-            return FileRecord(path, without_free_text(found.reason), found.damaged, found.kind)
+            maybe_of = found.series_uid if found.contradictory else ""
+            damaged = found.damaged or (found.contradictory and not maybe_of)
+            return FileRecord(path, without_free_text(found.reason), damaged, found.kind, maybe_of)
         if found.lacking_pixels is not None:
             return FileRecord(path, LACKING, damaged=True)
         facts = facts_of(seen[0], found)

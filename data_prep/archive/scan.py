@@ -10,6 +10,7 @@ import io
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
@@ -25,14 +26,15 @@ from data_prep.archive.store import FileState, Store, no_space, store_refusal
 from data_prep.archive.survey import read_archive
 from data_prep.archive.verdict import UNPROVEN, copies_of, row_of
 from data_prep.table import FIT, SeriesRow, write_table
-from iscl_monai.dicom.find import NOT_DICOM, Skipped, as_lost_slice
+from iscl_monai.dicom.examine import NOT_DICOM, Skipped
+from iscl_monai.dicom.find import as_lost_slice
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.other_files import Neighbours
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 
-VERSION = "3"
+VERSION = "4"
 """To be raised when a record or measurement changes its meaning: caches of other versions are not used."""
 
 AGAIN = "the same image again as"
@@ -184,10 +186,13 @@ def _series(store: Store, archive: Path) -> tuple[list[tuple[SeriesRow, Look]], 
     """Rows by their path, each with the slices to look at; and the images that lie there twice."""
     damaged = sorted(os.fsencode(one.path) for one in _with_lost_slices(store) if one.damaged)
 
-    def below(folder: Path) -> int:
+    contradictory = Counter(record.maybe_of for record in store.skipped() if record.maybe_of)
+
+    def maybe_lost(folder: Path, series_uid: str) -> int:
         start = os.path.join(os.fsencode(folder), b"")
         # b"0" follows b"/": all paths below lie between them.
-        return bisect.bisect_left(damaged, start[:-1] + b"0") - bisect.bisect_left(damaged, start)
+        below = bisect.bisect_left(damaged, start[:-1] + b"0") - bisect.bisect_left(damaged, start)
+        return below + contradictory[series_uid]
 
     series, copies = [], []
     for records, states in store.series():
@@ -198,7 +203,7 @@ def _series(store: Store, archive: Path) -> tuple[list[tuple[SeriesRow, Look]], 
             ]
             once = [index for index in range(len(records)) if index not in again]
             records, states = [records[index] for index in once], [states[index] for index in once]
-            row, place = row_of(records, archive, below)
+            row, place = row_of(records, archive, maybe_lost)
         named = {record.header.reconstruction for record in records if record.header}
         row = replace(row, reconstruction=" / ".join(sorted(named - {""})))
         if row.verdict in (FIT, UNPROVEN) and (verdict := _nobody_knows(store, records)):

@@ -12,7 +12,8 @@ from data_prep.archive.pool import spread
 from data_prep.archive.pseudonym import Pseudonyms
 from data_prep.archive.record import FileRecord, look_at_all
 from data_prep.archive.store import FileState, Store
-from iscl_monai.dicom.find import Skipped, walk_files
+from iscl_monai.dicom.examine import Skipped
+from iscl_monai.dicom.find import walk_files
 from iscl_monai.errors import OutputRefusal
 
 CHUNK = 100

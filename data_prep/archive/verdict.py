@@ -129,13 +129,15 @@ def _is_same_image(one: Path, other: Path) -> bool:
     return True
 
 
-def row_of(records: Sequence[FileRecord], archive: Path, damaged: Callable[[Path], int]) -> tuple[SeriesRow, Place]:
+def row_of(
+    records: Sequence[FileRecord], archive: Path, maybe_lost: Callable[[Path, str], int]
+) -> tuple[SeriesRow, Place]:
     """The row of one series, without what its pixels tell.
 
     Args:
         records: of its files, each image once (:func:`copies_of`).
         archive: below which folder names may tell the dose.
-        damaged: how many files that could not be read lie below a folder.
+        maybe_lost: how many files may be lost slices of the series with this folder and SeriesInstanceUID.
     """
     headers = [record.header for record in records if record.header]
     facts = [record.facts for record in records if record.facts]
@@ -148,7 +150,7 @@ def row_of(records: Sequence[FileRecord], archive: Path, damaged: Callable[[Path
         series_uid=first.series_uid,
         study_uid=_common([header.study_uid for header in headers]) or "",
         patient=_common([header.patient_id for header in headers]) or "",
-        verdict=_verdict(headers, facts, place, folder, damaged),
+        verdict=_verdict(headers, facts, place, folder, maybe_lost),
         geometry=place.geometry,
         tilt_deg=place.tilt_deg,
         slices=sum(header.frames for header in headers) if multiframe else len(headers),
@@ -187,7 +189,7 @@ def _verdict(
     facts: Sequence[Facts],
     place: Place,
     folder: Path,
-    damaged: Callable[[Path], int],
+    maybe_lost: Callable[[Path, str], int],
 ) -> str:
     """``fit``, or the first reason why not."""
     if headers[0].sop_class in MULTIFRAME_CT:
@@ -207,7 +209,7 @@ def _verdict(
         return f"{refusal.tag} differs within the series"
     if place.problem:
         return place.problem
-    if lost := damaged(folder):
+    if lost := maybe_lost(folder, headers[0].series_uid):
         return f"damaged files beside it ({lost}): maybe lost slices"
     try:
         os.fsencode(folder).decode()

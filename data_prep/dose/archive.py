@@ -15,9 +15,9 @@ import numpy as np
 from data_prep.dose.series import simulate_read_series
 from data_prep.dose.simulation import NOTHING_DOUBTFUL, Acceptance, read_scan
 from data_prep.table import SeriesRow, read_table, write_table
-from iscl_monai.dicom.find import select_series
 from iscl_monai.dicom.geometry import sort_slices
 from iscl_monai.dicom.pixels import read_slice
+from iscl_monai.dicom.selection import select_series
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, Refusal
 from iscl_monai.inference.series import check_places
 from iscl_monai.quality.noise import noise_sigma_hu

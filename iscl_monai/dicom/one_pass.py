@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from iscl_monai.dicom import rules
-from iscl_monai.dicom.find import reason_to_skip
+from iscl_monai.dicom.examine import reason_to_skip
 from iscl_monai.dicom.geometry import slice_normal
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, number_of, read_header_and
 from iscl_monai.dicom.pixels import decode_slice, digest_of, read_content, without_warnings
@@ -56,7 +56,7 @@ class OnePass:
         self._several = False
 
     def read(self, path: Path) -> SliceHeader:
-        """The header of a file, for :func:`iscl_monai.dicom.find.examine`; the rest of it may be kept.
+        """The header of a file, for :func:`iscl_monai.dicom.examine.examine`; the rest of it may be kept.
 
         Raises:
             Exception: see :func:`iscl_monai.dicom.headers.read_header`.

@@ -18,9 +18,11 @@ from iscl_monai.dicom import geometry as places
 from iscl_monai.dicom import rules
 from iscl_monai.dicom.admission import check_hounsfield
 from iscl_monai.dicom.copies import without_copies
-from iscl_monai.dicom.find import FoundSeries, ReadHeader, SeriesFiles, Skipped, find_series, select_series
+from iscl_monai.dicom.examine import ReadHeader, Skipped
+from iscl_monai.dicom.find import FoundSeries, SeriesFiles, find_series
 from iscl_monai.dicom.headers import SliceHeader, read_header
 from iscl_monai.dicom.one_pass import OnePass
+from iscl_monai.dicom.selection import select_series
 from iscl_monai.dicom.value_statistics import SampledSlice
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
 

@@ -11,12 +11,14 @@ from iscl_monai.dicom.admission import check_hounsfield
 from iscl_monai.dicom.copies import without_copies
 from iscl_monai.dicom.derivation import DENOISED_KIND, DENOISED_TITLE
 from iscl_monai.dicom.enhanced import EnhancedImage, open_enhanced
-from iscl_monai.dicom.find import FoundSeries, Skipped, find_series
+from iscl_monai.dicom.examine import Skipped
+from iscl_monai.dicom.find import FoundSeries, find_series
 from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.images import is_image_file
 from iscl_monai.dicom.pixels import decode_slice, read_content
 from iscl_monai.dicom.residual import RESIDUAL_KIND, RESIDUAL_TITLE
 from iscl_monai.dicom.value_statistics import SampledSlice
+from iscl_monai.dicom.wholeness import check_whole
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.slice_denoiser import LARGEST_PX, SMALLEST_PX
 
@@ -117,7 +119,7 @@ def plan(source: Path, *, series_uid: str | None = None, strict: bool = False) -
             skipped += [Skipped(header.path, reason, header.series_uid) for header in headers]
             continue
         try:
-            _check_whole(headers, found)
+            check_whole(headers, found.skipped)
             judged, left_aside = _judged(headers)
             accepted.append(judged)
             skipped += left_aside
@@ -230,28 +232,6 @@ def _check_identity(header: SliceHeader) -> None:
             needed="a UID that the derived image can name as its source",
             cure="export the series again",
         )
-
-
-def _check_whole(headers: Sequence[SliceHeader], found: FoundSeries) -> None:
-    """Refuse a series beside which a file is set aside that may be a slice of it.
-
-    That is a damaged one, or one that contradicts itself, of the same SeriesInstanceUID; such a one without a
-    SeriesInstanceUID in the same folder; and a folder that cannot be opened, anywhere.
-    """
-    if headers[0].sop_class in MULTIFRAME_CT:
-        return
-    folders = {header.path.parent for header in headers}
-    for one in found.skipped:
-        of_the_series = one.series_uid == headers[0].series_uid != ""
-        nameless = not one.series_uid and (one.path.parent in folders or one.path.is_dir())
-        if (one.damaged or one.contradictory) and (of_the_series or nameless):
-            raise DicomRefusal(
-                headers[0].path,
-                tag="SeriesInstanceUID",
-                found=f"of a series that may be incomplete: {one.path} is set aside ({one.reason})",
-                needed="every slice of the series",
-                cure="copy that file again from the source if it is damaged, or take it out of the folder",
-            )
 
 
 def _damaged(skipped: Skipped) -> DicomRefusal:

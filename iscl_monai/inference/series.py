@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from iscl_monai.dicom.derivation import Derivation
-from iscl_monai.dicom.find import Skipped
+from iscl_monai.dicom.examine import Skipped
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal

@@ -41,7 +41,7 @@ from iscl_monai.dicom.series import find_series, read_series
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 from tests.data_prep.crash import halve_or_die
 from tests.dicom.multiframe import Enhanced
-from tests.dicom.synthetic import Change, Series, setting
+from tests.dicom.synthetic import SCOUT, Change, Series, only, setting
 from tests.report.valid_html import check_page
 
 GOOD = Series(rows=40, columns=48)
@@ -308,6 +308,14 @@ def test_whole_files_of_other_transfer_syntaxes_and_ends_are_whole(tmp_path: Pat
     assert one_row(tmp_path / "archive").fit
 
 
+def test_a_slice_that_calls_itself_a_scout_leaves_its_series_unfit_and_no_other(tmp_path: Path) -> None:
+    axial = setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    replace(GOOD, change=only(0, axial)).write(tmp_path / "archive")
+    replace(GOOD, series_uid=generate_uid(), prefix="other").write(tmp_path / "archive")
+    rows = headers_of(tmp_path / "archive", tmp_path / "out").rows
+    assert sorted(row.verdict for row in rows) == ["damaged files beside it (1): maybe lost slices", "fit"]
+
+
 def test_files_without_a_series_uid_beside_others(tmp_path: Path) -> None:
     some = replace(
         GOOD, slots=range(8), change=lambda data, index: index % 2 and setattr(data, "SeriesInstanceUID", "")
@@ -333,7 +341,7 @@ def write_archive(archive: Path) -> None:
     replace(GOOD, series_uid=generate_uid(), slots=[0, 1, 3]).write(archive / "gap")
     replace(GOOD, series_uid="", change=setting(SeriesInstanceUID="")).write(archive / "blanked" / "a")
     replace(GOOD, series_uid="", change=setting(SeriesInstanceUID="")).write(archive / "blanked" / "b")
-    scout = setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    scout = setting(**SCOUT)
     replace(GOOD, slots=[0], prefix="scout", change=scout).write(archive / "good")
     junk = archive / "junk"
     junk.mkdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -148,6 +148,13 @@ def setting(**elements: object) -> Change:
                 setattr(dataset, keyword, value)
 
     return change
+
+
+SCOUT: Mapping[str, object] = {
+    "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+    "ImageOrientationPatient": [1, 0, 0, 0, 0, -1],
+}
+"""What a scout says: it shows the patient from the front."""
 
 
 def only(chosen: int, change: Change) -> Change:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom.synthetic import Change, Series, only, setting
+from dicom.synthetic import SCOUT, Change, Series, only, setting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_data import real
@@ -353,7 +353,7 @@ def test_a_malformed_number_counts_as_absent(tmp_path: Path) -> None:
 def test_scouts_reports_and_junk_are_skipped_with_a_reason(tmp_path: Path) -> None:
     made = Series()
     made.write(tmp_path / "ct" / "deep")
-    scout = setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    scout = setting(**SCOUT)
     # A scout of the very same series must be split off, too.
     replace(made, slots=(9,), prefix="scout", change=scout).write(tmp_path)
     Series(slots=(0,), change=setting(SOPClassUID=SECONDARY_CAPTURE)).write(tmp_path / "dose")

@@ -10,12 +10,13 @@ from typing import Any
 
 import pydicom
 import pytest
-from dicom.synthetic import Change, Series, only, setting
+from dicom.synthetic import SCOUT, Change, Series, only, setting
 from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
 from iscl_monai.cli import app
 from iscl_monai.dicom.find import find_series
+from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, DicomRefusal
 from iscl_monai.inference import denoiser as denoisers
 from iscl_monai.inference import plan as plans
@@ -76,8 +77,19 @@ def test_an_odd_image_type_loses_no_slice(tmp_path: Path, flavour: str) -> None:
 
 
 def test_a_scout_of_the_series_is_passed_over(tmp_path: Path) -> None:
-    source = scan(tmp_path / "in", only(2, setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])))
+    source = scan(tmp_path / "in", only(2, setting(**SCOUT)))
     assert plan(source).series[0].count == 4
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+@pytest.mark.parametrize("tilt", [[1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0.9, -0.436]])
+def test_a_slice_that_calls_itself_a_scout_is_not_passed_over(tmp_path: Path, place: int, tilt: list[float]) -> None:
+    """A scout shows the patient from a side; what lies across him may be a slice whose header is damaged."""
+    scout = setting(**{**SCOUT, "ImageOrientationPatient": tilt})
+    source = scan(tmp_path / "in", only(place, scout))
+    for read in (plan, read_series):
+        with pytest.raises(DicomRefusal, match="localizer"):
+            read(source)
 
 
 def test_folders_behind_links_are_searched_once(tmp_path: Path) -> None:
