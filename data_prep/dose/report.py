@@ -34,6 +34,7 @@ _HEADS = (
     "Slice",
     "Noise, low dose over scan",
     "... expected",
+    "Added noise, over expected",
     "Mean shift, HU",
     "Mean frequency of the scan's noise, 1/mm",
     "... of the added noise",
@@ -47,8 +48,10 @@ class SliceFigures:
 
     Args:
         index: of the slice.
-        ratio: noise of the low dose over the scan's, the mode of the local standard deviation in soft tissue.
+        ratio: noise of the low dose over the scan's, the mode of the local standard deviation in soft tissue; too
+            small where little tissue is even, since anatomy then counts as noise of the scan.
         expected: the same by the virtual scanner's variances.
+        added: standard deviation of the noise that was added, over that of the virtual scanner's variances.
         shift_hu: mean of what was added, over soft tissue.
         mean_frequencies_per_mm: of the noise power of the scan and of what was added; NaN without flat patches.
         starved: share of rays that were starved of photons.
@@ -57,6 +60,7 @@ class SliceFigures:
     index: int
     ratio: float
     expected: float
+    added: float
     shift_hu: float
     mean_frequencies_per_mm: tuple[float, float]
     starved: float
@@ -165,6 +169,7 @@ class _MeasuredSlice:
     def figures(self) -> SliceFigures:
         mean_hu, before_hu = local_mean_and_sigma(self.noise.mean_hu)
         _, after_hu = local_mean_and_sigma(self.low_hu)
+        _, added_hu = local_mean_and_sigma(self.noise.added_hu)
         tissue = soft_tissue(mean_hu)
         relative = [mode((sigma / self.scan_sigma_hu)[tissue]) for sigma in (before_hu, after_hu)]
         both = np.hypot(self.scan_sigma_hu, self.added_sigma_hu)[tissue] / self.scan_sigma_hu[tissue]
@@ -174,6 +179,7 @@ class _MeasuredSlice:
             index=self.noise.index,
             ratio=relative[1] / relative[0],
             expected=float(np.median(both)),
+            added=float(np.median((added_hu / self.added_sigma_hu)[tissue])),
             shift_hu=float(self.noise.added_hu[soft_tissue(self.noise.mean_hu)].mean()),
             mean_frequencies_per_mm=(scan, added),
             starved=self.noise.starved,
@@ -212,7 +218,7 @@ def _check_table(check: SelfCheck, scanner: VirtualScanner) -> Table:
                 f"{lowest:.2f} to {highest:.2f} for such a kernel",
             ],
             [
-                f"Rays with fewer than {FEWEST_COUNTS:g} counts at {check.fraction:g} of the dose, %",
+                f"Rays of fewer than {FEWEST_COUNTS:g} counts at {check.fraction:g} of the dose (calibrated slices), %",
                 significant(100 * check.starved, 2),
                 f"warned of above {100 * MOST_STARVED:g}",
             ],
@@ -226,6 +232,7 @@ def _line(one: SliceFigures) -> list[str]:
         str(one.index + 1),
         fixed(one.ratio, 2),
         fixed(one.expected, 2),
+        fixed(one.added, 2),
         fixed(one.shift_hu, 2, signed=True),
         *(fixed(frequency, 3) for frequency in one.mean_frequencies_per_mm),
         significant(100 * one.starved, 2),
