@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from iscl_monai.dicom.headers import SliceHeader, number_of, text_of, values_of
+from iscl_monai.dicom.elements import number_of, text_of, values_of
+from iscl_monai.dicom.headers import SliceHeader
 
 MORE_KEYWORDS = (
     "BodyPartExamined",

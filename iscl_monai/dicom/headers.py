@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from iscl_monai.dicom import reconstruction
+from iscl_monai.dicom.dataset import read_dataset
+from iscl_monai.dicom.elements import integer_of, number_of, numbers_of, text_of, texts_of
 from iscl_monai.dicom.extent import pixel_extent
 from iscl_monai.errors import DicomRefusal, Refusal
 
@@ -66,9 +60,6 @@ KEYWORDS = [
     "SeriesDescription",
     "InstanceNumber",
 ]
-
-LONGEST_FIRST_VALUE = 256
-"""Bytes of the first element of a data set: a group length, ImageType or a character set."""
 
 
 @contextmanager
@@ -196,47 +187,6 @@ def read_header_and(
         return replace(header, lacking_pixels=_lacking_pixels(header, dataset, file)), dataset
 
 
-def read_dataset(file: BinaryIO, **options: Any) -> pydicom.FileDataset:
-    """As :func:`pydicom.dcmread`, also for a data set without the header of a DICOM file (PS3.10 7.1).
-
-    Archives and research tools store such data sets; their encoding is told by their first bytes, as every reader does
-    it: Implicit VR Little Endian is the default of DICOM (PS3.5 10.1).
-
-    Args:
-        file: open at its beginning.
-        options: of :func:`pydicom.dcmread`.
-
-    Raises:
-        pydicom.errors.InvalidDicomError: when it is neither.
-        Exception: whatever pydicom raises for a damaged file.
-    """
-    start = file.tell()
-    try:
-        return pydicom.dcmread(file, **options)
-    except InvalidDicomError:
-        file.seek(start)
-        if not _begins_as_data_set(file.read(8)):
-            raise
-    file.seek(start)
-    dataset = pydicom.dcmread(file, force=True, **options)
-    if not (text_of(dataset, "SOPClassUID") or text_of(dataset, "Modality")):
-        raise InvalidDicomError("neither a SOP Class nor a Modality")
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return dataset
-
-
-def _begins_as_data_set(head: bytes) -> bool:
-    """Whether eight bytes are an element of the group that every image begins with, or of the file's own group."""
-    if len(head) < 8 or head[:2] not in (b"\x08\0", b"\x02\0", b"\0\x08"):
-        return False
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    order: Literal["little", "big"] = "big" if head[0] == 0 else "little"
-    return explicit or int.from_bytes(head[4:8], order) < LONGEST_FIRST_VALUE
-
-
 def _lacking_pixels(header: SliceHeader, dataset: pydicom.Dataset, file: BinaryIO) -> tuple[str, str] | None:
     """What their length is and must be, if it is wrong; reading the header has left the file where they begin."""
     sized = header.rows and header.columns and number_of(dataset, "BitsAllocated") and header.samples == 1
@@ -267,14 +217,14 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         patient_id=text_of(dataset, "PatientID"),
         modality=text_of(dataset, "Modality"),
         image_type=texts_of(dataset, "ImageType"),
-        rows=_integer(dataset, "Rows"),
-        columns=_integer(dataset, "Columns"),
-        frames=_integer(dataset, "NumberOfFrames") or 1,
-        samples=_integer(dataset, "SamplesPerPixel"),
+        rows=integer_of(dataset, "Rows"),
+        columns=integer_of(dataset, "Columns"),
+        frames=integer_of(dataset, "NumberOfFrames") or 1,
+        samples=integer_of(dataset, "SamplesPerPixel"),
         photometric=text_of(dataset, "PhotometricInterpretation"),
-        position=_numbers(dataset, "ImagePositionPatient", 3),
-        orientation=_numbers(dataset, "ImageOrientationPatient", 6),
-        pixel_spacing=_numbers(dataset, "PixelSpacing", 2),
+        position=numbers_of(dataset, "ImagePositionPatient", 3),
+        orientation=numbers_of(dataset, "ImageOrientationPatient", 6),
+        pixel_spacing=numbers_of(dataset, "PixelSpacing", 2),
         slice_thickness=number_of(dataset, "SliceThickness"),
         slope=number_of(dataset, "RescaleSlope"),
         intercept=number_of(dataset, "RescaleIntercept"),
@@ -284,7 +234,7 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         manufacturer=manufacturer,
         model=model,
         kvp=number_of(dataset, "KVP"),
-        instance_number=_integer(dataset, "InstanceNumber"),
+        instance_number=integer_of(dataset, "InstanceNumber"),
         transfer_syntax=str(meta.get("TransferSyntaxUID", "")),
         media_sop_class=str(meta.get("MediaStorageSOPClassUID", "")),
         description=description,
@@ -299,43 +249,3 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
             protocol=text_of(dataset, "ProtocolName"),
         ),
     )
-
-
-def values_of(dataset: pydicom.Dataset, keyword: str) -> list[Any]:
-    """The values of an element; none when it is absent, empty or malformed."""
-    try:
-        value = dataset.get(keyword)
-    except Exception:
-        return []  # pydicom converts on access, and a malformed element may raise nearly anything
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
-
-
-def texts_of(dataset: pydicom.Dataset, keyword: str) -> tuple[str, ...]:
-    """The values of an element as text, without what pads them."""
-    return tuple(str(value).strip(" \0") for value in values_of(dataset, keyword))
-
-
-def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
-    """An element as one text, several values joined by backslashes as DICOM has them."""
-    return "\\".join(texts_of(dataset, keyword))
-
-
-def _numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    try:
-        numbers = tuple(float(value) for value in values_of(dataset, keyword))
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
-
-
-def number_of(dataset: pydicom.Dataset, keyword: str) -> float | None:
-    """An element that is one finite number, else None."""
-    numbers = _numbers(dataset, keyword, 1)
-    return numbers[0] if numbers else None
-
-
-def _integer(dataset: pydicom.Dataset, keyword: str) -> int | None:
-    number = number_of(dataset, keyword)
-    return int(number) if number is not None else None

@@ -16,7 +16,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from iscl_monai.dicom.coded import check_coded, check_coded_frames
-from iscl_monai.dicom.headers import SliceHeader, header_of, read_dataset, refusing_malformed
+from iscl_monai.dicom.dataset import read_dataset
+from iscl_monai.dicom.headers import SliceHeader, header_of, refusing_malformed
 from iscl_monai.dicom.stored import OF_STORED_VALUES, StoredSlice, stored_slice
 from iscl_monai.errors import DicomRefusal
 

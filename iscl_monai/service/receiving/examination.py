@@ -21,7 +21,8 @@ from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT, text_of
+from iscl_monai.dicom.elements import text_of
+from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.dicom.syntaxes import readable_syntaxes
 from iscl_monai.service.rules import RULE_TAGS

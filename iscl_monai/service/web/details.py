@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 import pydicom
 from sqlalchemy import func, select
 
-from iscl_monai.dicom.headers import text_of, texts_of
+from iscl_monai.dicom.elements import text_of, texts_of
 from iscl_monai.service.database.rows import JobRow
 from iscl_monai.service.database.states import DeliveryState
 from iscl_monai.service.database.store import Store
