@@ -10,6 +10,7 @@ from typing import Any
 
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import DatalistRefusal
+from iscl_monai.extras import check_extra
 
 FIT = "fit"
 MOST = 100_000
@@ -208,10 +209,7 @@ def _check_possible(path: Path, index: int, row: SeriesRow) -> None:
 
 
 def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError:
-        raise DatalistRefusal(
-            "pandas is not installed", allowed="pandas and pyarrow", cure="pip install 'iscl-monai[data]'"
-        ) from None
+    check_extra("data", "a table of an archive")
+    import pandas
+
     return pandas

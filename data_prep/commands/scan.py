@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_prep.commands.progress import progress_bar
+from iscl_monai.extras import check_extra
 
 if TYPE_CHECKING:
     from data_prep.archive.scan import Scanned
@@ -37,6 +38,7 @@ def scan(
     Example:
         python -m data_prep scan /archive/ct scanned/
     """
+    check_extra("data", "a table of an archive")
     from data_prep.archive.scan import scan_archive
 
     with progress_bar("files") as on_file, progress_bar("series") as on_series:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from iscl_monai.extras import check_extra
+
 
 def split(
     table: Annotated[
@@ -61,6 +63,7 @@ def split(
 
         python -m data_prep split LOW DATA --noisy-above 18 --clean-below 13
     """
+    check_extra("data", "a table of an archive")
     from data_prep.split.make import split_table
     from data_prep.split.request import SplitRequest
     from data_prep.split.show import show

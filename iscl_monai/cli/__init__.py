@@ -14,6 +14,7 @@ import typer
 
 from iscl_monai.cli.benchmark import benchmark
 from iscl_monai.cli.denoise import denoise
+from iscl_monai.cli.doctor import doctor
 from iscl_monai.cli.evaluate import evaluate
 from iscl_monai.cli.qa import qa
 from iscl_monai.cli.serve import serve, user
@@ -47,7 +48,7 @@ def _everything(
     """Options before the verb."""
 
 
-for verb in (denoise, evaluate, benchmark, qa, serve):
+for verb in (denoise, evaluate, benchmark, qa, serve, doctor):
     app.command()(verb)
 app.add_typer(user, name="user")
 for entry in sorted(entry_points(group="iscl_monai.verbs"), key=lambda entry: entry.name):

@@ -11,6 +11,7 @@ import typer
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.extras import check_extra
 
 
 def benchmark(
@@ -44,6 +45,7 @@ def benchmark(
         iscl-monai benchmark --dataset D --out runs/benchmark --budget 20min --method iscl --method cyclegan --method tv
     """
     with exit_codes("what was trained and measured is kept; the same command goes on"):
+        check_extra("evaluate", "a benchmark")
         from iscl_monai.evaluation.benchmark.methods import chosen
         from iscl_monai.evaluation.benchmark.physics import physics_of
         from iscl_monai.evaluation.benchmark.run import Request

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from iscl_monai.console import exit_codes, say
+from iscl_monai.extras import check_extra
 
 
 class Role(str, Enum):
@@ -44,6 +45,7 @@ def serve(
         iscl-monai serve --config node.toml
     """
     with exit_codes(left="what was acknowledged is kept"):
+        check_extra("serve", "a node")
         from iscl_monai.service.settings_description import describe
         from iscl_monai.service.settings_file import read_settings
 
@@ -77,6 +79,7 @@ def add(
         iscl-monai user add anna --role operator --config node.toml
     """
     with exit_codes():
+        check_extra("serve", "a node's users")
         from iscl_monai.service.database.migrate import migrate
         from iscl_monai.service.database.store import Store
         from iscl_monai.service.settings_file import read_settings
