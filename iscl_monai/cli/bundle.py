@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from iscl_monai.bundle import bundle_here
+
 
 def found_bundle(bundle: Path | None) -> Path:
     """The bundle that was named, or that of the repository we stand in.
@@ -11,8 +13,4 @@ def found_bundle(bundle: Path | None) -> Path:
     Raises:
         ConfigRefusal: if none was named and there is none here.
     """
-    if bundle is not None:
-        return bundle
-    from iscl_monai.configuration import bundle_root
-
-    return Path(bundle_root())
+    return bundle_here("--bundle") if bundle is None else bundle

@@ -88,6 +88,7 @@ def denoise(
         if dry_run:
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
+        bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
         from iscl_monai.inference.anything import denoise as run
         from iscl_monai.inference.reconstructions import warning_of
 
@@ -106,16 +107,16 @@ def denoise(
                 watcher=watcher,
             )
         _print_outcome(outcome)
-        warning = warning_of(outcome.reconstructions, found_bundle(bundle))
+        warning = warning_of(outcome.reconstructions, bundle)
         if warning:
             say(f"warning: {warning}")
         _end_in_part(outcome.refused)
 
 
-def _denoiser(bundle: Path | None, **options: Any) -> Any:
+def _denoiser(bundle: Path, **options: Any) -> Any:
     from iscl_monai.inference import Denoiser
 
-    return Denoiser.from_bundle(found_bundle(bundle), **options)
+    return Denoiser.from_bundle(bundle, **options)
 
 
 class _Watching:

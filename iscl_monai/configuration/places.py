@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from iscl_monai.bundle import bundle_here
 from iscl_monai.errors import ConfigRefusal
 
 
@@ -16,14 +17,7 @@ def bundle_root() -> str:
     Raises:
         ConfigRefusal: from anywhere else.
     """
-    for place in (Path("."), Path("bundles/iscl")):
-        if (place / "configs" / "metadata.json").is_file():
-            return str(place)
-    raise ConfigRefusal(
-        f"{Path.cwd()} holds neither bundles/iscl nor configs/metadata.json",
-        allowed="the repository's root or the bundle's folder",
-        cure="change there, or give --bundle_root",
-    )
+    return str(bundle_here("--bundle_root"))
 
 
 def dataset(dataset_dir: str | None, root: str) -> str:
