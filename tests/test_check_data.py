@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from typer.testing import CliRunner
+
+from iscl_monai.cli import app
+from iscl_monai.data import Datalist
+from iscl_monai.data.check import check_data
+from iscl_monai.dicom.series import read_series
+from iscl_monai.quality.noise import noise_sigma_hu
+from tests.made_once import made_once
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pools of one patient each, and a pair for validation and test."""
+
+    def make(folder: Path) -> None:
+        from iscl_monai.phantom import make_dataset
+
+        make_dataset(folder / "D", size=96, slices=2, noisy=1, clean=1, validation=1, test=1, lesions=0)
+
+    return made_once(tmp_path_factory, "check_data", make) / "D"
+
+
+@pytest.fixture
+def dataset(phantom: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(phantom, tmp_path / "D"))
+
+
+def changed(dataset: Path, section: str, **values: Any) -> None:
+    content = json.loads((dataset / "datalist.json").read_text())
+    content[section][0].update(values)
+    (dataset / "datalist.json").write_text(json.dumps(content))
+
+
+def set_in(folder: Path, **elements: Any) -> None:
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        for keyword, value in elements.items():
+            setattr(data, keyword, value)
+        data.save_as(file)
+
+
+def asked(dataset: Path, *words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["check-data", str(dataset), *words], env={"COLUMNS": "160"})
+    return done.exit_code, done.output
+
+
+def test_every_scan_is_read_once_and_shown(dataset: Path) -> None:
+    found = check_data(Datalist.load(dataset))
+    pairs = [f"{section}[0].{kind}" for section in ("validation", "test") for kind in ("noisy", "clean")]
+    names = ["noisy[0]", "noisy[0].reference", "clean[0]", *pairs]
+    assert [one.name for one in found.scans] == names
+    assert {(one.slices, one.rows, one.columns, one.kernel) for one in found.scans} == {(2, 96, 96, "Hann")}
+    for one in found.scans:
+        assert one.noise_hu == pytest.approx(noise_sigma_hu(read_series(one.path).hu))
+    assert not found.problems
+    code, text = asked(dataset)
+    assert code == 0
+    assert all(name in text for name in names)
+    assert "7 of 7 scans can be read" in text
+
+
+def test_what_training_refuses_is_told_for_every_scan_and_ends_with_2(dataset: Path) -> None:
+    set_in(dataset / "patients" / "P01" / "low", Modality="MR")
+    image = nibabel.Nifti1Image(np.zeros((96, 96, 2), np.float32), np.eye(4))
+    nibabel.save(image, dataset / "empty.nii")
+    changed(dataset, "clean", image="empty.nii")
+    code, text = asked(dataset)
+    assert code == 2
+    assert "refused: noisy[0]: " in text
+    assert "refused: clean[0]: " in text
+    assert "5 of 7 scans can be read" in text
+
+
+def test_slices_smaller_than_the_patches(dataset: Path) -> None:
+    code, text = asked(dataset, "--patch-size", "128")
+    assert code == 2
+    assert "noisy[0]: slices of 96x96, smaller than the patches of 128" in text
+
+
+def test_pools_that_differ_in_more_than_noise(dataset: Path) -> None:
+    set_in(dataset / "patients" / "P02" / "full", ConvolutionKernel="B70s")
+    changed(dataset, "noisy", image="patients/P01/full")
+    doubts = "\n".join(check_data(Datalist.load(dataset)).doubts)
+    assert "kernel Hann in the noisy pool alone" in doubts
+    assert "kernel B70s in the clean pool alone" in doubts
+    assert "noisy: 1 scans" in doubts
+
+
+def test_pools_as_noisy_as_each_other(dataset: Path) -> None:
+    changed(dataset, "clean", image="patients/P01/low", patient="another")
+    assert any("little to learn" in doubt for doubt in check_data(Datalist.load(dataset)).doubts)
+
+
+def test_iterative_scans_beside_others(dataset: Path) -> None:
+    set_in(dataset / "patients" / "P01" / "low", Manufacturer="SIEMENS", ConvolutionKernel=["I31f", "3"])
+    doubts = "\n".join(check_data(Datalist.load(dataset)).doubts)
+    assert "in the noisy pool alone" in doubts
+    assert "filtered backprojection in the clean pool alone" in doubts
+
+
+def test_for_programs(dataset: Path) -> None:
+    code, text = asked(dataset, "--json")
+    found = json.loads(text)
+    assert code == 0
+    assert len(found["scans"]) == 7
+    assert found["problems"] == []
+
+
+def test_a_leak_is_refused_at_once(dataset: Path) -> None:
+    changed(dataset, "test", patient="P01")
+    code, text = asked(dataset)
+    assert code == 2
+    assert "LeakRefusal" in text
