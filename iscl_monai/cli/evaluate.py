@@ -84,7 +84,7 @@ def evaluate(
 
     A scan is a DICOM folder or file, or a NIfTI, MetaImage or NRRD volume. Pairs must be voxel by voxel at one place.
     Each number belongs to its protocol: window, data range, region and kernel. Numbers of two protocols, and numbers
-    of papers, are not comparable. Slices are averaged to patients, patients to a cohort, with a bootstrap interval from
+    of papers, are not comparable. Slices are averaged to patients, patients to a cohort, with a 95 % t interval from
     three patients on. Weights that say they were trained on a patient are not scored on that patient.
 
     Without a reference: noise before and after for each tissue, its texture, HU shifts, what was removed, flicker

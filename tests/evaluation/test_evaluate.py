@@ -250,7 +250,7 @@ def test_a_datalist_is_denoised_in_memory_and_averaged_over_patients(
 ) -> None:
     result = run(datalist, "--bundle", bundle, "--device", "cpu", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "3 patients, 16 slices; mean over patients (95 % bootstrap interval)" in " ".join(result.stdout.split())
+    assert "3 patients, 16 slices; mean (95 % t interval over patients)" in " ".join(result.stdout.split())
     assert "do not say which patients they have seen" in result.stdout
     told = metrics(tmp_path / "out")
     denoiser = Denoiser.from_bundle(bundle, device="cpu")

@@ -14,7 +14,7 @@ from typing import Any
 from iscl_monai.evaluation.benchmark.cost import Cost
 from iscl_monai.evaluation.benchmark.methods import Method
 from iscl_monai.evaluation.benchmark.score import to_json
-from iscl_monai.quality.cohort import Cohort, cohort, paired_difference
+from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference
 from iscl_monai.quality.fidelity import FidelityMean
 from iscl_monai.quality.protocol import Protocol
 from iscl_monai.report.write import provenance
@@ -84,6 +84,7 @@ class Benchmark:
             "made_with": dict(self.made_with),
             "steps": self.steps,
             "section": self.section,
+            "interval": INTERVAL,
             "rows": [_row(row) for row in self.rows],
         }
 
