@@ -17,8 +17,22 @@ from iscl_monai.extras import check_extra
 def benchmark(
     dataset: Annotated[Path, typer.Option(help="datalist.json with test pairs, or its folder.")],
     out: Annotated[Path, typer.Option(help="Folder of everything that is made; goes on where it was.")],
-    budget: Annotated[str, typer.Option(help="For each learned method: 500steps, or 20min (of ISCL on this machine).")],
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="For each learned method: 500steps, or 20min (of ISCL on this machine). Needed if one is trained.",
+            show_default=False,
+        ),
+    ] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).", show_default=False)] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE.py:FUNCTION|NAME=DIR",
+            help="A method of your own: a function of HU, or denoised scans of the section (repeatable).",
+            show_default=False,
+        ),
+    ] = None,
     protocol: Annotated[list[str] | None, typer.Option(help="One table for each.  [default: hu-body]")] = None,
     config: Annotated[
         list[str] | None,
@@ -41,12 +55,14 @@ def benchmark(
     one). OUT gets report.html, tables.md and results.json. The same command continues an interrupted run; what has been
     trained is not trained again.
 
-    Example:
+    Examples:
         iscl-monai benchmark --dataset D --out runs/benchmark --budget 20min --method iscl --method cyclegan --method tv
+
+        iscl-monai benchmark --dataset D --out runs/mine --method nlm --method bm3d --add mine=my_method.py:denoise
     """
     with exit_codes("what was trained and measured is kept; the same command goes on"):
         check_extra("evaluate", "a benchmark")
-        from iscl_monai.evaluation.benchmark.methods import chosen
+        from iscl_monai.evaluation.benchmark.methods import chosen, submission
         from iscl_monai.evaluation.benchmark.physics import physics_of
         from iscl_monai.evaluation.benchmark.run import Request
         from iscl_monai.evaluation.benchmark.run import benchmark as run
@@ -57,7 +73,7 @@ def benchmark(
                 datalist=dataset,
                 out=out,
                 budget=budget,
-                methods=chosen(method),
+                methods=chosen(method, [submission(text) for text in add or ()]),
                 seeds=seed or [0],
                 protocols=[named_protocol(name) for name in protocol or ["hu-body"]],
                 bundle=found_bundle(bundle),

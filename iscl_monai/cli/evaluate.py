@@ -31,6 +31,8 @@ class _Request:
     noisy: Path | None
     protocol: str
     bundle: Path | None
+    denoised: Path | None
+    method: str | None
     section: str
     device: str
     out: Path | None
@@ -63,6 +65,14 @@ def evaluate(
         Path | None,
         typer.Option(help=f"Trained bundle.  [env: {BUNDLE}; default: bundles/iscl]", show_default=False),
     ] = None,
+    denoised: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Of a datalist: denoised scans, one for each pair; any method's."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE:FUNCTION", help="Of a datalist: a filter, an installed method, or a function."),
+    ] = None,
     section: Annotated[
         str | None, typer.Option(show_default="test", help="Of the datalist: test or validation.")
     ] = None,
@@ -84,7 +94,7 @@ def evaluate(
 
     A scan is a DICOM folder or file, or a NIfTI, MetaImage or NRRD volume. Pairs must be voxel by voxel at one place.
     Each number belongs to its protocol: window, data range, region and kernel. Numbers of two protocols, and numbers
-    of papers, are not comparable. Slices are averaged to patients, patients to a cohort, with a bootstrap interval from
+    of papers, are not comparable. Slices are averaged to patients, patients to a cohort, with a 95 % t interval from
     three patients on. Weights that say they were trained on a patient are not scored on that patient.
 
     Without a reference: noise before and after for each tissue, its texture, HU shifts, what was removed, flicker
@@ -95,12 +105,16 @@ def evaluate(
 
         iscl-monai evaluate D/datalist.json --bundle runs/a --protocol ldct-bench-abdomen --out scores/
 
+        iscl-monai evaluate D/datalist.json --denoised theirs/ --out scores_of_theirs/
+
         iscl-monai evaluate --no-reference low_dose/ denoised/ --out panel/
     """
     chosen = {"protocol": protocol or "hu-body", "section": section or "test", "device": device or "auto"}
-    request = _Request(first=first, second=second, noisy=noisy, bundle=bundle, out=out, trust_hu=trust_hu, **chosen)
+    made_by = {"bundle": bundle, "denoised": denoised, "method": method}
+    request = _Request(first=first, second=second, noisy=noisy, out=out, trust_hu=trust_hu, **made_by, **chosen)  # type: ignore[arg-type]
     with exit_codes():
         _check_used(protocol, section, device, pair=second is not None, no_reference=no_reference)
+        _check_datalist_options(request, pair=second is not None, no_reference=no_reference)
         _check_out(request)
         if no_reference:
             _without_reference(request)
@@ -120,6 +134,17 @@ def _check_used(
         _refuse("--section without a datalist", "--section with a datalist", "leave it out")
     if device is not None and pair:
         _refuse("--device with two scans", "--device where a bundle denoises", "leave it out")
+
+
+def _check_datalist_options(request: _Request, *, pair: bool, no_reference: bool) -> None:
+    """Methods of others are looked up by the pairs of a datalist."""
+    for name, value in (("--denoised", request.denoised), ("--method", request.method)):
+        if value is not None and (pair or no_reference):
+            _refuse(f"{name} without a datalist", f"{name} with a datalist", "leave it out")
+        if value is not None and request.bundle is not None:
+            _refuse(f"{name} with --bundle", "one of --bundle, --denoised and --method", "leave one out")
+    if request.denoised is not None and request.method is not None:
+        _refuse("--denoised with --method", "one of --bundle, --denoised and --method", "leave one out")
 
 
 def _check_out(request: _Request) -> None:
@@ -157,7 +182,9 @@ def _datalist(request: _Request) -> None:
     with _progress_bar() as progress:
         evaluation = evaluate_datalist(
             request.first,
-            bundle=_bundle(request),
+            bundle=None if request.denoised or request.method else _bundle(request),
+            denoised=request.denoised,
+            method=request.method,
             protocol=request.protocol,
             section=request.section,
             device=request.device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +44,12 @@ def qa(
     quick: Annotated[
         bool, typer.Option("--quick", help="Smaller and fewer images, doses 1 and 0.25: for a first look.")
     ] = False,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE:FUNCTION", help="Instead of a bundle: a filter, an installed method, or a function."
+        ),
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
     ] = "ensemble",
@@ -60,6 +67,8 @@ def qa(
 
         iscl-monai qa --write-limits my_limits.toml
 
+        iscl-monai qa --method my_method.py:denoise --out qa_of_mine
+
         iscl-monai qa bundles/iscl --limits my_limits.toml --doses 1,0.25 --strict
     """
     with exit_codes():
@@ -68,7 +77,8 @@ def qa(
 
             say(f"written: {write(write_limits)}")
             return
-        failed = _checked(out, bundle, {"mode": mode, "device": device}, dataset, limits, _shares(doses), quick=quick)
+        options = {"mode": mode, "device": device, "method": method or ""}
+        failed = _checked(out, bundle, options, dataset, limits, _shares(doses), quick=quick)
     if strict and failed:
         raise typer.Exit(1)
 
@@ -85,12 +95,20 @@ def _checked(
 ) -> bool:
     """Refuse what can be refused before the work; then measure, write and tell. Whether a limit did not pass."""
     from iscl_monai.durable import check_free
+    from iscl_monai.errors import ConfigRefusal
     from iscl_monai.evaluation.qa import Limits
-    from iscl_monai.inference import Denoiser
+    from iscl_monai.evaluation.submission import named_denoiser
+    from iscl_monai.inference import Denoiser, SliceDenoiser
 
     check_free(out)
     held_against = Limits.proposed() if limits is None else Limits.read(limits)
-    denoiser = Denoiser.from_bundle(found_bundle(bundle), mode=options["mode"], device=options["device"])
+    denoiser: SliceDenoiser
+    if options["method"]:
+        if bundle is not None and os.environ.get("ISCL_MONAI_BUNDLE") != str(bundle):
+            raise ConfigRefusal("--method with a bundle", allowed="one of the two", cure="leave one out")
+        denoiser = named_denoiser(options["method"])
+    else:
+        denoiser = Denoiser.from_bundle(found_bundle(bundle), mode=options["mode"], device=options["device"])
     result = _run(denoiser, dataset, doses, held_against, quick=quick)
     _write(out, result)
     _print_result(out, result)

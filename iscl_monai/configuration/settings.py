@@ -47,6 +47,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "pseudo_noise_weight": NUMBER,
     "noise_consistency_weight": NUMBER,
     "zero_mean_weight": NUMBER,
+    "clip_fakes": FLAG,
     "val_interval": (int,),
     "validation_slices": (int,),
     "checkpoint_interval": (int,),

@@ -7,21 +7,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscl_monai.data import Datalist
+from iscl_monai.data import Datalist, ScanPair
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation import no_reference
 from iscl_monai.evaluation.outcome import write_outcome, write_scores
-from iscl_monai.evaluation.pairs import denoised_pairs, pairs_in, read_pair
+from iscl_monai.evaluation.pairs import Denoised, denoised_pairs, pairs_in, read_pair
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 from iscl_monai.evaluation.scores import Scores
+from iscl_monai.evaluation.submission import (
+    NOT_CHECKED,
+    DenoisedFolder,
+    ReadScans,
+    SubmittedFunction,
+    check_not_reference,
+    named_denoiser,
+)
 from iscl_monai.evaluation.training_record import refuse_seen
 from iscl_monai.inference.denoiser import Denoiser
-from iscl_monai.inference.slice_denoiser import denoise_volume
+from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.before_after import BeforeAfter
 from iscl_monai.quality.cohort import Cohort
 from iscl_monai.quality.protocol import named_protocol
@@ -139,18 +147,25 @@ def evaluate_pair(
 def evaluate_datalist(
     datalist: Path | str,
     *,
-    bundle: Path | str,
+    bundle: Path | str | None = None,
+    denoised: Path | str | None = None,
+    method: str | None = None,
     protocol: str = "hu-body",
     section: str = "test",
     device: str = "auto",
     trust_hu: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Denoise all pairs of a section in memory, and measure them.
+    """Denoise all pairs of a section in memory, or read what was made of them, and measure them.
+
+    One of ``bundle``, ``denoised`` and ``method`` is given.
 
     Args:
         datalist: the file, or the folder it lies in.
         bundle: folder of a trained bundle. If it says which patients it was trained on, these are not scored.
+        denoised: folder of denoised scans, see :class:`iscl_monai.evaluation.submission.DenoisedFolder`.
+        method: name of a filter or installed method, or ``file.py:function``, see
+            :func:`iscl_monai.evaluation.submission.named_denoiser`.
         protocol: see :func:`evaluate_pair`.
         section: ``test`` or ``validation``.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -164,17 +179,59 @@ def evaluate_datalist(
     scores = Scores(named_protocol(protocol))
     scans = Datalist.load(datalist)
     pairs = pairs_in(scans, section)
-    checked = refuse_seen(Path(bundle), [pair.patient for pair in pairs], split_protocol=scans.split_protocol)
-    denoiser = Denoiser.from_bundle(bundle, device=device)
+    made = _made_by(scans, pairs, bundle, denoised, method, device=device, trust_hu=trust_hu)
     progress = progress or (lambda done, total: None)
     progress(0, len(pairs))
     with without_warnings():
-        for done, pair in enumerate(
-            denoised_pairs(pairs, lambda hu: denoise_volume(hu, denoiser), trust_hu=trust_hu), start=1
-        ):
+        for done, pair in enumerate(denoised_pairs(pairs, made.denoised, trust_hu=trust_hu), start=1):
+            if denoised is not None:
+                check_not_reference(pair.denoised_hu, pair.reference.hu, pairs[done - 1])
             scores.add(pair)
             progress(done, len(pairs))
-    return Evaluation(scores=scores, made_with=_made_with(denoiser), checked=checked)
+    return Evaluation(scores=scores, made_with=made.described(), checked=made.checked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What is measured: results of a method, how reports describe it, and what is known of what it has seen."""
+
+    denoised: Denoised
+    described: Callable[[], dict[str, str]]
+    checked: str
+
+
+def _made_by(
+    scans: Datalist,
+    pairs: Sequence[ScanPair],
+    bundle: Path | str | None,
+    denoised: Path | str | None,
+    method: str | None,
+    *,
+    device: str,
+    trust_hu: bool,
+) -> _Made:
+    given = [name for name, value in (("bundle", bundle), ("denoised", denoised), ("method", method)) if value]
+    if len(given) != 1:
+        raise ConfigRefusal(
+            " and ".join(given) or "neither bundle, denoised nor method",
+            allowed="one of bundle, denoised and method",
+            cure="say once what denoised, or what is to denoise",
+        )
+    if denoised is not None:
+        images = ReadScans(DenoisedFolder.find(denoised, pairs), trust_hu=trust_hu)
+        return _Made(denoised=images, described=lambda: provenance() | images.described(), checked=NOT_CHECKED)
+    if bundle is not None:
+        patients = [pair.patient for pair in pairs]
+        checked = refuse_seen(Path(bundle), patients, split_protocol=scans.split_protocol)
+        denoiser: SliceDenoiser = Denoiser.from_bundle(bundle, device=device)
+    else:
+        denoiser = named_denoiser(method or "")
+        checked = NOT_CHECKED if isinstance(denoiser, SubmittedFunction) else ""
+    return _Made(
+        denoised=lambda _, noisy: denoise_volume(noisy.hu, denoiser),
+        described=lambda: _made_with(denoiser),
+        checked=checked,
+    )
 
 
 def evaluate_without_reference(
@@ -216,7 +273,7 @@ def evaluate_without_reference(
     return Comparison(noisy=before, denoised=after, panel=panel, made_with=made_with)
 
 
-def _made_with(denoiser: Denoiser) -> dict[str, str]:
+def _made_with(denoiser: SliceDenoiser) -> dict[str, str]:
     identity = denoiser.identity
     named = {"model": f"{identity.name} {identity.version}", "weights": f"sha256 {identity.weights_digest}"}
     return provenance() | named | denoiser.parameters

@@ -10,7 +10,7 @@ from typing import Any
 from iscl_monai.durable import whole_folder
 from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.scores import DIGITS, NAMES, UNITS, Scores
-from iscl_monai.quality.cohort import FEWEST_PATIENTS
+from iscl_monai.quality.cohort import FEWEST_PATIENTS, INTERVAL
 from iscl_monai.report.case import ReportCase
 from iscl_monai.report.numbers import counted
 from iscl_monai.report.section import Section, Table
@@ -45,7 +45,7 @@ def cohort_title(scores: Scores) -> str:
     patients, slices = len(one.patients), one.slices
     size = f"{counted(patients, 'patient')}, {counted(slices, 'slice')}"
     if patients >= FEWEST_PATIENTS:
-        interval = "mean over patients (95 % bootstrap interval)"
+        interval = f"mean ({INTERVAL})"
     else:
         interval = f"no interval with fewer than {FEWEST_PATIENTS} patients"
     return f"Protocol {scores.protocol.identity}: {size}; {interval}"

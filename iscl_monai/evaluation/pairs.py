@@ -15,8 +15,8 @@ from iscl_monai.errors import DatalistRefusal
 from iscl_monai.evaluation.plausible import check_same_image
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 
-DenoiseVolume = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""HU (slice, row, column) in and out."""
+Denoised = Callable[[ScanPair, Scan], NDArray[np.float32]]
+"""What a method made of the noisy scan of a pair, HU (slice, row, column)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,12 +111,12 @@ def _may_be_one(series_uid: str | None, other_uid: str | None) -> bool:
     return series_uid is None or other_uid is None or series_uid == other_uid
 
 
-def denoised_pairs(pairs: Sequence[ScanPair], denoise: DenoiseVolume, *, trust_hu: bool = False) -> Iterator[Pair]:
-    """Read, denoise in memory and hand out one pair after the other.
+def denoised_pairs(pairs: Sequence[ScanPair], denoised: Denoised, *, trust_hu: bool = False) -> Iterator[Pair]:
+    """Read, denoise in memory, or read what was denoised, and hand out one pair after the other.
 
     Args:
         pairs: see :func:`pairs_in`.
-        denoise: the method.
+        denoised: the method, or its results.
         trust_hu: see :func:`iscl_monai.evaluation.scans.read_scan`.
 
     Raises:
@@ -132,7 +132,7 @@ def denoised_pairs(pairs: Sequence[ScanPair], denoise: DenoiseVolume, *, trust_h
         check_same_image(noisy.hu, truth.hu, names=(pair.noisy, pair.clean))
         counts[pair.patient] = counts.get(pair.patient, 0) + 1
         name = pair.patient if counts[pair.patient] == 1 else f"{pair.patient}, scan {counts[pair.patient]}"
-        yield Pair(name=name, patient=pair.patient, denoised_hu=denoise(noisy.hu), reference=truth, noisy=noisy)
+        yield Pair(name=name, patient=pair.patient, denoised_hu=denoised(pair, noisy), reference=truth, noisy=noisy)
 
 
 def middle_slice(volume: NDArray[Any]) -> NDArray[Any]:

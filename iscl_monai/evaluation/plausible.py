@@ -45,11 +45,11 @@ def check_same_image(test_hu: Volume, reference_hu: Volume, *, names: tuple[Path
         ImageRefusal: if test grows by less than 0.5 or more than 2 HU for each HU of the reference, lies more than
             200 HU off at the median, or has less than half its RMSE when flipped or transposed.
     """
-    reference = _thinned(reference_hu)
-    test = _thinned(test_hu)
+    reference = thinned(reference_hu)
+    test = thinned(test_hu)
     if np.ptp(test) == 0 or np.ptp(reference) == 0:
         return
-    _check_orientation(test_hu, _rmse_hu(test, reference), reference, names)
+    _check_orientation(test_hu, rmse_hu(test, reference), reference, names)
     _check_scale(test, reference, names)
 
 
@@ -77,15 +77,15 @@ def _check_scale(test: Floats, reference: Floats, names: tuple[Path | str, Path 
 
 
 def _check_orientation(
-    test_hu: Volume, rmse_hu: float, reference: Floats, names: tuple[Path | str, Path | str]
+    test_hu: Volume, away_hu: float, reference: Floats, names: tuple[Path | str, Path | str]
 ) -> None:
-    if rmse_hu < LEAST_RMSE_HU:
+    if away_hu < LEAST_RMSE_HU:
         return
-    found = [(_rmse_hu(_thinned(turned), reference), how) for turned, how in _turned(test_hu)]
+    found = [(rmse_hu(thinned(turned), reference), how) for turned, how in _turned(test_hu)]
     least_hu, how = min(found)
-    if least_hu < rmse_hu / 2:
+    if least_hu < away_hu / 2:
         raise ImageRefusal(
-            f"{names[0]} fits {names[1]} better {how}: RMSE {least_hu:.1f} instead of {rmse_hu:.1f} HU",
+            f"{names[0]} fits {names[1]} better {how}: RMSE {least_hu:.1f} instead of {away_hu:.1f} HU",
             allowed="voxels of both in one order under one affine",
             cure="write it again with the axes of its reference, neither flipped nor transposed",
         )
@@ -103,7 +103,7 @@ def _turned(volume: Volume) -> Iterator[tuple[Volume, str]]:
             yield np.flip(turned, chosen), ", ".join(turns)
 
 
-def _thinned(volume: NDArray[Any]) -> Floats:
+def thinned(volume: NDArray[Any]) -> Floats:
     """Means of pixel blocks in evenly spread slices, the first and the last among them; (slice, row, column)."""
     slices = np.unique(np.linspace(0, len(volume) - 1, MOST_SLICES).round().astype(int))
     rows, columns = (max(1, length // BLOCKS) for length in volume.shape[1:])
@@ -112,5 +112,6 @@ def _thinned(volume: NDArray[Any]) -> Floats:
     return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64), np.float64)
 
 
-def _rmse_hu(one: Floats, other: Floats) -> float:
+def rmse_hu(one: Floats, other: Floats) -> float:
+    """Root mean square difference of two thinned volumes."""
     return float(np.sqrt(np.mean((one - other) ** 2)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.pairs import Pair, middle_slice
-from iscl_monai.quality.cohort import Cohort, cohort, paired_difference, patient_mean
+from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference, patient_mean
 from iscl_monai.quality.fidelity import Fidelity, FidelityMean, fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import Protocol
@@ -140,6 +140,7 @@ class Scores:
         return {
             "protocol": {"identity": self.protocol.identity, **self.protocol.settings()},
             "notices": self.notices(),
+            "interval": INTERVAL,
             "cohort": {name: _cohort_content(one) for name, one in self.cohorts().items()},
             "mean_over_slices": {
                 method: _means(patient_mean([getattr(pair, method) for pair in self.pairs]), columns)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,14 @@ class SliceDenoiser(Protocol):
         """What denoising adds to a slice, float32 HU (row, column); see :class:`.denoiser.Denoiser`."""
 
 
+@runtime_checkable
+class VolumeDenoiser(Protocol):
+    """What a denoiser that looks at neighbouring slices has beside the face of a :class:`SliceDenoiser`."""
+
+    def change_volume_hu(self, volume_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """What denoising adds to a volume, float32 HU (slice, row, column) of the same shape."""
+
+
 def denoise_volume(
     volume_hu: npt.NDArray[Any],
     denoiser: SliceDenoiser,
@@ -81,7 +89,7 @@ def denoise_volume(
     workers: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Denoise an array, slice by slice.
+    """Denoise an array, slice by slice, or at once with a :class:`VolumeDenoiser`.
 
     Args:
         volume_hu: Hounsfield units (slice, row, column), any real type, finite.
@@ -90,7 +98,8 @@ def denoise_volume(
         progress: called with 1 after each slice.
 
     Returns:
-        float32 HU of the same shape. ``denoise_volume(v)[i]`` is ``denoise_volume(v[i : i + 1])[0]``, bit for bit.
+        float32 HU of the same shape. ``denoise_volume(v)[i]`` is ``denoise_volume(v[i : i + 1])[0]``, bit for bit, but
+        for a :class:`VolumeDenoiser`.
 
     Raises:
         ImageRefusal: not three axes, slices of other sizes than 16 to 4096 pixels, or values that are not finite.
@@ -104,6 +113,11 @@ def denoise_volume(
     denoised = np.array(volume_hu, np.float32)
     if len(denoised):
         check_slice(denoised[0])
+    if isinstance(denoiser, VolumeDenoiser):
+        denoised += denoiser.change_volume_hu(denoised)
+        if progress is not None:
+            progress(len(denoised))
+        return denoised
     workers = workers or useful_workers(denoiser.device.type, len(denoised), denoised.shape[1:])
     for index, change_hu in enumerate(in_order(denoised, denoiser.change_hu, workers=workers)):
         denoised[index] += change_hu

@@ -1,8 +1,12 @@
 """From slices to patients to a cohort, with what chance leaves open.
 
 Slices of one patient are not independent: an interval over slices is too narrow, and a long scan would outweigh a short
-one. So each patient has one mean, and patients are what is averaged and resampled.
-B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile interval).
+one. So each patient has one mean, and patients are what is averaged.
+
+The interval is Student's (Biometrika 6:1-25, 1908): mean -+ t(0.975, n - 1) standard errors. Bootstraps over patients,
+percentile and BCa alike, resample ten values as if they were all there is, and cover 89 % where 95 % is written
+(``benchmarks/check_coverage.py``); the t interval covers 95 % of normal values at any number of patients, and 94 % of
+ten whose skewness is 1.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from iscl_monai.errors import Refusal
 from iscl_monai.quality.fidelity import Fidelity, FidelityMean, same_protocol
@@ -20,7 +25,8 @@ from iscl_monai.quality.protocol import Protocol
 
 FEWEST_PATIENTS = 3
 COVERAGE = 0.95
-RESAMPLES = 10_000
+INTERVAL = "95 % t interval over patients"
+"""The name under which every table prints it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +35,7 @@ class Estimate:
 
     Args:
         mean: NaN if nothing could be measured.
-        interval: 95 % percentile bootstrap over patients; None with fewer than 3 patients, or values that are not
-            finite. With fewer than about 10 patients it is narrower than it should be.
+        interval: 95 % t interval over patients; None with fewer than 3 patients, or values that are not finite.
         patients: how many.
     """
 
@@ -55,7 +60,7 @@ class Cohort:
 
     Args:
         protocol: what the numbers were measured with.
-        patients: names, in the order of the resampling.
+        patients: names.
         slices: in all.
         estimates: quantity of the protocol -> mean over patients.
     """
@@ -78,30 +83,26 @@ def patient_mean(scans: Sequence[Fidelity]) -> FidelityMean:
     return Fidelity(protocol, *columns).mean()
 
 
-def cohort(patients: Mapping[str, FidelityMean], *, seed: int = 0) -> Cohort:
-    """Means over patients with bootstrap intervals.
+def cohort(patients: Mapping[str, FidelityMean]) -> Cohort:
+    """Means over patients with intervals.
 
     Args:
         patients: name -> :func:`patient_mean`.
-        seed: of the resampling.
 
     Raises:
         Refusal: if there is no patient, or the protocols differ.
     """
     protocol = same_protocol(*patients.values())
     columns = {name: [getattr(mean, name) for mean in patients.values()] for name in protocol.quantities}
-    return _cohort(patients, protocol, columns, seed)
+    return _cohort(patients, protocol, columns)
 
 
-def paired_difference(
-    method: Mapping[str, FidelityMean], baseline: Mapping[str, FidelityMean], *, seed: int = 0
-) -> Cohort:
+def paired_difference(method: Mapping[str, FidelityMean], baseline: Mapping[str, FidelityMean]) -> Cohort:
     """Method minus baseline of each patient, and its mean: far less uncertain than two means apart.
 
     Args:
         method: name -> :func:`patient_mean`.
         baseline: another method, or the noisy input, for the same patients.
-        seed: of the resampling.
 
     Raises:
         Refusal: if the patients, their slices or the protocols differ.
@@ -116,35 +117,32 @@ def paired_difference(
     protocol = same_protocol(*method.values(), *baseline.values())
     gains = [method[name].gain_over(baseline[name]) for name in method]
     columns = {quantity: [gain[quantity] for gain in gains] for quantity in protocol.quantities}
-    return _cohort(method, protocol, columns, seed)
+    return _cohort(method, protocol, columns)
 
 
-def _cohort(
-    patients: Mapping[str, FidelityMean], protocol: Protocol, columns: Mapping[str, Sequence[float]], seed: int
-) -> Cohort:
+def _cohort(patients: Mapping[str, FidelityMean], protocol: Protocol, columns: Mapping[str, Sequence[float]]) -> Cohort:
     return Cohort(
         protocol=protocol,
         patients=tuple(patients),
         slices=sum(mean.slices for mean in patients.values()),
-        estimates={quantity: bootstrap(values, seed=seed) for quantity, values in columns.items()},
+        estimates={quantity: mean_over_patients(values) for quantity, values in columns.items()},
     )
 
 
-def bootstrap(values: Sequence[float], *, seed: int = 0) -> Estimate:
-    """The mean of one value per patient, and its 95 % percentile interval from 10,000 resamplings.
+def mean_over_patients(values: Sequence[float]) -> Estimate:
+    """The mean of one value per patient, and its 95 % t interval.
 
     Args:
         values: NaN where a patient could not be measured: then the patient does not count.
-        seed: of the resampling.
     """
     measured: NDArray[np.float64] = np.array([value for value in values if not math.isnan(value)], np.float64)
-    if not measured.size:
+    patients = len(measured)
+    if not patients:
         return Estimate(mean=math.nan, interval=None, patients=0)
-    if len(measured) < FEWEST_PATIENTS or not np.isfinite(measured).all():
+    if patients < FEWEST_PATIENTS or not np.isfinite(measured).all():
         finite = np.isfinite(measured).all() or len(set(np.sign(measured[np.isinf(measured)]))) == 1
-        mean = float(measured.mean()) if finite else math.nan
-        return Estimate(mean=mean, interval=None, patients=len(measured))
-    drawn = np.random.default_rng(seed).integers(0, len(measured), (RESAMPLES, len(measured)))
-    outside = 100 * (1 - COVERAGE) / 2
-    low, high = np.percentile(measured[drawn].mean(axis=1), [outside, 100 - outside])
-    return Estimate(mean=float(measured.mean()), interval=(float(low), float(high)), patients=len(measured))
+        return Estimate(mean=float(measured.mean()) if finite else math.nan, interval=None, patients=patients)
+    mean = float(measured.mean())
+    standard_error = float(measured.std(ddof=1)) / math.sqrt(patients)
+    reach = float(stats.t.ppf((1 + COVERAGE) / 2, patients - 1)) * standard_error
+    return Estimate(mean=mean, interval=(mean - reach, mean + reach), patients=patients)

@@ -70,6 +70,8 @@ class ISCLTrainer(Trainer):
         warm_up_steps: iterations in which F and G only learn to reproduce their own domain through their bottleneck,
             and H what F leaves out; 0 is the paper's start.
         warm_up_generators: False leaves F and G as they are during the warm-up (they start as their skips).
+        clip_fakes: show the discriminators fakes clipped to [-1, 1], as all real patches are; else values beyond the
+            window give a fake away before its texture does. False is the paper's.
         epoch_length: iterations per epoch; the length of the loader by default.
         non_blocking: of the copy to the device.
         amp: run the networks in bfloat16 autocast (no gradient scaler is needed with it).
@@ -95,6 +97,7 @@ class ISCLTrainer(Trainer):
         weights: LossWeights | None = None,
         warm_up_steps: int = 0,
         warm_up_generators: bool = True,
+        clip_fakes: bool = False,
         epoch_length: int | None = None,
         non_blocking: bool = False,
         amp: bool = False,
@@ -123,6 +126,7 @@ class ISCLTrainer(Trainer):
         self.weights = weights or LossWeights()
         self.warm_up_steps = warm_up_steps
         self.warm_up_generators = warm_up_generators
+        self.clip_fakes = clip_fakes
 
     def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
         x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
@@ -157,16 +161,20 @@ class ISCLTrainer(Trainer):
             "n_hat": n_hat,
         }
 
+    def _in_range(self, fake: Tensor) -> Tensor:
+        """A fake within the range of real patches, which the HU window clips."""
+        return fake.clamp(-1, 1) if self.clip_fakes else fake
+
     def _update_discriminators(
         self, x: Tensor, y: Tensor, x_hat: Tensor, y_hat: Tensor, x_bar: Tensor, y_bar: Tensor
     ) -> dict[str, Tensor]:
         d_x, d_y = self.noisy_discriminator, self.clean_discriminator
-        noisy = losses.discriminator_loss(d_x(x), d_x(x_hat))
-        clean = losses.discriminator_loss(d_y(y), d_y(y_hat))
+        noisy = losses.discriminator_loss(d_x(x), d_x(self._in_range(x_hat)))
+        clean = losses.discriminator_loss(d_y(y), d_y(self._in_range(y_hat)))
         loss = noisy + clean
         terms = {"noisy_discriminator": noisy, "clean_discriminator": clean}
         if self.weights.boosting:
-            terms["boosting"] = losses.boosting_loss(d_x(x_bar), d_y(y_bar))
+            terms["boosting"] = losses.boosting_loss(d_x(self._in_range(x_bar)), d_y(self._in_range(y_bar)))
             loss = loss + self.weights.boosting * terms["boosting"]
         _descend(self.discriminator_optimizer, loss)
         return terms
@@ -176,7 +184,7 @@ class ISCLTrainer(Trainer):
     ) -> dict[str, Tensor]:
         d_x, d_y = unwrapped(self.noisy_discriminator), unwrapped(self.clean_discriminator)
         with frozen(d_x, d_y):
-            adversarial = losses.adversarial_loss(d_x(x_hat), d_y(y_hat))
+            adversarial = losses.adversarial_loss(d_x(self._in_range(x_hat)), d_y(self._in_range(y_hat)))
         nested, terms = adversarial.new_zeros(()), {"adversarial": adversarial}
         if self.weights.cycle:
             terms["cycle"] = losses.cycle_loss(x, self.degrader(y_hat), y, self.denoiser(x_hat))

@@ -133,6 +133,7 @@ OTHER: dict[str, Any] = {
     "pseudo_noise_weight": 2.0,
     "noise_consistency_weight": 2.0,
     "zero_mean_weight": 2.0,
+    "clip_fakes": False,
     "blend": 0.25,
     "choose_blend": False,
     "mode": "generator",

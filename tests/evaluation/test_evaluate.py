@@ -250,7 +250,7 @@ def test_a_datalist_is_denoised_in_memory_and_averaged_over_patients(
 ) -> None:
     result = run(datalist, "--bundle", bundle, "--device", "cpu", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "3 patients, 16 slices; mean over patients (95 % bootstrap interval)" in " ".join(result.stdout.split())
+    assert "3 patients, 16 slices; mean (95 % t interval over patients)" in " ".join(result.stdout.split())
     assert "do not say which patients they have seen" in result.stdout
     told = metrics(tmp_path / "out")
     denoiser = Denoiser.from_bundle(bundle, device="cpu")
@@ -306,6 +306,51 @@ def test_datalists_without_what_was_asked_for_are_refused(datalist: Path, bundle
     refused(run(datalist, "--bundle", bundle, "--section", "noisy"), "--section noisy")
     refused(run(datalist, "--bundle", bundle, "--noisy", datalist / "low0"), "the datalist has it")
     refused(run(datalist, "--bundle", tmp_path), "model.pt does not exist")
+
+
+# --- methods of others: how they are found and checked is tested in tests/evaluation/submission ------
+
+
+def test_denoised_scans_of_any_method_are_measured(datalist: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for index in range(4):
+        ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ read_scan(datalist / f"low{index}").affine_lps
+        half = (body(40, seed=index) + body()) / 2
+        image = nibabel.Nifti1Image(half.transpose(2, 1, 0), ras[:, [2, 1, 0, 3]])
+        nibabel.save(image, folder / f"low{index}.nii.gz")
+    result = run(datalist, "--denoised", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "nothing says which patients this method has seen" in result.stdout
+    found = metrics(tmp_path / "out")
+    expected = fidelity((body(40, seed=1) + body()) / 2, body()).mean().psnr_db
+    assert found["patients"]["b"]["denoised"]["psnr_db"] == pytest.approx(expected, abs=1e-4)
+    assert found["cohort"]["gain"]["psnr_db"]["mean"] == pytest.approx(6.0, abs=0.2)
+    assert found["cohort"]["gain"]["psnr_db"]["interval_95"] is not None
+    assert found["made_with"]["denoised scans"] == "theirs"
+    assert found["made_with"]["voxels"].startswith("sha256 ")
+    shutil.copyfile(folder / "low0.nii.gz", folder / "nobody.nii.gz")
+    refused(run(datalist, "--denoised", folder), "nobody.nii.gz belongs to no pair")
+
+
+def test_the_reference_is_no_denoised_scan(datalist: Path, tmp_path: Path) -> None:
+    for index in range(4):
+        shutil.copytree(datalist / "full", tmp_path / "theirs" / f"low{index}")
+    refused(run(datalist, "--denoised", tmp_path / "theirs"), "patient a is its reference", "voxel by voxel")
+
+
+def test_functions_are_measured_by_name(datalist: Path, bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my_method.py"
+    file.write_text("def denoise(image):\n    return image\n")
+    evaluation = evaluate_datalist(datalist, method=f"{file}:denoise")
+    assert evaluation.cohorts["gain"].estimates["psnr_db"].mean == 0
+    assert evaluation.made_with["code"] == "my_method.py:denoise"
+    refused(run(datalist, "--method", "gausian"), "did you mean 'gaussian'")
+    refused(run(datalist, "--method", "tv", "--bundle", bundle), "--method with --bundle")
+    refused(run(datalist, "--method", "tv", "--denoised", tmp_path), "--denoised with --method")
+    refused(run(datalist / "low0", datalist / "full", "--method", "tv"), "--method without a datalist")
+    with pytest.raises(ConfigRefusal, match="neither bundle, denoised nor method"):
+        evaluate_datalist(datalist)
 
 
 # --- no reference -----------------------------------------------------------------------------------

@@ -129,6 +129,6 @@ def test_every_way_to_read_a_pair_asks(tmp_path: Path) -> None:
             read_pair(good, full, bad)
         pair = ScanPair(noisy=bad, clean=full, patient="a")
         with pytest.raises(ImageRefusal, match=bad.name):
-            next(denoised_pairs([pair], lambda hu: hu))
+            next(denoised_pairs([pair], lambda _, noisy: noisy.hu))
         with pytest.raises(ImageRefusal, match=bad.name):
             next(iter(loaded([pair])))

@@ -216,6 +216,48 @@ def test_each_ablation_matters(weights: dict[str, float]) -> None:
     assert largest_difference(whole, ablated) > 1e-5
 
 
+class Recorder(nn.Module):
+    """A discriminator that notes the range of what it is shown."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.largest: list[float] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.largest.append(image.abs().max().item())
+        logits: Tensor = self.network(image)
+        return logits
+
+
+class Louder(nn.Module):
+    """A network with a skip, loud enough to leave the window."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        result: Tensor = 3 * self.network(image) + image
+        return result
+
+
+@pytest.mark.parametrize("clip_fakes", [True, False])
+def test_no_discriminator_can_win_by_the_range_of_fakes(clip_fakes: bool) -> None:
+    """Real patches lie within the window; all that is shown as fake does, too."""
+    made = networks()
+    for name in NAMES[:3]:
+        made[name] = Louder(made[name])
+    for name in NAMES[3:]:
+        made[name] = Recorder(made[name])
+    trainer(made, batches(1), clip_fakes=clip_fakes).run()
+    for name in NAMES[3:]:
+        largest: Any = made[name].largest
+        assert len(largest) == 4, "real, fake and boosting fake, then the generators' own"
+        assert all(value <= 1 for value in largest) == clip_fakes
+        assert sum(value > 1 for value in largest) == (0 if clip_fakes else 3)
+
+
 def test_an_iteration_returns_every_term_and_the_pictures_without_graphs() -> None:
     data, made = batches(1), networks()
     expected = copy.deepcopy(made)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from iscl_monai.evaluation.benchmark.methods import Method, chosen, submission
 from iscl_monai.inference import Denoiser, SliceDenoiser
 
 SIDE_PX = 512
@@ -38,14 +39,15 @@ class Cost:
     peak_mib: float
 
 
-def cost_of(method: str, bundle: Path | None) -> Cost:
+def cost_of(method: Method, bundle: Path | None) -> Cost:
     """Measure in a process of its own, so that nobody else's memory is counted.
 
     Args:
-        method: its name.
+        method: not one of denoised images, which cost nobody knows what.
         bundle: of its training; None where nothing was trained.
     """
-    command = [sys.executable, "-W", "ignore", "-m", __name__, method, *([str(bundle)] if bundle else [])]
+    name = f"{method.name}={method.source}" if method.source else method.name
+    command = [sys.executable, "-W", "ignore", "-m", __name__, name, *([str(bundle)] if bundle else [])]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     held = json.loads(done.stdout.splitlines()[-1])
     return Cost(**{name: math.nan if value is None else value for name, value in held.items()})
@@ -100,10 +102,10 @@ def _peak_mib() -> float:
 def main(arguments: Sequence[str]) -> None:
     """Print the cost of one method as JSON."""
     from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
-    from iscl_monai.evaluation.benchmark.methods import chosen
 
     name, *bundle = arguments
-    method = next(method for method in chosen([name]) if method.name == name)
+    methods = [submission(name)] if "=" in name else chosen([name])
+    method = methods[-1]
     cost = measured_here(denoiser_of(method, Path(bundle[0]) if bundle else None, device="cpu"))
     print(json.dumps({key: None if math.isnan(value) else value for key, value in asdict(cost).items()}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy.typing as npt
 import torch
 
 from iscl_monai.baselines import classical
+from iscl_monai.data import ScanPair
 from iscl_monai.errors import CheckpointRefusal
-from iscl_monai.evaluation.benchmark.methods import Method
+from iscl_monai.evaluation.benchmark.methods import FUNCTION, IMAGES, Method
+from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedImages, load_submitted
 from iscl_monai.inference import Denoiser, ModelIdentity, SliceDenoiser
 from iscl_monai.version import __version__
 
@@ -31,21 +34,29 @@ class Unchanged:
         return np.zeros(slice_hu.shape, np.float32)
 
 
-def denoiser_of(method: Method, bundle: Path | None, *, device: str = "auto") -> SliceDenoiser:
+def denoiser_of(
+    method: Method, bundle: Path | None, *, device: str = "auto", pairs: Sequence[ScanPair] = ()
+) -> SliceDenoiser:
     """What is measured.
 
     Args:
         method: a row of the table.
         bundle: of its training; None where nothing was trained.
         device: of learned methods.
+        pairs: that denoised images are looked for.
 
     Raises:
         CheckpointRefusal: if a learned method left no weights.
+        Refusal: what is wrong with a submitted method.
     """
     if method.kind == "input":
         return Unchanged()
     if method.kind == "classical":
         return classical(method.name)
+    if method.kind == FUNCTION:
+        return load_submitted(method.name, method.source)
+    if method.kind == IMAGES:
+        return SubmittedImages(DenoisedFolder.find(method.source, pairs), pairs, name=method.name)
     if bundle is None:
         raise CheckpointRefusal(f"{method.name} without a bundle", allowed="a trained one", cure="train it first")
     return Denoiser.from_bundle(bundle, device=device, mode=method.mode)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.submission import is_function_source, submitted_names
 
-Kind = Literal["input", "classical", "unpaired", "noisy only", "supervised"]
+FUNCTION: Literal["a function"] = "a function"
+IMAGES: Literal["denoised images"] = "denoised images"
+Kind = Literal["input", "classical", "unpaired", "noisy only", "supervised", "a function", "denoised images"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +24,13 @@ class Method:
     Args:
         name: as asked for and as a folder's name.
         title: as printed.
-        kind: what it learns from; ``supervised`` ones need pairs, and are no rivals but a measure.
+        kind: what it learns from; ``supervised`` ones need pairs, and are no rivals but a measure. Of submitted methods
+            nobody knows: ``a function`` or ``denoised images``.
         training: name of the training whose weights it uses; empty: nothing is trained.
         configs: of the bundle, after ``train.json`` and the size's.
         settings: overrides of settings in these configs.
         mode: what is asked of the weights: ``ensemble`` (all that was trained), ``generator`` or ``extractor``.
+        source: of a submitted method: ``path/to/file.py:function``, a folder, or empty for an entry point.
     """
 
     name: str
@@ -33,6 +40,12 @@ class Method:
     configs: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     mode: str = "ensemble"
+    source: str = ""
+
+    @property
+    def submitted(self) -> bool:
+        """Whether it is a method of somebody else's, of which nobody knows what it has seen."""
+        return self.kind in (FUNCTION, IMAGES)
 
 
 def _trained(name: str, title: str, kind: Kind, *configs: str, **settings: Any) -> Method:
@@ -63,16 +76,45 @@ METHODS = (
 """In the order of the table."""
 
 
-def chosen(names: Sequence[str] | None) -> list[Method]:
-    """The methods of these names in the table's order, the noisy input always among them.
-
-    Args:
-        names: None: all.
+def submission(text: str) -> Method:
+    """The row of ``--add NAME=path/to/file.py:function`` or ``--add NAME=DIR``.
 
     Raises:
-        ConfigRefusal: naming an unknown one and the nearest that exists.
+        ConfigRefusal: neither, or a name that another method has or that cannot be a folder's.
     """
-    known = {method.name: method for method in METHODS}
+    name, _, source = text.partition("=")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or not source:
+        raise ConfigRefusal(
+            f"--add {text}",
+            allowed="NAME=path/to/file.py:function or NAME=DIR, the name of letters, digits and . _ + -",
+            cure="e.g. --add mine=my_method.py:denoise",
+        )
+    taken = {method.name for method in METHODS} | set(submitted_names())
+    if name in taken:
+        raise ConfigRefusal(f"--add {name}=", allowed=f"none of {', '.join(sorted(taken))}", cure="take another name")
+    if is_function_source(source):
+        return Method(name=name, title=name, kind=FUNCTION, source=source)
+    if not Path(source).is_dir():
+        raise ConfigRefusal(
+            f"--add {text}: {source} is no folder and no function",
+            allowed="path/to/file.py:function, or an existing folder of denoised scans",
+            cure="check the spelling",
+        )
+    return Method(name=name, title=name, kind=IMAGES, source=source)
+
+
+def chosen(names: Sequence[str] | None, added: Sequence[Method] = ()) -> list[Method]:
+    """The methods of these names in the table's order, the noisy input always among them, and those that are added.
+
+    Args:
+        names: None: all, and all entry points.
+        added: of :func:`submission`; they stand last.
+
+    Raises:
+        ConfigRefusal: naming an unknown one and the nearest that exists, or one that is added twice.
+    """
+    installed = [Method(name=name, title=name, kind=FUNCTION) for name in submitted_names()]
+    known = {method.name: method for method in (*METHODS, *installed)}
     for name in names or ():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
@@ -81,7 +123,11 @@ def chosen(names: Sequence[str] | None) -> list[Method]:
                 allowed=", ".join(known),
                 cure=f"did you mean {near[0]!r}?" if near else "choose among these",
             )
-    return [method for method in METHODS if names is None or method.kind == "input" or method.name in names]
+    twice = {one.name for one in added if [other.name for other in added].count(one.name) > 1}
+    if twice:
+        raise ConfigRefusal(f"--add {min(twice)}= twice", allowed="each name once", cure="take another name")
+    ours = [one for one in known.values() if names is None or one.kind == "input" or one.name in names]
+    return [*ours, *added]
 
 
 def trainings(methods: Sequence[Method]) -> list[Method]:

@@ -52,6 +52,7 @@ class BenchmarkPage:
         title: heading.
         steps: of each training.
         chose_weights: whether the pairs that were scored also chose the weights.
+        notes: what must be known of single rows.
         sections: tables.
         patients: pictures.
         made_with: versions, data and settings.
@@ -60,6 +61,7 @@ class BenchmarkPage:
     title: str
     steps: int
     chose_weights: bool
+    notes: Sequence[str]
     sections: Sequence[Section]
     patients: Sequence[PatientPictures]
     made_with: Mapping[str, str]
@@ -86,6 +88,7 @@ def write_benchmark_page(
         title=TITLE,
         steps=result.steps,
         chose_weights=result.section == "validation",
+        notes=result.notes(),
         sections=[table_section(table) for table in tables if table is not None],
         patients=_patients(result, pairs),
         made_with=result.made_with,

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from iscl_monai.evaluation.benchmark.cost import Cost
-from iscl_monai.evaluation.benchmark.methods import Method
+from iscl_monai.evaluation.benchmark.methods import IMAGES, Method
 from iscl_monai.evaluation.benchmark.score import to_json
-from iscl_monai.quality.cohort import Cohort, cohort, paired_difference
+from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference
 from iscl_monai.quality.fidelity import FidelityMean
 from iscl_monai.quality.protocol import Protocol
 from iscl_monai.report.write import provenance
@@ -35,7 +35,9 @@ class Row:
         cost: of one slice; None where there are no weights.
         training_cpu_seconds: NaN where nothing is trained.
         weights: SHA-256 of the weights file.
+        submission: of a submitted method: where it came from, and its digest.
         pictures: file of denoised slices by patient.
+        repeatable: False of a submitted function that gave two results for one slice.
     """
 
     method: Method
@@ -46,7 +48,9 @@ class Row:
     cost: Cost | None = None
     training_cpu_seconds: float = math.nan
     weights: str = ""
+    submission: Mapping[str, str] = field(default_factory=dict)
     pictures: Path | None = None
+    repeatable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,12 +82,36 @@ class Benchmark:
             if row.fidelity and row.method.name != INPUT
         }
 
+    def notes(self) -> list[str]:
+        """What a reader of the tables must know of submitted methods."""
+        submitted = [row for row in self.rows if row.method.submitted]
+        images = [row.method.title for row in submitted if row.method.kind == IMAGES]
+        moody = [row.method.title for row in submitted if not row.repeatable]
+        notes = []
+        if submitted:
+            names = ", ".join(row.method.title for row in submitted)
+            notes.append(
+                f"{names}: submitted methods; nothing says which patients they have seen or how they were made"
+            )
+        if images:
+            notes.append(
+                f"{', '.join(images)}: denoised scans, not a method: what needs new images to be denoised (phantoms, "
+                f"cost) cannot be measured, and is left out or a dash"
+            )
+        if moody:
+            notes.append(
+                f"{', '.join(moody)}: not repeatable, one slice gave two results; a second run gives other figures"
+            )
+        return notes
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the pictures, without NaN."""
         return {
             "made_with": dict(self.made_with),
             "steps": self.steps,
             "section": self.section,
+            "interval": INTERVAL,
+            "notes": self.notes(),
             "rows": [_row(row) for row in self.rows],
         }
 
@@ -95,6 +123,7 @@ def _row(row: Row) -> dict[str, Any]:
         "seed": row.seed if row.method.training else None,
         "stopped": row.stopped,
         "weights": row.weights,
+        "submission": row.submission or None,
         "training_cpu_seconds": _number(row.training_cpu_seconds),
         "fidelity": to_json(row.fidelity),
         "physics": {name: _number(value) for name, value in row.physics.items()},

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from iscl_monai.data import Datalist
+from iscl_monai.data import Datalist, ScanPair
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark import score
@@ -18,13 +18,14 @@ from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
 from iscl_monai.evaluation.benchmark.kept import once, read, with_nan, write
-from iscl_monai.evaluation.benchmark.methods import Method, trainings
+from iscl_monai.evaluation.benchmark.methods import FUNCTION, IMAGES, Method, trainings
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
 from iscl_monai.evaluation.benchmark.training import Training, trained
 from iscl_monai.evaluation.pairs import pairs_in
+from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedFunction, load_submitted
 from iscl_monai.inference import SliceDenoiser
 from iscl_monai.inference.slice_denoiser import denoise_volume
 from iscl_monai.quality.protocol import Protocol
@@ -42,7 +43,7 @@ class Request:
     Args:
         datalist: with ``noisy``, ``clean`` and the section to be scored.
         out: folder of everything that is made.
-        budget: see :func:`iscl_monai.evaluation.benchmark.budget.steps_of`.
+        budget: see :func:`iscl_monai.evaluation.benchmark.budget.steps_of`; None where nothing is trained.
         methods: of :func:`iscl_monai.evaluation.benchmark.methods.chosen`.
         seeds: each learned method is trained once with each.
         protocols: one table for each.
@@ -56,7 +57,7 @@ class Request:
 
     datalist: Path
     out: Path
-    budget: str
+    budget: str | None
     methods: Sequence[Method]
     seeds: Sequence[int]
     protocols: Sequence[Protocol]
@@ -92,6 +93,7 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     pairs = pairs_in(scans, request.section)
     if request.section == "validation":
         tell("validation pairs chose the weights of every learned method: these are not the numbers of unseen scans")
+    _check_submitted(request.methods, pairs)
     learned = trainings(request.methods)
     steps = _steps(request, learned)
     done = {
@@ -102,7 +104,7 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
     rows = [
-        _row(request, method, seed, done.get((method.training, seed)), loaded, tell)
+        _row(request, method, seed, done.get((method.training, seed)), (pairs, loaded), tell)
         for method in request.methods
         for seed in (request.seeds if method.training else request.seeds[:1])
     ]
@@ -111,7 +113,10 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         steps=steps,
         section=request.section,
         made_with=provenance_of(
-            f"{request.datalist.name}, digest {scans.digest}", request.budget, request.configs, request.settings
+            f"{request.datalist.name}, digest {scans.digest}",
+            request.budget or "nothing trained",
+            request.configs,
+            request.settings,
         ),
     )
     write(request.out / "results.json", result.to_json())
@@ -124,15 +129,31 @@ def _write_tables(request: Request, result: Benchmark) -> None:
     """All tables in one file, to be pasted into documents."""
     some = [fidelity_table(result, protocol) for protocol in request.protocols]
     more = [patients_table(result, request.protocols[0]), physics_table(result), cost_table(result)]
-    text = "\n\n".join(f"**{table.title}**\n\n{table.markdown()}" for table in [*some, *more] if table is not None)
+    tables = [f"**{table.title}**\n\n{table.markdown()}" for table in [*some, *more] if table is not None]
+    text = "\n\n".join([*tables, *(f"- {note}" for note in result.notes())])
     with whole_file(request.out / "tables.md") as file:
         file.write(f"{text}\n".encode())
+
+
+def _check_submitted(methods: Sequence[Method], pairs: Sequence[ScanPair]) -> None:
+    """Before hours of training, not after: functions are tried, folders looked through."""
+    for method in methods:
+        if method.kind == FUNCTION:
+            load_submitted(method.name, method.source)
+        elif method.kind == IMAGES:
+            DenoisedFolder.find(method.source, pairs)
 
 
 def _steps(request: Request, learned: Sequence[Method]) -> int:
     """Decided once, so that a benchmark that is continued does not train its later methods longer or shorter."""
     if not learned:
         return 0
+    if request.budget is None:
+        raise ConfigRefusal(
+            f"no --budget for {', '.join(method.name for method in learned)}",
+            allowed="such as 500steps or 20min, the same for all",
+            cure="give it, or choose methods that are not trained with --method",
+        )
     kept = request.out / "budget.json"
     if kept.is_file():
         held = read(kept) or {}
@@ -186,7 +207,7 @@ def _row(
     method: Method,
     seed: int,
     training: Training | None,
-    pairs: Sequence[score.LoadedPair],
+    scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
     tell: Tell,
 ) -> Row | None:
     if method.training and (training is None or training.weights is None):
@@ -195,7 +216,8 @@ def _row(
         return Row(method=method, seed=seed, stopped=reason)
     bundle = training.bundle if training else None
     folder = request.out / method.name / (f"seed{seed}" if method.training else "")
-    denoiser = denoiser_of(method, bundle, device=request.device)
+    listed, pairs = scored
+    denoiser = denoiser_of(method, bundle, device=request.device, pairs=listed)
     tell(f"scoring {method.title}" + (f", seed {seed}" if method.training else ""))
     weights = hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
     known = {"weights": weights, "parameters": denoiser.parameters}
@@ -211,18 +233,21 @@ def _row(
         (folder / "pictures.json").unlink(missing_ok=True)
     once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
     physics, figures = request.physics, dict[str, Any]()
-    if physics is not None:
+    new_images = method.kind != IMAGES  # a folder cannot denoise any but those it has
+    if physics is not None and new_images:
         figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
-    cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method.name, bundle)))
+    cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method, bundle))) if new_images else None
     return Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
         fidelity=score.from_json(measured, request.protocols),
         physics=with_nan(figures),
-        cost=Cost(**with_nan(cost)),
+        cost=None if cost is None else Cost(**with_nan(cost)),
+        repeatable=not (isinstance(denoiser, SubmittedFunction) and not denoiser.repeatable),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
+        submission=denoiser.parameters if method.submitted else {},
         pictures=folder / "pictures.npz",
     )
 

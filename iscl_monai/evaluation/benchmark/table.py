@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from iscl_monai.evaluation.benchmark.result import INPUT, Benchmark, Row
-from iscl_monai.quality.cohort import Cohort, Estimate
+from iscl_monai.quality.cohort import INTERVAL, Cohort, Estimate
 from iscl_monai.quality.protocol import Protocol
 from iscl_monai.report.numbers import NOT_GIVEN
 from iscl_monai.report.section import Table
@@ -36,7 +36,7 @@ def fidelity_table(result: Benchmark, protocol: Protocol) -> Table:
         lines.append(cells)
     some = next(iter(cohorts.values()))
     title = f"{protocol.identity}: {len(some.patients)} patients, {some.slices} slices, section {result.section}"
-    heads = ["method", "learns from", "PSNR gain (95 % interval over patients), dB", *[head for _, head, _ in columns]]
+    heads = ["method", "learns from", f"PSNR gain ({INTERVAL}), dB", *[head for _, head, _ in columns]]
     return Table(title=title, heads=heads, lines=lines)
 
 
