@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from iscl_monai.durable import whole_file
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark import score
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
+from iscl_monai.evaluation.benchmark.ceiling import ceilings
 from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
 from iscl_monai.evaluation.benchmark.kept import once, read, with_nan, write
@@ -22,8 +23,13 @@ from iscl_monai.evaluation.benchmark.methods import Method, trainings
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
-from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
+from iscl_monai.evaluation.benchmark.table import all_tables
 from iscl_monai.evaluation.benchmark.training import Training, trained
+from iscl_monai.evaluation.benchmark.virtual import virtual_pairs
+from iscl_monai.evaluation.equal_noise import measure
+from iscl_monai.evaluation.equal_noise.measure import VERSION
+from iscl_monai.evaluation.equal_noise.slices import NoisyScan, TestSlice, slices_of
+from iscl_monai.evaluation.equal_noise.tables import tables_at
 from iscl_monai.evaluation.pairs import pairs_in
 from iscl_monai.inference import SliceDenoiser
 from iscl_monai.inference.slice_denoiser import denoise_volume
@@ -52,6 +58,8 @@ class Request:
         section: ``test`` or ``validation``.
         device: where learned methods denoise.
         physics: headline numbers on phantoms of a denoiser; None: not measured.
+        virtual_patients: so many made-up patients are scored, too, against their truth.
+        virtual_seed: that draws them; None: a new one, which a benchmark that goes on keeps.
     """
 
     datalist: Path
@@ -66,6 +74,8 @@ class Request:
     section: str = "test"
     device: str = "auto"
     physics: Physics | None = None
+    virtual_patients: int = 0
+    virtual_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.settings:
@@ -99,10 +109,12 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         for seed in request.seeds
         for method in learned
     }
+    pairs = [*pairs, *virtual_pairs(request.out, request.virtual_patients, request.virtual_seed, tell=tell)]
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
+    slices = slices_of(_noisy_scans(loaded))
     rows = [
-        _row(request, method, seed, done.get((method.training, seed)), loaded, tell)
+        _row(request, method, seed, done.get((method.training, seed)), loaded, slices, tell)
         for method in request.methods
         for seed in (request.seeds if method.training else request.seeds[:1])
     ]
@@ -110,6 +122,8 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         rows=tuple(row for row in rows if row is not None),
         steps=steps,
         section=request.section,
+        ceilings=ceilings(loaded, request.protocols),
+        truth_protocols=score.truth_protocols(loaded),
         made_with=provenance_of(
             f"{request.datalist.name}, digest {scans.digest}", request.budget, request.configs, request.settings
         ),
@@ -122,9 +136,9 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
 
 def _write_tables(request: Request, result: Benchmark) -> None:
     """All tables in one file, to be pasted into documents."""
-    some = [fidelity_table(result, protocol) for protocol in request.protocols]
-    more = [patients_table(result, request.protocols[0]), physics_table(result), cost_table(result)]
-    text = "\n\n".join(f"**{table.title}**\n\n{table.markdown()}" for table in [*some, *more] if table is not None)
+    at_equal_noise = [table for group, curves in result.curves().items() for table in tables_at(curves, group)]
+    tables = [*all_tables(result, request.protocols), *at_equal_noise]
+    text = "\n\n".join(f"**{table.title}**\n\n{table.markdown()}" for table in tables)
     with whole_file(request.out / "tables.md") as file:
         file.write(f"{text}\n".encode())
 
@@ -187,6 +201,7 @@ def _row(
     seed: int,
     training: Training | None,
     pairs: Sequence[score.LoadedPair],
+    slices: Sequence[TestSlice],
     tell: Tell,
 ) -> Row | None:
     if method.training and (training is None or training.weights is None):
@@ -201,12 +216,15 @@ def _row(
     known = {"weights": weights, "parameters": denoiser.parameters}
 
     scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
-    protocols = {"protocols": [protocol.identity for protocol in request.protocols]}
+    held_against = [*request.protocols, *score.truth_protocols(pairs)]
+    protocols = {"protocols": [protocol.identity for protocol in held_against]}
     measured = once(
         folder / "scores.json",
         known | scans | protocols,
         lambda: score.to_json(score.scores(denoiser, pairs, request.protocols)),
     )
+    compared = {"slices": [one.digest() for one in slices], "version": VERSION}
+    at_equal_noise = once(folder / "equal_noise.json", known | compared, lambda: measure.measured(denoiser, slices))
     if not (folder / "pictures.npz").is_file():
         (folder / "pictures.json").unlink(missing_ok=True)
     once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
@@ -218,13 +236,29 @@ def _row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
-        fidelity=score.from_json(measured, request.protocols),
+        fidelity=score.from_json(measured, held_against),
+        equal_noise=at_equal_noise,
         physics=with_nan(figures),
         cost=Cost(**with_nan(cost)),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
         pictures=folder / "pictures.npz",
     )
+
+
+def _noisy_scans(pairs: Sequence[score.LoadedPair]) -> Iterator[NoisyScan]:
+    """Pairs as methods are compared on at equal noise: what is known of their noise is what is over the truth.
+
+    Where there is no truth, it is what is over the reference, whose own noise counts as anatomy.
+    """
+    for pair in pairs:
+        yield NoisyScan(
+            patient=pair.patient,
+            group=pair.truth_protocol if pair.truth_hu is not None else "",
+            noisy_hu=pair.noisy_hu,
+            scene_hu=pair.clean_hu if pair.truth_hu is None else pair.truth_hu,
+            spacing_mm=pair.spacing_mm,
+        )
 
 
 def _pictured(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: Path) -> dict[str, Any]:
