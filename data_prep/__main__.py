@@ -22,6 +22,7 @@ from data_prep.commands.mayo import mayo
 from data_prep.commands.phantom import phantom
 from data_prep.commands.scan import scan
 from data_prep.commands.split import split
+from data_prep.commands.truth import truth
 from iscl_monai.version import __version__
 
 app = typer.Typer(
@@ -49,7 +50,7 @@ def _before_the_verb(
     """Options before the verb."""
 
 
-for verb in (dose, mayo, phantom, scan, split):
+for verb in (dose, mayo, phantom, scan, split, truth):
     app.command()(with_exit_codes(verb))
 
 

@@ -87,7 +87,7 @@ def simulate_volume(
     header = described(volume.header, description, header_size=volume.header_size)
     workers = workers or useful_workers("cpu", volume.count, (volume.rows, volume.columns))
     slices = in_order(enumerate(volume.slices()), work, workers=workers)
-    return _written(destination, header, volume.dtype, slices, progress)
+    return written(destination, header, volume.dtype, slices, progress)
 
 
 def simulate_series_as_volume(
@@ -144,9 +144,11 @@ def simulate_series_as_volume(
     affine[:, 2] *= average
     _tell(warn, simulation.warnings)
     doubtful = bool(simulation.reconstruction or (simulation.check and simulation.check.problems))
-    header = _header((series.hu.shape[2], series.hu.shape[1], count), affine, _description(fraction, doubtful=doubtful))
+    header = header_of(
+        (series.hu.shape[2], series.hu.shape[1], count), affine, _description(fraction, doubtful=doubtful)
+    )
     slices = in_order(range(count), work, workers=workers)
-    return _written(destination, header, np.dtype("<i2"), slices, progress)
+    return written(destination, header, np.dtype("<i2"), slices, progress)
 
 
 def _check_destination(destination: Path) -> None:
@@ -192,7 +194,7 @@ def _description(fraction: float, *, doubtful: bool) -> str:
     )
 
 
-def _header(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], description: str) -> bytes:
+def header_of(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], description: str) -> bytes:
     """A NIfTI-1 header for int16 HU (column, row, slice)."""
     # (row, column, slice) to LPS becomes (column, row, slice) to RAS.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps[:, [1, 0, 2, 3]]
@@ -205,7 +207,7 @@ def _header(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], descri
     return bytes(header.binaryblock.ljust(352, b"\0"))
 
 
-def _written(
+def written(
     destination: Path, header: bytes, dtype: np.dtype[Any], slices: Iterator[Stored], progress: Progress
 ) -> Path:
     """Write all slices, read them again, and only then give the file its name."""

@@ -47,6 +47,12 @@ def benchmark(
     bundle: Annotated[Path | None, typer.Option(help="Bundle whose configs train.", show_default=False)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     physics: Annotated[str, typer.Option(help="On phantoms: none, quick or full.")] = "quick",
+    virtual_patients: Annotated[
+        int, typer.Option(min=0, help="Score so many made-up patients, too, whose truth is known.")
+    ] = 0,
+    virtual_seed: Annotated[
+        int | None, typer.Option(help="That draws them.  [default: another one for each OUT]", show_default=False)
+    ] = None,
 ) -> None:
     """Compare ISCL with classical filters, Noise2Void, CycleGAN, its ablations and supervised networks on your scans.
 
@@ -82,6 +88,8 @@ def benchmark(
                 section=section,
                 device=device,
                 physics=physics_of(physics),
+                virtual_patients=virtual_patients,
+                virtual_seed=virtual_seed,
             ),
             tell=say,
         )

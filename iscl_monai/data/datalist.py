@@ -15,6 +15,7 @@ from iscl_monai.data.identity import TRAINED_ON, digest_of, identity_of
 from iscl_monai.data.scan import RANGE, Entry, PoolScan, ScanPair
 from iscl_monai.data.splits import check_roles, protocol_names
 from iscl_monai.errors import DatalistRefusal, LeakRefusal
+from iscl_monai.quality.protocol import TRUTH_PROTOCOLS
 
 MINIMUM_GAP_MM = 15.0
 SECTIONS: dict[str, type[PoolScan] | type[ScanPair]] = {
@@ -146,11 +147,30 @@ def _entry(path: Path, place: str, kind: type[PoolScan] | type[ScanPair], row: A
                 allowed="a non-empty string",
                 cure=f"give its {key}",
             )
+    if kind is ScanPair:
+        _check_truth(path, place, row)
     return kind(**{key: _value(path, place, key, value) for key, value in row.items() if value is not None})
 
 
+def _check_truth(path: Path, place: str, row: Mapping[str, Any]) -> None:
+    """A truth needs the protocol that its errors are named by; and a pair's dose is a share."""
+    protocol, dose = row.get("truth_protocol"), row.get("dose")
+    if (row.get("truth") is None) != (protocol is None) or protocol not in (None, *TRUTH_PROTOCOLS):
+        raise DatalistRefusal(
+            f"{path}: {place} has truth={row.get('truth')!r} and truth_protocol={protocol!r}",
+            allowed=f"both or neither; truth_protocol one of {', '.join(TRUTH_PROTOCOLS)}",
+            cure="say whether the anatomy is real or random",
+        )
+    if dose is not None and not (isinstance(dose, (int, float)) and 0 < dose < 1):
+        raise DatalistRefusal(
+            f"{path}: {place} has dose={dose!r}",
+            allowed="more than 0 and less than 1: the dose of noisy over that of clean",
+            cure="leave it out where noisy was not made from clean",
+        )
+
+
 def _value(path: Path, place: str, key: str, value: Any) -> Any:
-    if key in {"image", "reference", "noisy", "clean"}:
+    if key in {"image", "reference", "noisy", "clean", "truth"}:
         image = _absolute(path.parent / value)
         if not image.exists():
             raise DatalistRefusal(
@@ -175,7 +195,7 @@ def check_leaks(datalist: Datalist) -> None:
     """Refuse a datalist that shows the same anatomy on two sides.
 
     Noisy pool, clean pool and validation may share a patient only in z-ranges at least 15 mm apart; test
-    shares no patient with anything.
+    shares no patient with anything. The truth of a pair is no scan of another side, whatever the patients are called.
 
     Raises:
         LeakRefusal: naming the patient and both places.
@@ -187,6 +207,7 @@ def check_leaks(datalist: Datalist) -> None:
             for a in sides[one]:
                 for b in sides[other]:
                     _check_apart(one, a, other, b)
+                    _check_no_truth(one, a, other, b)
 
 
 def _check_apart(one: str, a: Entry, other: str, b: Entry) -> None:
@@ -204,6 +225,25 @@ def _check_apart(one: str, a: Entry, other: str, b: Entry) -> None:
             allowed=f"other patients, or z-ranges at least {MINIMUM_GAP_MM:g} mm apart",
             cure="move the patient to one side, or give both entries a z_range_mm",
         )
+
+
+def _check_no_truth(one: str, a: Entry, other: str, b: Entry) -> None:
+    """Names may be wrong: the file that a pair is judged by must not be one that another side shows."""
+    for (side, entry), (elsewhere, shown) in (((one, a), (other, b)), ((other, b), (one, a))):
+        truth = entry.truth if isinstance(entry, ScanPair) else None
+        if truth is not None and truth in _images(shown):
+            raise LeakRefusal(
+                f"{truth} is the truth of {entry.patient!r} in {side!r} and a scan of {shown.patient!r} in "
+                f"{elsewhere!r}",
+                allowed="a truth that no other side shows",
+                cure="take the scan out of one of the two",
+            )
+
+
+def _images(entry: Entry) -> tuple[Path | None, ...]:
+    if isinstance(entry, ScanPair):
+        return entry.noisy, entry.clean, entry.truth
+    return entry.image, entry.reference
 
 
 def _gap_mm(one: RANGE, other: RANGE) -> float:

@@ -23,7 +23,7 @@ Identity = Mapping[str, Sequence[Mapping[str, Any]]]
 TRAINED_ON = ("noisy", "clean", "validation")
 """Sections that decide weights: validation chooses which are kept, and the blend. ``test`` decides nothing."""
 NOTES = ("dose", "kernel", "reconstruction")
-"""Keys of a scan that nothing reads but people."""
+"""Keys of a scan or pair that no training reads."""
 BLOCK = 2**20
 
 

@@ -56,6 +56,13 @@ class ScanPair:
         z_range_mm: only slices at these positions, of both.
         noisy_series_uid: which DICOM series, when the folder of ``noisy`` holds several.
         clean_series_uid: likewise for ``clean``.
+        dose: of ``noisy`` over that of ``clean``, where ``noisy`` was made from ``clean`` by adding noise: what is
+            known of the reference's own noise, and so of the ceiling of its PSNR, follows from it.
+        truth: the same anatomy without any noise, when it is known; ``noisy`` and ``clean`` then hold noise that has
+            nothing to do with each other.
+        truth_protocol: what errors against the truth are named by, of
+            :data:`iscl_monai.quality.protocol.TRUTH_PROTOCOLS`; needed with ``truth``.
+        truth_series_uid: which DICOM series, when the folder of ``truth`` holds several.
     """
 
     noisy: Path
@@ -64,6 +71,10 @@ class ScanPair:
     z_range_mm: RANGE | None = None
     noisy_series_uid: str | None = None
     clean_series_uid: str | None = None
+    dose: float | None = None
+    truth: Path | None = None
+    truth_protocol: str | None = None
+    truth_series_uid: str | None = None
 
     def item(self) -> dict[str, Any]:
         """The pair as the transforms want it."""

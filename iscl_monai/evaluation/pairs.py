@@ -83,6 +83,12 @@ def pairs_in(datalist: Datalist, section: str) -> Sequence[ScanPair]:
                 allowed="two scans, or two series of one folder, each with its series UID",
                 cure="give the full-dose scan as clean",
             )
+        if pair.truth is not None and pair.truth.resolve() in {pair.noisy.resolve(), pair.clean.resolve()}:
+            raise DatalistRefusal(
+                f"{section}[{index}]: {pair.truth} is both the truth and a scan of it",
+                allowed="a truth without noise, from which noisy and clean were made",
+                cure="leave truth out where only a reference is known",
+            )
         for before, other in enumerate(pairs[:index]):
             _check_two_scans(f"{section}[{before}] and {section}[{index}]", other, pair)
     return pairs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ class Scan:
         pixel_spacing_mm: between rows, between columns.
         padded: bool of the shape of ``hu``, True outside the scan; None: nowhere.
         body_part: BodyPartExamined; empty when not said.
+        simulated_dose: over that of the scan it was made from, as our own derivation says; None: it says nothing.
     """
 
     source: Path
@@ -39,6 +42,7 @@ class Scan:
     pixel_spacing_mm: tuple[float, float]
     padded: NDArray[np.bool_] | None = None
     body_part: str = ""
+    simulated_dose: float | None = None
 
     def with_hu(self, hu: NDArray[np.float32]) -> Scan:
         """Other voxels at the same places."""
@@ -74,7 +78,8 @@ def read_scan(
         positions_mm=series.positions_mm,
         pixel_spacing_mm=series.pixel_spacing_mm,
         padded=series.padded,
-        body_part=_body_part(series.files[0]),
+        body_part=_text(series.files[0], "BodyPartExamined"),
+        simulated_dose=_simulated_dose(_text(series.files[0], "DerivationDescription")),
     )
 
 
@@ -105,11 +110,18 @@ def _read_volume(path: Path, z_range_mm: tuple[float, float] | None, *, trust_hu
     )
 
 
-def _body_part(file: Path) -> str:
+def _text(file: Path, keyword: str) -> str:
     import pydicom
 
-    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["BodyPartExamined"], force=True)
-    return str(dataset.get("BodyPartExamined") or "").strip()
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[keyword], force=True)
+    return str(dataset.get(keyword) or "").strip()
+
+
+def _simulated_dose(derivation: str) -> float | None:
+    """As :mod:`data_prep.dose.header` words it."""
+    found = re.search(r"Noise inserted as for ([0-9.]+) of the dose", derivation)
+    dose = float(found[1]) if found else math.nan
+    return dose if 0 < dose < 1 else None
 
 
 def check_same_place(one: Scan, other: Scan) -> None:

@@ -17,11 +17,12 @@ from iscl_monai.phantom.anatomy import Patient, draw_patient
 from iscl_monai.phantom.canvas import Floats
 from iscl_monai.phantom.parts import Writer, make_parts, read_manifest, refuse_foreign, write_json, write_volume
 from iscl_monai.phantom.series import SyntheticScan, write_series
+from iscl_monai.quality.protocol import TRUTH_RANDOM_ANATOMY
 from iscl_monai.scanner.dose import SIMULATOR, insert_noise, scanner_for
 from iscl_monai.scanner.streams import noise_source
 from iscl_monai.scanner.virtual import VirtualScanner
 
-RECIPE = 3  # raise whenever the same parameters give other bytes
+RECIPE = 4  # raise whenever the same parameters give other bytes
 DATALIST = "datalist.json"
 KERNEL = "Hann"
 SCANNER_RANGE_HU = (-1024, 3071)
@@ -109,8 +110,9 @@ def make_dataset(directory: Path, *, seed: int = 0, size: int = 192, **others: A
     Returns:
         Path of the datalist, written last: ``noisy`` and ``clean`` (lists of ``image``, ``patient``, ``dose``,
         ``kernel``; noisy ones also ``reference``, the same scan at full dose, for the supervised twin alone),
-        ``validation`` and ``test`` (lists of ``noisy``, ``clean``, ``patient``), ``description``. Paths are
-        relative to the datalist, and name folders with one DICOM series each.
+        ``validation`` and ``test`` (lists of ``noisy``, ``clean``, ``patient``, ``dose``, ``truth``),
+        ``description``. Paths are relative to the datalist; scans are folders with one DICOM series each, the truth is
+        a NIfTI file.
 
     Raises:
         ConfigRefusal: if a parameter makes no sense, or ``directory`` holds something else.
@@ -175,7 +177,14 @@ def _datalist(members: list[Member], recipe: PhantomRecipe) -> dict[str, Any]:
     datalist: dict[str, Any] = {"description": DESCRIPTION, "noisy": [], "clean": [], "validation": [], "test": []}
     for member in members:
         full, low = (f"patients/{member.name}/{dose}" for dose in ("full", "low"))
-        entry: dict[str, Any] = {"noisy": low, "clean": full, "patient": member.name}
+        entry: dict[str, Any] = {
+            "noisy": low,
+            "clean": full,
+            "patient": member.name,
+            "dose": recipe.fraction,
+            "truth": f"patients/{member.name}/truth/truth.nii",
+            "truth_protocol": TRUTH_RANDOM_ANATOMY.name,
+        }
         if member.role == "clean":
             entry = {"image": full, "patient": member.name, "dose": 1.0, "kernel": KERNEL}
         elif member.role == "noisy":

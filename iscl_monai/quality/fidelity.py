@@ -38,6 +38,7 @@ class FidelityMean:
         rmse_hu: mean of the slices' RMSE.
         mean_shift_hu: mean of test minus reference.
         vif: mean of the slices' visual information fidelity; NaN where the protocol does not define it.
+        mse_hu2: mean of the squares of the slices' RMSE: unlike the RMSE, parts of it add up.
     """
 
     protocol: Protocol
@@ -47,6 +48,7 @@ class FidelityMean:
     rmse_hu: float
     mean_shift_hu: float
     vif: float = math.nan
+    mse_hu2: float = math.nan
 
     def gain_over(self, baseline: FidelityMean) -> dict[str, float]:
         """This minus ``baseline`` (such as the noisy input), by name, for what the protocol measures.
@@ -80,7 +82,7 @@ class Fidelity:
 
     def mean(self) -> FidelityMean:
         """Means over the slices that show the region."""
-        columns = (self.psnr_db, self.ssim, self.rmse_hu, self.mean_shift_hu, self.vif)
+        columns = (self.psnr_db, self.ssim, self.rmse_hu, self.mean_shift_hu, self.vif, self.rmse_hu**2)
         # A slice may have a body and yet no SSIM (its window does not fit) or VIF (nothing in it).
         means = (
             float(column[~np.isnan(column)].mean()) if not np.isnan(column).all() else math.nan for column in columns

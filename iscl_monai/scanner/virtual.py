@@ -90,6 +90,23 @@ class VirtualScanner:
         white = rng.standard_normal(counts.shape, dtype=np.float32)
         return self._as_noise(np.sqrt(self.exposure.variance(counts)) * white, image_hu)
 
+    def noise_at(
+        self, truth_hu: Image, fraction: float, rng: np.random.Generator, *, tube_current: float = 1.0
+    ) -> Image:
+        """The noise of a scan of a noise-free image at ``fraction`` of the dose: photons are counted, and starve.
+
+        Args:
+            truth_hu: HU (row, column), without noise.
+            fraction: in (0, 1].
+            rng: decides the noise.
+            tube_current: of this slice over the mean of the series.
+
+        Returns:
+            HU (row, column).
+        """
+        counts = self.exposure.counts(self.smooth_integrals(truth_hu), self.geometry, tube_current=tube_current)
+        return self._as_noise(self.exposure.measured(np.maximum(counts, 1), fraction, rng), truth_hu)
+
     def starved_share(self, image_hu: Image, fraction: float, *, tube_current: float = 1.0) -> float:
         """Share of the rays at which fewer than ``FEWEST_COUNTS`` arrive at ``fraction`` of the dose."""
         few = self.geometry.coarser(views=max(1, self.geometry.views // 160))

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row
 from iscl_monai.evaluation.benchmark.score import LoadedPair
-from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
+from iscl_monai.evaluation.benchmark.table import all_tables
+from iscl_monai.evaluation.equal_noise.pictures import plots_of
+from iscl_monai.evaluation.equal_noise.tables import HOW_TO_READ, REFERENCES, tables_at
 from iscl_monai.quality.protocol import Protocol
 from iscl_monai.report.pages import write_page
 from iscl_monai.report.pictures import ERROR_LEFT, LUNG, SOFT_TISSUE, Figure, View, detail_of, png_address
@@ -78,22 +80,26 @@ def write_benchmark_page(
         protocols: one table for each.
         pairs: that were scored; the middle slice of each patient's first scan is shown.
     """
-    tables = [
-        *(fidelity_table(result, protocol) for protocol in protocols),
-        patients_table(result, protocols[0]),
-        physics_table(result),
-        cost_table(result),
-    ]
     page = BenchmarkPage(
         title=TITLE,
         steps=result.steps,
         chose_weights=result.section == "validation",
         notes=result.notes(),
-        sections=[table_section(table) for table in tables if table is not None],
+        sections=[*(table_section(table) for table in all_tables(result, protocols)), *_at_equal_noise(result)],
         patients=_patients(result, pairs),
         made_with=result.made_with,
     )
     return write_page(path, "benchmark.html", page)
+
+
+def _at_equal_noise(result: Benchmark) -> list[Section]:
+    """For each group of patients the curves, and the tables under them."""
+    sections = []
+    for group, curves in result.curves().items():
+        title = f"Methods at equal noise, {group or REFERENCES}"
+        sections.append(Section(title=title, intro=HOW_TO_READ, plots=plots_of(curves)))
+        sections += [table_section(table) for table in tables_at(curves, group)]
+    return sections
 
 
 def _patients(result: Benchmark, pairs: Sequence[LoadedPair]) -> list[PatientPictures]:

@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from iscl_monai.evaluation.benchmark.ceiling import Ceiling
 from iscl_monai.evaluation.benchmark.cost import Cost
 from iscl_monai.evaluation.benchmark.methods import IMAGES, Method
 from iscl_monai.evaluation.benchmark.score import to_json
+from iscl_monai.evaluation.equal_noise.curves import MethodCurves, groups_of, method_curves
+from iscl_monai.evaluation.equal_noise.tables import REFERENCES
 from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference
 from iscl_monai.quality.fidelity import FidelityMean
 from iscl_monai.quality.protocol import Protocol
@@ -38,6 +41,7 @@ class Row:
         submission: of a submitted method: where it came from, and its digest.
         pictures: file of denoised slices by patient.
         repeatable: False of a submitted function that gave two results for one slice.
+        equal_noise: of :func:`iscl_monai.evaluation.equal_noise.measure.measured`; empty where there are no weights.
     """
 
     method: Method
@@ -51,6 +55,7 @@ class Row:
     submission: Mapping[str, str] = field(default_factory=dict)
     pictures: Path | None = None
     repeatable: bool = True
+    equal_noise: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,12 +67,16 @@ class Benchmark:
         steps: that every learned method was trained for.
         section: of the datalist that was scored.
         made_with: versions, hardware, commit, datalist.
+        ceilings: of a perfect denoiser, by protocol identity and patient.
+        truth_protocols: those of the pairs whose truth is known.
     """
 
     rows: Sequence[Row]
     steps: int
     section: str
     made_with: Mapping[str, str]
+    ceilings: Mapping[str, Mapping[str, Ceiling]] = field(default_factory=dict)
+    truth_protocols: Sequence[Protocol] = ()
 
     def cohorts(self, protocol: Protocol) -> dict[int, Cohort]:
         """Means over patients of each row that has weights, by its index."""
@@ -104,6 +113,17 @@ class Benchmark:
             )
         return notes
 
+    def curves(self) -> dict[str, list[MethodCurves]]:
+        """Curves of each row over its strength, by group of patients: noisy references first, then each truth."""
+        measured = [(f"{row.method.title}{self.seed_of(row)}", row.equal_noise) for row in self.rows if row.equal_noise]
+        groups = groups_of(measured[0][1]) if measured else []
+        return {group: [method_curves(title, one, group) for title, one in measured] for group in groups}
+
+    def seed_of(self, row: Row) -> str:
+        """As printed behind a method's title, where there are several seeds."""
+        several = len({other.seed for other in self.rows}) > 1
+        return f", seed {row.seed}" if row.method.training and several else ""
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the pictures, without NaN."""
         return {
@@ -112,7 +132,15 @@ class Benchmark:
             "section": self.section,
             "interval": INTERVAL,
             "notes": self.notes(),
+            "ceilings": {
+                identity: {patient: asdict(ceiling) for patient, ceiling in patients.items()}
+                for identity, patients in self.ceilings.items()
+            },
             "rows": [_row(row) for row in self.rows],
+            "equal_noise": {
+                group or REFERENCES: {one.title: one.to_json() for one in curves}
+                for group, curves in self.curves().items()
+            },
         }
 
 

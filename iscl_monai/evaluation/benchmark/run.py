@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from iscl_monai.durable import whole_file
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark import score
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
+from iscl_monai.evaluation.benchmark.ceiling import ceilings
 from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
 from iscl_monai.evaluation.benchmark.kept import once, read, with_nan, write
@@ -22,8 +23,13 @@ from iscl_monai.evaluation.benchmark.methods import FUNCTION, IMAGES, Method, tr
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
-from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
+from iscl_monai.evaluation.benchmark.table import all_tables
 from iscl_monai.evaluation.benchmark.training import Training, trained
+from iscl_monai.evaluation.benchmark.virtual import virtual_pairs
+from iscl_monai.evaluation.equal_noise import measure
+from iscl_monai.evaluation.equal_noise.measure import VERSION
+from iscl_monai.evaluation.equal_noise.slices import NoisyScan, TestSlice, slices_of
+from iscl_monai.evaluation.equal_noise.tables import tables_at
 from iscl_monai.evaluation.pairs import pairs_in
 from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedFunction, load_submitted
 from iscl_monai.inference import SliceDenoiser
@@ -53,6 +59,8 @@ class Request:
         section: ``test`` or ``validation``.
         device: where learned methods denoise.
         physics: headline numbers on phantoms of a denoiser; None: not measured.
+        virtual_patients: so many made-up patients are scored, too, against their truth.
+        virtual_seed: that draws them; None: a new one, which a benchmark that goes on keeps.
     """
 
     datalist: Path
@@ -67,6 +75,8 @@ class Request:
     section: str = "test"
     device: str = "auto"
     physics: Physics | None = None
+    virtual_patients: int = 0
+    virtual_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.settings:
@@ -101,10 +111,12 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         for seed in request.seeds
         for method in learned
     }
+    pairs = [*pairs, *virtual_pairs(request.out, request.virtual_patients, request.virtual_seed, tell=tell)]
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
+    slices = slices_of(_noisy_scans(loaded))
     rows = [
-        _row(request, method, seed, done.get((method.training, seed)), (pairs, loaded), tell)
+        _row(request, method, seed, done.get((method.training, seed)), (pairs, loaded), slices, tell)
         for method in request.methods
         for seed in (request.seeds if method.training else request.seeds[:1])
     ]
@@ -112,6 +124,8 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
         rows=tuple(row for row in rows if row is not None),
         steps=steps,
         section=request.section,
+        ceilings=ceilings(loaded, request.protocols),
+        truth_protocols=score.truth_protocols(loaded),
         made_with=provenance_of(
             f"{request.datalist.name}, digest {scans.digest}",
             request.budget or "nothing trained",
@@ -127,10 +141,10 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
 
 def _write_tables(request: Request, result: Benchmark) -> None:
     """All tables in one file, to be pasted into documents."""
-    some = [fidelity_table(result, protocol) for protocol in request.protocols]
-    more = [patients_table(result, request.protocols[0]), physics_table(result), cost_table(result)]
-    tables = [f"**{table.title}**\n\n{table.markdown()}" for table in [*some, *more] if table is not None]
-    text = "\n\n".join([*tables, *(f"- {note}" for note in result.notes())])
+    at_equal_noise = [table for group, curves in result.curves().items() for table in tables_at(curves, group)]
+    tables = [*all_tables(result, request.protocols), *at_equal_noise]
+    written = [f"**{table.title}**\n\n{table.markdown()}" for table in tables]
+    text = "\n\n".join([*written, *(f"- {note}" for note in result.notes())])
     with whole_file(request.out / "tables.md") as file:
         file.write(f"{text}\n".encode())
 
@@ -208,6 +222,7 @@ def _row(
     seed: int,
     training: Training | None,
     scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
+    slices: Sequence[TestSlice],
     tell: Tell,
 ) -> Row | None:
     if method.training and (training is None or training.weights is None):
@@ -223,17 +238,21 @@ def _row(
     known = {"weights": weights, "parameters": denoiser.parameters}
 
     scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
-    protocols = {"protocols": [protocol.identity for protocol in request.protocols]}
+    held_against = [*request.protocols, *score.truth_protocols(pairs)]
+    protocols = {"protocols": [protocol.identity for protocol in held_against]}
     measured = once(
         folder / "scores.json",
         known | scans | protocols,
         lambda: score.to_json(score.scores(denoiser, pairs, request.protocols)),
     )
+    compared = {"slices": [one.digest() for one in slices], "version": VERSION}
     if not (folder / "pictures.npz").is_file():
         (folder / "pictures.json").unlink(missing_ok=True)
     once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
-    physics, figures = request.physics, dict[str, Any]()
+    physics, figures, at_equal_noise = request.physics, dict[str, Any](), dict[str, Any]()
     new_images = method.kind != IMAGES  # a folder cannot denoise any but those it has
+    if new_images:
+        at_equal_noise = once(folder / "equal_noise.json", known | compared, lambda: measure.measured(denoiser, slices))
     if physics is not None and new_images:
         figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
     cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method, bundle))) if new_images else None
@@ -241,7 +260,8 @@ def _row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
-        fidelity=score.from_json(measured, request.protocols),
+        fidelity=score.from_json(measured, held_against),
+        equal_noise=at_equal_noise,
         physics=with_nan(figures),
         cost=None if cost is None else Cost(**with_nan(cost)),
         repeatable=not (isinstance(denoiser, SubmittedFunction) and not denoiser.repeatable),
@@ -250,6 +270,21 @@ def _row(
         submission=denoiser.parameters if method.submitted else {},
         pictures=folder / "pictures.npz",
     )
+
+
+def _noisy_scans(pairs: Sequence[score.LoadedPair]) -> Iterator[NoisyScan]:
+    """Pairs as methods are compared on at equal noise: what is known of their noise is what is over the truth.
+
+    Where there is no truth, it is what is over the reference, whose own noise counts as anatomy.
+    """
+    for pair in pairs:
+        yield NoisyScan(
+            patient=pair.patient,
+            group=pair.truth_protocol if pair.truth_hu is not None else "",
+            noisy_hu=pair.noisy_hu,
+            scene_hu=pair.clean_hu if pair.truth_hu is None else pair.truth_hu,
+            spacing_mm=pair.spacing_mm,
+        )
 
 
 def _pictured(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: Path) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from iscl_monai.evaluation.scans import check_same_place, read_scan
 from iscl_monai.inference import SliceDenoiser, denoise_volume
 from iscl_monai.quality.cohort import patient_mean
 from iscl_monai.quality.fidelity import Fidelity, FidelityMean, fidelity
-from iscl_monai.quality.protocol import Protocol
+from iscl_monai.quality.protocol import TRUTH_PROTOCOLS, Protocol
 
 Volume = NDArray[np.float32]
-QUANTITIES = ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu", "vif")
+QUANTITIES = ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu", "vif", "mse_hu2")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,15 +32,24 @@ class LoadedPair:
         patient: who it is.
         noisy_hu: float32 HU (slice, row, column).
         clean_hu: the same shape.
+        truth_hu: the anatomy without noise, the same shape; None: not known.
+        truth_protocol: that errors against it are named by; empty without a truth.
+        dose: of the noisy scan over that of the reference it was made from; None: not known.
+        spacing_mm: between rows, between columns.
     """
 
     patient: str
     noisy_hu: Volume
     clean_hu: Volume
+    truth_hu: Volume | None = None
+    truth_protocol: str = ""
+    dose: float | None = None
+    spacing_mm: tuple[float, float] = (1.0, 1.0)
 
     def digest(self) -> str:
         """Tells these voxels from any others."""
-        return hashlib.sha256(self.noisy_hu.tobytes() + self.clean_hu.tobytes()).hexdigest()[:16]
+        held = [self.noisy_hu, self.clean_hu] + ([] if self.truth_hu is None else [self.truth_hu])
+        return hashlib.sha256(b"".join(volume.tobytes() for volume in held)).hexdigest()[:16]
 
 
 def loaded(pairs: Sequence[ScanPair]) -> Iterator[LoadedPair]:
@@ -54,7 +63,20 @@ def loaded(pairs: Sequence[ScanPair]) -> Iterator[LoadedPair]:
         clean = read_scan(pair.clean, series_uid=pair.clean_series_uid, z_range_mm=pair.z_range_mm)
         check_same_place(noisy, clean)
         check_same_image(noisy.hu, clean.hu, names=(pair.noisy, pair.clean))
-        yield LoadedPair(patient=pair.patient, noisy_hu=noisy.hu, clean_hu=clean.hu)
+        truth = None
+        if pair.truth is not None:
+            truth = read_scan(pair.truth, series_uid=pair.truth_series_uid, z_range_mm=pair.z_range_mm)
+            check_same_place(truth, clean)
+            check_same_image(truth.hu, clean.hu, names=(pair.truth, pair.clean))
+        yield LoadedPair(
+            patient=pair.patient,
+            noisy_hu=noisy.hu,
+            clean_hu=clean.hu,
+            truth_hu=None if truth is None else truth.hu,
+            truth_protocol=pair.truth_protocol or "",
+            dose=noisy.simulated_dose if pair.dose is None else pair.dose,
+            spacing_mm=noisy.pixel_spacing_mm,
+        )
 
 
 def scores(
@@ -69,22 +91,44 @@ def scores(
     Args:
         denoiser: what is measured.
         pairs: a patient may have several.
-        protocols: what to measure on.
+        protocols: what to measure on against references; errors against truths are measured on their own.
         progress: called with 1 after each slice.
 
     Returns:
         By protocol identity and patient: the mean over the patient's slices.
     """
-    scans: dict[str, dict[str, list[Fidelity]]] = {one.identity: defaultdict(list) for one in protocols}
+    scans: dict[str, dict[str, list[Fidelity]]] = {
+        one.identity: defaultdict(list) for one in (*protocols, *truth_protocols(pairs))
+    }
+    judged = judged_by_reference(pairs)
     for pair in pairs:
         denoised = denoise_volume(pair.noisy_hu, denoiser, progress=progress)
-        for protocol in protocols:
-            measured = fidelity(denoised, pair.clean_hu, protocol=protocol)
+        held_against = [(protocol, pair.clean_hu) for protocol in protocols if pair in judged]
+        if pair.truth_hu is not None:
+            held_against.append((TRUTH_PROTOCOLS[pair.truth_protocol], pair.truth_hu))
+        for protocol, reference_hu in held_against:
+            measured = fidelity(denoised, reference_hu, protocol=protocol)
             scans[protocol.identity][pair.patient].append(measured)
     return {
         identity: {patient: patient_mean(each) for patient, each in patients.items()}
         for identity, patients in scans.items()
     }
+
+
+def judged_by_reference(pairs: Sequence[LoadedPair]) -> list[LoadedPair]:
+    """Pairs whose reference stands for what is wanted: those without a truth; all, if there is a truth for each.
+
+    The reference of a virtual patient shares no noise with the noisy scan, so its figures are of another kind than those
+    of a simulated dose: they are not averaged.
+    """
+    without = [pair for pair in pairs if pair.truth_hu is None]
+    return without or list(pairs)
+
+
+def truth_protocols(pairs: Sequence[LoadedPair]) -> list[Protocol]:
+    """Those that errors against the pairs' truths are named by."""
+    named = {pair.truth_protocol for pair in pairs if pair.truth_hu is not None}
+    return [protocol for name, protocol in TRUTH_PROTOCOLS.items() if name in named]
 
 
 def to_json(measured: Mapping[str, Mapping[str, FidelityMean]]) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
+from iscl_monai.evaluation.benchmark.ceiling import Ceiling, excess_rmse_hu
 from iscl_monai.evaluation.benchmark.result import INPUT, Benchmark, Row
 from iscl_monai.quality.cohort import INTERVAL, Cohort, Estimate
-from iscl_monai.quality.protocol import Protocol
+from iscl_monai.quality.protocol import TRUTH_PROTOCOLS, Protocol
 from iscl_monai.report.numbers import NOT_GIVEN
 from iscl_monai.report.section import Table
+
+PERFECT = "A perfect denoiser (ceiling)"
 
 FIDELITY = (
     ("psnr_db", "PSNR, dB", 2),
@@ -21,23 +26,51 @@ FIDELITY = (
 
 
 def fidelity_table(result: Benchmark, protocol: Protocol) -> Table:
-    """Means over patients on one protocol, with the gain in PSNR over the noisy input and its interval."""
+    """Means over patients on one protocol, with the gain in PSNR over the noisy input and its interval.
+
+    Against references also what a perfect denoiser would reach, and each method's error beyond the reference's own noise.
+    """
     cohorts, gains = result.cohorts(protocol), result.gains(protocol)
     columns = [column for column in FIDELITY if column[0] in protocol.quantities]
+    against_reference = protocol.name not in TRUTH_PROTOCOLS
+    known = result.ceilings.get(protocol.identity, {})
+    blanks = len(columns) + against_reference
     lines = []
     for index, row in enumerate(result.rows):
         cells = [_title(result, row), row.method.kind]
         if index not in cohorts:
-            lines.append([*cells, f"no weights: {row.stopped}", *[NOT_GIVEN] * len(columns)])
+            lines.append([*cells, f"no weights: {row.stopped}", *[NOT_GIVEN] * blanks])
             continue
         gain = gains[index].estimates["psnr_db"] if index in gains else None
         cells.append(NOT_GIVEN if gain is None else _interval(gain, 2))
         cells += [_mean(cohorts[index], name, digits) for name, _, digits in columns]
+        if against_reference:
+            errors = {patient: mean.mse_hu2 for patient, mean in row.fidelity[protocol.identity].items()}
+            cells.append(_plain(excess_rmse_hu(errors, known), 1))
         lines.append(cells)
+    if against_reference:
+        lines.append(_perfect(known, cohorts, columns))
     some = next(iter(cohorts.values()))
     title = f"{protocol.identity}: {len(some.patients)} patients, {some.slices} slices, section {result.section}"
     heads = ["method", "learns from", f"PSNR gain ({INTERVAL}), dB", *[head for _, head, _ in columns]]
-    return Table(title=title, heads=heads, lines=lines)
+    return Table(title=title, heads=[*heads, *(["excess RMSE, HU"] if against_reference else [])], lines=lines)
+
+
+def _perfect(
+    known: Mapping[str, Ceiling], cohorts: Mapping[int, Cohort], columns: Sequence[tuple[str, str, int]]
+) -> list[str]:
+    """The row of a denoiser that leaves no noise and changes nothing else, against a reference that has noise."""
+    complete = bool(known) and set(known) == set(next(iter(cohorts.values())).patients)
+    values: dict[str, float] = {}
+    gain = math.nan
+    if complete:
+        gain = float(np.mean([one.gain_db for one in known.values()]))
+        values = {
+            "psnr_db": float(np.mean([one.psnr_db for one in known.values()])),
+            "rmse_hu": float(np.mean([math.sqrt(one.reference_mse_hu2) for one in known.values()])),
+        }
+    cells = [_plain(values.get(name, math.nan), digits) for name, _, digits in columns]
+    return [PERFECT, "the truth", NOT_GIVEN if math.isnan(gain) else f"{gain:+.2f}", *cells, _plain(0.0 * gain, 1)]
 
 
 def patients_table(result: Benchmark, protocol: Protocol) -> Table:
@@ -49,6 +82,22 @@ def patients_table(result: Benchmark, protocol: Protocol) -> Table:
         if row.fidelity
     ]
     return Table(title=f"PSNR by patient, dB, {protocol.identity}", heads=["method", *noisy], lines=lines)
+
+
+def all_tables(result: Benchmark, protocols: Sequence[Protocol]) -> list[Table]:
+    """Every table but those at equal noise, in the order of the page.
+
+    Args:
+        result: of the benchmark.
+        protocols: against references.
+    """
+    tables = [
+        *(fidelity_table(result, protocol) for protocol in (*protocols, *result.truth_protocols)),
+        patients_table(result, protocols[0]),
+        physics_table(result),
+        cost_table(result),
+    ]
+    return [table for table in tables if table is not None]
 
 
 def physics_table(result: Benchmark) -> Table | None:
@@ -87,9 +136,7 @@ def cost_table(result: Benchmark) -> Table:
 
 
 def _title(result: Benchmark, row: Row) -> str:
-    several = len({other.seed for other in result.rows}) > 1
-    seed = f", seed {row.seed}" if row.method.training and several else ""
-    return f"{row.method.title}{seed}" + (" (stopped early)" if row.stopped else "")
+    return f"{row.method.title}{result.seed_of(row)}" + (" (stopped early)" if row.stopped else "")
 
 
 def _mean(measured: Cohort, name: str, digits: int) -> str:

@@ -1,0 +1,188 @@
+"""Curves of a method over its strength, and what they say at one noise reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from iscl_monai.evaluation.equal_noise.slices import CONTRASTS_HU, RADII_PX
+from iscl_monai.evaluation.equal_noise.strengths import (
+    OBSERVED_EVERY,
+    STRENGTHS,
+    Floats,
+    mean_square,
+    strength_at,
+)
+from iscl_monai.quality.lesions import REMOVED_BELOW
+
+FAINT_HU = 20.0
+"""Lesions whose share that is removed is told."""
+NOISE = "noise reduction"
+
+Slices = Sequence[Mapping[str, Any]]
+
+
+def contrast_name(contrast_hu: float, radius_px: float) -> str:
+    """Of the share of a lesion's contrast that is left."""
+    return f"contrast {contrast_hu:g} HU {radius_px:g} px"
+
+
+def cnr_name(contrast_hu: float, radius_px: float) -> str:
+    """Of a lesion's contrast over the noise in its band, the noisy scan's being 1."""
+    return f"CNR {contrast_hu:g} HU {radius_px:g} px"
+
+
+def observer_name(radius_px: float) -> str:
+    """Of an observer's d' over that in the noisy scan."""
+    return f"d' {radius_px:g} px"
+
+
+REMOVED, F50, FREQUENCY, ERROR, GAIN = "lesions removed", "f50", "mean frequency", "error", "gain"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MethodCurves:
+    """One method on one group of patients.
+
+    Args:
+        title: as printed.
+        patients: how many.
+        slices: how many.
+        values: name of a quantity -> mean over patients at each of the strengths; NaN where it cannot be measured.
+    """
+
+    title: str
+    patients: int
+    slices: int
+    values: Mapping[str, Floats]
+
+    def strength_for(self, reduction: float) -> float:
+        """The strength at which so much noise is removed; NaN where the method does not get there."""
+        return strength_at(self.values[NOISE], reduction)
+
+    def at(self, name: str, strength: float) -> float:
+        """A quantity at a strength, between two of them on a straight line; NaN where it is not measured."""
+        curve = self.values.get(name)
+        if curve is None or not np.isfinite(strength):
+            return float("nan")
+        return float(np.interp(strength, STRENGTHS, curve))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every curve, null where it cannot be measured."""
+        curves = {
+            name: [float(value) if np.isfinite(value) else None for value in curve]
+            for name, curve in self.values.items()
+        }
+        return {"patients": self.patients, "slices": self.slices, "strength": STRENGTHS.tolist(), "curves": curves}
+
+    def visibility(self, reduction: float) -> float:
+        """What methods are ranked by: the mean of CNR (20 HU) and d' over all sizes, at one noise reduction.
+
+        NaN where the reduction is not reached.
+        """
+        strength = self.strength_for(reduction)
+        names = [cnr_name(FAINT_HU, radius) for radius in RADII_PX] + [observer_name(radius) for radius in RADII_PX]
+        found = [self.at(name, strength) for name in names]
+        known = [value for value in found if np.isfinite(value)]
+        return float(np.mean(known)) if known else float("nan")
+
+
+def method_curves(title: str, measured: Mapping[str, Any], group: str) -> MethodCurves:
+    """Means over the patients of a group; within a patient slices count by their pixels, lesions each alike.
+
+    Args:
+        title: of the method.
+        measured: of :func:`iscl_monai.evaluation.equal_noise.measure.measured`.
+        group: see :class:`iscl_monai.evaluation.equal_noise.slices.TestSlice`.
+    """
+    patients: dict[str, list[Mapping[str, Any]]] = {}
+    for one in measured["slices"]:
+        if one["group"] == group:
+            patients.setdefault(one["patient"], []).append(one)
+    each = [_patient(slices) for slices in patients.values()]
+    names = list(dict.fromkeys(name for values in each for name in values))
+    return MethodCurves(
+        title=title,
+        patients=len(patients),
+        slices=sum(len(slices) for slices in patients.values()),
+        values={name: _mean([values[name] for values in each if name in values]) for name in names},
+    )
+
+
+def groups_of(measured: Mapping[str, Any]) -> list[str]:
+    """Groups that were measured, scans with a noisy reference first."""
+    return sorted({one["group"] for one in measured["slices"]})
+
+
+def _mean(curves: Sequence[Floats]) -> Floats:
+    """Of those that have a value at each strength."""
+    table = np.array(curves)
+    count = np.isfinite(table).sum(axis=0)
+    total: Floats = np.nansum(table, axis=0)
+    mean: Floats = np.divide(total, count, out=np.full(len(STRENGTHS), np.nan), where=count > 0)
+    return mean
+
+
+def _patient(slices: Slices) -> dict[str, Floats]:
+    noise = mean_square(one["noise"] for one in slices)
+    values = {NOISE: 1 - np.sqrt(noise / noise[0])}
+    values |= _lesion_curves(slices)
+    sharpness = [[np.nan if at is None else at for at in one["f50"]] for one in slices if one["f50"]]
+    if sharpness:
+        f50 = _mean([np.array(one) for one in sharpness])
+        values[F50] = f50 / f50[0]
+    spectra = [one["spectrum"] for one in slices if one["spectrum"]]
+    if spectra:
+        values[FREQUENCY] = _mean([_frequency_shift(one) for one in spectra])
+    errors = [one["error"] for one in slices if one["error"] is not None]
+    if errors:
+        square = mean_square(errors)
+        values[ERROR] = np.sqrt(square)
+        with np.errstate(divide="ignore"):
+            values[GAIN] = 10 * np.log10(square[0] / square)
+    return values | _observer_curves([one["observer"] for one in slices if one["observer"]])
+
+
+def _lesion_curves(slices: Slices) -> dict[str, Floats]:
+    """Contrast left and CNR by contrast and size, and the share of faint lesions that is gone."""
+    lesions = np.array([lesion for one in slices for lesion in one["lesions"]], np.float64).reshape(-1, 3)
+    values: dict[str, Floats] = {}
+    for radius in RADII_PX:
+        noise = mean_square(one["band"][f"{radius:g}"] for one in slices)
+        for contrast in CONTRASTS_HU:
+            added = lesions[(lesions[:, 0] == radius) & (lesions[:, 1] == contrast), 2]
+            if not added.size or not noise[0] > 0:
+                continue
+            left = 1 + STRENGTHS * added.mean()
+            values[contrast_name(contrast, radius)] = left
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values[cnr_name(contrast, radius)] = left / np.sqrt(noise / noise[0])
+    faint = lesions[lesions[:, 1] == FAINT_HU, 2]
+    if faint.size:
+        values[REMOVED] = np.mean(1 + STRENGTHS[:, None] * faint[None] < REMOVED_BELOW, axis=1)
+    return values
+
+
+def _frequency_shift(spectrum: Mapping[str, Sequence[float]]) -> Floats:
+    """Change of the noise's mean frequency against that of the input's, as a share."""
+    frequency, xx, xc, cc = (np.array(spectrum[name]) for name in ("frequency", "xx", "xc", "cc"))
+    power = np.maximum(xx + 2 * STRENGTHS[:, None] * xc + STRENGTHS[:, None] ** 2 * cc, 0)
+    ring = frequency * power  # as RadialSpectrum.mean_per_mm weighs them
+    total = ring.sum(axis=1)
+    mean = np.divide((frequency * ring).sum(axis=1), total, out=np.full(len(STRENGTHS), np.nan), where=total > 0)
+    shift: Floats = mean / mean[0] - 1
+    return shift
+
+
+def _observer_curves(observers: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Floats]:
+    """D' over that of the noisy scan, between the strengths that were looked at on a straight line."""
+    values: dict[str, Floats] = {}
+    for radius in RADII_PX:
+        found = [np.array(one[f"{radius:g}"]) for one in observers if f"{radius:g}" in one]
+        if found:
+            mean = np.mean(found, axis=0)
+            values[observer_name(radius)] = np.interp(STRENGTHS, STRENGTHS[::OBSERVED_EVERY], mean / mean[0])
+    return values

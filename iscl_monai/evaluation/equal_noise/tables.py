@@ -1,0 +1,114 @@
+"""Tables at equal noise: the methods that reach a noise reduction, the best to see lesions with first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from iscl_monai.evaluation.equal_noise.curves import (
+    ERROR,
+    F50,
+    FAINT_HU,
+    FREQUENCY,
+    GAIN,
+    NOISE,
+    REMOVED,
+    MethodCurves,
+    cnr_name,
+    contrast_name,
+    observer_name,
+)
+from iscl_monai.evaluation.equal_noise.slices import RADII_PX
+from iscl_monai.report.numbers import NOT_GIVEN
+from iscl_monai.report.section import Table
+
+REDUCTIONS = (0.3, 0.5, 0.7)
+NOT_REACHED = "not reached"
+REFERENCES = "pairs with a noisy reference"
+
+HOW_TO_READ = (
+    "out = x + strength * change: the strength at which a method removes so much of the noise in soft tissue; below 1 "
+    "it is blended with its input. CNR: contrast left of lesions put into the slices, over the noise that a filter "
+    "matched to them sees, 1 = as visible as in the noisy scan. d': of an observer on many realisations, over that in "
+    "the noisy scan. Sorted by visibility, the mean of CNR (20 HU) and d' over all sizes. px: radius in pixels."
+)
+
+
+def tables_at(curves: Sequence[MethodCurves], group: str) -> list[Table]:
+    """One table for each noise reduction, and one of what each method does on its own.
+
+    Args:
+        curves: of all methods on one group.
+        group: its name; empty: pairs with a noisy reference.
+    """
+    return [_table_at(curves, group, reduction) for reduction in REDUCTIONS] + [_table_alone(curves, group)]
+
+
+def ranked(curves: Sequence[MethodCurves], reduction: float) -> list[MethodCurves]:
+    """Best visibility first; those that do not reach the reduction last, in their order."""
+
+    def key(one: MethodCurves) -> float:
+        visibility = one.visibility(reduction)
+        return math.inf if math.isnan(visibility) else -visibility
+
+    return sorted(curves, key=key)
+
+
+def _columns(curves: Sequence[MethodCurves]) -> list[tuple[str, str, Callable[[float], str]]]:
+    """Name of the quantity, head, and how its values are written; those that nobody has are left out."""
+    found: list[tuple[str, str, Callable[[float], str]]] = []
+    for contrast, radius in ((FAINT_HU, 2.0), (FAINT_HU, 4.0), (FAINT_HU, 8.0), (50.0, 2.0)):
+        found.append((cnr_name(contrast, radius), f"CNR {contrast:g} HU, {radius:g} px", _plain(2)))
+    found += [(observer_name(radius), f"d' {radius:g} px", _plain(2)) for radius in RADII_PX]
+    found += [
+        (contrast_name(FAINT_HU, 2.0), "contrast left, 20 HU, 2 px", _plain(2)),
+        (REMOVED, "lesions removed, %", _percent()),
+        (F50, "f50 of rods", _plain(2)),
+        (FREQUENCY, "mean frequency, %", _percent(signed=True)),
+        (ERROR, "RMSE to the truth, HU", _plain(1)),
+        (GAIN, "gain to the truth, dB", _plain(2, signed=True)),
+    ]
+    return [column for column in found if any(column[0] in one.values for one in curves)]
+
+
+def _table_at(curves: Sequence[MethodCurves], group: str, reduction: float) -> Table:
+    columns = _columns(curves)
+    lines = []
+    for one in ranked(curves, reduction):
+        strength = one.strength_for(reduction)
+        if math.isnan(strength):
+            lines.append([one.title, NOT_REACHED, *[NOT_GIVEN] * (len(columns) + 1)])
+            continue
+        cells = [write(one.at(name, strength)) for name, _, write in columns]
+        lines.append([one.title, f"{strength:.2f}", _plain(2)(one.visibility(reduction)), *cells])
+    return Table(
+        title=f"At {100 * reduction:.0f} % less noise, {_where(curves, group)}",
+        heads=["method", "strength", "visibility", *[head for _, head, _ in columns]],
+        lines=lines,
+    )
+
+
+def _table_alone(curves: Sequence[MethodCurves], group: str) -> Table:
+    columns = _columns(curves)
+    lines = [
+        [one.title, _percent()(one.at(NOISE, 1.0)), *[write(one.at(name, 1.0)) for name, _, write in columns]]
+        for one in curves
+    ]
+    return Table(
+        title=f"Each method as it is, not at equal noise, {_where(curves, group)}",
+        heads=["method", "less noise, %", *[head for _, head, _ in columns]],
+        lines=lines,
+    )
+
+
+def _where(curves: Sequence[MethodCurves], group: str) -> str:
+    some = curves[0]
+    return f"{group or REFERENCES}: {some.patients} patients, {some.slices} slices"
+
+
+def _plain(digits: int, *, signed: bool = False) -> Callable[[float], str]:
+    return lambda value: NOT_GIVEN if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _percent(*, signed: bool = False) -> Callable[[float], str]:
+    return lambda value: NOT_GIVEN if math.isnan(value) else f"{100 * value:{'+' if signed else ''}.0f}"
