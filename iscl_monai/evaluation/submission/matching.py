@@ -10,8 +10,9 @@ from pathlib import Path
 import pydicom
 
 from iscl_monai.data import ScanPair
-from iscl_monai.dicom.find import find_series, select_series
+from iscl_monai.dicom.find import find_series
 from iscl_monai.dicom.images import ITK, NIFTI, is_image_file
+from iscl_monai.dicom.selection import select_series
 from iscl_monai.errors import ConfigRefusal, Refusal
 
 HOW = "NAME.nii.gz or NAME/ for each pair, NAME the patient or the noisy scan, or PATIENT/NAME where that is not enough"
