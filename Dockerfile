@@ -42,14 +42,14 @@ RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     ONLY_INDEX="${TORCH_INDEX}" sh /pip.sh install --no-deps -c constraints.txt torch
 
 # What the package needs, with an empty package around it, so that a changed line of code does not fetch it all again.
-# Not in /src: setuptools would take what it has built here for what is built there.
 ARG EXTRAS=serve
 COPY pyproject.toml LICENSE ./
 RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     --mount=type=bind,source=.wheels,target=/wheels \
     --mount=type=secret,id=pip --mount=type=secret,id=ca \
     set -e; \
-    mkdir iscl_monai; \
+    mkdir -p iscl_monai data_prep bundles/iscl/configs bundles/iscl/docs; \
+    touch iscl_monai/__init__.py data_prep/__init__.py bundles/iscl/LICENSE; \
     echo '__version__ = "0"' >iscl_monai/version.py; \
     sh /pip.sh install -c constraints.txt ".[${EXTRAS}]"
 
@@ -57,6 +57,7 @@ WORKDIR /src
 COPY pyproject.toml LICENSE ./
 COPY iscl_monai iscl_monai
 COPY data_prep data_prep
+COPY bundles/iscl bundles/iscl
 RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     --mount=type=bind,source=.wheels,target=/wheels \
     --mount=type=secret,id=pip --mount=type=secret,id=ca \

@@ -111,5 +111,5 @@ image-test: $(STAMP) ## build it without a registry, and prove what is said abou
 
 clean: ## remove what was built, the virtual environment too; runs/ stays
 	rm -rf $(VENV) build dist htmlcov demo mutants .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
-	  .hypothesis .import_linter_cache *.egg-info
+	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

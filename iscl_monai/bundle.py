@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+from iscl_monai.durable import check_free, whole_folder
 from iscl_monai.errors import ConfigRefusal
 
 METADATA = Path("configs") / "metadata.json"
-PLACES = (Path("."), Path("bundles/iscl"))
+IN_REPOSITORY = Path("bundles") / "iscl"
+PARTS = ("LICENSE", "configs", "docs", "models")
 
 
 def bundle_here(option: str) -> Path:
@@ -19,7 +22,7 @@ def bundle_here(option: str) -> Path:
     Raises:
         ConfigRefusal: from anywhere else.
     """
-    for place in PLACES:
+    for place in (Path("."), IN_REPOSITORY):
         if (place / METADATA).is_file():
             return place
     raise ConfigRefusal(
@@ -27,3 +30,52 @@ def bundle_here(option: str) -> Path:
         allowed="the repository's root or the bundle's folder",
         cure=f"change there, or give {option}",
     )
+
+
+def bundle_to_read(option: str) -> Path:
+    """The bundle that is meant when none is named: the one here, or else the one that was installed with the package.
+
+    Args:
+        option: see :func:`bundle_here`.
+
+    Raises:
+        ConfigRefusal: if there is none.
+    """
+    try:
+        return bundle_here(option)
+    except ConfigRefusal:
+        installed = installed_bundle()
+        if installed is None:
+            raise
+        return installed
+
+
+def installed_bundle() -> Path | None:
+    """The bundle inside of the installed package, or beside it in the repository; None: in neither."""
+    package = Path(__file__).resolve().parent
+    for place in (package / IN_REPOSITORY, package.parent / IN_REPOSITORY):
+        if (place / METADATA).is_file():
+            return place
+    return None
+
+
+def copy_bundle(destination: Path) -> Path:
+    """A bundle of one's own to train in: configs, documents, licence, and weights where there are any.
+
+    Args:
+        destination: folder to make; appears only when complete.
+
+    Raises:
+        ConfigRefusal: if this installation has no bundle.
+        OutputRefusal: if something is there already.
+    """
+    source = bundle_to_read("the bundle's folder to change to")
+    check_free(destination)
+    with whole_folder(destination) as folder:
+        for part in PARTS:
+            if (source / part).is_dir():
+                shutil.copytree(source / part, folder / part, ignore=shutil.ignore_patterns(".gitkeep"))
+            elif (source / part).is_file():
+                shutil.copyfile(source / part, folder / part)
+        (folder / "models").mkdir(exist_ok=True)
+    return destination

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iscl_monai.bundle import bundle_to_read
 from iscl_monai.data import ScanPair
 from iscl_monai.quality.fidelity import FidelityMean, fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import HU_BODY
 from iscl_monai.report.write import ReportCase, metric_rows, provenance, write_report
 
-CONFIGS = Path("bundles/iscl/configs")
+CONFIGS = bundle_to_read("the folder of the bundle to change to") / "configs"
 DENOISED = "denoised"
 Volume = NDArray[np.float32]
 SUMMARY = (

@@ -3,7 +3,7 @@
 #
 # /wheels/*.whl           if there are any, they are all there is, and no index is asked. To fill .wheels/ with a
 #                         Python of the same version as the image's:
-#                           pip download -d .wheels -c constraints.txt torch 'setuptools>=77' '.[serve]'
+#                           pip download -d .wheels -c constraints.txt torch 'hatchling>=1.26' '.[serve]'
 # ONLY_INDEX              if not empty, this index and no other
 # /run/secrets/pip, ca    pip.conf and a certificate authority of the site, only while this runs
 set -eu

@@ -1,16 +1,34 @@
-"""Which bundle a verb works with."""
+"""Which bundle a verb works with; and ``iscl-monai bundle``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from iscl_monai.bundle import bundle_here
+import typer
+
+from iscl_monai.bundle import bundle_to_read, copy_bundle
+from iscl_monai.console import exit_codes, say
 
 
 def found_bundle(bundle: Path | None) -> Path:
-    """The bundle that was named, or that of the repository we stand in.
+    """The bundle that was named, that of the repository we stand in, or the installed one.
 
     Raises:
-        ConfigRefusal: if none was named and there is none here.
+        ConfigRefusal: if none was named and there is none.
     """
-    return bundle_here("--bundle") if bundle is None else bundle
+    return bundle_to_read("--bundle") if bundle is None else bundle
+
+
+def bundle(
+    destination: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make.")],
+) -> None:
+    """Copy the MONAI bundle that came with this installation to a folder of your own, to train in.
+
+    Example:
+        iscl-monai bundle mine/
+
+        cd mine && python -m monai.bundle run training --config_file configs/train.json --dataset_dir D
+    """
+    with exit_codes():
+        say(str(copy_bundle(destination)))

@@ -66,7 +66,7 @@ def fill_context(folder: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     pip = [sys.executable, "-m", "pip", "download", "-q", "-d", ".wheels", "-c", "constraints.txt"]
-    run(*pip, "torch", "setuptools>=77", ".[serve]", cwd=folder)
+    run(*pip, "torch", "hatchling>=1.26", ".[serve]", cwd=folder)
 
 
 def pip_settings() -> list[str]:

@@ -102,24 +102,6 @@ def test_a_static_file_that_would_end_its_element_is_refused(monkeypatch: pytest
         render("base.html", page=Minimal("x"))
 
 
-@pytest.mark.parametrize("package", ["iscl_monai.report", "data_prep"])
-def test_wheels_hold_every_template_and_static_file(package: str) -> None:
-    """By package-data in pyproject: a file that is not named there is missing for everyone but us."""
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    root, _, below = package.partition(".")
-    folder = ROOT / root
-    held = {path for pattern in settings["tool"]["setuptools"]["package-data"][root] for path in folder.glob(pattern)}
-    files = [
-        path
-        for name in ("templates", "static")
-        for path in (folder / below.replace(".", "/") / name).rglob("*")
-        if path.is_file()
-    ]
-    assert len(files) >= 4
-    assert not set(files) - held
-
-
 def test_pages_take_no_markup_of_python() -> None:
     """Autoescape has no hole: no template marks a value as safe, and no module but the loader makes markup."""
     for package in ("iscl_monai.report", "data_prep"):
