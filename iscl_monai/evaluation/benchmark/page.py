@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row
 from iscl_monai.evaluation.benchmark.score import LoadedPair
+from iscl_monai.evaluation.benchmark.seeds import seeds_table
+from iscl_monai.evaluation.benchmark.sweep import sweep_table
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table, physics_table
 from iscl_monai.quality.protocol import Protocol
 from iscl_monai.report.pages import write_page
@@ -80,6 +82,8 @@ def write_benchmark_page(
     """
     tables = [
         *(fidelity_table(result, protocol) for protocol in protocols),
+        seeds_table(result, protocols[0]),
+        sweep_table(result.swept),
         patients_table(result, protocols[0]),
         physics_table(result),
         cost_table(result),

@@ -14,6 +14,7 @@ from typing import Any
 from iscl_monai.evaluation.benchmark.cost import Cost
 from iscl_monai.evaluation.benchmark.methods import IMAGES, Method
 from iscl_monai.evaluation.benchmark.score import to_json
+from iscl_monai.evaluation.benchmark.sweep import Swept
 from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference
 from iscl_monai.quality.fidelity import FidelityMean
 from iscl_monai.quality.protocol import Protocol
@@ -62,12 +63,14 @@ class Benchmark:
         steps: that every learned method was trained for.
         section: of the datalist that was scored.
         made_with: versions, hardware, commit, datalist.
+        swept: what the sweeps chose; empty without one.
     """
 
     rows: Sequence[Row]
     steps: int
     section: str
     made_with: Mapping[str, str]
+    swept: Sequence[Swept] = ()
 
     def cohorts(self, protocol: Protocol) -> dict[int, Cohort]:
         """Means over patients of each row that has weights, by its index."""
@@ -112,6 +115,7 @@ class Benchmark:
             "section": self.section,
             "interval": INTERVAL,
             "notes": self.notes(),
+            "swept": [one.to_json() for one in self.swept],
             "rows": [_row(row) for row in self.rows],
         }
 
