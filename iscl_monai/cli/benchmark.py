@@ -43,6 +43,9 @@ def benchmark(
         typer.Option("--set", metavar="NAME=VALUE", help="Bundle setting for all methods; repeatable."),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Repeatable.  [default: 0]")] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Try each learned method with 4 settings of its own, chosen on validation.")
+    ] = False,
     section: Annotated[str, typer.Option(help="test or validation.")] = "test",
     bundle: Annotated[Path | None, typer.Option(help="Bundle whose configs train.", show_default=False)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -90,6 +93,7 @@ def benchmark(
                 physics=physics_of(physics),
                 virtual_patients=virtual_patients,
                 virtual_seed=virtual_seed,
+                sweep=sweep,
             ),
             tell=say,
         )

@@ -145,8 +145,13 @@ class InOrder:
             handler.attach(engine)
 
 
+OPTIMISTIC = "optimistic: these slices chose the epoch and the blend, so they say more than unseen scans would"
+
+
 class ModelWriter:
     """Keeps ``model.pt`` (best validation, or newest without pairs) and ``model_last.pt``: tensors only.
+
+    Beside them ``validation.json`` holds all validations so far.
 
     Args:
         folder: the bundle's ``models`` folder.
@@ -198,6 +203,9 @@ class ModelWriter:
             return
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         save_durably(weights, self.folder / "model_last.pt")
+        numbers = [{name: value for name, value in entry.items() if math.isfinite(value)} for entry in history]
+        with whole_file(self.folder / "validation.json") as file:
+            file.write((json.dumps({"note": OPTIMISTIC, "history": numbers}, indent=2) + "\n").encode())
         scores = [entry.get(KEY_METRIC, math.nan) for entry in history]
         if math.isnan(scores[-1]) or scores[-1] >= max(score for score in scores if not math.isnan(score)):
             save_durably(weights, self.folder / "model.pt")

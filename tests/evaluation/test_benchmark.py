@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,21 +14,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluation.saved import save_nifti
 from programs import Programs
 from report.valid_html import check_page
 from typer.testing import CliRunner
 
 from iscl_monai.cli import app
 from iscl_monai.data import Datalist
-from iscl_monai.errors import ConfigRefusal
+from iscl_monai.errors import ConfigRefusal, Refusal
 from iscl_monai.evaluation.benchmark import cost
 from iscl_monai.evaluation.benchmark import run as running
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
-from iscl_monai.evaluation.benchmark.methods import METHODS, chosen, trainings
+from iscl_monai.evaluation.benchmark.learned import train_all
+from iscl_monai.evaluation.benchmark.methods import METHODS, Method, chosen, submission, trainings
 from iscl_monai.evaluation.benchmark.physics import Physics
-from iscl_monai.evaluation.benchmark.result import Benchmark
+from iscl_monai.evaluation.benchmark.result import Benchmark, Row
 from iscl_monai.evaluation.benchmark.run import Request, benchmark
+from iscl_monai.evaluation.benchmark.seeds import seeds_table
+from iscl_monai.evaluation.benchmark.sweep import sweep_table
 from iscl_monai.evaluation.benchmark.table import cost_table, fidelity_table, patients_table
+from iscl_monai.evaluation.benchmark.training import Training
+from iscl_monai.evaluation.scans import read_scan
+from iscl_monai.evaluation.submission import named_denoiser
+from iscl_monai.evaluation.submission.function import probe_slice
+from iscl_monai.inference import denoise_volume
 from iscl_monai.phantom import make_dataset
 from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN
 
@@ -219,6 +229,109 @@ def test_validation_pairs_are_said_to_have_chosen(copied: Request) -> None:
     assert "chose the weights" in (copied.out / "report.html").read_text()
 
 
+@pytest.fixture
+def submissions(copied: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """A function in a file of its own, and its results as a folder, beside the Gaussian filter."""
+    file = tmp_path / "my_method.py"
+    file.write_text(
+        "from scipy import ndimage\n\n\ndef denoise(image):\n    return ndimage.gaussian_filter(image, 0.8)\n"
+    )
+    for pair in Datalist.load(copied.datalist).test:
+        scan = read_scan(pair.noisy)
+        denoised = denoise_volume(scan.hu, named_denoiser(f"{file}:denoise"))
+        save_nifti(tmp_path / "theirs" / f"{pair.patient}.nii.gz", scan, denoised)
+    monkeypatch.setattr(running, "cost_of", lambda *_: cost.Cost(parameters=math.nan, gflop=1, seconds=1, peak_mib=1))
+    added = [submission(f"mine={file}:denoise"), submission(f"theirs={tmp_path / 'theirs'}")]
+    physics = Physics(identity={}, measure=lambda denoiser: {"noise": float(denoiser.change_hu(probe_slice(9)).std())})
+    return replace(copied, methods=chosen(["gaussian"], added), budget=None, physics=physics)
+
+
+def test_methods_of_others_are_rows_with_intervals(submissions: Request) -> None:
+    result = benchmark(submissions, tell=lambda _: None)
+    assert [row.method.name for row in result.rows] == ["input", "gaussian", "mine", "theirs"]
+    mine, theirs = result.rows[2:]
+    for patient, mean in mine.fidelity[HU_BODY.identity].items():
+        assert theirs.fidelity[HU_BODY.identity][patient].psnr_db == pytest.approx(mean.psnr_db, abs=1e-3)
+    lines = {line[0]: line for line in fidelity_table(result, HU_BODY).lines}
+    assert lines["mine"][1] == "a function"
+    assert lines["theirs"][1] == "denoised images"
+    assert re.fullmatch(r"[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)", lines["theirs"][2])
+    assert mine.submission["code"] == "my_method.py:denoise"
+    content = json.loads((submissions.out / "results.json").read_text())
+    assert content["rows"][0]["submission"] is None
+    assert content["rows"][2]["submission"]["sha256"] == mine.submission["sha256"]
+    # A folder has no figures that need new images, and the report says why.
+    assert set(mine.physics) == {"noise"}
+    assert not theirs.physics
+    assert theirs.cost is None
+    assert cost_table(result).lines[-1] == ["theirs", *["\N{EN DASH}"] * 5]
+    for text in ((submissions.out / "report.html").read_text(), (submissions.out / "tables.md").read_text()):
+        assert "theirs: denoised scans, not a method" in text
+        assert "mine, theirs: submitted methods; nothing says which patients they have seen" in text
+
+
+def test_a_changed_submission_is_measured_anew_and_an_unchanged_one_is_not(
+    submissions: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = benchmark(submissions, tell=lambda _: None)
+    seen = counted(monkeypatch)
+    benchmark(submissions, tell=lambda _: None)
+    assert not seen
+    file = Path(submissions.methods[-2].source.rpartition(":")[0])
+    file.write_text(file.read_text().replace("0.8", "1.4"))
+    pair = Datalist.load(submissions.datalist).test[0]
+    scan = read_scan(pair.noisy)
+    save_nifti(file.parent / "theirs" / f"{pair.patient}.nii.gz", scan, scan.hu)
+    again = benchmark(submissions, tell=lambda _: None)
+    assert len(seen) == 2
+    for before, after in zip(first.rows[2:], again.rows[2:], strict=True):
+        assert before.submission["sha256"] != after.submission["sha256"]
+        assert before.fidelity != after.fidelity
+
+
+def test_a_bad_submission_is_refused_before_anything_is_trained(
+    request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr("iscl_monai.evaluation.benchmark.learned.trained", never)
+    (tmp_path / "theirs").mkdir()
+    file = tmp_path / "my_method.py"
+    file.write_text("def denoise(image):\n    return image / 1000\n")
+    for source, message in ((f"{file}:denoise", "changes by"), (str(tmp_path / "theirs"), "no denoised scan of")):
+        added = [submission(f"mine={source}")]
+        with pytest.raises(Refusal, match=message):
+            benchmark(replace(request_, methods=chosen(["iscl"], added), out=tmp_path / "out"), tell=lambda _: None)
+
+
+def test_the_cost_of_a_function_is_measured_by_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "my_method.py"
+    file.write_text("def denoise(image):\n    return image\n")
+    cost.main([f"mine={file}:denoise"])
+    assert json.loads(capsys.readouterr().out)["parameters"] is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["mine"], "--add mine"),
+        (["../mine=x.py:f"], "letters, digits"),
+        (["iscl=x.py:f"], "--add iscl=; allowed: none of"),
+        (["mine=no/such/folder"], "no folder and no function"),
+        (["mine=x.py:f", "mine=y.py:f"], "--add mine= twice"),
+    ],
+)
+def test_names_of_submissions(texts: list[str], message: str) -> None:
+    with pytest.raises(ConfigRefusal, match=message):
+        chosen(None, [submission(text) for text in texts])
+
+
+def test_learned_methods_need_a_budget_and_others_none(request_: Request, tmp_path: Path) -> None:
+    with pytest.raises(ConfigRefusal, match="no --budget for iscl"):
+        benchmark(replace(request_, methods=chosen(["iscl"]), budget=None, out=tmp_path), tell=lambda _: None)
+
+
 @pytest.mark.parametrize("name", ["epochs", "seed", "dataset_dir"])
 def test_what_the_benchmark_decides_cannot_be_set(request_: Request, name: str) -> None:
     with pytest.raises(ConfigRefusal, match=f"--set {name}="):
@@ -290,3 +403,92 @@ def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*command, "--method", "tvv"])
     assert done.exit_code == 2
     assert "did you mean 'tv'" in done.output
+
+
+# --- sweeps and seeds ---------------------------------------------------------------------------------
+
+
+def test_every_swept_method_is_tried_as_often_as_any_other() -> None:
+    """So that the whole budget is the same for all; only the authors' own settings stay as they are."""
+    learned = trainings(METHODS)
+    assert {len(method.sweep) for method in learned if method.name != "iscl-paper"} == {4}
+    for method in learned:
+        assert len({candidate.folder for candidate in method.sweep}) == len(method.sweep)
+        assert not method.sweep or method.sweep[0].name == "as configured"
+
+
+def test_the_candidate_with_the_best_validation_trains_every_seed(
+    request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, int, float, float, int]] = []
+
+    def train(method: Method, folder: Path, *, settings: Any, **_: Any) -> Training:
+        rate, weight = settings.get("learning_rate", 0.002), settings.get("nested_weight", 100.0)
+        calls.append((folder.name, settings["seed"], rate, weight, settings["steps_per_epoch"]))
+        models = folder / "models"
+        models.mkdir(parents=True)
+        # The more lambda counts the better; the best epoch is not the last.
+        history = [{"epoch": 1, "psnr_db": 30 + weight / 100}, {"epoch": 2, "psnr_db": 20}, {"epoch": 3}]
+        (models / "validation.json").write_text(json.dumps({"history": history}))
+        return Training(bundle=folder, stopped="", seconds=1, cpu_seconds=1, settings=settings)
+
+    monkeypatch.setattr("iscl_monai.evaluation.benchmark.learned.trained", train)
+    request = replace(request_, seeds=[0, 1], sweep=True, out=tmp_path, budget="10steps")
+    done = train_all(request.plan(), trainings(chosen(["iscl"])), Datalist.load(request.datalist), lambda _: None)
+    assert calls == [
+        ("sweep-as-configured", 0, 0.002, 100, 2),
+        ("sweep-rate-x0.3", 0, 0.0006, 100, 2),
+        ("sweep-lambda-x0.3", 0, 0.002, 30, 2),
+        ("sweep-lambda-x3", 0, 0.002, 300, 2),
+        ("seed1", 1, 0.002, 300, 2),
+    ]
+    assert done.trainings["iscl", 0].bundle == tmp_path / "iscl" / "sweep-lambda-x3"
+    table = sweep_table(done.swept)
+    assert table is not None
+    assert "optimistic" in table.title
+    assert table.lines == [
+        [
+            "ISCL",
+            "lambda x3 (nested_weight 300)",
+            "as configured: 31.00",
+            "rate x0.3: 31.00",
+            "lambda x0.3: 30.30",
+            "lambda x3: 33.00",
+        ]
+    ]
+
+
+def test_a_sweep_needs_validation_pairs(request_: Request, tmp_path: Path) -> None:
+    plan = replace(request_, sweep=True, out=tmp_path).plan()
+    scans = replace(Datalist.load(request_.datalist), validation=())
+    with pytest.raises(ConfigRefusal, match="--sweep without validation pairs"):
+        train_all(plan, trainings(chosen(["iscl"])), scans, lambda _: None)
+
+
+def test_validation_figures_are_kept_beside_the_weights_and_called_optimistic(
+    result: Benchmark, request_: Request
+) -> None:
+    content = json.loads((request_.out / "iscl" / "seed0" / "models" / "validation.json").read_text())
+    assert [entry["epoch"] for entry in content["history"]] == [1, 2, 3, 4, 5]
+    assert content["note"].startswith("optimistic")
+
+
+def test_seeds_have_a_row_of_their_own_with_their_range(result: Benchmark) -> None:
+    noisy, _, _, row, _ = result.rows
+
+    def seed(number: int, gain_db: float) -> Row:
+        fidelity = {
+            identity: {
+                name: replace(mean, psnr_db=mean.psnr_db + gain_db + 0.1 * index)
+                for index, (name, mean) in enumerate(patients.items())
+            }
+            for identity, patients in noisy.fidelity.items()
+        }
+        return replace(row, seed=number, fidelity=fidelity)
+
+    assert seeds_table(result, HU_BODY) is None
+    rows = [noisy, seed(0, 1.0), seed(1, 1.6), replace(row, seed=2, fidelity={})]
+    table = seeds_table(replace(result, rows=rows), HU_BODY)
+    assert table is not None
+    # Gains of the patients, over seeds: 1.3, 1.4, 1.5; t(0.975, 2) = 4.303.
+    assert table.lines[0][:5] == ["ISCL", "2 of 3", "+1.40 (+1.15 to +1.65)", "+1.10", "+1.70"]

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from dicom.synthetic import Series, setting
+from evaluation.saved import save_nifti
 from inference.tiny import make_bundle
 from report.valid_html import check_page
 from typer.testing import CliRunner, Result
@@ -313,12 +314,9 @@ def test_datalists_without_what_was_asked_for_are_refused(datalist: Path, bundle
 
 def test_denoised_scans_of_any_method_are_measured(datalist: Path, tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
-    folder.mkdir()
     for index in range(4):
-        ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ read_scan(datalist / f"low{index}").affine_lps
         half = (body(40, seed=index) + body()) / 2
-        image = nibabel.Nifti1Image(half.transpose(2, 1, 0), ras[:, [2, 1, 0, 3]])
-        nibabel.save(image, folder / f"low{index}.nii.gz")
+        save_nifti(folder / f"low{index}.nii.gz", read_scan(datalist / f"low{index}"), half)
     result = run(datalist, "--denoised", folder, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "nothing says which patients this method has seen" in result.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.benchmark.sweep import RATES, RATES_AND_WEIGHTS, Candidate
 from iscl_monai.evaluation.submission import is_function_source, submitted_names
 
 FUNCTION: Literal["a function"] = "a function"
@@ -30,6 +31,7 @@ class Method:
         configs: of the bundle, after ``train.json`` and the size's.
         settings: overrides of settings in these configs.
         mode: what is asked of the weights: ``ensemble`` (all that was trained), ``generator`` or ``extractor``.
+        sweep: what it is tried with before it is trained with every seed; the authors' own settings are not swept.
         source: of a submitted method: ``path/to/file.py:function``, a folder, or empty for an entry point.
     """
 
@@ -40,6 +42,7 @@ class Method:
     configs: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     mode: str = "ensemble"
+    sweep: tuple[Candidate, ...] = ()
     source: str = ""
 
     @property
@@ -49,8 +52,11 @@ class Method:
 
 
 def _trained(name: str, title: str, kind: Kind, *configs: str, **settings: Any) -> Method:
-    return Method(name=name, title=title, kind=kind, training=name, configs=configs, settings=settings)
+    sweep = () if "paper.json" in configs else RATES_AND_WEIGHTS if kind == "unpaired" else RATES
+    return Method(name=name, title=title, kind=kind, training=name, configs=configs, settings=settings, sweep=sweep)
 
+
+ZERO_MEAN = {"warm_up_steps": 0, "zero_mean_weight": 1.0}
 
 METHODS = (
     Method(name="input", title="Noisy input", kind="input"),
@@ -63,6 +69,16 @@ METHODS = (
     Method(name="bm3d", title="BM3D", kind="classical"),
     _trained("noise2void", "Noise2Void", "noisy only", "noise2void.json"),
     _trained("cyclegan", "CycleGAN", "unpaired", "cyclegan.json", warm_up_steps=0),
+    _trained("cyclegan-zero-mean", "CycleGAN, zero-mean term", "unpaired", "cyclegan.json", **ZERO_MEAN),
+    _trained("cyclegan-no-skip", "CycleGAN without F's skip", "unpaired", "cyclegan.json", skip="none"),
+    _trained(
+        "cyclegan-no-skip-zero-mean",
+        "CycleGAN without F's skip, zero-mean term",
+        "unpaired",
+        "cyclegan.json",
+        skip="none",
+        zero_mean_weight=1.0,
+    ),
     _trained("iscl", "ISCL", "unpaired"),
     Method(name="iscl-f", title="ISCL, F alone", kind="unpaired", training="iscl", mode="generator"),
     Method(name="iscl-h", title="ISCL, x - H alone", kind="unpaired", training="iscl", mode="extractor"),

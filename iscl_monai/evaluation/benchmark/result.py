@@ -15,6 +15,7 @@ from iscl_monai.evaluation.benchmark.ceiling import Ceiling
 from iscl_monai.evaluation.benchmark.cost import Cost
 from iscl_monai.evaluation.benchmark.methods import IMAGES, Method
 from iscl_monai.evaluation.benchmark.score import to_json
+from iscl_monai.evaluation.benchmark.sweep import Swept
 from iscl_monai.evaluation.equal_noise.curves import MethodCurves, groups_of, method_curves
 from iscl_monai.evaluation.equal_noise.tables import REFERENCES
 from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference
@@ -69,6 +70,7 @@ class Benchmark:
         made_with: versions, hardware, commit, datalist.
         ceilings: of a perfect denoiser, by protocol identity and patient.
         truth_protocols: those of the pairs whose truth is known.
+        swept: what the sweeps chose; empty without one.
     """
 
     rows: Sequence[Row]
@@ -77,6 +79,7 @@ class Benchmark:
     made_with: Mapping[str, str]
     ceilings: Mapping[str, Mapping[str, Ceiling]] = field(default_factory=dict)
     truth_protocols: Sequence[Protocol] = ()
+    swept: Sequence[Swept] = ()
 
     def cohorts(self, protocol: Protocol) -> dict[int, Cohort]:
         """Means over patients of each row that has weights, by its index."""
@@ -136,6 +139,7 @@ class Benchmark:
                 identity: {patient: asdict(ceiling) for patient, ceiling in patients.items()}
                 for identity, patients in self.ceilings.items()
             },
+            "swept": [one.to_json() for one in self.swept],
             "rows": [_row(row) for row in self.rows],
             "equal_noise": {
                 group or REFERENCES: {one.title: one.to_json() for one in curves}

@@ -14,17 +14,17 @@ from iscl_monai.data import Datalist, ScanPair
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark import score
-from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.ceiling import ceilings
 from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
-from iscl_monai.evaluation.benchmark.kept import once, read, with_nan, write
+from iscl_monai.evaluation.benchmark.kept import once, with_nan, write
+from iscl_monai.evaluation.benchmark.learned import TrainingPlan, train_all
 from iscl_monai.evaluation.benchmark.methods import FUNCTION, IMAGES, Method, trainings
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
 from iscl_monai.evaluation.benchmark.table import all_tables
-from iscl_monai.evaluation.benchmark.training import Training, trained
+from iscl_monai.evaluation.benchmark.training import Training
 from iscl_monai.evaluation.benchmark.virtual import virtual_pairs
 from iscl_monai.evaluation.equal_noise import measure
 from iscl_monai.evaluation.equal_noise.measure import VERSION
@@ -61,6 +61,7 @@ class Request:
         physics: headline numbers on phantoms of a denoiser; None: not measured.
         virtual_patients: so many made-up patients are scored, too, against their truth.
         virtual_seed: that draws them; None: a new one, which a benchmark that goes on keeps.
+        sweep: whether each learned method is tried with settings of its own on validation first.
     """
 
     datalist: Path
@@ -77,6 +78,7 @@ class Request:
     physics: Physics | None = None
     virtual_patients: int = 0
     virtual_seed: int | None = None
+    sweep: bool = False
 
     def __post_init__(self) -> None:
         for name in self.settings:
@@ -84,6 +86,11 @@ class Request:
                 raise ConfigRefusal(
                     f"--set {name}=", allowed="settings that no option of the benchmark decides", cure="leave it out"
                 )
+
+    def plan(self) -> TrainingPlan:
+        """What all trainings share."""
+        names = ("datalist", "out", "budget", "seeds", "bundle", "configs", "settings", "sweep")
+        return TrainingPlan(**{name: getattr(self, name) for name in names})
 
 
 def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
@@ -104,25 +111,20 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     if request.section == "validation":
         tell("validation pairs chose the weights of every learned method: these are not the numbers of unseen scans")
     _check_submitted(request.methods, pairs)
-    learned = trainings(request.methods)
-    steps = _steps(request, learned)
-    done = {
-        (method.name, seed): _train(request, scans, method, seed, steps, tell)
-        for seed in request.seeds
-        for method in learned
-    }
+    learned = train_all(request.plan(), trainings(request.methods), scans, tell)
     pairs = [*pairs, *virtual_pairs(request.out, request.virtual_patients, request.virtual_seed, tell=tell)]
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
     slices = slices_of(_noisy_scans(loaded))
     rows = [
-        _row(request, method, seed, done.get((method.training, seed)), (pairs, loaded), slices, tell)
+        _row(request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, tell)
         for method in request.methods
         for seed in (request.seeds if method.training else request.seeds[:1])
     ]
     result = Benchmark(
         rows=tuple(row for row in rows if row is not None),
-        steps=steps,
+        steps=learned.steps,
+        swept=learned.swept,
         section=request.section,
         ceilings=ceilings(loaded, request.protocols),
         truth_protocols=score.truth_protocols(loaded),
@@ -156,64 +158,6 @@ def _check_submitted(methods: Sequence[Method], pairs: Sequence[ScanPair]) -> No
             load_submitted(method.name, method.source)
         elif method.kind == IMAGES:
             DenoisedFolder.find(method.source, pairs)
-
-
-def _steps(request: Request, learned: Sequence[Method]) -> int:
-    """Decided once, so that a benchmark that is continued does not train its later methods longer or shorter."""
-    if not learned:
-        return 0
-    if request.budget is None:
-        raise ConfigRefusal(
-            f"no --budget for {', '.join(method.name for method in learned)}",
-            allowed="such as 500steps or 20min, the same for all",
-            cure="give it, or choose methods that are not trained with --method",
-        )
-    kept = request.out / "budget.json"
-    if kept.is_file():
-        held = read(kept) or {}
-        if held.get("budget") != request.budget or not isinstance(held.get("steps"), int):
-            raise ConfigRefusal(
-                f"--budget {request.budget} in {request.out}, which was begun with {held.get('budget', 'another')}",
-                allowed="one budget for all methods",
-                cure="give another --out",
-            )
-        return int(held["steps"])
-    settings = {**request.settings, "dataset_dir": str(request.datalist)}
-    steps = steps_of(request.budget, _configs(request), settings)
-    write(kept, {"budget": request.budget, "steps": steps})
-    return steps
-
-
-def _configs(request: Request, *more: str) -> list[str]:
-    return [str(request.bundle / "configs" / name) for name in ("train.json", *request.configs, *more)]
-
-
-def _train(request: Request, scans: Datalist, method: Method, seed: int, steps: int, tell: Tell) -> Training:
-    folder = request.out / method.name / f"seed{seed}"
-    tell(f"training {method.title}, seed {seed}, {steps} steps (log: {folder / 'train.log'})")
-    configs = _configs(request, *method.configs)
-    settings = {
-        **schedule(steps, _warm_up(configs, request.settings)),
-        **request.settings,
-        **method.settings,
-        "dataset_dir": str(request.datalist.resolve()),
-        "seed": seed,
-    }
-    return trained(
-        method,
-        folder,
-        configs=configs,
-        metadata=request.bundle / "configs" / "metadata.json",
-        settings=settings,
-        scans=scans.identity,
-    )
-
-
-def _warm_up(configs: Sequence[str], settings: Mapping[str, Any]) -> int:
-    """What the last config that says so asks for."""
-    given = [(read(Path(config)) or {}).get("warm_up_steps") for config in configs]
-    given.append(settings.get("warm_up_steps"))
-    return int([steps for steps in given if steps is not None][-1])
 
 
 def _row(

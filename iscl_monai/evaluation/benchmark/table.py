@@ -9,6 +9,8 @@ import numpy as np
 
 from iscl_monai.evaluation.benchmark.ceiling import Ceiling, excess_rmse_hu
 from iscl_monai.evaluation.benchmark.result import INPUT, Benchmark, Row
+from iscl_monai.evaluation.benchmark.seeds import seeds_table
+from iscl_monai.evaluation.benchmark.sweep import sweep_table
 from iscl_monai.quality.cohort import INTERVAL, Cohort, Estimate
 from iscl_monai.quality.protocol import TRUTH_PROTOCOLS, Protocol
 from iscl_monai.report.numbers import NOT_GIVEN
@@ -93,6 +95,8 @@ def all_tables(result: Benchmark, protocols: Sequence[Protocol]) -> list[Table]:
     """
     tables = [
         *(fidelity_table(result, protocol) for protocol in (*protocols, *result.truth_protocols)),
+        seeds_table(result, protocols[0]),
+        sweep_table(result.swept),
         patients_table(result, protocols[0]),
         physics_table(result),
         cost_table(result),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -46,6 +47,12 @@ class Training:
         """The weights file, if the training came so far."""
         path = self.bundle / "models" / "model.pt"
         return path if path.is_file() else None
+
+    @property
+    def validation_db(self) -> float:
+        """The best validation PSNR, that of the weights; NaN where none was measured. Optimistic: it chose them."""
+        history = (read(self.bundle / "models" / "validation.json") or {}).get("history") or []
+        return max((entry["psnr_db"] for entry in history if "psnr_db" in entry), default=math.nan)
 
 
 def trained(

@@ -17,6 +17,7 @@ from evaluation.test_plausible import body
 
 from iscl_monai.data import ScanPair
 from iscl_monai.errors import ConfigRefusal, ImageRefusal, Refusal
+from iscl_monai.evaluation.scans import read_scan
 from iscl_monai.evaluation.submission import DenoisedFolder, ReadScans, SubmittedImages, check_not_reference
 from iscl_monai.inference import denoise_volume
 
@@ -68,8 +69,6 @@ BY_SCAN = tuple(f"low{index}.nii.gz" for index in range(4))
 
 
 def read(folder: Path, pairs: list[ScanPair]) -> list[Volume]:
-    from iscl_monai.evaluation.scans import read_scan
-
     reading = ReadScans(DenoisedFolder.find(folder, pairs))
     return [reading(pair, read_scan(pair.noisy)) for pair in pairs]
 
@@ -117,11 +116,8 @@ def test_a_series_is_found_by_the_source_it_names(tmp_path: Path) -> None:
     [
         (BY_SCAN[:3], "no denoised scan of patient c, noisy scan low3.nii.gz"),
         ((*BY_SCAN[:2], "c.nii.gz", "x.nii.gz"), "no denoised scan of patient c, noisy scan low2.nii.gz"),
-        (
-            (*BY_SCAN[:3], "low3.nii.gz", "nobody.nii.gz"),
-            r"nobody\.nii\.gz belongs to no pair; allowed: scans of a, b, c",
-        ),
-        ((*BY_SCAN, "a/low0.nii.gz"), "2 denoised scans of patient a"),
+        ((*BY_SCAN, "nobody.nii.gz"), r"nobody\.nii\.gz belongs to no pair; allowed: scans of a, b, c"),
+        (("a/one.nii.gz", "a/two.nii.gz", *BY_SCAN[1:]), "2 denoised scans of patient a"),
     ],
     ids=["missing", "which of two", "foreign", "twice"],
 )
@@ -131,9 +127,6 @@ def test_what_is_missing_or_foreign_is_named(
     folder = tmp_path / "theirs"
     for name in names:
         save(folder / name, denoised(0))
-    if "twice" in message or message.startswith("2"):
-        (folder / "a" / "low0.nii.gz").rename(folder / "a" / "other.nii.gz")
-        (folder / "low0.nii.gz").rename(folder / "a" / "one.nii.gz")
     with pytest.raises(ConfigRefusal, match=message):
         DenoisedFolder.find(folder, pairs)
 
