@@ -1,12 +1,16 @@
 """From the open CT scans to the datalist of docs/benchmark.md: quarter dose simulated, pools and test patients apart.
 
-    python benchmarks/open_scans.py TRAIN TEST OUT
-    iscl-monai benchmark --dataset OUT --out OUT/benchmark --budget 500steps --config small.json
+    python benchmarks/open_scans.py TRAIN TEST OUT --quiet QUIET
+    iscl-monai benchmark --dataset OUT --out OUT/benchmark --budget 500steps --config small.json --virtual-patients 4
 
 TRAIN holds LIDC-IDRI-0314 (1 mm chest), 4D-Lung-113 (3 mm chest) and fourteen Soft-tissue-Sarcoma patients; TEST three
 more of these, TotalSegmentator's abdomen and single slices of six COVID-19-NY-SBU patients, unpacked, one folder for
 each patient. Each chest is cut along z: one part simulated for the noisy pool, another untouched for the clean pool,
 a third for validation, 15 mm and more apart.
+
+QUIET holds quiet scans of two further patients, of whom virtual patients of real anatomy are made for the test: RIDER
+Pilot 0109 (contrast abdomen, 5 mm) and ACRIN-FLT-Breast 001 (abdomen and chest, 5 mm). A scan that is refused, such as
+an iterative reconstruction, is left out.
 """
 
 from __future__ import annotations
@@ -27,15 +31,29 @@ from iscl_monai.data import Datalist
 
 FRACTION = "0.25"
 LIDC, LUNG = "LIDC-0314", "4DLung-113"
+FILES = {"noisy": "low", "clean": "full", "truth": "truth"}
 NOISY = {LIDC: [-490, -400], LUNG: [-1140, -1010]} | {
     f"STS_{n}": None for n in ("009", "014", "018", "021", "026", "030", "032", "034")
 }
 CLEAN = {LIDC: [-690, -555], LUNG: [-990, -885]} | {f"STS_{n}": None for n in ("010", "013", "028", "043")}
+QUIET = {
+    "RIDER-0109": ("rider_pilot_0109", "--z-range", "-250", "-185"),
+    "ACRIN-001": ("acrin_flt_breast_001/acrin_flt_breast_001/abdomen_pelvis_80mA", "--z-range", "-520", "-464"),
+    "ACRIN-001_chest": ("acrin_flt_breast_001/acrin_flt_breast_001/chest_150mA", "--z-range", "-190", "-135"),
+}
+"""Where the scan lies, and what of it is taken; a name is the patient's, up to an underscore."""
 VALIDATION = {LIDC: [-538, -506], LUNG: [-868, -830], "STS_006": None, "STS_049": None}
 
 
-def run(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "data_prep", *map(str, arguments)], check=True)
+REFUSED = 2
+
+
+def run(*arguments: object) -> bool:
+    """Whether it was done; False if the scan was refused, as the command then has said."""
+    done = subprocess.run([sys.executable, "-m", "data_prep", *map(str, arguments)], check=False)
+    if done.returncode not in (0, REFUSED):
+        raise SystemExit(done.returncode)
+    return done.returncode == 0
 
 
 def name_of(path: str) -> str:
@@ -66,7 +84,7 @@ def training_side(train: Path, out: Path) -> dict[str, list[dict[str, Any]]]:
     return {
         "noisy": [entry | {"dose": float(FRACTION)} for entry in entries(NOISY, image=low, reference=full)],
         "clean": [entry | {"dose": 1.0} for entry in entries(CLEAN, image=full)],
-        "validation": entries(VALIDATION, noisy=low, clean=full),
+        "validation": [entry | {"dose": float(FRACTION)} for entry in entries(VALIDATION, noisy=low, clean=full)],
     }
 
 
@@ -83,14 +101,26 @@ def test_series(test: Path) -> Iterator[tuple[str, Path, str | None]]:
                 yield patient.name, file, header.SeriesInstanceUID
 
 
-def test_side(test: Path, out: Path) -> list[dict[str, str]]:
+def test_side(test: Path, out: Path) -> list[dict[str, Any]]:
     """Simulate every test scan; each with its untouched original is a pair."""
     pairs = []
     for patient, source, series in test_series(test):
         folder = out / "test" / (f"{patient}_{series}" if series else patient)
-        if not folder.is_dir():
-            run("dose", source, folder, "--fraction", FRACTION)
-        pairs.append({"noisy": str(folder), "clean": str(source), "patient": patient})
+        if not folder.is_dir() and not run("dose", source, folder, "--fraction", FRACTION):
+            continue  # iterative reconstruction, or a scan that the virtual scanner does not explain
+        pairs.append({"noisy": str(folder), "clean": str(source), "patient": patient, "dose": float(FRACTION)})
+    return pairs
+
+
+def virtual_patients(quiet: Path, out: Path) -> list[dict[str, Any]]:
+    """Of real anatomy: a truth without noise of every quiet scan, and both doses of it."""
+    pairs = []
+    for name, (source, *options) in QUIET.items():
+        folder = out / "truth" / name
+        if not folder.is_dir() and not run("truth", quiet / source, folder, "--fraction", FRACTION, *options):
+            continue
+        files = {key: str(folder / f"{file}.nii.gz") for key, file in FILES.items()}
+        pairs.append({**files, "patient": name.partition("_")[0], "truth_protocol": "truth-real-anatomy"})
     return pairs
 
 
@@ -98,10 +128,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("train", "test", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--quiet", type=Path)
     options = parser.parse_args()
     train, test, out = (path.resolve() for path in (options.train, options.test, options.out))
     out.mkdir(parents=True, exist_ok=True)
     content = training_side(train, out) | {"test": test_side(test, out)}
+    if options.quiet is not None:
+        content["test"] += virtual_patients(options.quiet.resolve(), out)
     (out / "datalist.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print({name: len(getattr(Datalist.load(out), name)) for name in ("noisy", "clean", "validation", "test")})
 

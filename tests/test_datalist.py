@@ -13,7 +13,10 @@ from iscl_monai.errors import DatalistRefusal, LeakRefusal
 
 SECTIONS = "noisy, clean, validation, test, description, split_protocol"
 SCAN = "image, patient, dose, kernel, reconstruction, z_range_mm, series_uid, reference, reference_series_uid"
-PAIR = "noisy, clean, patient, z_range_mm, noisy_series_uid, clean_series_uid"
+PAIR = (
+    "noisy, clean, patient, z_range_mm, noisy_series_uid, clean_series_uid, dose, truth, truth_protocol, "
+    "truth_series_uid"
+)
 
 
 @pytest.fixture
@@ -193,3 +196,35 @@ def test_a_leak_into_the_test_is_one_at_any_distance() -> None:
     assert refusal.came == "test patient 'P' is also in 'noisy'"
     assert refusal.allowed == "test patients that nothing else has seen"
     assert refusal.cure == "take 'P' out of one of the two"
+
+
+def test_a_truth_is_found_beside_the_datalist_and_is_no_scan_of_another_side(folder: Path) -> None:
+    (folder / "t").write_text("a volume")
+    pair = {"noisy": "v", "clean": "w", "patient": "C", "dose": 0.25, "truth": "t"}
+    named = {**pair, "truth_protocol": "truth-real-anatomy"}
+    (folder / "datalist.json").write_text(json.dumps(good(test=[named])))
+    loaded = Datalist.load(folder).test[0]
+    assert (loaded.truth, loaded.truth_protocol, loaded.dose) == (folder / "t", "truth-real-anatomy", 0.25)
+    assert "truth" not in loaded.item()  # training sees none
+    (folder / "datalist.json").write_text(json.dumps(good(test=[{**named, "truth": "c"}])))
+    with pytest.raises(LeakRefusal, match=r"/c is the truth of 'C' in 'test' and a scan of 'B' in 'clean'"):
+        Datalist.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"truth": "t"}, "truth='t' and truth_protocol=None"),
+        ({"truth_protocol": "truth-real-anatomy"}, "truth=None and truth_protocol='truth-real-anatomy'"),
+        ({"truth": "t", "truth_protocol": "hu-body"}, "truth_protocol='hu-body'"),
+        ({"truth": "gone", "truth_protocol": "truth-real-anatomy"}, "truth='gone' does not exist"),
+        ({"dose": 1.0}, "dose=1.0"),
+        ({"dose": "quarter"}, "dose='quarter'"),
+    ],
+)
+def test_a_truth_without_its_protocol_and_a_dose_that_is_none_are_refused(
+    folder: Path, change: dict[str, Any], words: str
+) -> None:
+    (folder / "t").write_text("a volume")
+    refusal = refusal_of(folder, good(test=[{"noisy": "v", "clean": "w", "patient": "C", **change}]))
+    assert words in str(refusal)

@@ -177,7 +177,7 @@ class _Doses:
         yield from in_order(range(len(self.truth)), lambda index: self._slice(dose, index), workers=self.workers)
 
     def _slice(self, dose: float, index: int) -> Volume:
-        plane = self.truth[index]
+        plane: Volume = self.truth[index]
         if dose == 0:
             return plane
         scanner = self.simulation.scanner

@@ -1,8 +1,8 @@
 """Lesions put into real slices: where there is room, what they look like, what a filter matched to them sees.
 
-A lesion is a disc with a soft edge in soft tissue. A matched filter is the lesion's own profile laid over its place: the
-spread of its responses to noise, in HU, is the noise *in the lesion's band*, whatever the noise of single pixels is.
-Low-pass filtering lowers the latter at will, and the former hardly.
+A lesion is a disc with a soft edge in soft tissue. A matched filter is the lesion's own profile laid over its place:
+the spread of its responses to noise, in HU, is the noise *in the lesion's band*, whatever the noise of single pixels
+is. Low-pass filtering lowers the latter at will, and the former hardly.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def places_for(
     """
     depth = ndimage.distance_transform_edt(np.pad(tissue, 1))[1:-1, 1:-1]
     rng = np.random.default_rng(seed)
-    rows, columns = np.indices(tissue.shape)
-    beside = np.minimum(np.minimum(rows, columns), np.minimum(rows[::-1, ::-1], columns[::-1, ::-1]))
-    free = beside >= clear_px
+    rows, columns = np.ogrid[: tissue.shape[0], : tissue.shape[1]]
+    free = np.zeros_like(tissue)
+    free[clear_px : tissue.shape[0] - clear_px, clear_px : tissue.shape[1] - clear_px] = True
     placed: list[Inserted] = []
     for radius in sorted(radii_px, reverse=True):
         for number in range(most):

@@ -118,8 +118,8 @@ def scores(
 def judged_by_reference(pairs: Sequence[LoadedPair]) -> list[LoadedPair]:
     """Pairs whose reference stands for what is wanted: those without a truth; all, if there is a truth for each.
 
-    The reference of a virtual patient shares no noise with the noisy scan, so its figures are of another kind than those
-    of a simulated dose: they are not averaged.
+    The reference of a virtual patient shares no noise with the noisy scan: its figures are of another kind than those
+    of a simulated dose, and not averaged with them.
     """
     without = [pair for pair in pairs if pair.truth_hu is None]
     return without or list(pairs)

@@ -30,7 +30,7 @@ FIDELITY = (
 def fidelity_table(result: Benchmark, protocol: Protocol) -> Table:
     """Means over patients on one protocol, with the gain in PSNR over the noisy input and its interval.
 
-    Against references also what a perfect denoiser would reach, and each method's error beyond the reference's own noise.
+    Against references also what a perfect denoiser would reach, and the error beyond the reference's own noise.
     """
     cohorts, gains = result.cohorts(protocol), result.gains(protocol)
     columns = [column for column in FIDELITY if column[0] in protocol.quantities]

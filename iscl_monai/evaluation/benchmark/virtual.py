@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from iscl_monai.data import Datalist, ScanPair
 from iscl_monai.evaluation.benchmark.kept import read, write
 from iscl_monai.phantom import ensure_dataset
 
-SETTINGS = {"size": 256, "spacing_mm": 1.4, "slices": 8, "fraction": 0.25}
+SETTINGS: dict[str, Any] = {"size": 256, "spacing_mm": 1.4, "slices": 8, "fraction": 0.25}
 """Quarter dose, as in qa; at full dose the phantom's 12 HU of noise."""
 LARGEST_SEED = 2**31
 

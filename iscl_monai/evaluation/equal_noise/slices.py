@@ -86,7 +86,7 @@ class NoisyScan:
 
 
 def slices_of(scans: Iterable[NoisyScan]) -> list[TestSlice]:
-    """At most four slices of each patient, evenly spaced among those with soft tissue; the observer sees the middle one.
+    """At most four slices of each patient, evenly spaced among those with soft tissue; the middle one is observed.
 
     Args:
         scans: a patient may have several; their slices count together.

@@ -1,0 +1,182 @@
+"""Methods at equal noise: denoisers whose answers are known, and figures by other people's code."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluation.equal_noise.conftest import NOISE_HU, Known, blur, eraser, identity, oracle
+from scipy import ndimage, signal, spatial
+
+from iscl_monai.evaluation.equal_noise.curves import (
+    ERROR,
+    F50,
+    FREQUENCY,
+    NOISE,
+    REMOVED,
+    MethodCurves,
+    cnr_name,
+    contrast_name,
+    method_curves,
+    observer_name,
+)
+from iscl_monai.evaluation.equal_noise.measure import measured, measured_slice
+from iscl_monai.evaluation.equal_noise.observer import d_primes
+from iscl_monai.evaluation.equal_noise.pictures import plots_of
+from iscl_monai.evaluation.equal_noise.slices import RADII_PX, NoisyScan, TestSlice, slices_of
+from iscl_monai.evaluation.equal_noise.strengths import STRENGTHS, mean_square, strength_at
+from iscl_monai.evaluation.equal_noise.tables import NOT_REACHED, ranked, tables_at
+from iscl_monai.quality.inserted import Inserted, band_response, profile, response
+
+GROUP = "truth-random-anatomy"
+
+
+@pytest.fixture(scope="module")
+def slices(scan: NoisyScan) -> list[TestSlice]:
+    return slices_of([scan])
+
+
+@pytest.fixture(scope="module")
+def curves(scan: NoisyScan, slices: list[TestSlice]) -> dict[str, MethodCurves]:
+    methods = [identity(), blur(0.8), eraser(), oracle(scan, 0.9)]
+    return {one.name: method_curves(one.name, measured(one, slices), GROUP) for one in methods}
+
+
+def test_the_identity_removes_nothing_and_shows_lesions_as_they_were(curves: dict[str, MethodCurves]) -> None:
+    for name, expected in {NOISE: 0.0, F50: 1.0, FREQUENCY: 0.0, REMOVED: 0.0}.items():
+        assert np.allclose(curves["identity"].values[name], expected), name
+    for radius in RADII_PX:
+        assert np.allclose(curves["identity"].values[cnr_name(20, radius)], 1)
+        assert np.allclose(curves["identity"].values[observer_name(radius)], 1)
+    assert curves["identity"].values[ERROR] == pytest.approx(NOISE_HU, rel=0.02)
+
+
+def test_an_oracle_has_no_error_and_no_noise(scan: NoisyScan, slices: list[TestSlice]) -> None:
+    """The truth as an answer: nothing is left of the noise, all of the lesions."""
+    one = method_curves("oracle", measured(oracle(scan), slices[:1]), GROUP)
+    assert one.values[ERROR][-1] == pytest.approx(0, abs=1e-2)
+    assert one.values[NOISE][-1] == pytest.approx(1, abs=1e-3)
+    assert one.values[contrast_name(20, 2.0)] == pytest.approx(1, abs=1e-3)
+    assert np.diff(one.values[ERROR]).max() < 0
+
+
+def test_a_blurs_cnr_is_that_of_theory(curves: dict[str, MethodCurves]) -> None:
+    """White noise and a disc: the lesion's response and the band's noise follow from the blur's frequency response."""
+    template = np.pad(profile(4.0), 40)
+    kernel = np.zeros_like(template)
+    kernel[len(kernel) // 2, len(kernel) // 2] = 1
+    gain = np.abs(np.fft.fft2(ndimage.gaussian_filter(kernel, 0.8)))
+    power = np.abs(np.fft.fft2(template)) ** 2
+    contrast = (gain * power).sum() / power.sum()
+    band = math.sqrt((gain**2 * power).sum() / power.sum())
+    pixel = math.sqrt((gain**2).mean())
+    found = curves["blur 0.8"]
+    assert found.values[contrast_name(20, 4.0)][-1] == pytest.approx(contrast, rel=2e-3)
+    assert found.values[cnr_name(20, 4.0)][-1] == pytest.approx(contrast / band, rel=0.03)
+    assert found.values[NOISE][-1] == pytest.approx(1 - pixel, abs=0.01)
+    assert found.values[FREQUENCY][-1] < -0.2
+    assert found.values[F50][-1] < 0.95
+
+
+def test_methods_are_ranked_by_what_is_seen_at_equal_noise(curves: dict[str, MethodCurves]) -> None:
+    """Half of the noise gone: the one that knows the truth wins, the one that erases lesions comes last."""
+    names = [one.title for one in ranked([curves["median"], curves["blur 0.8"], curves["oracle 0.9"]], 0.5)]
+    assert names == ["oracle 0.9", "blur 0.8", "median"]
+    # Contrast over noise, and a share of it: what an erasing median shows of small lesions.
+    strength = curves["median"].strength_for(0.5)
+    assert curves["median"].at(cnr_name(20, 2.0), strength) < curves["blur 0.8"].at(cnr_name(20, 2.0), 1.0)
+    knowing = curves["oracle 0.9"]
+    assert knowing.at(cnr_name(20, 2.0), knowing.strength_for(0.5)) == pytest.approx(2, rel=0.05)
+
+
+def test_tables_say_what_is_not_reached_and_what_was_blended(curves: dict[str, MethodCurves]) -> None:
+    table = tables_at(list(curves.values()), GROUP)[0]
+    lines = {line[0]: line for line in table.lines}
+    assert lines["identity"][1] == NOT_REACHED
+    assert 0 < float(lines["oracle 0.9"][1]) < 1
+    assert table.title == f"At 30 % less noise, {GROUP}: 1 patients, 4 slices"
+    assert all(len(line) == len(table.heads) for line in table.lines)
+
+
+def test_a_plot_has_a_curve_for_each_method_that_does_something(curves: dict[str, MethodCurves]) -> None:
+    plots = plots_of(list(curves.values()))
+    assert len(plots) == 8
+    assert all(len(one.curves) == 3 for one in plots)
+
+
+def test_a_blend_measured_from_the_changes_is_the_blend_denoised(scan: NoisyScan, slices: list[TestSlice]) -> None:
+    """Half the strength by arithmetic, and as a method of its own."""
+    whole = blur(1.0)
+    half = Known("half", lambda image: image + np.float32(0.5) * whole.change_hu(image))
+    found, direct = (method_curves("", measured(one, slices[2:3]), GROUP) for one in (whole, half))
+    for name in (NOISE, ERROR, F50, FREQUENCY, cnr_name(20, 2.0), observer_name(4.0)):
+        assert found.at(name, 0.5) == pytest.approx(direct.at(name, 1.0), rel=1e-3, abs=1e-4), name
+
+
+def test_the_frequency_shift_is_that_of_theory_and_of_another_librarys_spectrum(slices: list[TestSlice]) -> None:
+    """A blur of white noise; along one axis by SciPy's periodogram after Welch, over all directions by the table's."""
+    one, method = slices[0], blur(0.8)
+    inside = (slice(45, 115), slice(45, 115))
+    change = [method.change_hu(one.scene_hu + sign * one.noise_hu)[inside] for sign in (1, -1)]
+    noise = one.noise_hu[inside]
+
+    def mean_frequency(image: Any) -> float:
+        frequency, power = signal.welch(image, nperseg=32, axis=1, detrend=False)
+        mean = power.mean(axis=0)
+        return float((frequency * mean).sum() / mean.sum())
+
+    frequency = np.abs(np.fft.fftfreq(64))
+    gain = np.exp(-((2 * np.pi * frequency * 0.8) ** 2))
+    along = (frequency * gain).sum() / gain.sum() / frequency.mean() - 1
+    theirs = mean_frequency(noise + (change[0] - change[1]) / 2) / mean_frequency(noise) - 1
+    assert theirs == pytest.approx(along, abs=0.05)
+    radial = np.linspace(0, 0.5, 200)
+    weight = np.exp(-((2 * np.pi * radial * 0.8) ** 2))
+    expected = (radial**2 * weight).sum() / (radial * weight).sum() / ((radial**2).sum() / radial.sum()) - 1
+    ours = method_curves("", {"slices": [measured_slice(method, one)]}, GROUP).values[FREQUENCY][-1]
+    assert ours == pytest.approx(expected, abs=0.05)
+
+
+def test_the_matched_filter_is_scipys_correlation() -> None:
+    rng = np.random.default_rng(1)
+    image = rng.normal(0, 1, (60, 60)).astype(np.float32)
+    template = profile(4.0)
+    theirs = signal.correlate2d(image, template, mode="same") / (template**2).sum()
+    lesion = Inserted(row=30, column=25, radius_px=4.0, sign=-1)
+    assert response(image, lesion) == pytest.approx(-theirs[30, 25], abs=1e-6)
+    inside = np.zeros((60, 60), bool)
+    inside[20:41, 20:41] = True
+    depth = ndimage.distance_transform_edt(inside)
+    assert band_response(image, 4.0, inside) == pytest.approx(theirs[depth >= 4.75], abs=1e-5)
+
+
+def test_the_observers_figure_is_scipys_distance_of_mahalanobis() -> None:
+    """That is what Hotelling's observer reaches on Gaussian channel outputs, given many images."""
+    rng = np.random.default_rng(2)
+    mixing, shift = rng.normal(0, 1, (5, 5)), np.array([1.0, 0.5, 0, 0, 0.2])
+    absent, present = (rng.normal(0, 1, (500, 5)) @ mixing + at for at in (0, shift))
+    nothing = np.zeros_like(absent)
+    theirs = spatial.distance.mahalanobis(shift, np.zeros(5), np.linalg.inv(mixing.T @ mixing))
+    assert d_primes(present, nothing, absent, nothing)[0] == pytest.approx(theirs, rel=0.08)
+
+
+def test_strengths_are_found_between_two_of_them() -> None:
+    square = mean_square([[4.0, -4.0, 4.0, 10], [4.0, -4.0, 4.0, 30]])  # (2 - 2 s)^2
+    assert np.sqrt(square) == pytest.approx(2 - 2 * STRENGTHS)
+    assert strength_at(1 - np.sqrt(square) / 2, 0.33) == pytest.approx(0.33)
+    assert math.isnan(strength_at(0.2 * STRENGTHS, 0.3))
+
+
+def test_scans_without_truth_have_no_error_and_no_observer(scan: NoisyScan) -> None:
+    found = measured_slice(identity(), slices_of([replace(scan, group="")])[0])
+    assert found["error"] is None
+    assert found["observer"] is None
+    assert found["group"] == ""
+
+
+def test_numbers_can_be_kept_as_json(slices: list[TestSlice]) -> None:
+    assert json.loads(json.dumps(measured(identity(), slices[:1]), allow_nan=False))["slices"][0]["patient"] == "A"
