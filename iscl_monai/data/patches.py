@@ -13,6 +13,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from iscl_monai.data.harvest import HarvestedNoise
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
 from iscl_monai.quality.noise import noise_sigma_hu
@@ -32,6 +33,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: draws and turns a patch; everything random in it is seeded here.
         windowing: HU to network range.
         seed: of the whole row.
+        harvested: real noise; with it each pair has a third image, ``harvested``: the clean patch with such noise.
     """
 
     def __init__(
@@ -42,24 +44,39 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: Compose,
         windowing: Any,
         seed: int = 0,
+        harvested: HarvestedNoise | None = None,
     ) -> None:
         self.pools = {"noisy": noisy, "clean": clean}
         self.chances = {name: _by_voxels(pool) for name, pool in self.pools.items() if pool}
         self.augmentation = augmentation
         self.windowing = windowing
         self.seed = seed
+        self.harvested = harvested
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1]."""
-        return {name: self._patch(name, index) for name in self.pools}
+        """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1], and ``harvested`` if there is any."""
+        if self.harvested is None:
+            return {name: self._patch(name, index) for name in self.pools}
+        clean_hu = self._patch_hu("clean", index)
+        noise_hu = self.harvested.draw(clean_hu.shape[-1], np.random.default_rng((self.seed, index, 2)))
+        return {
+            "noisy": self._patch("noisy", index),
+            "clean": self._windowed(clean_hu),
+            "harvested": self._windowed(clean_hu + noise_hu),
+        }
 
     def _patch(self, name: str, index: int) -> Tensor:
+        return self._windowed(self._patch_hu(name, index))
+
+    def _patch_hu(self, name: str, index: int) -> Tensor:
         rng = np.random.default_rng((self.seed, index, list(self.pools).index(name)))
         pool = self.pools[name]
         scan = pool[int(rng.choice(len(pool), p=self.chances[name]))]
         self.augmentation.set_random_state(seed=int(rng.integers(2**32)))
-        patch = self.windowing(self.augmentation(scan))["image"]
-        return plain_tensor(patch).contiguous()
+        return plain_tensor(self.augmentation(scan)["image"])
+
+    def _windowed(self, patch_hu: Tensor) -> Tensor:
+        return plain_tensor(self.windowing({"image": patch_hu})["image"]).contiguous()
 
 
 def plain_tensor(image: Tensor) -> Tensor:
