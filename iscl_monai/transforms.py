@@ -21,6 +21,7 @@ from monai.utils.misc import ensure_tuple
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from iscl_monai.dicom.monai_io import LoadCTd
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
@@ -191,7 +192,8 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         added = sum((self._one(size) for _ in range(int(self.R.randint(self.most + 1)))), np.zeros((size, size)))
         lesions = torch.from_numpy(np.asarray(added, np.float32))[None]
         for key in keys:
-            changed[key] = changed[key] + lesions * (changed[key] > TISSUE_HU)
+            tissue = avg_pool2d(changed[key].mean(0, keepdim=True), 3, 1, 1, count_include_pad=False) > TISSUE_HU
+            changed[key] = changed[key] + lesions * tissue
         return changed
 
     def _one(self, size: int) -> NDArray[np.float64]:

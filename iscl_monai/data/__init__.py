@@ -3,7 +3,15 @@
 from iscl_monai.data.datalist import MINIMUM_GAP_MM, Datalist, check_leaks
 from iscl_monai.data.harvest import HarvestedNoise
 from iscl_monai.data.pairs import SliceDataset, check_same_shape, pairs_of, references
-from iscl_monai.data.patches import PairedPatches, RunSampler, UnpairedPatches, cached, check_memory, pool_noise_hu
+from iscl_monai.data.patches import (
+    PairedPatches,
+    RunSampler,
+    UnpairedPatches,
+    cached,
+    check_memory,
+    pool_noise_hu,
+    pool_quiet_noise,
+)
 from iscl_monai.data.scan import PoolScan, ScanPair
 
 __all__ = [
@@ -22,5 +30,6 @@ __all__ = [
     "check_same_shape",
     "pairs_of",
     "pool_noise_hu",
+    "pool_quiet_noise",
     "references",
 ]

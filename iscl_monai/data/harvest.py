@@ -131,9 +131,10 @@ class HarvestedNoise:
         self.strengths = strengths
         self.quiet_share = quiet_share
         if not self.scans:
-            noises = ", ".join(f"{noise.quiet_hu:.0f}" for noise in found if noise is not None) or "none found"
+            found_hu = ", ".join(f"{noise.quiet_hu:.0f}" for noise in found if noise is not None)
             raise DatalistRefusal(
-                f"no noise to harvest: noisy scans of {noises} HU, a clean pool of {self.clean_hu:.0f} HU",
+                f"no noise to harvest: {len(found)} noisy scans, of {found_hu or 'no flat tissue and unknown'} HU, "
+                f"a clean pool of {self.clean_hu:.0f} HU",
                 allowed=f"noisy scans with {FEWEST_BLOCKS} flat blocks of soft tissue, louder than the clean pool",
                 cure="check which pool is which, add scans, or train without harvested noise",
             )

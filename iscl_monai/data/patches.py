@@ -16,7 +16,9 @@ from torch.utils.data import Dataset, Sampler
 from iscl_monai.data.harvest import HarvestedNoise
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
-from iscl_monai.quality.noise import noise_sigma_hu
+from iscl_monai.hu import HUWindow
+from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 
 MEMORY_SHARE = 0.8
 BYTES_PER_VOXEL = 2.1  # int16 HU and the coarse body map; float32 only for scans with fractional HU
@@ -152,6 +154,28 @@ def pool_noise_hu(pool: Sequence[Mapping[str, Any]]) -> float:
     """Noise of a cached pool in HU: the median over its scans of the noise in soft tissue."""
     scans = (torch.as_tensor(scan["image"])[0].permute(2, 0, 1) for scan in pool)
     return float(np.nanmedian([noise_sigma_hu(scan) for scan in scans]))
+
+
+def pool_quiet_noise(pool: Sequence[Mapping[str, Any]], hu_window: HUWindow, *, slices: int = 6) -> float:
+    """Noise of a cached pool as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in network units.
+
+    Args:
+        pool: cached volumes.
+        hu_window: what [-1, 1] means.
+        slices: of each scan that are looked at.
+
+    Returns:
+        The median over the scans' medians in soft tissue.
+    """
+    found = []
+    for scan in pool:
+        image = torch.as_tensor(scan["image"])
+        chosen = image[..., :: max(1, image.shape[-1] // slices)].permute(3, 0, 1, 2).float()
+        lowest, highest = SOFT_TISSUE_HU
+        tissue = (chosen > lowest) & (chosen < highest)
+        noise = quiet_deviation(hu_window.to_network(chosen))[tissue]
+        found.append(float(noise.median()) if noise.numel() else float("nan"))
+    return float(np.nanmedian(found))
 
 
 class PairedPatches(UnpairedPatches):

@@ -40,6 +40,7 @@ class NoiseEstimator(nn.Module):
         levels: resolutions, each half of the one before.
         blocks: residual blocks at each level, on the way down and on the way up.
         unshuffle: side of the squares of pixels that become channels.
+        wanted_noise: as ``noise`` of :meth:`want`.
 
     Shape:
         (batch, 1, rows, columns) in [-1, 1], any size from 16 pixels up; its noise, same shape, same units, out.
@@ -48,7 +49,9 @@ class NoiseEstimator(nn.Module):
     wanted_noise: Tensor
     dose: Tensor
 
-    def __init__(self, *, width: int = 16, levels: int = 3, blocks: int = 1, unshuffle: int = 2) -> None:
+    def __init__(
+        self, *, width: int = 16, levels: int = 3, blocks: int = 1, unshuffle: int = 2, wanted_noise: float = 0.0
+    ) -> None:
         super().__init__()
         if width < 1 or levels < 1 or blocks < 0 or unshuffle < 1:
             raise ConfigRefusal(
@@ -72,6 +75,7 @@ class NoiseEstimator(nn.Module):
         nn.init.zeros_(self.last.bias)
         self.register_buffer("wanted_noise", torch.tensor(0.0))
         self.register_buffer("dose", torch.tensor(0.0))
+        self.want(noise=wanted_noise)
 
     def want(self, *, noise: float = 0.0, dose: float = 0.0) -> None:
         """Say how much noise belongs to an image; kept with the weights.
@@ -167,9 +171,16 @@ class UNetGenerator(NoiseEstimator):
     __jit_unused_properties__ = ("description", "reach_px")
 
     def __init__(
-        self, *, adds: bool = False, width: int = 16, levels: int = 3, blocks: int = 1, unshuffle: int = 2
+        self,
+        *,
+        adds: bool = False,
+        width: int = 16,
+        levels: int = 3,
+        blocks: int = 1,
+        unshuffle: int = 2,
+        wanted_noise: float = 0.0,
     ) -> None:
-        super().__init__(width=width, levels=levels, blocks=blocks, unshuffle=unshuffle)
+        super().__init__(width=width, levels=levels, blocks=blocks, unshuffle=unshuffle, wanted_noise=wanted_noise)
         self.sign = 1.0 if adds else -1.0
 
     @property
