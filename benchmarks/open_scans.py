@@ -71,7 +71,7 @@ def training_side(train: Path, out: Path) -> dict[str, list[dict[str, Any]]]:
     low, full = {}, {name_of(row.path): row.path for row in originals.values()}
     for row in table.itertuples():
         if row.simulated_from:
-            place = full if row.path.endswith("_full") else low  # "_full" is the average of thin slices
+            place = full if "_full_" in Path(row.path).name else low  # the average of thin slices
             place[name_of(originals[row.simulated_from].path)] = row.path
 
     def entries(chosen: dict[str, Any], **keys: dict[str, str]) -> list[dict[str, Any]]:

@@ -25,6 +25,11 @@ class LossWeights:
         pseudo_noise: on the extractor's first term.
         noise_consistency: on the extractor's second term.
         zero_mean: on :func:`zero_mean_loss`, which is ours; 0 in the paper.
+        adversarial: on the generators' adversarial loss.
+        noisy_cycle: on the noisy half of the cycle loss, which asks F to let noise through; 0 leaves the clean half.
+        harvest: on what harvested noise teaches H (F learns from it by the bypass loss); 0 and no harvested noise in
+            the paper.
+        squared: share of :func:`squared_error` in what harvested noise teaches, the rest being mean absolute error.
     """
 
     nested: float = 30.0
@@ -34,6 +39,10 @@ class LossWeights:
     pseudo_noise: float = 1.0
     noise_consistency: float = 1.0
     zero_mean: float = 0.0
+    adversarial: float = 1.0
+    noisy_cycle: float = 1.0
+    harvest: float = 0.0
+    squared: float = 0.0
 
     @property
     def use_extractor(self) -> bool:
@@ -56,14 +65,42 @@ def adversarial_loss(x_hat_logits: Tensor, y_hat_logits: Tensor) -> Tensor:
     return -x_hat_logits.mean() - y_hat_logits.mean()
 
 
-def cycle_loss(x: Tensor, x_tilde: Tensor, y: Tensor, y_tilde: Tensor) -> Tensor:
-    """``|x - G(F(x))| + |y - F(G(y))|``."""
-    return l1_loss(x_tilde, x) + l1_loss(y_tilde, y)
+def cycle_loss(x: Tensor, x_tilde: Tensor, y: Tensor, y_tilde: Tensor, *, noisy: float = 1.0) -> Tensor:
+    """``|x - G(F(x))| + |y - F(G(y))|``; ``noisy`` weighs the first half."""
+    return noisy * l1_loss(x_tilde, x) + l1_loss(y_tilde, y)
 
 
 def bypass_loss(y_hat: Tensor, y_bar: Tensor, y: Tensor, denoised_x_bar: Tensor) -> Tensor:
     """``|F(x) - (x - H(x))| + |y - F(y + H(x))|``."""
     return l1_loss(y_hat, y_bar) + l1_loss(denoised_x_bar, y)
+
+
+def squared_error(image: Tensor, wanted: Tensor, noise: Tensor) -> Tensor:
+    """Mean of ``(image - wanted)^2 / noise``: as large as an absolute error, and of the same sense at every dose.
+
+    The mean absolute error asks for the median, which takes away a faint lesion that is rather not there; the squared
+    one asks for the mean, in which it keeps its share.
+
+    Args:
+        image: what a network answered.
+        wanted: what it should have.
+        noise: of the network's input, in the same units, above 0.
+    """
+    return ((image - wanted).square() / noise).mean()
+
+
+def harvest_loss(image: Tensor, wanted: Tensor, noise: Tensor, *, squared: float) -> Tensor:
+    """Of what was learnt from harvested noise: absolute and squared error mixed.
+
+    Args:
+        image: see :func:`squared_error`.
+        wanted: likewise.
+        noise: likewise.
+        squared: share of the squared error, 0 to 1.
+    """
+    if squared == 0:
+        return l1_loss(image, wanted)
+    return (1 - squared) * l1_loss(image, wanted) + squared * squared_error(image, wanted, noise)
 
 
 def pseudo_noise_loss(n_hat: Tensor, n_bar: Tensor) -> Tensor:

@@ -18,7 +18,10 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform, RandFlipd, RandRotate90d
 from monai.transforms.transform import RandomizableTransform, Transform
 from monai.utils.misc import ensure_tuple
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from iscl_monai.dicom.monai_io import LoadCTd
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
@@ -27,6 +30,8 @@ from iscl_monai.quality.fidelity import body_mask
 
 Item = Mapping[Hashable, Any]
 BODY_GRID_PX = 8
+TISSUE_HU = -200.0
+"""Lesions are put into what is denser than this."""
 
 
 class HUWindowd(MapTransform):
@@ -149,6 +154,70 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         return float(body[rows, columns, slice_].mean())
 
 
+class RandLesionsd(RandomizableTransform, MapTransform):
+    """Faint lesions and patches of texture put into training patches, so that a denoiser learns to leave them.
+
+    Discs and ellipses with soft edges, bright or dark, and fields of fine texture, in tissue alone; the same in every
+    key. Small and faint ones are drawn as often as large and strong ones (evenly in the logarithm).
+
+    Args:
+        keys: patches in HU (1, row, column).
+        most: largest number of them in a patch; 0 to so many, evenly.
+        diameters_px: least and largest.
+        contrasts_hu: least and largest, either sign.
+        texture_share: share of them that are texture instead, whose standard deviation is a quarter of the contrast.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        most: int = 6,
+        diameters_px: tuple[float, float] = (1.2, 10.0),
+        contrasts_hu: tuple[float, float] = (6.0, 80.0),
+        texture_share: float = 0.2,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self)
+        self.most = most
+        self.diameters_px = diameters_px
+        self.contrasts_hu = contrasts_hu
+        self.texture_share = texture_share
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """Add the lesions of this draw to every key."""
+        changed = dict(data)
+        keys = list(self.key_iterator(changed))
+        size = int(changed[keys[0]].shape[-1])
+        added = sum((self._one(size) for _ in range(int(self.R.randint(self.most + 1)))), np.zeros((size, size)))
+        lesions = torch.from_numpy(np.asarray(added, np.float32))[None]
+        for key in keys:
+            tissue = avg_pool2d(changed[key].mean(0, keepdim=True), 3, 1, 1, count_include_pad=False) > TISSUE_HU
+            changed[key] = changed[key] + lesions * tissue
+        return changed
+
+    def _one(self, size: int) -> NDArray[np.float64]:
+        diameter = self._between(*self.diameters_px)
+        contrast = self._between(*self.contrasts_hu) * self.R.choice((-1, 1))
+        row, column = self.R.uniform(0, size, 2)
+        stretch, turn = self.R.uniform(0.7, 1.4), self.R.uniform(0, np.pi)
+        texture = self.R.random_sample() < self.texture_share
+        radius = 3 * diameter if texture else diameter / 2
+        rows, columns = np.ogrid[:size, :size]
+        along = (columns - column) * np.cos(turn) + (rows - row) * np.sin(turn)
+        across = (rows - row) * np.cos(turn) - (columns - column) * np.sin(turn)
+        distance = np.hypot(along * stretch, across / stretch)
+        softness = self.R.uniform(0.3, 0.8)  # pixels: about what scanners make of a sharp edge
+        disc = 1 / (1 + np.exp(np.clip((distance - radius) / softness, -30, 30)))
+        if not texture:
+            return np.asarray(contrast * disc)
+        field = ndimage.gaussian_filter(self.R.standard_normal((size, size)), diameter / 4)
+        return np.asarray(abs(contrast) / 4 * disc * field / max(float(field.std()), 1e-9))
+
+    def _between(self, least: float, largest: float) -> float:
+        return float(np.exp(self.R.uniform(np.log(least), np.log(largest))))
+
+
 def loading(keys: KeysCollection, *, geometry: str = "slices", trust_hu: bool = False) -> Compose:
     """Files to cached HU volumes with their body maps: everything of training that is not random.
 
@@ -162,13 +231,21 @@ def loading(keys: KeysCollection, *, geometry: str = "slices", trust_hu: bool = 
     return Compose([load, CompactHUd(keys), BodyFractiond(keys)])
 
 
-def augmentation(keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5) -> Compose:
-    """A random body patch in one of the eight orientations of the square."""
-    turns: list[Transform] = [
+def augmentation(keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5, lesions: int = 0) -> Compose:
+    """A random body patch in one of the eight orientations of the square.
+
+    Args:
+        keys: images (1, row, column, slice) with ``<key>_body`` beside them.
+        patch_size: side in pixels.
+        least_body: see :class:`RandBodyPatchd`.
+        lesions: at most so many are put into a patch, see :class:`RandLesionsd`.
+    """
+    steps: list[Transform] = [
+        RandBodyPatchd(keys, patch_size=patch_size, least_body=least_body),
         RandFlipd(keys, prob=0.5, spatial_axis=0),
         RandRotate90d(keys, prob=0.75, max_k=3, spatial_axes=(0, 1)),
     ]
-    return Compose([RandBodyPatchd(keys, patch_size=patch_size, least_body=least_body), *turns])
+    return Compose([*steps, RandLesionsd(keys, most=lesions)] if lesions else steps)
 
 
 def preprocessing(

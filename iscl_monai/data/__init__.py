@@ -1,13 +1,23 @@
 """Which scans feed which side, and what is drawn from them."""
 
 from iscl_monai.data.datalist import MINIMUM_GAP_MM, Datalist, check_leaks
+from iscl_monai.data.harvest import HarvestedNoise
 from iscl_monai.data.pairs import SliceDataset, check_same_shape, pairs_of, references
-from iscl_monai.data.patches import PairedPatches, RunSampler, UnpairedPatches, cached, check_memory, pool_noise_hu
+from iscl_monai.data.patches import (
+    PairedPatches,
+    RunSampler,
+    UnpairedPatches,
+    cached,
+    check_memory,
+    pool_noise_hu,
+    pool_quiet_noise,
+)
 from iscl_monai.data.scan import PoolScan, ScanPair
 
 __all__ = [
     "MINIMUM_GAP_MM",
     "Datalist",
+    "HarvestedNoise",
     "PairedPatches",
     "PoolScan",
     "RunSampler",
@@ -20,5 +30,6 @@ __all__ = [
     "check_same_shape",
     "pairs_of",
     "pool_noise_hu",
+    "pool_quiet_noise",
     "references",
 ]

@@ -13,9 +13,12 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from iscl_monai.data.harvest import HarvestedNoise
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
-from iscl_monai.quality.noise import noise_sigma_hu
+from iscl_monai.hu import HUWindow
+from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 
 MEMORY_SHARE = 0.8
 BYTES_PER_VOXEL = 2.1  # int16 HU and the coarse body map; float32 only for scans with fractional HU
@@ -32,6 +35,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: draws and turns a patch; everything random in it is seeded here.
         windowing: HU to network range.
         seed: of the whole row.
+        harvested: real noise; with it each pair has a third image, ``harvested``: the clean patch with such noise.
     """
 
     def __init__(
@@ -42,24 +46,39 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: Compose,
         windowing: Any,
         seed: int = 0,
+        harvested: HarvestedNoise | None = None,
     ) -> None:
         self.pools = {"noisy": noisy, "clean": clean}
         self.chances = {name: _by_voxels(pool) for name, pool in self.pools.items() if pool}
         self.augmentation = augmentation
         self.windowing = windowing
         self.seed = seed
+        self.harvested = harvested
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1]."""
-        return {name: self._patch(name, index) for name in self.pools}
+        """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1], and ``harvested`` if there is any."""
+        if self.harvested is None:
+            return {name: self._patch(name, index) for name in self.pools}
+        clean_hu = self._patch_hu("clean", index)
+        noise_hu = self.harvested.draw(clean_hu.shape[-1], np.random.default_rng((self.seed, index, 2)))
+        return {
+            "noisy": self._patch("noisy", index),
+            "clean": self._windowed(clean_hu),
+            "harvested": self._windowed(clean_hu + noise_hu),
+        }
 
     def _patch(self, name: str, index: int) -> Tensor:
+        return self._windowed(self._patch_hu(name, index))
+
+    def _patch_hu(self, name: str, index: int) -> Tensor:
         rng = np.random.default_rng((self.seed, index, list(self.pools).index(name)))
         pool = self.pools[name]
         scan = pool[int(rng.choice(len(pool), p=self.chances[name]))]
         self.augmentation.set_random_state(seed=int(rng.integers(2**32)))
-        patch = self.windowing(self.augmentation(scan))["image"]
-        return plain_tensor(patch).contiguous()
+        return plain_tensor(self.augmentation(scan)["image"])
+
+    def _windowed(self, patch_hu: Tensor) -> Tensor:
+        return plain_tensor(self.windowing({"image": patch_hu})["image"]).contiguous()
 
 
 def plain_tensor(image: Tensor) -> Tensor:
@@ -135,6 +154,28 @@ def pool_noise_hu(pool: Sequence[Mapping[str, Any]]) -> float:
     """Noise of a cached pool in HU: the median over its scans of the noise in soft tissue."""
     scans = (torch.as_tensor(scan["image"])[0].permute(2, 0, 1) for scan in pool)
     return float(np.nanmedian([noise_sigma_hu(scan) for scan in scans]))
+
+
+def pool_quiet_noise(pool: Sequence[Mapping[str, Any]], hu_window: HUWindow, *, slices: int = 6) -> float:
+    """Noise of a cached pool as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in network units.
+
+    Args:
+        pool: cached volumes.
+        hu_window: what [-1, 1] means.
+        slices: of each scan that are looked at.
+
+    Returns:
+        The median over the scans' medians in soft tissue.
+    """
+    found = []
+    for scan in pool:
+        image = torch.as_tensor(scan["image"])
+        chosen = image[..., :: max(1, image.shape[-1] // slices)].permute(3, 0, 1, 2).float()
+        lowest, highest = SOFT_TISSUE_HU
+        tissue = (chosen > lowest) & (chosen < highest)
+        noise = quiet_deviation(hu_window.to_network(chosen))[tissue]
+        found.append(float(noise.median()) if noise.numel() else float("nan"))
+    return float(np.nanmedian(found))
 
 
 class PairedPatches(UnpairedPatches):

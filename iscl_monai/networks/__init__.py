@@ -8,6 +8,7 @@ from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
 from iscl_monai.networks.normalization import BatchInstanceNorm2d, gather_statistics, project_rho, set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
+from iscl_monai.networks.unet import NoiseUNet, UNetGenerator
 
 __all__ = [
     "BatchInstanceNorm2d",
@@ -16,7 +17,9 @@ __all__ = [
     "Generator",
     "NetworkDescription",
     "NoiseExtractor",
+    "NoiseUNet",
     "RedCNN",
+    "UNetGenerator",
     "fold_normalisation",
     "gather_statistics",
     "initialise",

@@ -1,21 +1,29 @@
 """What is exported and deployed: F and H behind one face."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.blocks import symmetric_pad
-from iscl_monai.networks.description import KEY, GeneratorDescription, NetworkDescription
+from iscl_monai.networks.description import (
+    KEY,
+    GeneratorDescription,
+    NetworkDescription,
+    UNetDescription,
+    UNetExtractorDescription,
+)
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
+from iscl_monai.networks.local import local_mean
 from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
+from iscl_monai.networks.unet import NoiseUNet, UNetGenerator
 
 MODES = ("ensemble", "generator", "extractor")
 
@@ -52,8 +60,8 @@ class DenoisingNetwork(nn.Module):
     def __init__(
         self,
         *,
-        denoiser: Generator | RedCNN,
-        noise_extractor: NoiseExtractor,
+        denoiser: Generator | UNetGenerator | RedCNN,
+        noise_extractor: NoiseExtractor | NoiseUNet,
         hu_window: HUWindow,
         blend: float = 0.5,
         mode: str = "ensemble",
@@ -65,7 +73,9 @@ class DenoisingNetwork(nn.Module):
             raise ConfigRefusal(f"blend={blend}", allowed="0 to 1", cure="0.5 is the paper's")
         if keep_mean_px < 0 or (keep_mean_px > 0 and keep_mean_px % 2 == 0):
             raise ConfigRefusal(f"keep_mean_px={keep_mean_px}", allowed="0 or an odd number", cure="9 is our default")
-        self.stride_px = denoiser.stride  # slices are mirrored up to multiples of it, and tiles begin at its multiples
+        self.stride_px = math.lcm(
+            denoiser.stride, noise_extractor.stride
+        )  # slices are mirrored up to multiples of it, and tiles begin at its multiples
         self.keep_mean_px = keep_mean_px
         self.air_hu, self.breath_hu = AIR_HU, BREATH_HU  # TorchScript knows no globals
         self.lower_hu, self.upper_hu = float(hu_window.lower), float(hu_window.upper)
@@ -101,7 +111,7 @@ class DenoisingNetwork(nn.Module):
         try:
             network = cls(
                 denoiser=_generator(described),
-                noise_extractor=NoiseExtractor(**asdict(described.noise_extractor)),
+                noise_extractor=_extractor(described),
                 hu_window=described.hu_window,
                 keep_mean_px=described.keep_mean_px,
                 statistics=described.statistics,
@@ -193,20 +203,17 @@ def checked_mode(mode: str) -> str:
     return mode
 
 
-def _generator(described: NetworkDescription) -> Generator | RedCNN:
+def _generator(described: NetworkDescription) -> Generator | UNetGenerator | RedCNN:
+    sizes = asdict(described.denoiser)
     if isinstance(described.denoiser, GeneratorDescription):
-        return Generator(**asdict(described.denoiser))
-    return RedCNN(**asdict(described.denoiser))
+        return Generator(**sizes)
+    return UNetGenerator(**sizes) if isinstance(described.denoiser, UNetDescription) else RedCNN(**sizes)
 
 
-def local_mean(image: Tensor, side: int) -> Tensor:
-    """Twice the moving average over ``side`` x ``side`` pixels; at the border over what is there.
-
-    Args:
-        image: (batch, 1, rows, columns).
-        side: odd.
-    """
-    for _ in range(2):
-        image = avg_pool2d(image, [side, 1], stride=1, padding=[side // 2, 0], count_include_pad=False)
-        image = avg_pool2d(image, [1, side], stride=1, padding=[0, side // 2], count_include_pad=False)
-    return image
+def _extractor(described: NetworkDescription) -> NoiseExtractor | NoiseUNet:
+    sizes = asdict(described.noise_extractor)
+    return (
+        NoiseUNet(**sizes)
+        if isinstance(described.noise_extractor, UNetExtractorDescription)
+        else NoiseExtractor(**sizes)
+    )

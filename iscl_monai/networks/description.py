@@ -34,6 +34,18 @@ class GeneratorDescription:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UNetDescription:
+    """The arguments of :class:`iscl_monai.networks.UNetGenerator`."""
+
+    network: ClassVar[str] = "UNetGenerator"
+
+    width: int
+    levels: int
+    blocks: int
+    unshuffle: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RedCNNDescription:
     """The argument of :class:`iscl_monai.networks.RedCNN`."""
 
@@ -52,10 +64,26 @@ class NoiseExtractorDescription:
     layers: int
 
 
-DENOISERS: Mapping[str, type[GeneratorDescription | RedCNNDescription]] = {
-    kind.network: kind for kind in (GeneratorDescription, RedCNNDescription)
+@dataclass(frozen=True, kw_only=True)
+class UNetExtractorDescription:
+    """The arguments of :class:`iscl_monai.networks.NoiseUNet` as H."""
+
+    network: ClassVar[str] = "NoiseUNet"
+
+    width: int
+    levels: int
+    blocks: int
+    unshuffle: int
+
+
+Denoisers = GeneratorDescription | UNetDescription | RedCNNDescription
+Extractors = NoiseExtractorDescription | UNetExtractorDescription
+DENOISERS: Mapping[str, type[Denoisers]] = {
+    kind.network: kind for kind in (GeneratorDescription, UNetDescription, RedCNNDescription)
 }
-EXTRACTORS = {NoiseExtractorDescription.network: NoiseExtractorDescription}
+EXTRACTORS: Mapping[str, type[Extractors]] = {
+    kind.network: kind for kind in (NoiseExtractorDescription, UNetExtractorDescription)
+}
 Kind = TypeVar("Kind")
 
 
@@ -81,8 +109,8 @@ class NetworkDescription:
     """
 
     hu_window: HUWindow
-    denoiser: GeneratorDescription | RedCNNDescription
-    noise_extractor: NoiseExtractorDescription
+    denoiser: Denoisers
+    noise_extractor: Extractors
     keep_mean_px: int
     statistics: str
     domain: str = "ct"
@@ -159,7 +187,7 @@ class NetworkDescription:
     def overrides(self) -> dict[str, Any]:
         """The settings of the bundle's configs that decide what the tensors are and mean."""
         window = {"hu_lower": f"{self.hu_window.lower:g}", "hu_upper": f"{self.hu_window.upper:g}"}
-        extractor = {"extractor_width": self.noise_extractor.width, "extractor_layers": self.noise_extractor.layers}
+        extractor = {f"extractor_{name}": value for name, value in asdict(self.noise_extractor).items()}
         if isinstance(self.denoiser, RedCNNDescription):
             return {**window, "network_def#denoiser#width": self.denoiser.width, **extractor}
         return {**window, **asdict(self.denoiser), **extractor}
@@ -175,12 +203,14 @@ class NetworkDescription:
         Raises:
             CheckpointRefusal: naming what differs.
         """
-        if type(self.denoiser) is not type(network.denoiser):
-            raise CheckpointRefusal(
-                f"weights of a {self.denoiser.network}, for a {network.denoiser.network}",
-                allowed="the kind of network that they were trained in",
-                cure="use iscl-monai denoise, evaluate or qa, which take it from the weights",
-            )
+        parts = ((self.denoiser, network.denoiser), (self.noise_extractor, network.noise_extractor))
+        for trained, other in parts:
+            if type(trained) is not type(other):
+                raise CheckpointRefusal(
+                    f"weights of a {trained.network}, for a {other.network}",
+                    allowed="the kind of network that they were trained in",
+                    cure="use iscl-monai denoise, evaluate or qa, which take it from the weights",
+                )
         before, now = self.overrides(), network.overrides()
         differ = {name: value for name, value in before.items() if now[name] != value}
         if differ:

@@ -24,6 +24,8 @@ class NoiseExtractor(nn.Module):
 
     __jit_unused_properties__ = ("description",)
 
+    stride = 1
+
     def __init__(self, *, width: int = 32, layers: int = 20, silent_start: bool = False) -> None:
         super().__init__()
         if width < 1 or layers < 2:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.networks.blocks import NormedConv, ResidualBlock, SymmetricConv2d, initialise, symmetric_pad
 from iscl_monai.networks.description import GeneratorDescription
-from iscl_monai.networks.skip import NonLocalSkip, quiet_deviation
+from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.networks.skip import NonLocalSkip
 
 SKIPS = ("none", "nonlocal", "identity")
 

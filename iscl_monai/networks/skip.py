@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, max_pool2d, pad
+from torch._jit_internal import is_scripting  # torch.jit has the same, without a type
+from torch.nn.functional import pad
 
-NEIGHBOURHOOD_PX = 9
-QUIET_PX = 25
-CLIPPED = 0.95
+from iscl_monai.networks.local import box_mean, quiet_deviation, quiet_deviation_reach_px
 
 
 class NonLocalSkip(nn.Module):
@@ -43,8 +43,7 @@ class NonLocalSkip(nn.Module):
     @property
     def reach_px(self) -> int:
         """How far away a pixel of the input can change one of the output."""
-        noise = 2 * (NEIGHBOURHOOD_PX // 2) + 2 * (QUIET_PX // 2)
-        return max(noise, self.search_px + self.patch_px // 2)
+        return max(quiet_deviation_reach_px(), self.search_px + self.patch_px // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Average those pixels whose surroundings are alike."""
@@ -67,48 +66,41 @@ def non_local_means(x: Tensor, h: Tensor, search_px: int, patch_px: int) -> Tens
     Returns:
         The shape of ``x``.
     """
+    precision = h.clamp_min(1e-4).square().reciprocal()  # flat, noiseless places
+    if not is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands below this condition alone
+        if _plain_cpu_images(x, precision):
+            return _compiled(x, precision, search_px, patch_px)
+    return _displaced(x, precision, search_px, patch_px)
+
+
+def _displaced(x: Tensor, precision: Tensor, search_px: int, patch_px: int) -> Tensor:
+    """In torch: for gradients, other devices and other dtypes."""
     rows, columns = x.shape[-2], x.shape[-1]
     r = search_px
     padded = pad(x, [r, r, r, r], mode="reflect")
-    precision = h.clamp_min(1e-4).square().reciprocal()  # flat, noiseless places
     total, weights = x.clone(), torch.ones_like(x)
     for row in range(2 * r + 1):
         for column in range(2 * r + 1):
             if row != r or column != r:
                 neighbour = padded[:, :, row : row + rows, column : column + columns]
-                weight = torch.exp(-_box((neighbour - x).square(), patch_px) * precision)
+                weight = torch.exp(-box_mean((neighbour - x).square(), patch_px) * precision)
                 total = total + weight * neighbour
                 weights = weights + weight
     return total / weights
 
 
-def quiet_deviation(x: Tensor, side: int = NEIGHBOURHOOD_PX, quiet: int = QUIET_PX, clipped: float = CLIPPED) -> Tensor:
-    """The noise around each pixel: the standard deviation of the quietest 9x9 pixels nearby, smoothed.
-
-    Structure only adds to a deviation, so the least of a neighbourhood is the noise; being the least of many it lies
-    below the mean by a share that does not depend on the noise. Where the window clips (air), noise is cut off and
-    tells nothing: such places do not count.
-
-    Args:
-        x: (batch, 1, rows, columns) in [-1, 1].
-        side: of the neighbourhood of a deviation, in pixels; odd.
-        quiet: of the square whose least deviation counts, and of the smoothing; odd.
-        clipped: local means beyond this are cut off by the window.
-
-    Returns:
-        The same shape and units; 0 where everything around is clipped.
-    """
-    mean = _box(x, side)
-    # Of differences to a local level: squares of bright tissue would lose small deviations to rounding.
-    variance = (_box((x - mean).square(), side) - _box(x - mean, side).square()).clamp_min(0.0)
-    deviation = torch.where(mean.abs() > clipped, torch.full_like(x, 2.0), variance.sqrt())
-    half = quiet // 2
-    least = -max_pool2d(max_pool2d(-deviation, [quiet, 1], 1, [half, 0]), [1, quiet], 1, [0, half])
-    known = (least < 2.0).to(x.dtype)
-    return _box(least * known, quiet) / _box(known, quiet).clamp_min(1e-6)
+@torch.jit.unused
+def _plain_cpu_images(x: Tensor, precision: Tensor) -> bool:
+    """Whether the compiled path may be taken."""
+    learning = torch.is_grad_enabled() and (x.requires_grad or precision.requires_grad)
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not learning and not tracing
 
 
-def _box(image: Tensor, side: int) -> Tensor:
-    """Moving average; at the border over what is there."""
-    image = avg_pool2d(image, [side, 1], stride=1, padding=[side // 2, 0], count_include_pad=False)
-    return avg_pool2d(image, [1, side], stride=1, padding=[0, side // 2], count_include_pad=False)
+@torch.jit.unused
+def _compiled(x: Tensor, precision: Tensor, search_px: int, patch_px: int) -> Tensor:
+    from iscl_monai.networks import numba_skip  # numba takes half a second to import
+
+    images, precisions = (t.detach().reshape(-1, *t.shape[-2:]).contiguous().numpy() for t in (x, precision))
+    done = [numba_skip.non_local_means(i, p, search_px, patch_px) for i, p in zip(images, precisions, strict=True)]
+    return torch.from_numpy(np.stack(done)).reshape(x.shape)

@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from iscl_monai import losses
 from iscl_monai.losses import LossWeights
 from iscl_monai.networks import project_rho
+from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.networks.unet import LEAST_NOISE, NoiseEstimator
 
 Batch = dict[str, Tensor]
 
@@ -57,7 +59,8 @@ class ISCLTrainer(Trainer):
     Args:
         device: where the networks live.
         max_epochs: epochs of the whole run.
-        train_data_loader: yields batches ``{"noisy", "clean"}`` of (batch, 1, rows, columns) in [-1, 1].
+        train_data_loader: yields batches ``{"noisy", "clean"}`` of (batch, 1, rows, columns) in [-1, 1], and
+            ``harvested`` or not.
         denoiser: F, noisy to clean.
         degrader: G, clean to noisy.
         noise_extractor: H, noisy to noise.
@@ -76,6 +79,10 @@ class ISCLTrainer(Trainer):
         non_blocking: of the copy to the device.
         amp: run the networks in bfloat16 autocast (no gradient scaler is needed with it).
         train_handlers: handlers with ``attach(engine)``.
+
+    Batches may hold ``harvested`` as well: the clean images with real noise (:class:`iscl_monai.data.HarvestedNoise`).
+    It is ``x_bar`` then, in place of ``y + H(x)``: fake for D_X, input of the bypass loss, and H learns its noise.
+    During the warm-up F and H learn from it alone.
 
     ``state.output`` holds one float per loss term, plus ``x``, ``y_hat`` and ``n_hat`` for pictures and guards.
     """
@@ -130,14 +137,24 @@ class ISCLTrainer(Trainer):
 
     def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
         x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
-        step = self._warm_up_step if self.state.iteration <= self.warm_up_steps else self._iscl_step
+        harvested = self._harvested(batch)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            output = step(x, y)
+            if self.state.iteration > self.warm_up_steps:
+                output = self._iscl_step(x, y, harvested)
+            elif harvested is None:
+                output = self._warm_up_step(x, y)
+            else:
+                output = self._harvest_step(x, y, harvested)
         project_rho(*map(unwrapped, self._networks()))
         plain = {name: _plain(value) for name, value in output.items()}
         engine.state.output = plain  # type: ignore[assignment]  # ignite says int
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return plain
+
+    def _harvested(self, batch: Batch) -> Tensor | None:
+        if "harvested" not in batch:
+            return None
+        return torch.as_tensor(batch["harvested"]).to(self.state.device, non_blocking=self.non_blocking)
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return (
@@ -148,14 +165,14 @@ class ISCLTrainer(Trainer):
             self.clean_discriminator,
         )
 
-    def _iscl_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def _iscl_step(self, x: Tensor, y: Tensor, harvested: Tensor | None = None) -> dict[str, Tensor]:
         y_hat, x_hat = self.denoiser(x), self.degrader(y)
         n_hat = self.noise_extractor(x) if self.weights.use_extractor else torch.zeros_like(x)
-        x_bar, y_bar = y + n_hat.detach(), x - n_hat.detach()
+        x_bar, y_bar = y + n_hat.detach() if harvested is None else harvested, x - n_hat.detach()
         return {
             **self._update_discriminators(x, y, x_hat.detach(), y_hat.detach(), x_bar, y_bar),
-            **self._update_generators(x, y, x_hat, y_hat, x_bar, y_bar),
-            **self._update_extractor(x, y, n_hat),
+            **self._update_generators(x, y, x_hat, y_hat, x_bar, y_bar, harvested),
+            **self._update_extractor(x, y, n_hat, harvested),
             "x": x,
             "y_hat": y_hat,
             "n_hat": n_hat,
@@ -180,25 +197,38 @@ class ISCLTrainer(Trainer):
         return terms
 
     def _update_generators(
-        self, x: Tensor, y: Tensor, x_hat: Tensor, y_hat: Tensor, x_bar: Tensor, y_bar: Tensor
+        self,
+        x: Tensor,
+        y: Tensor,
+        x_hat: Tensor,
+        y_hat: Tensor,
+        x_bar: Tensor,
+        y_bar: Tensor,
+        harvested: Tensor | None,
     ) -> dict[str, Tensor]:
         d_x, d_y = unwrapped(self.noisy_discriminator), unwrapped(self.clean_discriminator)
         with frozen(d_x, d_y):
             adversarial = losses.adversarial_loss(d_x(self._in_range(x_hat)), d_y(self._in_range(y_hat)))
         nested, terms = adversarial.new_zeros(()), {"adversarial": adversarial}
         if self.weights.cycle:
-            terms["cycle"] = losses.cycle_loss(x, self.degrader(y_hat), y, self.denoiser(x_hat))
+            x_tilde = self.degrader(y_hat) if self.weights.noisy_cycle else x
+            noisy = self.weights.noisy_cycle
+            terms["cycle"] = losses.cycle_loss(x, x_tilde, y, self.denoiser(x_hat), noisy=noisy)
             nested = nested + self.weights.cycle * terms["cycle"]
         if self.weights.bypass:
-            terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, self.denoiser(x_bar))
+            if harvested is None:
+                terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, self.denoiser(x_bar))
+            else:
+                terms["harvest"] = self._harvest_loss(self.denoiser, y, harvested, y)
+                terms["bypass"] = losses.reconstruction_loss(y_bar, y_hat) + terms["harvest"]
             nested = nested + self.weights.bypass * terms["bypass"]
         if self.weights.zero_mean:
             terms["zero_mean"] = losses.zero_mean_loss(x - y_hat) + losses.zero_mean_loss(x_hat - y)
             nested = nested + self.weights.zero_mean * terms["zero_mean"]
-        _descend(self.generator_optimizer, adversarial + self.weights.nested * nested)
+        _descend(self.generator_optimizer, self.weights.adversarial * adversarial + self.weights.nested * nested)
         return terms
 
-    def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor) -> dict[str, Tensor]:
+    def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor, harvested: Tensor | None) -> dict[str, Tensor]:
         if not self.weights.use_extractor:
             return {}
         with torch.no_grad():  # F and G as step 2 left them
@@ -211,8 +241,32 @@ class ISCLTrainer(Trainer):
             loss = loss + self.weights.noise_consistency * terms["noise_consistency"]
         if self.weights.zero_mean:
             loss = loss + self.weights.zero_mean * losses.zero_mean_loss(n_hat)
+        if harvested is not None and self.weights.harvest:
+            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, y, harvested, harvested - y)
+            loss = loss + self.weights.harvest * terms["harvested_noise"]
         _descend(self.extractor_optimizer, loss)
         return terms
+
+    def _harvest_loss(self, network: nn.Module, y: Tensor, harvested: Tensor, wanted: Tensor) -> Tensor:
+        """How far a network is from the wanted answer to a clean image with harvested noise.
+
+        The clean image has a noise of its own, which belongs to it: networks that can be told so are.
+        """
+        noise = quiet_deviation(harvested).clamp_min(LEAST_NOISE)
+        knows = isinstance(unwrapped(network), NoiseEstimator)
+        answer: Tensor = network(harvested, quiet_deviation(y)) if knows else network(harvested)
+        return losses.harvest_loss(answer, wanted, noise, squared=self.weights.squared)
+
+    def _harvest_step(self, x: Tensor, y: Tensor, harvested: Tensor) -> dict[str, Tensor]:
+        terms = {"harvest": self._harvest_loss(self.denoiser, y, harvested, y)}
+        _descend(self.generator_optimizer, terms["harvest"])
+        if self.weights.use_extractor:
+            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, y, harvested, harvested - y)
+            _descend(self.extractor_optimizer, terms["harvested_noise"])
+        with torch.no_grad():
+            y_hat = unwrapped(self.denoiser)(x[:1])
+        # One image is enough for pictures and guards.
+        return {**terms, "x": x[:1], "y_hat": y_hat, "n_hat": x[:1] - y_hat}
 
     def _warm_up_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
