@@ -71,21 +71,22 @@ def benchmark(
     """
     with exit_codes("what was trained and measured is kept; the same command goes on"):
         check_extra("evaluate", "a benchmark")
-        from iscl_monai.evaluation.benchmark.methods import chosen, submission
+        from iscl_monai.evaluation.benchmark.methods import chosen, submission, trainings
         from iscl_monai.evaluation.benchmark.physics import physics_of
         from iscl_monai.evaluation.benchmark.run import Request
         from iscl_monai.evaluation.benchmark.run import benchmark as run
         from iscl_monai.quality.protocol import named_protocol
 
+        methods = chosen(method, [submission(text) for text in add or ()])
         result = run(
             Request(
                 datalist=dataset,
                 out=out,
                 budget=budget,
-                methods=chosen(method, [submission(text) for text in add or ()]),
+                methods=methods,
                 seeds=seed or [0],
                 protocols=[named_protocol(name) for name in protocol or ["hu-body"]],
-                bundle=found_bundle(bundle),
+                bundle=found_bundle(bundle) if trainings(methods) else bundle or Path(),  # else nobody asks
                 configs=_configs(config),
                 settings=dict(_setting(pair) for pair in setting or ()),
                 section=section,

@@ -48,7 +48,7 @@ def panel_rows(panel: BeforeAfter) -> tuple[MetricRow, ...]:
     shares = [(one.name, 100 * noise_removed(one)) for one in panel.regions]
     rows = [
         *region_rows(panel.regions),
-        *(MetricRow(f"Noise removed, {name}", "%", None, share, NO_REFERENCE, "", 0) for name, share in shares),
+        *(MetricRow(f"Local noise removed, {name}", "%", None, share, NO_REFERENCE, "", 0) for name, share in shares),
         MetricRow("Mean shift over the body", "HU", None, panel.panel.mean_shift_hu, NO_REFERENCE, "near 0", 2),
         MetricRow("Image in residual", "", None, residual.image, NO_REFERENCE, "near 0", 3),
         MetricRow("Edges in residual", "", None, residual.edges, NO_REFERENCE, "near 0", 3),
@@ -70,7 +70,7 @@ def panel_rows(panel: BeforeAfter) -> tuple[MetricRow, ...]:
 
 
 def noise_removed(region: RegionResult) -> float:
-    """Part of the noise of a region that is gone: 0 nothing, 1 everything; NaN if it was not measured."""
+    """Part of the local noise of a region that is gone: 0 nothing, 1 everything; NaN if it was not measured."""
     return 1 - region.sigma_after_hu / region.sigma_before_hu if region.sigma_before_hu > 0 else math.nan
 
 

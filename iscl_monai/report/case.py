@@ -128,7 +128,7 @@ def metric_rows(
     residual = panel.residual
     return (
         *rows,
-        MetricRow("Noise in soft tissue", "HU", panel.noise_before_hu, panel.noise_after_hu, NO_REFERENCE, "lower"),
+        MetricRow("Local noise, soft tissue", "HU", panel.noise_before_hu, panel.noise_after_hu, NO_REFERENCE, "lower"),
         MetricRow("Mean shift from input", "HU", None, panel.mean_shift_hu, NO_REFERENCE, "near 0", 2),
         MetricRow("Image in residual", "", None, residual.image, NO_REFERENCE, "near 0", 3),
         MetricRow("Edges in residual", "", None, residual.edges, NO_REFERENCE, "near 0", 3),

@@ -8,6 +8,8 @@ import re
 MINUS = "\N{MINUS SIGN}"
 NOT_GIVEN = "\N{EN DASH}"
 NOT_MEASURABLE = "not measurable"
+OPTIMISTIC = "optimistic: on the slices that chose epoch, blend and settings"
+"""What is said of every validation figure: it is the best of many tries on one set of slices."""
 
 _HYPHEN_OF_A_NUMBER = re.compile(r"(?<![\w.])-(?=\d)")
 

@@ -111,12 +111,12 @@ def _picture(image_hu: NDArray[Any], padded: NDArray[np.bool_] | None) -> NDArra
 
 
 def region_rows(results: Sequence[RegionResult]) -> tuple[MetricRow, ...]:
-    """Two lines for each region: noise, which should fall, and mean, which should stay."""
+    """Two lines for each region: local noise, which should fall, and mean, which should stay."""
     rows: list[MetricRow] = []
     for one in results:
         noise, mean = (one.sigma_before_hu, one.sigma_after_hu), (one.mean_before_hu, one.mean_after_hu)
         rows += [
-            MetricRow(f"Noise, {one.name}", "HU", *noise, PROTOCOL, "lower"),
+            MetricRow(f"Local noise, {one.name}", "HU", *noise, PROTOCOL, "lower"),
             MetricRow(f"Mean, {one.name}", "HU", *mean, PROTOCOL, "unchanged"),
         ]
     return tuple(rows)
@@ -170,5 +170,6 @@ def _how_regions_are_found() -> str:
     return with_minus_signs(
         f"Regions are found in the image before denoising, by the mean HU of 9x9 pixels: {classes}. Air is that of "
         "the room too; where a scanner cuts it off (often at -1000 or -1024 HU), its noise looks smaller than it is. "
-        "Noise is measured in the quietest tenth of a region; in lung and bone even that holds structure."
+        "Local noise is the standard deviation within 9x9 pixels in the quietest tenth of a region; in lung and bone "
+        "even that holds structure."
     )

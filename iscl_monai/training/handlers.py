@@ -18,6 +18,7 @@ from iscl_monai.data import Datalist
 from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import DenoisingNetwork
+from iscl_monai.report.numbers import OPTIMISTIC
 from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, summary
 from iscl_monai.weights import save_durably
 
@@ -143,9 +144,6 @@ class InOrder:
         """Attach the first, then the second ..."""
         for handler in self.handlers:
             handler.attach(engine)
-
-
-OPTIMISTIC = "optimistic: these slices chose the epoch and the blend, so they say more than unseen scans would"
 
 
 class ModelWriter:

@@ -172,7 +172,8 @@ class Validation:
             self.evaluator.run(epoch)
             metrics = {k: v for k, v in self.evaluator.state.metrics.items() if isinstance(v, float)}
             self.history.append({"epoch": float(epoch), **metrics})
-            engine.logger.info("epoch %d: %s", epoch, summary(metrics, self.evaluator.protocol))
+            # The best of these epochs is kept, and its blend was chosen on these slices.
+            engine.logger.info("epoch %d, optimistic: %s", epoch, summary(metrics, self.evaluator.protocol))
 
     def state_dict(self) -> dict[str, Any]:
         """All validations so far."""
@@ -193,7 +194,7 @@ def summary(metrics: Mapping[str, float], protocol: Protocol = HU_BODY) -> str:
         parts.append(", ".join(alone_db) + " dB")
         parts.append(f"mean shift {metrics['mean_shift_hu']:+.1f} HU")
     if "noise_hu" in metrics:
-        parts.append(f"noise {metrics['input_noise_hu']:.1f} -> {metrics['noise_hu']:.1f} HU")
+        parts.append(f"local noise {metrics['input_noise_hu']:.1f} -> {metrics['noise_hu']:.1f} HU")
     if "residual_correlation" in metrics:
         parts.append(f"residual correlation {metrics['residual_correlation']:.2f}")
     return ", ".join(parts)

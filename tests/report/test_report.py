@@ -120,7 +120,7 @@ def test_numbers_stand_beside_the_noisy_input_with_their_protocol(tmp_path: Path
     line = next(line for line in text.split("<tr>") if ">PSNR<" in line)
     assert re.findall(r"\d+\.\d+", line) == [f"{value:.2f}" for value in psnr]
     assert HU_BODY.identity in line
-    noise = next(line for line in text.split("<tr>") if "Noise in soft tissue" in line)
+    noise = next(line for line in text.split("<tr>") if "Local noise, soft tissue" in line)
     assert "no reference" in noise
 
 

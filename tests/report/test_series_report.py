@@ -89,7 +89,7 @@ def test_only_the_first_case_carries_the_numbers_of_all_slices() -> None:
     soft = next(result for result in regions.results() if result.name == "soft tissue")
     rows = {row.name: row for row in first.rows}
     assert len(rows) == LINES
-    noise, mean = rows["Noise, soft tissue"], rows["Mean, soft tissue"]
+    noise, mean = rows["Local noise, soft tissue"], rows["Mean, soft tissue"]
     assert (noise.noisy, noise.denoised, noise.better) == (soft.sigma_before_hu, soft.sigma_after_hu, "lower")
     assert (mean.noisy, mean.denoised, mean.better) == (soft.mean_before_hu, soft.mean_after_hu, "unchanged")
     assert {(row.unit, row.protocol) for row in first.rows} == {("HU", "regions")}
@@ -176,14 +176,14 @@ def test_each_series_has_one_table_and_the_overview_one_line(tmp_path: Path) -> 
     assert page.tags.count("table") == 3
     overview = page.source.split("<section>")[0]
     assert re.findall(r'<th scope="row">(.*?)</th>', overview) == ["first", "second"]
-    assert "Noise, soft tissue" in overview
+    assert "Local noise, soft tissue" in overview
     assert "Mean, soft tissue" not in overview
     assert "not measurable" not in overview
 
 
 def test_what_is_not_there_is_not_measurable(tmp_path: Path) -> None:
     source = written(tmp_path, report()).source
-    for name in ("Noise, bone", "Mean, bone"):
+    for name in ("Local noise, bone", "Mean, bone"):
         line = next(line for line in source.split("<tr>") if f">{name}<" in line)
         assert line.count("not measurable") == 2
     line = next(line for line in source.split("<tr>") if ">Mean, soft tissue<" in line)

@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark.sweep import RATES, RATES_AND_WEIGHTS, Candidate
-from iscl_monai.evaluation.submission import is_function_source, submitted_names
+from iscl_monai.evaluation.submission import GROUP, is_function_source, submitted_names
 
 FUNCTION: Literal["a function"] = "a function"
+NAME = r"[A-Za-z0-9][\w.+-]*"
+"""Of a method; it is a folder's name, too."""
 IMAGES: Literal["denoised images"] = "denoised images"
 Kind = Literal["input", "classical", "unpaired", "noisy only", "supervised", "a function", "denoised images"]
 
@@ -92,6 +94,23 @@ METHODS = (
 """In the order of the table."""
 
 
+def installed() -> list[Method]:
+    """Methods that other packages offer by entry points.
+
+    Raises:
+        ConfigRefusal: a name that one of ours has, or that cannot be a folder's.
+    """
+    names = submitted_names()
+    for name in names:
+        if not re.fullmatch(NAME, name) or any(name == method.name for method in METHODS):
+            raise ConfigRefusal(
+                f"entry point {name!r} of {GROUP}",
+                allowed=f"names of letters, digits and . _ + - but {', '.join(method.name for method in METHODS)}",
+                cure="rename it, or remove the package that offers it",
+            )
+    return [Method(name=name, title=name, kind=FUNCTION) for name in names]
+
+
 def submission(text: str) -> Method:
     """The row of ``--add NAME=path/to/file.py:function`` or ``--add NAME=DIR``.
 
@@ -99,7 +118,7 @@ def submission(text: str) -> Method:
         ConfigRefusal: neither, or a name that another method has or that cannot be a folder's.
     """
     name, _, source = text.partition("=")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or not source:
+    if not re.fullmatch(NAME, name) or not source:
         raise ConfigRefusal(
             f"--add {text}",
             allowed="NAME=path/to/file.py:function or NAME=DIR, the name of letters, digits and . _ + -",
@@ -129,8 +148,7 @@ def chosen(names: Sequence[str] | None, added: Sequence[Method] = ()) -> list[Me
     Raises:
         ConfigRefusal: naming an unknown one and the nearest that exists, or one that is added twice.
     """
-    installed = [Method(name=name, title=name, kind=FUNCTION) for name in submitted_names()]
-    known = {method.name: method for method in (*METHODS, *installed)}
+    known = {method.name: method for method in (*METHODS, *installed())}
     for name in names or ():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)

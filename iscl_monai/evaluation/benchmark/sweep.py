@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from iscl_monai.report.numbers import OPTIMISTIC
 from iscl_monai.report.section import Table
-
-OPTIMISTIC = "optimistic: on the slices that chose epoch, blend and settings"
-"""What is said of every validation figure: it is the best of many tries on one set of slices."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ def trained(
     if held is None:
         (folder / "configs").mkdir(exist_ok=True)
         shutil.copyfile(metadata, folder / "configs" / "metadata.json")
-        held = _run(folder, configs, settings) | {"settings": dict(settings)}
+        held = _run(folder, configs, settings, metadata.parents[1]) | {"settings": dict(settings)}
         write(record, held)
     return Training(
         bundle=folder,
@@ -120,8 +120,12 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"other scans: {first_change(before.get('scans') or {}, now['scans'])}"
 
 
-def _run(folder: Path, configs: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    places = {"output_dir": str(folder), "ckpt_dir": str(folder / "models")}
+def _run(folder: Path, configs: Sequence[str], settings: Mapping[str, Any], bundle: Path) -> dict[str, Any]:
+    places = {
+        "bundle_root": str(bundle.resolve()),  # the command may be given anywhere
+        "output_dir": str(folder),
+        "ckpt_dir": str(folder / "models"),
+    }
     words = [word for name, value in {**settings, **places}.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(list(configs)), *words]
     begun, before = time.monotonic(), _children_cpu_seconds()

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from iscl_monai.baselines import ClassicalFilter
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
+from iscl_monai.evaluation.benchmark.methods import chosen
 from iscl_monai.evaluation.submission import (
     SubmittedFunction,
     SubmittedVolumeFunction,
@@ -199,6 +200,7 @@ def test_methods_of_installed_packages_are_known_by_name(file: Path, monkeypatch
     monkeypatch.syspath_prepend(file.parent)
     monkeypatch.delitem(sys.modules, "my_method", raising=False)
     assert submitted_names() == ["broken", "text", "theirs"]
+    assert [method.kind for method in chosen(["iscl", "theirs"])] == ["input", "unpaired", "a function"]
     theirs = named_denoiser("theirs")
     assert theirs.identity.version == "1.5"
     assert theirs.parameters["code"] == "entry point my_method:denoise"
@@ -208,3 +210,6 @@ def test_methods_of_installed_packages_are_known_by_name(file: Path, monkeypatch
         named_denoiser("text")
     with pytest.raises(ConfigRefusal, match="did you mean 'theirs'"):
         named_denoiser("their")
+    (information / "entry_points.txt").write_text("[iscl_monai.denoisers]\niscl = my_method:denoise\n")
+    with pytest.raises(ConfigRefusal, match=r"entry point 'iscl' of iscl_monai\.denoisers"):
+        chosen(None)
