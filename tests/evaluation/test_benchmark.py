@@ -29,7 +29,7 @@ from iscl_monai.evaluation.benchmark.result import Benchmark
 from iscl_monai.evaluation.benchmark.run import Request, benchmark
 from iscl_monai.evaluation.benchmark.table import PERFECT, cost_table, fidelity_table, patients_table
 from iscl_monai.phantom import make_dataset
-from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN
+from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, TRUTH_RANDOM_ANATOMY
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
@@ -151,6 +151,7 @@ def test_what_is_done_is_not_done_again(result: Benchmark, request_: Request, mo
     monkeypatch.setattr("iscl_monai.evaluation.benchmark.training._run", never)
     monkeypatch.setattr(running, "cost_of", never)
     monkeypatch.setattr(running.score, "scores", never)
+    monkeypatch.setattr(running.measure, "measured", never)
     again = benchmark(request_, tell=lambda _: None)
     assert json.dumps(again.to_json()["rows"]) == json.dumps(result.to_json()["rows"])
 
@@ -290,3 +291,25 @@ def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*command, "--method", "tvv"])
     assert done.exit_code == 2
     assert "did you mean 'tv'" in done.output
+
+
+def test_errors_against_truths_have_a_protocol_of_their_own(result: Benchmark) -> None:
+    """The phantom's truth is known: a table of its own, without a ceiling, and the error against it."""
+    assert result.truth_protocols == [TRUTH_RANDOM_ANATOMY]
+    table = fidelity_table(result, TRUTH_RANDOM_ANATOMY)
+    assert "excess RMSE, HU" not in table.heads
+    assert PERFECT not in [line[0] for line in table.lines]
+    against_reference = fidelity_table(result, HU_BODY)
+    assert against_reference.lines[-1][0] == PERFECT
+    noisy = [row.fidelity[protocol.identity] for row in result.rows[:1] for protocol in (HU_BODY, TRUTH_RANDOM_ANATOMY)]
+    assert noisy[0] != noisy[1]
+
+
+def test_methods_are_compared_at_equal_noise_on_the_page_and_in_the_files(result: Benchmark, request_: Request) -> None:
+    page = (request_.out / "report.html").read_text()
+    assert f"Methods at equal noise, {TRUTH_RANDOM_ANATOMY.name}" in page
+    assert "At 30 % less noise" in (request_.out / "tables.md").read_text()
+    content = json.loads((request_.out / "results.json").read_text())["equal_noise"]
+    curves = content[TRUTH_RANDOM_ANATOMY.name]["Gaussian filter"]["curves"]
+    assert len(curves["noise reduction"]) == len(content[TRUTH_RANDOM_ANATOMY.name]["Gaussian filter"]["strength"])
+    assert curves["error"][0] is not None
