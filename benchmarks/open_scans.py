@@ -9,8 +9,8 @@ each patient. Each chest is cut along z: one part simulated for the noisy pool, 
 a third for validation, 15 mm and more apart.
 
 QUIET holds quiet scans of two further patients, of whom virtual patients of real anatomy are made for the test: RIDER
-Pilot 0109 (contrast abdomen, 5 mm) and ACRIN-FLT-Breast 001 (abdomen and chest, 5 mm). A scan that is refused, such as
-an iterative reconstruction, is left out.
+Pilot 0109 (contrast abdomen, 5 mm) and ACRIN-FLT-Breast 001 (abdomen, 5 mm). A scan that is refused, such as an
+iterative reconstruction, is left out; --doubtful accepts those of the test side, for what it is worth.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ CLEAN = {LIDC: [-690, -555], LUNG: [-990, -885]} | {f"STS_{n}": None for n in ("
 QUIET = {
     "RIDER-0109": ("rider_pilot_0109", "--z-range", "-250", "-185"),
     "ACRIN-001": ("acrin_flt_breast_001/acrin_flt_breast_001/abdomen_pelvis_80mA", "--z-range", "-520", "-464"),
-    "ACRIN-001_chest": ("acrin_flt_breast_001/acrin_flt_breast_001/chest_150mA", "--z-range", "-190", "-135"),
 }
-"""Where the scan lies, and what of it is taken; a name is the patient's, up to an underscore."""
+"""Where the scan lies, and what of it is taken."""
 VALIDATION = {LIDC: [-538, -506], LUNG: [-868, -830], "STS_006": None, "STS_049": None}
 
 
@@ -101,12 +100,13 @@ def test_series(test: Path) -> Iterator[tuple[str, Path, str | None]]:
                 yield patient.name, file, header.SeriesInstanceUID
 
 
-def test_side(test: Path, out: Path) -> list[dict[str, Any]]:
-    """Simulate every test scan; each with its untouched original is a pair."""
+def test_side(test: Path, out: Path, *, doubtful: bool) -> list[dict[str, Any]]:
+    """Simulate every test scan; each with its untouched original is a pair. Doubtful ones are left out, or accepted."""
+    accepted = ("--accept-calibration", "--accept-iterative") if doubtful else ()
     pairs = []
     for patient, source, series in test_series(test):
         folder = out / "test" / (f"{patient}_{series}" if series else patient)
-        if not folder.is_dir() and not run("dose", source, folder, "--fraction", FRACTION):
+        if not folder.is_dir() and not run("dose", source, folder, "--fraction", FRACTION, *accepted):
             continue  # iterative reconstruction, or a scan that the virtual scanner does not explain
         pairs.append({"noisy": str(folder), "clean": str(source), "patient": patient, "dose": float(FRACTION)})
     return pairs
@@ -120,7 +120,7 @@ def virtual_patients(quiet: Path, out: Path) -> list[dict[str, Any]]:
         if not folder.is_dir() and not run("truth", quiet / source, folder, "--fraction", FRACTION, *options):
             continue
         files = {key: str(folder / f"{file}.nii.gz") for key, file in FILES.items()}
-        pairs.append({**files, "patient": name.partition("_")[0], "truth_protocol": "truth-real-anatomy"})
+        pairs.append({**files, "patient": name, "truth_protocol": "truth-real-anatomy"})
     return pairs
 
 
@@ -129,10 +129,11 @@ def main() -> None:
     for name in ("train", "test", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--quiet", type=Path)
+    parser.add_argument("--doubtful", action="store_true", help="also test scans whose simulated noise is doubtful")
     options = parser.parse_args()
     train, test, out = (path.resolve() for path in (options.train, options.test, options.out))
     out.mkdir(parents=True, exist_ok=True)
-    content = training_side(train, out) | {"test": test_side(test, out)}
+    content = training_side(train, out) | {"test": test_side(test, out, doubtful=options.doubtful)}
     if options.quiet is not None:
         content["test"] += virtual_patients(options.quiet.resolve(), out)
     (out / "datalist.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

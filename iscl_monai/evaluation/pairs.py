@@ -29,6 +29,7 @@ class Pair:
         denoised_hu: HU (slice, row, column).
         reference: the truth.
         noisy: what was denoised; None only if it is not known.
+        dose: of the noisy scan over that of the reference it was made from; None: not known.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Pair:
     denoised_hu: NDArray[np.float32]
     reference: Scan
     noisy: Scan | None = None
+    dose: float | None = None
 
     @property
     def body_part(self) -> str:
@@ -64,7 +66,14 @@ def read_pair(denoised: Path, reference: Path, noisy: Path | None = None, *, tru
         check_same_place(before, truth)
         check_same_image(before.hu, truth.hu, names=(noisy, reference))
     # The name of the folder that was given: the person who types it knows it, and nobody else is told more.
-    return Pair(name=denoised.name, patient=denoised.name, denoised_hu=after.hu, reference=truth, noisy=before)
+    return Pair(
+        name=denoised.name,
+        patient=denoised.name,
+        denoised_hu=after.hu,
+        reference=truth,
+        noisy=before,
+        dose=None if before is None else before.simulated_dose,
+    )
 
 
 def pairs_in(datalist: Datalist, section: str) -> Sequence[ScanPair]:
@@ -138,7 +147,14 @@ def denoised_pairs(pairs: Sequence[ScanPair], denoised: Denoised, *, trust_hu: b
         check_same_image(noisy.hu, truth.hu, names=(pair.noisy, pair.clean))
         counts[pair.patient] = counts.get(pair.patient, 0) + 1
         name = pair.patient if counts[pair.patient] == 1 else f"{pair.patient}, scan {counts[pair.patient]}"
-        yield Pair(name=name, patient=pair.patient, denoised_hu=denoised(pair, noisy), reference=truth, noisy=noisy)
+        yield Pair(
+            name=name,
+            patient=pair.patient,
+            denoised_hu=denoised(pair, noisy),
+            reference=truth,
+            noisy=noisy,
+            dose=None if pair.truth is not None else noisy.simulated_dose if pair.dose is None else pair.dose,
+        )
 
 
 def middle_slice(volume: NDArray[Any]) -> NDArray[Any]:

@@ -31,6 +31,7 @@ class PairScores:
         body_part: BodyPartExamined; empty when not said.
         denoised: per slice.
         noisy: likewise; None if the noisy input is not known.
+        dose: of the noisy scan over that of its reference; None: not known.
     """
 
     name: str
@@ -38,6 +39,7 @@ class PairScores:
     body_part: str
     denoised: Fidelity
     noisy: Fidelity | None
+    dose: float | None = None
 
     def gain_db(self) -> float:
         """PSNR over the noisy input; without one, PSNR."""
@@ -67,7 +69,12 @@ class Scores:
         noisy = None if pair.noisy is None else fidelity(pair.noisy.hu, truth, protocol=self.protocol)
         denoised = fidelity(pair.denoised_hu, truth, protocol=self.protocol)
         scores = PairScores(
-            name=pair.name, patient=pair.patient, body_part=pair.body_part, denoised=denoised, noisy=noisy
+            name=pair.name,
+            patient=pair.patient,
+            body_part=pair.body_part,
+            denoised=denoised,
+            noisy=noisy,
+            dose=pair.dose,
         )
         self.pairs.append(scores)
         self._picture(pair, scores)
@@ -132,6 +139,10 @@ class Scores:
             notes.append(f"BodyPartExamined is {', '.join(others)}; {self.protocol.name} is meant for {meant}")
         if any(pair.noisy is None for pair in self.pairs):
             notes.append("the noisy input was not given: without its numbers these say little (give --noisy)")
+        doses = [pair.dose for pair in self.pairs]
+        if doses and None not in doses:
+            gain_db = sum(10 * math.log10((1 - dose) / dose) for dose in doses if dose) / len(doses)
+            notes.append(f"a perfect denoiser would gain {gain_db:.2f} dB in PSNR: the reference has noise of its own")
         return notes
 
     def content(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from iscl_monai.evaluation.submission import named_denoiser
 from iscl_monai.evaluation.submission.function import probe_slice
 from iscl_monai.inference import denoise_volume
 from iscl_monai.phantom import make_dataset
-from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN
+from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, TRUTH_RANDOM_ANATOMY
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
@@ -126,7 +126,8 @@ def test_numbers_of_two_protocols_are_in_two_tables(result: Benchmark, request_:
     assert HU_BODY.identity not in other.title
     assert "VIF" in other.heads
     assert "VIF" not in one.heads
-    assert (request_.out / "tables.md").read_text().count("PSNR gain") == 2
+    in_the_file = (request_.out / "tables.md").read_text().count("PSNR gain")
+    assert in_the_file == len(request_.protocols) + len(result.truth_protocols)
 
 
 def test_modes_of_one_training_share_its_weights(result: Benchmark) -> None:
@@ -161,6 +162,7 @@ def test_what_is_done_is_not_done_again(result: Benchmark, request_: Request, mo
     monkeypatch.setattr("iscl_monai.evaluation.benchmark.training._run", never)
     monkeypatch.setattr(running, "cost_of", never)
     monkeypatch.setattr(running.score, "scores", never)
+    monkeypatch.setattr(running.measure, "measured", never)
     again = benchmark(request_, tell=lambda _: None)
     assert json.dumps(again.to_json()["rows"]) == json.dumps(result.to_json()["rows"])
 
@@ -492,3 +494,25 @@ def test_seeds_have_a_row_of_their_own_with_their_range(result: Benchmark) -> No
     assert table is not None
     # Gains of the patients, over seeds: 1.3, 1.4, 1.5; t(0.975, 2) = 4.303.
     assert table.lines[0][:5] == ["ISCL", "2 of 3", "+1.40 (+1.15 to +1.65)", "+1.10", "+1.70"]
+
+
+def test_errors_against_truths_have_a_protocol_of_their_own(result: Benchmark) -> None:
+    """The phantom's truth is known: a table of its own, without a ceiling, and the error against it."""
+    assert result.truth_protocols == [TRUTH_RANDOM_ANATOMY]
+    table = fidelity_table(result, TRUTH_RANDOM_ANATOMY)
+    assert "excess RMSE, HU" not in table.heads
+    assert PERFECT not in [line[0] for line in table.lines]
+    against_reference = fidelity_table(result, HU_BODY)
+    assert against_reference.lines[-1][0] == PERFECT
+    noisy = [row.fidelity[protocol.identity] for row in result.rows[:1] for protocol in (HU_BODY, TRUTH_RANDOM_ANATOMY)]
+    assert noisy[0] != noisy[1]
+
+
+def test_methods_are_compared_at_equal_noise_on_the_page_and_in_the_files(result: Benchmark, request_: Request) -> None:
+    page = (request_.out / "report.html").read_text()
+    assert f"Methods at equal noise, {TRUTH_RANDOM_ANATOMY.name}" in page
+    assert "At 30 % less noise" in (request_.out / "tables.md").read_text()
+    content = json.loads((request_.out / "results.json").read_text())["equal_noise"]
+    curves = content[TRUTH_RANDOM_ANATOMY.name]["Gaussian filter"]["curves"]
+    assert len(curves["noise reduction"]) == len(content[TRUTH_RANDOM_ANATOMY.name]["Gaussian filter"]["strength"])
+    assert curves["error"][0] is not None

@@ -79,3 +79,26 @@ def test_the_dose_is_read_from_our_own_derivation() -> None:
     assert _simulated_dose(recipe.description()) == 0.1
     assert _simulated_dose("Noise inserted as for 1.5 of the dose") is None
     assert _simulated_dose("") is None
+
+
+def test_evaluate_tells_the_ceiling_where_every_dose_is_known() -> None:
+    from pathlib import Path
+
+    from iscl_monai.evaluation.pairs import Pair
+    from iscl_monai.evaluation.scans import Scan
+    from iscl_monai.evaluation.scores import Scores
+
+    noisy, reference = (
+        Scan(
+            source=Path("scan"),
+            hu=hu,
+            affine_lps=np.eye(4),
+            positions_mm=(0.0, 1.0, 2.0),
+            pixel_spacing_mm=(1.0, 1.0),
+        )
+        for hu in (LOW, REFERENCE)
+    )
+    for dose, told in ((DOSE, True), (None, False)):
+        scores = Scores(HU_FRAME)
+        scores.add(Pair(name="A", patient="A", denoised_hu=LOW, reference=reference, noisy=noisy, dose=dose))
+        assert ("a perfect denoiser would gain 4.77 dB" in " ".join(scores.notices())) is told
