@@ -47,7 +47,7 @@ class LossWeights:
     @property
     def use_extractor(self) -> bool:
         """Whether any term needs H; without it ISCL is CycleGAN."""
-        return any((self.bypass, self.boosting, self.pseudo_noise, self.noise_consistency))
+        return any((self.bypass, self.boosting, self.pseudo_noise, self.noise_consistency, self.harvest))
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:

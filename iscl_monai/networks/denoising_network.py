@@ -23,7 +23,7 @@ from iscl_monai.networks.generator import Generator
 from iscl_monai.networks.local import local_mean
 from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
-from iscl_monai.networks.unet import NoiseUNet, UNetGenerator
+from iscl_monai.networks.unet import NoiseEstimator, NoiseUNet, UNetGenerator
 
 MODES = ("ensemble", "generator", "extractor")
 
@@ -149,6 +149,27 @@ class DenoisingNetwork(nn.Module):
         """How far away a pixel of the input can change one of the output (half the receptive field)."""
         mean = 2 * (self.keep_mean_px // 2)
         return max(self.denoiser.reach_px, self.noise_extractor.reach_px) + mean
+
+    @torch.jit.unused
+    def want(self, *, noise_hu: float = 0.0, dose: float = 0.0) -> None:
+        """Say how much noise belongs to an image, for networks that can be told so; kept with the weights.
+
+        Args:
+            noise_hu: noise that may stay, as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in HU; places
+                that are no louder are left alone. 0: none.
+            dose: of the images, as a share of the dose that is wanted; 0: go by the noise.
+
+        Raises:
+            ConfigRefusal: networks that cannot be told, a negative noise, or a dose that is no share.
+        """
+        for network in (self.denoiser, self.noise_extractor):
+            if not isinstance(network, NoiseEstimator):
+                raise ConfigRefusal(
+                    f"a wanted noise for a {type(network).__name__}",
+                    allowed="UNetGenerator and NoiseUNet",
+                    cure="train with unet.json, or give a strength instead",
+                )
+            network.want(noise=noise_hu * 2 / (self.upper_hu - self.lower_hu), dose=dose)
 
     def forward(self, x: Tensor) -> Tensor:
         """Denoise images."""

@@ -233,3 +233,20 @@ def test_all_weights_learn() -> None:
     # The last bias is taken away with the mean.
     learnt = [p for name, p in network.named_parameters() if name != "last.bias"]
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in learnt)
+
+
+@torch.no_grad()
+def test_a_denoiser_is_told_in_hounsfield_units() -> None:
+    made, x = denoiser(keep_mean_px=0), noisy(sigma=0.02)
+    assert (made(x) - x).abs().max() > 1e-3
+    made.want(noise_hu=1000 * 1.01 * float(quiet_deviation(x).max()))
+    assert torch.equal(made(x), x)
+    made.want(dose=1.0)
+    assert torch.equal(made(x), x)
+
+
+def test_a_network_that_cannot_be_told_refuses_to_be() -> None:
+    f = Generator(width=2, downsamplings=1, residual_blocks=1)
+    made = DenoisingNetwork(denoiser=f, noise_extractor=NoiseUNet(**SIZES), hu_window=HUWindow(-1000, 1000))
+    with pytest.raises(ConfigRefusal, match="a wanted noise for a Generator"):
+        made.want(noise_hu=10)
