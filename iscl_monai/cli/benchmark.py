@@ -29,7 +29,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE.py:FUNCTION|NAME=DIR",
-            help="A method of your own: a function of HU, or denoised scans of the section (repeatable).",
+            help="Yours: a function of HU, denoised scans of the section, or a trained bundle (repeatable).",
             show_default=False,
         ),
     ] = None,

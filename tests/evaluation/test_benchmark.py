@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from iscl_monai.cli import app
 from iscl_monai.data import Datalist
-from iscl_monai.errors import ConfigRefusal, Refusal
+from iscl_monai.errors import ConfigRefusal, LeakRefusal, Refusal
 from iscl_monai.evaluation.benchmark import cost
 from iscl_monai.evaluation.benchmark import run as running
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
@@ -305,6 +305,24 @@ def test_a_bad_submission_is_refused_before_anything_is_trained(
         added = [submission(f"mine={source}")]
         with pytest.raises(Refusal, match=message):
             benchmark(replace(request_, methods=chosen(["iscl"], added), out=tmp_path / "out"), tell=lambda _: None)
+
+
+def test_a_trained_bundle_is_a_row_unless_it_has_seen_a_patient(
+    copied: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "cost_of", lambda *_: cost.Cost(parameters=1, gflop=1, seconds=1, peak_mib=1))
+    bundle = copied.out / "iscl" / "seed0"
+    mine = replace(copied, methods=chosen(["iscl"], [submission(f"mine={bundle}")]))
+    iscl, row = benchmark(mine, tell=lambda _: None).rows[1:]
+    assert row.method.kind == "a trained bundle"
+    assert row.fidelity == iscl.fidelity
+    assert row.weights == iscl.weights
+    assert "mine: weights trained elsewhere, which name no scored patient" in (mine.out / "tables.md").read_text()
+    record = json.loads((bundle / "models" / "training.json").read_text())
+    record["patients"].append(Datalist.load(mine.datalist).test[0].patient)
+    (bundle / "models" / "training.json").write_text(json.dumps(record))
+    with pytest.raises(LeakRefusal, match="have seen"):
+        benchmark(mine, tell=lambda _: None)
 
 
 def test_the_cost_of_a_function_is_measured_by_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

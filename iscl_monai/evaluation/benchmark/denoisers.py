@@ -12,7 +12,7 @@ import torch
 from iscl_monai.baselines import classical
 from iscl_monai.data import ScanPair
 from iscl_monai.errors import CheckpointRefusal
-from iscl_monai.evaluation.benchmark.methods import FUNCTION, IMAGES, Method
+from iscl_monai.evaluation.benchmark.methods import BUNDLE, FUNCTION, IMAGES, Method
 from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedImages, load_submitted
 from iscl_monai.inference import Denoiser, ModelIdentity, SliceDenoiser
 from iscl_monai.version import __version__
@@ -57,6 +57,8 @@ def denoiser_of(
         return load_submitted(method.name, method.source)
     if method.kind == IMAGES:
         return SubmittedImages(DenoisedFolder.find(method.source, pairs), pairs, name=method.name)
+    if method.kind == BUNDLE:
+        return Denoiser.from_bundle(method.source, device=device)
     if bundle is None:
         raise CheckpointRefusal(f"{method.name} without a bundle", allowed="a trained one", cure="train it first")
     return Denoiser.from_bundle(bundle, device=device, mode=method.mode)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from iscl_monai.bundle import METADATA
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark.sweep import RATES, RATES_AND_WEIGHTS, Candidate
 from iscl_monai.evaluation.submission import GROUP, is_function_source, submitted_names
@@ -17,7 +18,10 @@ FUNCTION: Literal["a function"] = "a function"
 NAME = r"[A-Za-z0-9][\w.+-]*"
 """Of a method; it is a folder's name, too."""
 IMAGES: Literal["denoised images"] = "denoised images"
-Kind = Literal["input", "classical", "unpaired", "noisy only", "supervised", "a function", "denoised images"]
+BUNDLE: Literal["a trained bundle"] = "a trained bundle"
+Kind = Literal[
+    "input", "classical", "unpaired", "noisy only", "supervised", "a function", "denoised images", "a trained bundle"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +32,14 @@ class Method:
         name: as asked for and as a folder's name.
         title: as printed.
         kind: what it learns from; ``supervised`` ones need pairs, and are no rivals but a measure. Of submitted methods
-            nobody knows: ``a function`` or ``denoised images``.
+            nobody knows: ``a function``, ``denoised images``, or ``a trained bundle`` (which says whom it has seen).
         training: name of the training whose weights it uses; empty: nothing is trained.
         configs: of the bundle, after ``train.json`` and the size's.
         settings: overrides of settings in these configs.
         mode: what is asked of the weights: ``ensemble`` (all that was trained), ``generator`` or ``extractor``.
         sweep: what it is tried with before it is trained with every seed; the authors' own settings are not swept.
-        source: of a submitted method: ``path/to/file.py:function``, a folder, or empty for an entry point.
+        source: of a submitted method: ``path/to/file.py:function``, a folder of scans or of a bundle, or empty for an
+            entry point.
     """
 
     name: str
@@ -50,7 +55,7 @@ class Method:
     @property
     def submitted(self) -> bool:
         """Whether it is a method of somebody else's, of which nobody knows what it has seen."""
-        return self.kind in (FUNCTION, IMAGES)
+        return self.kind in (FUNCTION, IMAGES, BUNDLE)
 
 
 def _trained(name: str, title: str, kind: Kind, *configs: str, **settings: Any) -> Method:
@@ -112,7 +117,7 @@ def installed() -> list[Method]:
 
 
 def submission(text: str) -> Method:
-    """The row of ``--add NAME=path/to/file.py:function`` or ``--add NAME=DIR``.
+    """The row of ``--add NAME=path/to/file.py:function`` or ``--add NAME=DIR``, of denoised scans or a bundle.
 
     Raises:
         ConfigRefusal: neither, or a name that another method has or that cannot be a folder's.
@@ -132,10 +137,11 @@ def submission(text: str) -> Method:
     if not Path(source).is_dir():
         raise ConfigRefusal(
             f"--add {text}: {source} is no folder and no function",
-            allowed="path/to/file.py:function, or an existing folder of denoised scans",
+            allowed="path/to/file.py:function, or an existing folder of denoised scans or of a trained bundle",
             cure="check the spelling",
         )
-    return Method(name=name, title=name, kind=IMAGES, source=source)
+    kind: Kind = BUNDLE if (Path(source) / METADATA).is_file() else IMAGES
+    return Method(name=name, title=name, kind=kind, source=source)
 
 
 def chosen(names: Sequence[str] | None, added: Sequence[Method] = ()) -> list[Method]:

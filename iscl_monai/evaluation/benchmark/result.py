@@ -13,7 +13,7 @@ from typing import Any
 
 from iscl_monai.evaluation.benchmark.ceiling import Ceiling
 from iscl_monai.evaluation.benchmark.cost import Cost
-from iscl_monai.evaluation.benchmark.methods import IMAGES, Method
+from iscl_monai.evaluation.benchmark.methods import BUNDLE, IMAGES, Method
 from iscl_monai.evaluation.benchmark.score import to_json
 from iscl_monai.evaluation.benchmark.sweep import Swept
 from iscl_monai.evaluation.equal_noise.curves import MethodCurves, groups_of, method_curves
@@ -96,7 +96,8 @@ class Benchmark:
 
     def notes(self) -> list[str]:
         """What a reader of the tables must know of submitted methods."""
-        submitted = [row for row in self.rows if row.method.submitted]
+        submitted = [row for row in self.rows if row.method.submitted and row.method.kind != BUNDLE]
+        bundles = [row.method.title for row in self.rows if row.method.kind == BUNDLE]
         images = [row.method.title for row in submitted if row.method.kind == IMAGES]
         moody = [row.method.title for row in submitted if not row.repeatable]
         notes = []
@@ -105,6 +106,8 @@ class Benchmark:
             notes.append(
                 f"{names}: submitted methods; nothing says which patients they have seen or how they were made"
             )
+        if bundles:
+            notes.append(f"{', '.join(bundles)}: weights trained elsewhere, which name no scored patient as seen")
         if images:
             notes.append(
                 f"{', '.join(images)}: denoised scans, not a method: what needs new images to be denoised (phantoms, "

@@ -19,7 +19,7 @@ from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
 from iscl_monai.evaluation.benchmark.kept import once, with_nan, write
 from iscl_monai.evaluation.benchmark.learned import TrainingPlan, train_all
-from iscl_monai.evaluation.benchmark.methods import FUNCTION, IMAGES, Method, trainings
+from iscl_monai.evaluation.benchmark.methods import BUNDLE, FUNCTION, IMAGES, Method, trainings
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
@@ -32,6 +32,7 @@ from iscl_monai.evaluation.equal_noise.slices import NoisyScan, TestSlice, slice
 from iscl_monai.evaluation.equal_noise.tables import tables_at
 from iscl_monai.evaluation.pairs import pairs_in
 from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedFunction, load_submitted
+from iscl_monai.evaluation.training_record import refuse_seen
 from iscl_monai.inference import SliceDenoiser
 from iscl_monai.inference.slice_denoiser import denoise_volume
 from iscl_monai.quality.protocol import Protocol
@@ -110,7 +111,7 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     pairs = pairs_in(scans, request.section)
     if request.section == "validation":
         tell("validation pairs chose the weights of every learned method: these are not the numbers of unseen scans")
-    _check_submitted(request.methods, pairs)
+    _check_submitted(request.methods, pairs, scans.split_protocol)
     learned = train_all(request.plan(), trainings(request.methods), scans, tell)
     pairs = [*pairs, *virtual_pairs(request.out, request.virtual_patients, request.virtual_seed, tell=tell)]
     tell(f"reading {len(pairs)} {request.section} pairs")
@@ -151,13 +152,15 @@ def _write_tables(request: Request, result: Benchmark) -> None:
         file.write(f"{text}\n".encode())
 
 
-def _check_submitted(methods: Sequence[Method], pairs: Sequence[ScanPair]) -> None:
-    """Before hours of training, not after: functions are tried, folders looked through."""
+def _check_submitted(methods: Sequence[Method], pairs: Sequence[ScanPair], split_protocol: str) -> None:
+    """Before hours of training: functions are tried, folders looked through, bundles asked whom they have seen."""
     for method in methods:
         if method.kind == FUNCTION:
             load_submitted(method.name, method.source)
         elif method.kind == IMAGES:
             DenoisedFolder.find(method.source, pairs)
+        elif method.kind == BUNDLE:
+            refuse_seen(Path(method.source), [pair.patient for pair in pairs], split_protocol=split_protocol)
 
 
 def _row(
@@ -179,6 +182,7 @@ def _row(
     denoiser = denoiser_of(method, bundle, device=request.device, pairs=listed)
     tell(f"scoring {method.title}" + (f", seed {seed}" if method.training else ""))
     weights = hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
+    weights = denoiser.identity.weights_digest if method.kind == BUNDLE else weights
     known = {"weights": weights, "parameters": denoiser.parameters}
 
     scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
