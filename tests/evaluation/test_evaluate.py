@@ -333,8 +333,8 @@ def test_denoised_scans_of_any_method_are_measured(datalist: Path, tmp_path: Pat
 
 def test_the_reference_is_no_denoised_scan(datalist: Path, tmp_path: Path) -> None:
     for index in range(4):
-        shutil.copytree(datalist / "full", tmp_path / "theirs" / f"low{index}")
-    refused(run(datalist, "--denoised", tmp_path / "theirs"), "patient a is its reference", "voxel by voxel")
+        dicom(tmp_path / "theirs" / f"low{index}", body(), SeriesInstanceUID=f"1.2.3.{index}")
+    refused(run(datalist, "--denoised", tmp_path / "theirs"), "denoised scan of a is its reference", "voxel by voxel")
 
 
 def test_functions_are_measured_by_name(datalist: Path, bundle: Path, tmp_path: Path) -> None:
