@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from iscl_monai.evaluation.equal_noise.curves import (
     ERROR,
     F50,
@@ -39,7 +37,7 @@ def plots_of(curves: Sequence[MethodCurves]) -> list[Plot]:
     Args:
         curves: of methods on one group of patients; the one with no change has no curve.
     """
-    moving = [one for one in curves if np.ptp(one.values[NOISE]) > 0]
+    moving = [one for one in curves if one.moves]
     return [
         plot(
             [_curve(one, name, factor, index) for index, one in enumerate(moving) if name in one.values],
