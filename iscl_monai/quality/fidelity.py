@@ -99,14 +99,14 @@ def same_protocol(*results: Fidelity | FidelityMean) -> Protocol:
     protocols = list(dict.fromkeys(result.protocol for result in results))
     if len(protocols) != 1:
         raise Refusal(
-            f"numbers measured on {len(protocols)} protocols: {_told_apart(protocols) or 'none'}",
+            f"numbers measured on {len(protocols)} protocols: {_differences_of(protocols) or 'none'}",
             allowed="one protocol, the same in every setting, for all numbers that are compared",
             cure="measure all images again on one protocol, e.g. hu-body",
         )
     return protocols[0]
 
 
-def _told_apart(protocols: Sequence[Protocol]) -> str:
+def _differences_of(protocols: Sequence[Protocol]) -> str:
     """Their identities; and of those that share a name what differs, for a digest tells nobody what."""
     settings = [protocol.settings() for protocol in protocols]
     differ = [name for name in settings[0] if len({str(held[name]) for held in settings}) > 1] if settings else []

@@ -12,6 +12,7 @@ from iscl_monai.quality.detectability import (
     Detectability,
     hotelling,
     laguerre_gauss,
+    mean_d_prime,
 )
 from iscl_monai.quality.linearity import distance_mm_from
 from tests.real_data import real
@@ -109,6 +110,15 @@ def test_the_seed_decides() -> None:
     images = noise(1, 30) + disc(5), noise(2, 30)
     assert hotelling(*images, channels()) == hotelling(*images, channels())
     assert hotelling(*images, channels()) != hotelling(*images, channels(), seed=1)
+
+
+def test_the_mean_alone_is_the_same() -> None:
+    used, absent = channels(), noise(1, 40)
+    present = absent + disc(30)
+    outputs = [images.reshape(len(images), -1) @ used.reshape(len(used), -1).T for images in (present, absent)]
+    assert mean_d_prime(outputs[0], outputs[1], seed=3) == pytest.approx(
+        hotelling(present, absent, used, seed=3).d_prime
+    )
 
 
 def test_denoisers_that_blur_or_erase_are_caught_and_one_that_copies_is_not() -> None:

@@ -59,6 +59,11 @@ class MethodCurves:
     slices: int
     values: Mapping[str, Floats]
 
+    @property
+    def moves(self) -> bool:
+        """Whether it does anything to the noise at all, which the noisy input does not."""
+        return bool(np.ptp(self.values[NOISE]) > 0)
+
     def strength_for(self, reduction: float) -> float:
         """The strength at which so much noise is removed; NaN where the method does not get there."""
         return strength_at(self.values[NOISE], reduction)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from iscl_monai.evaluation.equal_noise.slices import RADII_PX, ROOM_PX, TestSlice
 from iscl_monai.evaluation.equal_noise.strengths import OBSERVED_EVERY, STRENGTHS
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
-from iscl_monai.quality.detectability import hotelling, laguerre_gauss
+from iscl_monai.quality.detectability import laguerre_gauss, mean_d_prime
 from iscl_monai.quality.inserted import Image, Inserted, drawn
 
 Floats = NDArray[np.float64]
@@ -45,12 +45,10 @@ def observed(denoiser: SliceDenoiser, one: TestSlice) -> dict[str, list[float]]:
 
 def d_primes(present: Floats, present_change: Floats, absent: Floats, absent_change: Floats) -> list[float]:
     """D' at every second strength, from channel outputs (image, channel) of the input and of the method's change."""
-    nothing = np.eye(present.shape[1])[:, None, :]
-    found = []
-    for strength in STRENGTHS[::OBSERVED_EVERY]:
-        with_lesion, without = present + strength * present_change, absent + strength * absent_change
-        found.append(hotelling(with_lesion[:, None, :], without[:, None, :], nothing).d_prime)
-    return found
+    return [
+        mean_d_prime(present + strength * present_change, absent + strength * absent_change)
+        for strength in STRENGTHS[::OBSERVED_EVERY]
+    ]
 
 
 def _signal(one: TestSlice) -> Image:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from iscl_monai.evaluation.equal_noise.curves import (
     ERROR,
     F50,
@@ -20,17 +18,18 @@ from iscl_monai.evaluation.equal_noise.curves import (
 from iscl_monai.report.curves import Axis, Curve
 from iscl_monai.report.plot import COLOURS, Plot, plot
 
+AGAINST_NOISY = "noisy scan = 1"
 SHOWN = (
-    (cnr_name(FAINT_HU, 2.0), "CNR of lesions of 20 HU, 2 px, noisy scan = 1", 1.0),
-    (cnr_name(FAINT_HU, 4.0), "CNR of lesions of 20 HU, 4 px, noisy scan = 1", 1.0),
-    (observer_name(2.0), "d' of lesions of 2 px, noisy scan = 1", 1.0),
-    (observer_name(4.0), "d' of lesions of 4 px, noisy scan = 1", 1.0),
-    (contrast_name(FAINT_HU, 2.0), "contrast left of lesions of 20 HU, 2 px", 1.0),
-    (F50, "f50 of rods, noisy scan = 1", 1.0),
-    (FREQUENCY, "mean frequency of the noise, change in %", 100.0),
-    (ERROR, "RMSE to the truth, HU", 1.0),
+    (cnr_name(FAINT_HU, 2.0), "CNR of lesions of 20 HU, 2 px", AGAINST_NOISY, 1.0),
+    (cnr_name(FAINT_HU, 4.0), "CNR of lesions of 20 HU, 4 px", AGAINST_NOISY, 1.0),
+    (observer_name(2.0), "d' of lesions of 2 px", AGAINST_NOISY, 1.0),
+    (observer_name(4.0), "d' of lesions of 4 px", AGAINST_NOISY, 1.0),
+    (contrast_name(FAINT_HU, 2.0), "Contrast left of lesions of 20 HU, 2 px", "share", 1.0),
+    (F50, "f50 of rods", AGAINST_NOISY, 1.0),
+    (FREQUENCY, "Mean frequency of the noise", "change in %", 100.0),
+    (ERROR, "Error to the truth", "RMSE, HU", 1.0),
 )
-"""Quantity, label of the axis, factor."""
+"""Quantity, title, label of the axis upwards, factor."""
 
 
 def plots_of(curves: Sequence[MethodCurves]) -> list[Plot]:
@@ -39,14 +38,15 @@ def plots_of(curves: Sequence[MethodCurves]) -> list[Plot]:
     Args:
         curves: of methods on one group of patients; the one with no change has no curve.
     """
-    moving = [one for one in curves if np.ptp(one.values[NOISE]) > 0]
+    moving = [one for one in curves if one.moves]
     return [
         plot(
             [_curve(one, name, factor, index) for index, one in enumerate(moving) if name in one.values],
             x=Axis(label="noise removed in soft tissue, %", low=0, high=100),
             y=Axis(label=label),
+            title=title,
         )
-        for name, label, factor in SHOWN
+        for name, title, label, factor in SHOWN
         if any(name in one.values for one in moving)
     ]
 

@@ -41,7 +41,9 @@ def tables_at(curves: Sequence[MethodCurves], group: str) -> list[Table]:
         curves: of all methods on one group.
         group: its name; empty: pairs with a noisy reference.
     """
-    return [_table_at(curves, group, reduction) for reduction in REDUCTIONS] + [_table_alone(curves, group)]
+    moving = [one for one in curves if one.moves]
+    at = [_table_at(moving, group, reduction) for reduction in REDUCTIONS if moving]
+    return [*at, _table_alone(curves, group)]
 
 
 def ranked(curves: Sequence[MethodCurves], reduction: float) -> list[MethodCurves]:
