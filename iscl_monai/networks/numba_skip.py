@@ -19,11 +19,19 @@ def non_local_means(image: Image, precision: Image, search_px: int, patch_px: in
         patch_px: side of the patches; odd.
     """
     padded = np.pad(image, search_px, mode="reflect")
+    counts = [_counts(length, patch_px // 2) for length in image.shape]
+    precision = precision / (counts[0][:, None] * counts[1])  # of sums of squares instead of means
     total: Image = image.copy()
     weights = np.ones_like(image)
     _accumulate(image, padded, precision, search_px, patch_px // 2, total, weights)
     total /= weights
     return total
+
+
+def _counts(length: int, half: int) -> Image:
+    """How many of the neighbours along an axis lie inside the image."""
+    place = np.arange(length)
+    return (np.minimum(place + half, length - 1) - np.maximum(place - half, 0) + 1).astype(np.float32)
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -32,9 +40,6 @@ def _accumulate(image, padded, precision, search, half, total, weights):  # type
     squares = np.empty((2 * half + 1, columns + 2 * half), np.float32)  # of the rows around, one over the other
     sums = np.empty(columns + 2 * half, np.float32)
     distances = np.empty(columns, np.float32)
-    across = np.empty(columns, np.float32)
-    for column in range(columns):
-        across[column] = 1 / (min(column + half, columns - 1) - max(column - half, 0) + 1)
     for down in range(2 * search + 1):
         for right in range(2 * search + 1):
             if down == search and right == search:
@@ -49,10 +54,9 @@ def _accumulate(image, padded, precision, search, half, total, weights):  # type
                     newest[:] = 0
                 if row >= 0:
                     _sum_rows(squares, sums)
-                    there = np.float32(1 / (min(row + half, rows - 1) - max(row - half, 0) + 1))
                     _sum_columns(sums, half, distances)
                     neighbours = padded[row + down, right:]
-                    _weigh(distances, across, there, precision[row], neighbours, total[row], weights[row])
+                    _weigh(distances, precision[row], neighbours, total[row], weights[row])
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -81,12 +85,11 @@ def _sum_columns(sums, half, distances):  # type: ignore[no-untyped-def]  # prag
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _weigh(distances, across, there, precision, neighbours, total, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _weigh(distances, precision, neighbours, total, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
     one = np.float32(1)
     for column in range(len(distances)):
         # exp(-t) = exp(-t / 8)^8, a polynomial that the processor works out for many pixels at once; beyond 20 nothing.
-        t = distances[column] * (there * across[column] * precision[column])
-        u = min(t, np.float32(20)) * np.float32(-1 / 8)
+        u = min(distances[column] * precision[column], np.float32(20)) * np.float32(-1 / 8)
         w = one + u * np.float32(1 / 8)
         w = one + u * np.float32(1 / 7) * w
         w = one + u * np.float32(1 / 6) * w
