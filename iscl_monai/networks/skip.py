@@ -10,6 +10,8 @@ from torch.nn.functional import pad
 
 from iscl_monai.networks.local import box_mean, quiet_deviation, quiet_deviation_reach_px
 
+COMPILED_PATCH_PX = 5
+
 
 class NonLocalSkip(nn.Module):
     """Non-local means whose strength follows the noise around each pixel.
@@ -68,8 +70,8 @@ def non_local_means(x: Tensor, h: Tensor, search_px: int, patch_px: int) -> Tens
     """
     precision = h.clamp_min(1e-4).square().reciprocal()  # flat, noiseless places
     if not is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands below this condition alone
-        if _plain_cpu_images(x, precision):
-            return _compiled(x, precision, search_px, patch_px)
+        if patch_px == COMPILED_PATCH_PX and _plain_cpu_images(x, precision):
+            return _compiled(x, precision, search_px)
     return _displaced(x, precision, search_px, patch_px)
 
 
@@ -98,9 +100,9 @@ def _plain_cpu_images(x: Tensor, precision: Tensor) -> bool:
 
 
 @torch.jit.unused
-def _compiled(x: Tensor, precision: Tensor, search_px: int, patch_px: int) -> Tensor:
+def _compiled(x: Tensor, precision: Tensor, search_px: int) -> Tensor:
     from iscl_monai.networks import numba_skip  # numba takes half a second to import
 
     images, precisions = (t.detach().reshape(-1, *t.shape[-2:]).contiguous().numpy() for t in (x, precision))
-    done = [numba_skip.non_local_means(i, p, search_px, patch_px) for i, p in zip(images, precisions, strict=True)]
+    done = [numba_skip.non_local_means(i, p, search_px) for i, p in zip(images, precisions, strict=True)]
     return torch.from_numpy(np.stack(done)).reshape(x.shape)

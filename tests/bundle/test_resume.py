@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
@@ -17,6 +20,7 @@ from programs import Programs
 
 from iscl_monai.data import Datalist, RunSampler
 from iscl_monai.errors import CheckpointRefusal
+from iscl_monai.networks import DenoisingNetwork, UNetGenerator
 from iscl_monai.training import RunCheckpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +87,39 @@ def test_a_killed_run_continues_bit_for_bit(
         assert differences(tmp_path / "models" / name, trained.ckpt_dir / name) == []
 
 
+def write_flat_bodies(folder: Path) -> None:
+    """Scans with enough flat tissue to harvest noise from, as NIfTI, and their datalist."""
+    entries: dict[str, list[dict[str, str]]] = {"noisy": [], "clean": [], "validation": []}
+    for number, (pool, noise_hu) in enumerate([("noisy", 40.0), ("clean", 10.0), ("pair", 40.0), ("pair", 10.0)]):
+        body = np.full((128, 128, 3), -1000.0)
+        body[16:112, 16:112] = 40
+        body += noise_hu * np.random.default_rng(number).standard_normal(body.shape)
+        name = f"{pool}{number}.nii.gz"
+        nibabel.Nifti1Image(body.astype(np.int16), np.diag([-1.0, -1.0, 2.0, 1.0])).to_filename(folder / name)
+        if pool != "pair":
+            entries[pool].append({"image": name, "patient": name})
+    entries["validation"].append({"noisy": "pair2.nii.gz", "clean": "pair3.nii.gz", "patient": "pair"})
+    (folder / "datalist.json").write_text(json.dumps(entries))
+
+
+def test_a_run_with_harvested_noise_continues_bit_for_bit(workflow: Callable[..., Any], tmp_path: Path) -> None:
+    """U-Nets, harvested noise and lesions: the last epoch, done again after the one before it."""
+    write_flat_bodies(tmp_path)
+    small = {"width": 4, "discriminator_width": 2, "batch_size": 2, "steps_per_epoch": 2, "num_workers": 0}
+    settings = {**small, "epochs": 3, "warm_up_steps": 3, "validation_slices": 1, "dataset_dir": tmp_path}
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    workflow("train", "unet", output_dir=whole / "out", ckpt_dir=whole / "models", **settings).run()
+    shutil.copytree(whole, again)
+    last = Path("out/checkpoints/checkpoint_epoch=3.pt")
+    (again / last).unlink()
+    workflow("train", "unet", output_dir=again / "out", ckpt_dir=again / "models", **settings).run()
+    assert differences(whole / last, again / last) == []
+    assert differences(whole / "models" / "model_last.pt", again / "models" / "model_last.pt") == []
+    trained = DenoisingNetwork.from_weights(torch.load(whole / "models" / "model_last.pt", weights_only=True))
+    assert isinstance(trained.denoiser, UNetGenerator)
+    assert 0.004 < float(trained.denoiser.wanted_noise) < 0.01, "the clean pool has 10 HU"
+
+
 def test_the_comparison_sees_a_difference(tmp_path: Path) -> None:
     for name, last in (("a", 1.0), ("b", 1.0 + 1e-7)):
         content = {str(index): torch.zeros(2) for index in range(6)} | {"last": [torch.tensor(last)]}
@@ -134,6 +171,11 @@ OTHER: dict[str, Any] = {
     "noise_consistency_weight": 2.0,
     "zero_mean_weight": 2.0,
     "clip_fakes": False,
+    "adversarial_weight": 2.0,
+    "noisy_cycle_weight": 0.0,
+    "harvest_weight": 1.0,
+    "squared_share": 0.5,
+    "lesions": 3,
     "blend": 0.25,
     "choose_blend": False,
     "mode": "generator",
