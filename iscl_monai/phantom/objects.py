@@ -59,31 +59,50 @@ class Disc:
 WATER = Disc(name="water", x_mm=0.0, y_mm=0.0, radius_mm=WATER_RADIUS_MM, hu=0.0)
 
 
-def water() -> list[Disc]:
-    """Nothing but water: for noise, its spectrum, uniformity, and images without a signal."""
+def water(rng: np.random.Generator) -> list[Disc]:
+    """Nothing but water: for noise, its spectrum, uniformity, and images without a signal.
+
+    Args:
+        rng: decides nothing here.
+    """
     return [WATER]
 
 
-def inserts() -> list[Disc]:
-    """Rods of -1000 to +1000 HU, all equally far from the middle: for linearity and edges."""
+def inserts(rng: np.random.Generator) -> list[Disc]:
+    """Rods of -1000 to +1000 HU, all equally far from the middle: for linearity and edges.
+
+    Args:
+        rng: decides where on their ring they begin, and which way round they go.
+    """
     rods = []
+    start, way_round = float(rng.uniform(0, 1)), int(rng.choice([-1, 1]))
     for index, hu in enumerate(RODS_HU):
-        x, y = _on_ring(index, len(RODS_HU), ROD_RING_MM)
+        x, y = _on_ring(start + way_round * index, len(RODS_HU), ROD_RING_MM)
         rods.append(Disc(name=f"rod {hu:+d} HU", x_mm=x, y_mm=y, radius_mm=ROD_RADIUS_MM, hu=float(hu)))
     return [WATER, *rods]
 
 
-def low_contrast() -> list[Disc]:
-    """Small discs of each contrast and diameter on one ring, where noise is alike: for detectability."""
+def low_contrast(rng: np.random.Generator) -> list[Disc]:
+    """Small discs of each contrast and diameter on one ring, where noise is alike: for detectability.
+
+    Args:
+        rng: decides their order, and where on the ring they begin.
+    """
     kinds = [(hu, diameter) for hu in LOW_CONTRASTS_HU for diameter in DIAMETERS_MM]
+    start = float(rng.uniform(0, 1))
     discs = []
-    for index, (hu, diameter) in enumerate(kinds):
-        x, y = _on_ring(index, len(kinds), LOW_CONTRAST_RING_MM)
+    for index, kind in enumerate(rng.permutation(len(kinds))):
+        hu, diameter = kinds[int(kind)]
+        x, y = _on_ring(start + index, len(kinds), LOW_CONTRAST_RING_MM)
         discs.append(Disc(name=f"{diameter} mm {hu:+d} HU", x_mm=x, y_mm=y, radius_mm=diameter / 2, hu=float(hu)))
     return [WATER, *discs]
 
 
-MODULES: Mapping[str, Callable[[], list[Disc]]] = {"water": water, "inserts": inserts, "low_contrast": low_contrast}
+MODULES: Mapping[str, Callable[[np.random.Generator], list[Disc]]] = {
+    "water": water,
+    "inserts": inserts,
+    "low_contrast": low_contrast,
+}
 
 
 def draw_discs(discs: list[Disc], *, size: int, spacing_mm: float) -> Floats:
@@ -104,6 +123,6 @@ def draw_discs(discs: list[Disc], *, size: int, spacing_mm: float) -> Floats:
     return hu
 
 
-def _on_ring(index: int, count: int, radius_mm: float) -> tuple[float, float]:
+def _on_ring(index: float, count: int, radius_mm: float) -> tuple[float, float]:
     angle = 2 * math.pi * index / count
     return radius_mm * math.sin(angle), -radius_mm * math.cos(angle)

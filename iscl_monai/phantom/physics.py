@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.phantom.anatomy_slice import REGIONS, draw_anatomy_slice
+from iscl_monai.phantom.anatomy_stack import REGION, SLICES, AnatomyStack, draw_anatomy_stack
 from iscl_monai.phantom.canvas import Floats
-from iscl_monai.phantom.objects import MODULES, WATER_RADIUS_MM, draw_discs
+from iscl_monai.phantom.objects import MODULES, WATER_RADIUS_MM, Disc, draw_discs
 from iscl_monai.phantom.parts import Writer, make_parts, write_json, write_volume
+from iscl_monai.phantom.seeds import named_rng
 from iscl_monai.phantom.series import SyntheticScan, write_series
 from iscl_monai.scanner.dose import SIMULATOR, acquire
 
-RECIPE = 2  # raise whenever the same parameters give other bytes
+RECIPE = 3  # raise whenever the same parameters give other bytes
 OVERVIEW = "physics.json"
 KERNEL = "Hann"
 FIELD_MM = 2 * WATER_RADIUS_MM + 10
 ANATOMY = {f"anatomy_{region}": region for region in REGIONS}
 """Modules that show a slice of a made-up patient, and which."""
 
+STACK = "stack"
+"""The module that shows neighbouring slices of a made-up patient, each once."""
+
 DESCRIPTION = (
     "Test objects made by `python -m data_prep phantom --kind physics`: water, inserts, low_contrast, and slices of a "
     "made-up chest and abdomen with small lesions. Each dose_* is a DICOM series whose slices show the same object "
-    "with independent noise. truth/ holds the object as drawn (drawn.nii), as the scanner shows it without noise "
-    "(noise_free.nii; of anatomy also without its lesions, noise_free_plain.nii), and where everything is (truth.json)."
+    "with independent noise; in stack they are neighbouring slices of one patient. truth/ holds the object as drawn "
+    "(drawn.nii), as the scanner shows it without noise (noise_free.nii; of anatomy also without its lesions, "
+    "noise_free_plain.nii), the organs (organs.nii), and where everything is (truth.json). The seed decides places, "
+    "anatomy, lesions and noise."
 )
 
 
@@ -38,7 +48,7 @@ class PhysicsRecipe:
     """All that decides the dataset's bytes.
 
     Args:
-        seed: decides the noise.
+        seed: decides places, anatomy, lesions and noise.
         size: rows and columns of a slice.
         spacing_mm: distance of pixels; the field must hold the water disc of 300 mm.
         slice_mm: distance of slices.
@@ -88,7 +98,7 @@ def make_physics(
 
     Args:
         directory: folder to make. A phantom dataset of other parameters standing there is replaced.
-        seed: decides the noise; the same seed gives the same bytes.
+        seed: decides places, anatomy, lesions and noise; the same seed gives the same bytes.
         realisations: slices per series, independent in their noise.
         size: rows and columns of a slice.
         spacing_mm: distance of pixels.
@@ -111,8 +121,8 @@ def make_physics(
         photons=photons,
     )
     parts = {}
-    for module in (*MODULES, *ANATOMY):
-        parts[f"{module}/truth"] = partial(_make_anatomy_truth if module in ANATOMY else _make_truth, module, recipe)
+    for module in (*MODULES, *ANATOMY, STACK):
+        parts[f"{module}/truth"] = partial(_truth_maker(module), module, recipe)
         for dose in recipe.doses:
             parts[f"{module}/dose_{dose:g}"] = partial(_make_series, module, dose, recipe)
     return make_parts(directory, recipe.manifest(), parts, last=(OVERVIEW, _overview(recipe)), unit="series")
@@ -124,14 +134,22 @@ def _overview(recipe: PhysicsRecipe) -> dict[str, Any]:
             "truth": f"{module}/truth/truth.json",
             "series": [{"dose": dose, "image": f"{module}/dose_{dose:g}"} for dose in recipe.doses],
         }
-        for module in (*MODULES, *ANATOMY)
+        for module in (*MODULES, *ANATOMY, STACK)
     }
     return {"description": DESCRIPTION, "modules": modules}
 
 
+def _truth_maker(module: str) -> Callable[[str, PhysicsRecipe], Writer]:
+    return _make_stack_truth if module == STACK else _make_anatomy_truth if module in ANATOMY else _make_truth
+
+
+def _discs(module: str, recipe: PhysicsRecipe) -> list[Disc]:
+    return MODULES[module](named_rng(recipe.seed, module))
+
+
 def _make_truth(module: str, recipe: PhysicsRecipe) -> Writer:
     """The object as drawn, as the scanner can show it, and in numbers."""
-    background, *inserts = (disc.entry(recipe.size, recipe.spacing_mm) for disc in MODULES[module]())
+    background, *inserts = (disc.entry(recipe.size, recipe.spacing_mm) for disc in _discs(module, recipe))
     volumes = {"drawn": _drawn(module, recipe), "noise_free": _shown(_drawn(module, recipe), recipe)}
     return partial(_write_truth, volumes=volumes, recipe=recipe, module=module, background=background, inserts=inserts)
 
@@ -144,22 +162,64 @@ def _make_anatomy_truth(module: str, recipe: PhysicsRecipe) -> Writer:
         "noise_free": _shown(anatomy.with_lesions_hu[None], recipe),
         "noise_free_plain": _shown(anatomy.plain_hu[None], recipe),
     }
-    lesions = [lesion.entry() for lesion in anatomy.lesions]
-    return partial(_write_truth, volumes=volumes, recipe=recipe, module=module, region=ANATOMY[module], lesions=lesions)
+    return partial(
+        _write_truth,
+        volumes=volumes,
+        organs=anatomy.organs[None],
+        recipe=recipe,
+        module=module,
+        region=ANATOMY[module],
+        lesions=[one.entry() for one in anatomy.lesions],
+        calcifications=[one.entry() for one in anatomy.calcifications],
+        islands=[one.entry() for one in anatomy.islands],
+    )
 
 
-def _write_truth(folder: Path, *, volumes: Mapping[str, Floats], recipe: PhysicsRecipe, **facts: Any) -> None:
+def _make_stack_truth(module: str, recipe: PhysicsRecipe) -> Writer:
+    """Neighbouring slices, and the rods that end among them."""
+    stack = _stack(recipe)
+    volumes = {"drawn": stack.hu, "noise_free": _shown(stack.hu, recipe)}
+    return partial(
+        _write_truth,
+        volumes=volumes,
+        organs=stack.organs,
+        recipe=recipe,
+        module=module,
+        region=REGION,
+        realisations=SLICES,
+        rods=[rod.entry() for rod in stack.rods],
+    )
+
+
+def _stack(recipe: PhysicsRecipe) -> AnatomyStack:
+    return draw_anatomy_stack(
+        seed=recipe.seed, size=recipe.size, spacing_mm=recipe.spacing_mm, slice_mm=recipe.slice_mm
+    )
+
+
+def _write_truth(
+    folder: Path,
+    *,
+    volumes: Mapping[str, Floats],
+    recipe: PhysicsRecipe,
+    organs: NDArray[np.uint8] | None = None,
+    **facts: Any,
+) -> None:
     steps = {"spacing_mm": recipe.spacing_mm, "slice_mm": recipe.slice_mm}
     for name, hu in volumes.items():
         write_volume(folder / f"{name}.nii", hu, **steps)
+    if organs is not None:
+        write_volume(folder / "organs.nii", organs, **steps)
     numbers = {"size": recipe.size, **steps, "realisations": recipe.realisations, "photons": recipe.photons}
     write_json(folder / "truth.json", {"module": facts.pop("module"), **numbers, **facts})
 
 
 def _drawn(module: str, recipe: PhysicsRecipe) -> Floats:
-    """HU (1, row, column)."""
+    """HU (1, row, column); of the stack all its slices."""
+    if module == STACK:
+        return _stack(recipe).hu
     if module not in ANATOMY:
-        return draw_discs(MODULES[module](), size=recipe.size, spacing_mm=recipe.spacing_mm)[None]
+        return draw_discs(_discs(module, recipe), size=recipe.size, spacing_mm=recipe.spacing_mm)[None]
     anatomy = draw_anatomy_slice(ANATOMY[module], seed=recipe.seed, size=recipe.size, spacing_mm=recipe.spacing_mm)
     return anatomy.with_lesions_hu[None]
 
@@ -172,17 +232,17 @@ def _shown(drawn_hu: Floats, recipe: PhysicsRecipe) -> Floats:
 def _make_series(module: str, dose: float, recipe: PhysicsRecipe) -> Writer:
     """One module at one dose, scanned slice by slice."""
     hu = acquire(
-        _drawn(module, recipe),  # projected once; only noise and reconstruction are repeated
+        _drawn(module, recipe),  # a single slice is projected once; only noise and reconstruction are repeated
         spacing_mm=recipe.spacing_mm,
         photons=recipe.photons,
         fraction=dose,
         seed=recipe.seed,
-        slice_ids=[f"{module}/{dose:g}/{index}" for index in range(recipe.realisations)],
+        slice_ids=[f"{module}/{dose:g}/{index}" for index in range(SLICES if module == STACK else recipe.realisations)],
     )
     scan = SyntheticScan(
         subject=module.upper(),
         # No word for test objects here; QualityControlImage says it.
-        part=ANATOMY.get(module, "wholebody").upper(),
+        part=(REGION if module == STACK else ANATOMY.get(module, "wholebody")).upper(),
         title=module.replace("_", " "),
         dose=dose,
         number=1 + recipe.doses.index(dose),

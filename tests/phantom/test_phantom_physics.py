@@ -17,9 +17,13 @@ from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.phantom import make_physics
 from iscl_monai.phantom.anatomy_slice import APART_MM, draw_anatomy_slice
+from iscl_monai.phantom.anatomy_stack import SLICES, draw_anatomy_stack
+from iscl_monai.phantom.canvas import Organ
 from iscl_monai.phantom.discs import disc_coverage
+from iscl_monai.phantom.islands import CALCIFICATIONS_MM
 from iscl_monai.phantom.objects import MODULES, WATER_RADIUS_MM, draw_discs
-from iscl_monai.phantom.physics import ANATOMY
+from iscl_monai.phantom.physics import ANATOMY, STACK
+from iscl_monai.phantom.seeds import named_rng
 
 SIZE, SPACING_MM = 96, 3.4
 
@@ -44,7 +48,7 @@ def test_a_disc_has_its_area_and_its_centre(row: float, column: float, radius: f
 
 @pytest.mark.parametrize("module", MODULES)
 def test_objects_hold_the_hounsfield_units_of_their_discs(module: str) -> None:
-    discs = MODULES[module]()
+    discs = MODULES[module](named_rng(5, module))
     drawn_hu = draw_discs(discs, size=512, spacing_mm=0.7).astype(np.float64)
     area = (0.7**2 * (drawn_hu + 1000)).sum()
     analytic = math.pi * WATER_RADIUS_MM**2 * 1000
@@ -56,8 +60,8 @@ def test_objects_hold_the_hounsfield_units_of_their_discs(module: str) -> None:
 
 
 def test_no_disc_touches_another() -> None:
-    for module in MODULES.values():
-        water, *discs = module()
+    for name, module in MODULES.items():
+        water, *discs = module(named_rng(5, name))
         for a in discs:
             assert math.hypot(a.x_mm, a.y_mm) + a.radius_mm < water.radius_mm - 5
             for b in discs:
@@ -66,12 +70,12 @@ def test_no_disc_touches_another() -> None:
 
 def test_the_overview_names_what_is_there(overview: Path) -> None:
     modules = json.loads(overview.read_text())["modules"]
-    assert modules.keys() == {*MODULES, *ANATOMY}
-    for module in modules.values():
+    assert modules.keys() == {*MODULES, *ANATOMY, STACK}
+    for name, module in modules.items():
         assert (overview.parent / module["truth"]).is_file()
         assert [entry["dose"] for entry in module["series"]] == [1.0, 0.25]
         for entry in module["series"]:
-            assert len(list((overview.parent / entry["image"]).glob("*.dcm"))) == 4
+            assert len(list((overview.parent / entry["image"]).glob("*.dcm"))) == (SLICES if name == STACK else 4)
 
 
 def test_the_scanner_shows_what_was_drawn(overview: Path) -> None:
@@ -101,7 +105,43 @@ def test_lesions_of_a_slice_are_what_and_where_they_are_said_to_be(region: str) 
         assert area_mm2 == pytest.approx(by_hand, rel=0.03)
         others = [other for other in drawn.lesions if other is not lesion]
         assert all(math.dist(other.centre, lesion.centre) * 1.4 > APART_MM + lesion.diameter_mm / 2 for other in others)
-    assert {abs(lesion.contrast_hu) for lesion in drawn.lesions} == {10, 20, 50}
+        assert 0.89 <= lesion.contrast_hu / lesion.kind_hu <= 1.11
+        assert 0.89 <= lesion.diameter_mm / lesion.kind_mm <= 1.11
+    assert {abs(lesion.kind_hu) for lesion in drawn.lesions} == {10, 20, 50}
+
+
+@pytest.mark.parametrize("region", ANATOMY.values())
+def test_bone_contrast_medium_and_calcifications_are_in_every_slice(region: str) -> None:
+    for seed in (0, 1):
+        drawn = draw_anatomy_slice(region, seed=seed, size=256, spacing_mm=1.4)
+        assert sorted(island.organ.name for island in drawn.islands) == ["BONE", "BONE", "VESSEL", "VESSEL"]
+        for island in drawn.islands:
+            assert drawn.plain_hu[island.centre] == pytest.approx(island.hu, abs=0.1)
+            assert drawn.organs[island.centre] == island.organ
+        assert [one.diameter_mm for one in drawn.calcifications] == sorted(CALCIFICATIONS_MM, reverse=True)
+        for one in drawn.calcifications:
+            area_mm2 = one.image((256, 256), 1.4).sum() * 1.4**2 / one.contrast_hu
+            assert area_mm2 == pytest.approx(math.pi * one.diameter_mm**2 / 4, rel=0.03)
+
+
+def test_another_seed_is_another_phantom() -> None:
+    one, other = (draw_anatomy_slice("chest", seed=seed, size=128, spacing_mm=2.8) for seed in (0, 1))
+    assert np.abs(one.plain_hu - other.plain_hu).mean() > 20
+    for name, module in MODULES.items():
+        discs, others = ([disc.x_mm for disc in module(named_rng(seed, name))] for seed in (0, 1))
+        assert (discs == others) == (name == "water")
+
+
+def test_rods_of_a_stack_end_between_two_slices() -> None:
+    stack = draw_anatomy_stack(seed=0, size=128, spacing_mm=2.8, slice_mm=3.0)
+    assert stack.hu.shape == (SLICES, 128, 128)
+    assert len(stack.rods) >= 4
+    for rod in stack.rods:
+        along = stack.hu[:, rod.centre[0], rod.centre[1]]
+        step_hu = along[rod.step] - along[rod.step - 1]
+        assert step_hu == pytest.approx(rod.contrast_hu * (1 if rod.above else -1), abs=20)  # of 80 and more
+        assert len(np.unique(stack.organs[:, rod.centre[0], rod.centre[1]])) == 1
+    assert (stack.organs == Organ.BONE).any()
 
 
 def test_anatomy_comes_with_and_without_its_lesions(overview: Path) -> None:

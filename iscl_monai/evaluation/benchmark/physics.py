@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.qa import FULL, QUICK, Limits, cache_folder, headline, make_phantom, run_qa
 from iscl_monai.inference import SliceDenoiser
+from iscl_monai.phantom.parts import MANIFEST
 
 DOSE = 0.25
 SIZES = {"quick": QUICK, "full": FULL}
@@ -50,4 +52,5 @@ def physics_of(size: str) -> Physics | None:
     def measure(denoiser: SliceDenoiser) -> dict[str, float]:
         return headline(run_qa(denoiser, folder, doses=(1.0, DOSE), limits=limits), DOSE)
 
-    return Physics(identity={"phantom": asdict(SIZES[size]), "dose": DOSE}, measure=measure)
+    made = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))  # its seed and recipe, too
+    return Physics(identity={"phantom": made, "dose": DOSE}, measure=measure)

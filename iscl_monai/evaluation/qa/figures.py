@@ -159,7 +159,7 @@ class LesionFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class InventionFigures:
-    """Blobs that stay from realisation to realisation and are not in the truth.
+    """Blobs that are not in the truth: those that stay from realisation to realisation, and those of single scans.
 
     Args:
         module: where.
@@ -167,6 +167,8 @@ class InventionFigures:
         after: in the mean of the outputs.
         low: lower end of the 95 % interval of ``after``.
         high: upper end of it.
+        single_before: blobs in a single input that its noise would hardly ever show, mean over scans.
+        single_after: in a single output, by the noise of the input.
     """
 
     module: str
@@ -174,6 +176,8 @@ class InventionFigures:
     after: int
     low: float
     high: float
+    single_before: float
+    single_after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,15 +186,71 @@ class TissueFigures:
 
     Args:
         module: where.
-        tissue: lung or soft tissue.
+        tissue: lung, fat, muscle, organs, contrast medium or bone.
         pixels: that were looked at.
         shift_hu: what the denoiser did to the mean, less what chance does; NaN: too few pixels to tell.
+        noise: standard deviation over realisations, before and after; None: too few pixels.
+        grain_before: root mean square difference of neighbouring pixels' noise over its standard deviation: the
+            finer, the larger.
+        grain_after: of the output; NaN where no noise is left.
     """
 
     module: str
     tissue: str
     pixels: int
     shift_hu: float
+    noise: NoiseFigures | None
+    grain_before: float
+    grain_after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BorderFigures:
+    """One kind of border in anatomy.
+
+    Args:
+        module: where.
+        border: what meets there.
+        pixels: that were looked at.
+        steepness: 1: as the scanner shows it without noise; NaN: too few pixels, or too much noise, to tell.
+    """
+
+    module: str
+    border: str
+    pixels: int
+    steepness: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalcificationFigures:
+    """One calcification in anatomy.
+
+    Args:
+        module: where.
+        diameter_mm: of it.
+        signal_to_noise: root of the sum over pixels of (what it adds / noise of the input)^2; 5 and more is seen.
+        recovered: share of its contrast in the output, mean over realisations.
+    """
+
+    module: str
+    diameter_mm: float
+    signal_to_noise: float
+    recovered: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteadinessFigures:
+    """How much denoising differs between scans of one object that differ in their noise alone.
+
+    Args:
+        module: where.
+        strength_spread: of the share of noise that is left, largest less smallest.
+        brightness_spread_hu: of the mean that is added, largest less smallest.
+    """
+
+    module: str
+    strength_spread: float
+    brightness_spread_hu: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from iscl_monai.quality.spectrum import noise_power_spectrum, radial
 
 PATCH_PX = 64
 RIM_MM = 12.0
+TINY = 1e-12
 
 Volume = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -67,6 +68,36 @@ def texture(scans_hu: Volume, *, centre: tuple[float, float], radius_mm: float, 
         mean_per_mm=curve.mean_per_mm() if sigma_hu > 0 else float("nan"),
         check=float(np.sqrt(power.sum() * step**2) / sigma_hu) if sigma_hu > 0 else float("nan"),
     )
+
+
+def own_noise_share(
+    before_hu: Volume, after_hu: Volume, *, centre: tuple[float, float], radius_mm: float, spacing_mm: float
+) -> float:
+    """Share of the output's noise power that is not the input's noise, filtered: what the denoiser adds of its own.
+
+    One less the coherence of input and output over patches, weighted with the output's power: 0 for every linear
+    filter, 1 for noise that knows nothing of the input's.
+
+    Args:
+        before_hu: input, HU (realisation, row, column).
+        after_hu: output, likewise.
+        centre: (row, column) of the disc.
+        radius_mm: of the disc.
+        spacing_mm: distance of pixels.
+
+    Returns:
+        0 to 1; 0 where no noise is left.
+    """
+    inside = distance_mm_from(centre, before_hu.shape[1:], (spacing_mm, spacing_mm)) <= radius_mm - RIM_MM
+    window = np.hanning(PATCH_PX)[:, None] * np.hanning(PATCH_PX)
+    spectra = []
+    for noise in (noise_only(before_hu), noise_only(after_hu)):
+        patches = np.concatenate([noise[:, rows, columns] for rows, columns in _places(inside)])
+        spectra.append(np.fft.rfft2(patches * window))
+    power = [(np.abs(one) ** 2).mean(axis=0) for one in spectra]
+    shared = np.abs((spectra[1] * spectra[0].conj()).mean(axis=0)) ** 2 / np.maximum(power[0], TINY)
+    total = float(power[1].sum())
+    return 1 - float(shared.sum()) / total if total > TINY else 0.0
 
 
 def _places(inside: Mask) -> list[tuple[slice, slice]]:

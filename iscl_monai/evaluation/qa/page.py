@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from iscl_monai.evaluation.qa.border_plots import border_plots
 from iscl_monai.evaluation.qa.by_dose import module_name, percent
 from iscl_monai.evaluation.qa.explained import MEASURED, NOT_MEASURED
 from iscl_monai.evaluation.qa.noise_plots import noise_plots
-from iscl_monai.evaluation.qa.phantom import ANATOMY, INSERTS, MODULES
+from iscl_monai.evaluation.qa.phantom import ANATOMY, FIXED_SEED, INSERTS, MODULES
 from iscl_monai.evaluation.qa.result import Picture, QaResult
 from iscl_monai.evaluation.qa.rod_plots import rod_plots
 from iscl_monai.evaluation.qa.signal_plots import lesion_plots, task_plots
-from iscl_monai.evaluation.qa.tables import rods_section, slices_section
+from iscl_monai.evaluation.qa.tables import calcifications_section, rods_section, slices_section, tissues_section
 from iscl_monai.evaluation.qa.verdict_table import VerdictTable, verdict_table
 from iscl_monai.hu import HUWindow
 from iscl_monai.report.pages import write_page
@@ -56,8 +57,10 @@ class QaPage:
         title: heading.
         denoiser: its name and version.
         doses: in words.
-        phantom: pixels, their spacing, realisations.
+        phantom: seed, pixels, their spacing, realisations.
+        fixed: whether it is the one that is always the same.
         verdicts: first of all.
+        reasons: of the limits, by what was measured.
         noise: plots.
         planes_title: heading of the noise power by direction.
         planes: its pictures.
@@ -72,7 +75,9 @@ class QaPage:
     denoiser: str
     doses: str
     phantom: Mapping[str, float]
+    fixed: bool
     verdicts: VerdictTable
+    reasons: Mapping[str, str]
     noise: Section
     planes_title: str
     planes: Sequence[Figure]
@@ -104,16 +109,25 @@ def _page(result: QaResult, made_with: Mapping[str, str]) -> QaPage:
         denoiser=f"{result.denoiser['name']} {result.denoiser['version']}",
         doses=", ".join(percent(one.dose) for one in result.doses),
         phantom=result.phantom,
+        fixed=result.phantom["seed"] == FIXED_SEED,
         verdicts=verdict_table(result),
+        reasons={
+            name: f"{reason.kind}. {reason.reason}"
+            for name, reason in result.reasons.items()
+            if result.limits.get(name) is not None
+        },
         noise=Section(title="Noise and its texture", plots=list(noise_plots(result))),
         planes_title=f"Noise power by direction at {percent(result.doses[-1].dose)} of the dose",
         planes=_planes(result),
         sections=[
             slices_section(result),
+            tissues_section(result),
+            Section(title="Borders in anatomy", plots=list(border_plots(result))),
             Section(title="Sharpness and Hounsfield units", plots=list(rod_plots(result))),
             rods_section(result),
             Section(title="Detectability", plots=list(task_plots(result))),
             Section(title="Small lesions and inventions", plots=list(lesion_plots(result))),
+            calcifications_section(result),
         ],
         pictures=[module for module in pictures if module.doses],
         measured=MEASURED,

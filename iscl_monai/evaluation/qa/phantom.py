@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,27 @@ from iscl_monai.dicom.nifti import NiftiVolume
 from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import ConfigRefusal, Refusal
 from iscl_monai.phantom import make_physics
+from iscl_monai.phantom.parts import MANIFEST
+from iscl_monai.phantom.seeds import named_rng
 from iscl_monai.quality.hallucination import FEWEST_REALISATIONS
 
 OVERVIEW = "physics.json"
 WATER, INSERTS, LOW_CONTRAST = "water", "inserts", "low_contrast"
 ANATOMY = ("anatomy_chest", "anatomy_abdomen")
 MODULES = (WATER, INSERTS, LOW_CONTRAST, *ANATOMY)
+STACK = "stack"
 FULL_DOSE = 1.0
 DOSES = (1.0, 0.5, 0.25, 0.1, 0.05)
+FIXED_SEED = 0
+"""Of the phantom that is always the same: for comparisons, and known to everybody."""
+
+BETWEEN_DOSES = (0.12, 0.85)
+STEP_APART = 1.15
+"""A dose between the steps differs from each of them by this factor at least."""
 
 Slice = npt.NDArray[np.float32]
 Volume = npt.NDArray[np.float32]
+Organs = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +60,15 @@ FULL = Size(pixels=512, spacing_mm=0.7, realisations=20, doses=DOSES)
 QUICK = Size(pixels=256, spacing_mm=1.4, realisations=6, doses=(1.0, 0.25))
 
 
+def between_dose(seed: int) -> float:
+    """A share of the full dose that nobody can have prepared for: between the usual ones, decided by the seed."""
+    rng = named_rng(seed, "dose")
+    while True:
+        dose = round(float(np.exp(rng.uniform(*np.log(BETWEEN_DOSES)))), 3)
+        if all(max(dose / step, step / dose) >= STEP_APART for step in DOSES):
+            return dose
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Module:
     """One test object.
@@ -58,15 +77,19 @@ class Module:
         name: of :data:`MODULES`.
         truth_hu: as the scanner shows it without noise, (row, column).
         plain_hu: the same without the signals that are to be found; the truth itself where there are none.
+        organs: :class:`iscl_monai.phantom.canvas.Organ` of each pixel of anatomy; None elsewhere.
         facts: ``truth.json``.
         series: folder of each dose.
+        realisations: how many are used; None: all.
     """
 
     name: str
     truth_hu: Slice
     plain_hu: Slice
+    organs: Organs | None = None
     facts: Mapping[str, Any]
     series: Mapping[float, Path]
+    realisations: int | None = None
 
     def scans_hu(self, dose: float) -> Volume:
         """Realisations of the noise, HU (realisation, row, column).
@@ -74,14 +97,7 @@ class Module:
         Raises:
             ConfigRefusal: a slice is damaged or missing.
         """
-        folder = self.series[dose]
-        try:
-            scans_hu = read_series(folder).hu
-        except Refusal as error:
-            raise _damaged(folder.parents[1], error.came) from error
-        if len(scans_hu) != int(self.facts["realisations"]):
-            raise _damaged(folder.parents[1], f"{folder} holds {len(scans_hu)} of {self.facts['realisations']} slices")
-        return scans_hu
+        return _scans_hu(self.series[dose], int(self.facts["realisations"]))[: self.realisations]
 
     @property
     def signal_hu(self) -> Slice:
@@ -91,11 +107,36 @@ class Module:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Stack:
+    """Neighbouring slices of one patient, each scanned once at each dose, with rods that end among them.
+
+    Args:
+        truth_hu: as the scanner shows it without noise, (slice, row, column).
+        facts: ``truth.json``.
+        series: folder of each dose.
+    """
+
+    truth_hu: Volume
+    facts: Mapping[str, Any]
+    series: Mapping[float, Path]
+
+    def scans_hu(self, dose: float) -> Volume:
+        """HU (slice, row, column).
+
+        Raises:
+            ConfigRefusal: a slice is damaged or missing.
+        """
+        return _scans_hu(self.series[dose], len(self.truth_hu))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Phantom:
     """All test objects, each in realisations of the noise at several doses.
 
     Args:
         modules: by name.
+        stack: neighbouring slices.
+        seed: decided places, anatomy, lesions and noise.
         spacing_mm: distance of pixels.
         realisations: of each module and dose.
         doses: shares of the full dose, descending.
@@ -103,10 +144,14 @@ class Phantom:
     """
 
     modules: Mapping[str, Module]
+    stack: Stack
+    seed: int
     spacing_mm: float
     realisations: int
     doses: tuple[float, ...]
     photons: float
+    regions: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
+    """Masks that were worked out, by what they are and the module: see :mod:`iscl_monai.evaluation.qa.regions`."""
 
     @property
     def pixel_spacing_mm(self) -> tuple[float, float]:
@@ -119,12 +164,15 @@ class Phantom:
         return self.realisations >= 10
 
 
-def read_phantom(folder: Path, doses: Sequence[float] | None = None) -> Phantom:
+def read_phantom(
+    folder: Path, doses: Sequence[float] | None = None, *, most_realisations: int | None = None
+) -> Phantom:
     """Read what is there of it but the scans.
 
     Args:
         folder: holds ``physics.json``.
         doses: which; None: all. Full dose always comes with them.
+        most_realisations: use no more than so many; None: all.
 
     Raises:
         ConfigRefusal: no such phantom there, an older or damaged one, too few realisations, or no such dose.
@@ -132,7 +180,9 @@ def read_phantom(folder: Path, doses: Sequence[float] | None = None) -> Phantom:
     try:
         modules = json.loads((folder / OVERVIEW).read_text(encoding="utf-8"))["modules"]
         there = {float(entry["dose"]) for entry in modules[WATER]["series"]}
-        objects = {name: _module(folder, name, modules[name]) for name in MODULES}
+        objects = {name: _module(folder, name, modules[name], most_realisations) for name in MODULES}
+        stack = _stack(folder, modules[STACK])
+        seed = int(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["seed"])
     except Refusal as error:
         raise _damaged(folder, error.came) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -140,34 +190,37 @@ def read_phantom(folder: Path, doses: Sequence[float] | None = None) -> Phantom:
             raise _damaged(folder, f"{type(error).__name__} {error}") from error
         raise ConfigRefusal(
             f"{folder}: {type(error).__name__} {error}",
-            allowed=f"test objects {', '.join(MODULES)}",
+            allowed=f"test objects {', '.join((*MODULES, STACK))}",
             cure="leave --dataset out, or: python -m data_prep phantom FOLDER --kind physics",
         ) from error
     facts = objects[WATER].facts
-    asked = there if doses is None else {FULL_DOSE, *map(float, doses)}
-    realisations = int(facts["realisations"])
-    if not {FULL_DOSE, *asked} <= there or realisations < FEWEST_REALISATIONS:
+    wanted = there if doses is None else {FULL_DOSE, *map(float, doses)}
+    realisations = min(int(facts["realisations"]), most_realisations or int(facts["realisations"]))
+    if not {FULL_DOSE, *wanted} <= there or realisations < FEWEST_REALISATIONS:
         raise ConfigRefusal(
-            f"{folder}: doses {sorted(there)} with {realisations} realisations, asked for {sorted(asked)}",
+            f"{folder}: doses {sorted(there)} with {realisations} realisations, wanted {sorted(wanted)}",
             allowed=f"those of the folder, full dose (1) among them, at least {FEWEST_REALISATIONS} realisations",
             cure="leave --dataset out, or make a phantom with more",
         )
-    objects[LOW_CONTRAST] = _without_discs(objects[LOW_CONTRAST], objects[WATER])
+    objects[LOW_CONTRAST] = replace(objects[LOW_CONTRAST], plain_hu=objects[WATER].truth_hu)
     return Phantom(
         modules=objects,
+        stack=stack,
+        seed=seed,
         spacing_mm=float(facts["spacing_mm"]),
         realisations=realisations,
-        doses=tuple(sorted(asked, reverse=True)),
+        doses=tuple(sorted(wanted, reverse=True)),
         photons=float(facts["photons"]),
     )
 
 
-def make_phantom(folder: Path, size: Size) -> Path:
+def make_phantom(folder: Path, size: Size, *, seed: int = FIXED_SEED) -> Path:
     """Make the test objects, or find them made.
 
     Args:
         folder: of a phantom of this size; another is replaced, anything else refused.
-        size: of it.
+        size: of it. To its doses comes one between them, see :func:`between_dose`.
+        seed: decides places, anatomy, lesions, noise, and the dose between.
 
     Returns:
         ``folder``.
@@ -175,46 +228,69 @@ def make_phantom(folder: Path, size: Size) -> Path:
     Raises:
         Refusal: as :func:`iscl_monai.phantom.make_physics`.
     """
-    make_physics(folder, size=size.pixels, spacing_mm=size.spacing_mm, realisations=size.realisations, doses=size.doses)
+    make_physics(
+        folder,
+        seed=seed,
+        size=size.pixels,
+        spacing_mm=size.spacing_mm,
+        realisations=size.realisations,
+        doses=sorted({*size.doses, between_dose(seed)}, reverse=True),
+    )
     return folder
 
 
 def cache_folder(size: Size) -> Path:
-    """Where a phantom of this size is kept for the next time: below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
+    """Where the fixed phantom of this size is kept for the next time: below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
     doses = "-".join(f"{dose:g}" for dose in size.doses)
-    return _cache() / f"physics-{size.pixels}-{size.realisations}-{doses}"
+    return cache() / f"physics-{size.pixels}-{size.realisations}-{doses}"
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """What can be made again: ``iscl-monai`` below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iscl-monai"
 
 
-def _module(folder: Path, name: str, entry: Mapping[str, Any]) -> Module:
+def _scans_hu(folder: Path, count: int) -> Volume:
+    try:
+        scans_hu = read_series(folder).hu
+    except Refusal as error:
+        raise _damaged(folder.parents[1], error.came) from error
+    if len(scans_hu) != count:
+        raise _damaged(folder.parents[1], f"{folder} holds {len(scans_hu)} of {count} slices")
+    return scans_hu
+
+
+def _module(folder: Path, name: str, entry: Mapping[str, Any], realisations: int | None) -> Module:
     truth = folder / entry["truth"]
-    plain = truth.with_name("noise_free_plain.nii")
-    truth_hu = _slice(truth.with_name("noise_free.nii"))
+    plain, organs = truth.with_name("noise_free_plain.nii"), truth.with_name("organs.nii")
+    truth_hu = _slices(truth.with_name("noise_free.nii"))[0]
     return Module(
         name=name,
         truth_hu=truth_hu,
-        plain_hu=_slice(plain) if plain.exists() else truth_hu,
+        plain_hu=_slices(plain)[0] if plain.exists() else truth_hu,
+        organs=_slices(organs)[0].astype(np.uint8) if organs.exists() else None,
         facts=json.loads(truth.read_text(encoding="utf-8")),
-        series={float(one["dose"]): folder / one["image"] for one in entry["series"]},
+        series=_series(folder, entry),
+        realisations=realisations,
     )
 
 
-def _without_discs(low_contrast: Module, water: Module) -> Module:
-    return Module(
-        name=low_contrast.name,
-        truth_hu=low_contrast.truth_hu,
-        plain_hu=water.truth_hu,
-        facts=low_contrast.facts,
-        series=low_contrast.series,
+def _stack(folder: Path, entry: Mapping[str, Any]) -> Stack:
+    truth = folder / entry["truth"]
+    return Stack(
+        truth_hu=_slices(truth.with_name("noise_free.nii")),
+        facts=json.loads(truth.read_text(encoding="utf-8")),
+        series=_series(folder, entry),
     )
+
+
+def _series(folder: Path, entry: Mapping[str, Any]) -> dict[float, Path]:
+    return {float(one["dose"]): folder / one["image"] for one in entry["series"]}
 
 
 def _damaged(folder: Path, came: str) -> ConfigRefusal:
     """What to do depends on whose folder it is: ours is made again once it is gone."""
-    ours = folder.resolve().is_relative_to(_cache().resolve())
+    ours = folder.resolve().is_relative_to(cache().resolve())
     return ConfigRefusal(
         f"test objects in {folder} are damaged: {came}",
         allowed="the slices as they were made",
@@ -224,6 +300,6 @@ def _damaged(folder: Path, came: str) -> ConfigRefusal:
     )
 
 
-def _slice(file: Path) -> Slice:
+def _slices(file: Path) -> Volume:
     volume = NiftiVolume(file, check=False)
-    return volume.hu(next(volume.slices()))
+    return np.stack([volume.hu(one) for one in volume.slices()])

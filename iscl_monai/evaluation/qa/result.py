@@ -12,18 +12,22 @@ import numpy.typing as npt
 
 from iscl_monai.evaluation.qa.figures import (
     AccuracyFigures,
+    BorderFigures,
+    CalcificationFigures,
     InventionFigures,
     LesionFigures,
     NoiseFigures,
     RobustnessFigures,
+    SteadinessFigures,
     TaskFigures,
     Texture,
     TissueFigures,
 )
+from iscl_monai.evaluation.qa.limits import Kind, Reason
 from iscl_monai.quality.lesions import Share
 from iscl_monai.quality.linearity import SliceBehaviour
 
-Status = Literal["pass", "fail", "not measurable", "not judged"]
+Status = Literal["pass", "fault", "wish missed", "not measurable", "not judged"]
 DIGITS = 6
 
 
@@ -40,9 +44,16 @@ class DoseResult:
         accuracy: HU and sharpness.
         tasks: detectability.
         lesions: in anatomy.
+        calcifications: likewise.
         removed: how many of the lesions of 20 HU and more keep less than half.
         invention: by module.
-        tissues: change of their mean, in anatomy.
+        tissues: their mean and their noise, in anatomy.
+        borders: their steepness, in anatomy.
+        step_left: of steps from slice to slice in a stack, see :func:`iscl_monai.evaluation.qa.borders.step_left`.
+        steadiness: how alike scans that differ in their noise alone are denoised.
+        own_noise_share: in water, of the output's noise power what is not the input's noise.
+        fixed_pattern_hu: in water, what all outputs share and their inputs do not.
+        grey_steps: by module of anatomy, how much grey levels keep to steps, 0 to 1.
         moved_mm: by module, how far a quarter of it was moved at most.
         across: behaviour from slice to slice, by module.
         residual_edges: by module, correlation of what was removed with the anatomy's edges.
@@ -56,9 +67,16 @@ class DoseResult:
     accuracy: AccuracyFigures
     tasks: tuple[TaskFigures, ...]
     lesions: tuple[LesionFigures, ...]
+    calcifications: tuple[CalcificationFigures, ...]
     removed: Share
     invention: tuple[InventionFigures, ...]
     tissues: tuple[TissueFigures, ...]
+    borders: tuple[BorderFigures, ...]
+    step_left: float
+    steadiness: tuple[SteadinessFigures, ...]
+    own_noise_share: float
+    fixed_pattern_hu: float
+    grey_steps: Mapping[str, float]
     moved_mm: Mapping[str, float]
     across: Mapping[str, SliceBehaviour]
     residual_edges: Mapping[str, float]
@@ -73,6 +91,7 @@ class Verdict:
         quantity: what was measured, in words.
         dose: share of the full dose; None: whatever the dose.
         value: measured; NaN if not measurable.
+        kind: where the limit comes from.
         allowed: the limit, in words.
         status: how it ended; "not judged" below the lowest dose that limits are meant for.
     """
@@ -81,8 +100,29 @@ class Verdict:
     quantity: str
     dose: float | None
     value: float
+    kind: Kind
     allowed: str
     status: Status
+
+    @property
+    def line(self) -> str:
+        """The same for all doses and denoisers: what was measured, without where it was worst."""
+        return f"{self.limit}: {self.quantity.partition(' (least')[0]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What another denoiser reaches on the same phantom.
+
+    Args:
+        name: of it.
+        dose: share of the full dose that it was measured at.
+        values: by :attr:`Verdict.line`.
+    """
+
+    name: str
+    dose: float
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,11 +152,13 @@ class QaResult:
 
     Args:
         denoiser: name, version, weights and settings.
-        phantom: size, pixel spacing, realisations, photons.
+        phantom: seed, size, pixel spacing, realisations, photons.
         doses: measured, descending; full dose first.
         robustness: beside them.
         limits: that it was held against.
         verdicts: one for each limit (and dose).
+        reasons: of each limit, in words, and of which kind it is.
+        beside: what other denoisers reach.
         pictures: for the page; not in the JSON.
     """
 
@@ -126,12 +168,19 @@ class QaResult:
     robustness: RobustnessFigures
     limits: Mapping[str, float | None]
     verdicts: tuple[Verdict, ...]
+    reasons: Mapping[str, Reason] = field(default_factory=dict)
+    beside: tuple[Beside, ...] = ()
     pictures: tuple[Picture, ...] = field(default=(), repr=False, metadata={"json": False})
 
     @property
-    def failed(self) -> tuple[Verdict, ...]:
-        """Limits that were measured and not kept."""
-        return tuple(verdict for verdict in self.verdicts if verdict.status == "fail")
+    def faults(self) -> tuple[Verdict, ...]:
+        """Limits of physics, of a standard or of the literature that were measured and not kept."""
+        return tuple(verdict for verdict in self.verdicts if verdict.status == "fault")
+
+    @property
+    def missed_wishes(self) -> tuple[Verdict, ...]:
+        """Limits of our own that were measured and not kept."""
+        return tuple(verdict for verdict in self.verdicts if verdict.status == "wish missed")
 
     @property
     def unmeasured(self) -> tuple[Verdict, ...]:

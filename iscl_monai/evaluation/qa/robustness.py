@@ -7,8 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from iscl_monai.evaluation.qa.denoised import Denoising
 from iscl_monai.evaluation.qa.figures import RobustnessFigures
-from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.quality.fidelity import body_mask
 
 RANGE_HU = 2000.0
@@ -23,25 +24,34 @@ MIDDLE_PART = 4
 
 Slice = npt.NDArray[np.float32]
 Volume = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 
-def robustness(denoiser: SliceDenoiser, slice_hu: Slice, full_dose: tuple[Volume, Volume]) -> RobustnessFigures:
+def robustness(
+    denoiser: SliceDenoiser, slice_hu: Slice, full_dose: tuple[Volume, Volume], *, body: Mask | None = None
+) -> RobustnessFigures:
     """Denoise one slice four times more, and compare; and what was done to scans at full dose.
 
     Args:
         denoiser: to check.
         slice_hu: noisy anatomy, HU (row, column).
         full_dose: input and output, HU (slice, row, column).
+        body: bool of that shape, where the body is; None: it is looked for.
     """
-    first, again = (denoise_volume(slice_hu[None], denoiser, workers=1)[0] for _ in range(2))
+
+    def denoised(image_hu: Slice) -> Slice:
+        changed: Slice = Denoising(denoiser)("", image_hu[None], workers=1)[0]
+        return changed
+
+    first, again = denoised(slice_hu), denoised(slice_hu)
     rows, columns = (size // PADDED_PART for size in slice_hu.shape)
     padded = np.pad(slice_hu, ((rows, rows), (columns, columns)), constant_values=AIR_HU)
-    padded_after = denoise_volume(padded[None], denoiser, workers=1)[0][rows:-rows, columns:-columns]
+    padded_after = denoised(padded)[rows:-rows, columns:-columns]
     top, left = (size // CROPPED_PART for size in slice_hu.shape)
     cropped = slice_hu[top:-top, left:-left]
     cropped_after = np.full_like(slice_hu, np.nan)
-    cropped_after[top:-top, left:-left] = denoise_volume(cropped[None], denoiser, workers=1)[0]
-    change_hu, psnr_db = _change(*full_dose)
+    cropped_after[top:-top, left:-left] = denoised(cropped)
+    change_hu, psnr_db = _change(*full_dose, body)
     return RobustnessFigures(
         full_dose_change_hu=change_hu,
         full_dose_psnr_db=psnr_db,
@@ -51,10 +61,9 @@ def robustness(denoiser: SliceDenoiser, slice_hu: Slice, full_dose: tuple[Volume
     )
 
 
-def _change(before_hu: Volume, after_hu: Volume) -> tuple[float, float]:
+def _change(before_hu: Volume, after_hu: Volume, body: Mask | None) -> tuple[float, float]:
     """Mean absolute change over the body, and PSNR of output against input, both over all slices."""
-    body = body_mask(before_hu)
-    change = (after_hu - before_hu)[body].astype(np.float64)
+    change = (after_hu - before_hu)[body_mask(before_hu) if body is None else body].astype(np.float64)
     square = float(np.mean(change**2))
     psnr_db = 10 * math.log10(RANGE_HU**2 / square) if square > 0 else math.inf
     return float(np.abs(change).mean()), psnr_db

@@ -40,6 +40,7 @@ def lesion_plots(result: QaResult) -> Iterator[Plot]:
     across = Axis(label="contrast of the lesion, HU")
     yield _left(result, lambda lesion: lesion.contrast_hu, across, "Small lesions, by contrast")
     yield _blobs(result)
+    yield _single_blobs(result)
 
 
 def _left(result: QaResult, of: Callable[[LesionFigures], float], across: Axis, title: str) -> Plot:
@@ -76,6 +77,17 @@ def _blobs(result: QaResult) -> Plot:
         )
     axis = Axis(label="blobs in the slice", low=0)
     return plot(curves, x=dose_axis(result), y=axis, title="Painted or taken away")
+
+
+def _single_blobs(result: QaResult) -> Plot:
+    curves = []
+    for colour, first in enumerate(result.doses[0].invention):
+        found, module = [one.invention[colour] for one in result.doses], module_name(first.module)
+        before, after = ([getattr(one, f"single_{end}") for one in found] for end in ("before", "after"))
+        curves.append(by_dose(result, f"{module}, input", before, colour=colour, dashed=True))
+        curves.append(by_dose(result, f"{module}, output", after, colour=colour))
+    axis = Axis(label="blobs in a scan, mean over scans", low=0)
+    return plot(curves, x=dose_axis(result), y=axis, title="Painted or taken away in single scans")
 
 
 def _by_size(tasks: Sequence[TaskFigures], dose: str) -> Plot:

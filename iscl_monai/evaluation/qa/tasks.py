@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from iscl_monai.evaluation.qa.figures import LesionFigures, TaskFigures
+from iscl_monai.evaluation.qa.figures import CalcificationFigures, LesionFigures, TaskFigures
 from iscl_monai.evaluation.qa.phantom import LOW_CONTRAST, Module, Phantom
 from iscl_monai.quality.detectability import Detectability, hotelling, laguerre_gauss
 from iscl_monai.quality.lesions import REMOVED_BELOW, Share, wilson
@@ -27,6 +28,8 @@ FAINT_HU = 20.0
 QUICK_DIAMETERS_MM, QUICK_CONTRASTS_HU = (3.0, 5.0, 10.0), (10.0, 20.0)
 MANY_PAIRS, SOME_PAIRS = 24, 10
 COUNTED_HU = 20.0
+POOLED_PX = 15
+LEAST_NOISE_HU = 0.1
 
 Volume = npt.NDArray[np.float32]
 
@@ -47,6 +50,8 @@ class _Signal:
     centre: tuple[float, float]
     diameter_mm: float
     contrast_hu: float
+    kind_mm: float
+    kind_hu: float
     organ: str = ""
     shape: str = "disc"
 
@@ -70,8 +75,8 @@ def detectability(phantom: Phantom, name: str, seen: Seen) -> tuple[TaskFigures,
             TaskFigures(
                 module=name,
                 name=signal.name,
-                diameter_mm=signal.diameter_mm,
-                contrast_hu=signal.contrast_hu,
+                diameter_mm=signal.kind_mm,
+                contrast_hu=signal.kind_hu,
                 before=before,
                 after=after,
             )
@@ -93,18 +98,49 @@ def lesion_figures(phantom: Phantom, name: str, seen: Seen) -> tuple[LesionFigur
     for signal in _signals(module):
         away_mm = distance_mm_from(signal.centre, added_hu.shape, phantom.pixel_spacing_mm)
         near = away_mm <= signal.diameter_mm / 2 + REACH_MM
-        expected = module.signal_hu[near].astype(np.float64)
         figures.append(
             LesionFigures(
                 module=name,
                 organ=signal.organ,
-                diameter_mm=signal.diameter_mm,
-                contrast_hu=signal.contrast_hu,
+                diameter_mm=signal.kind_mm,
+                contrast_hu=signal.kind_hu,
                 shape=signal.shape,
-                recovered=float((added_hu[near] * expected).sum() / (expected**2).sum()),
+                recovered=_recovered(added_hu, module, near),
             )
         )
     return tuple(figures)
+
+
+def calcification_figures(phantom: Phantom, name: str, seen: Seen) -> tuple[CalcificationFigures, ...]:
+    """What is left of each calcification, as of a lesion, and how clearly the scan itself shows it.
+
+    Args:
+        phantom: what was scanned.
+        name: of the module.
+        seen: its images.
+    """
+    module = phantom.modules[name]
+    added_hu = (seen.present_after_hu - seen.absent_after_hu).mean(axis=0, dtype=np.float64)
+    noise_hu = np.sqrt(ndimage.uniform_filter(seen.present_before_hu.var(axis=0, ddof=1), POOLED_PX))
+    figures = []
+    for facts in module.facts["calcifications"]:
+        row, column = facts["centre_row_column"]
+        near = distance_mm_from((row, column), added_hu.shape, phantom.pixel_spacing_mm) <= REACH_MM
+        seen_by_noise = (module.signal_hu[near] / np.maximum(noise_hu[near], LEAST_NOISE_HU)).astype(np.float64)
+        figures.append(
+            CalcificationFigures(
+                module=name,
+                diameter_mm=float(facts["diameter_mm"]),
+                signal_to_noise=float(np.sqrt((seen_by_noise**2).sum())),
+                recovered=_recovered(added_hu, module, near),
+            )
+        )
+    return tuple(figures)
+
+
+def _recovered(added_hu: npt.NDArray[np.float64], module: Module, near: npt.NDArray[np.bool_]) -> float:
+    expected = module.signal_hu[near].astype(np.float64)
+    return float((added_hu[near] * expected).sum() / (expected**2).sum())
 
 
 def removed_share(lesions: tuple[LesionFigures, ...]) -> Share:
@@ -131,15 +167,13 @@ def _observed(phantom: Phantom, signal: _Signal, present_hu: Volume, absent_hu: 
 
 
 def _faint(phantom: Phantom, module: Module) -> list[_Signal]:
-    found = [signal for signal in _signals(module) if abs(signal.contrast_hu) <= FAINT_HU]
+    found = [signal for signal in _signals(module) if abs(signal.kind_hu) <= FAINT_HU]
     if phantom.thorough:
         return found
     some = [
-        signal
-        for signal in found
-        if abs(signal.contrast_hu) in QUICK_CONTRASTS_HU and signal.diameter_mm in QUICK_DIAMETERS_MM
+        signal for signal in found if abs(signal.kind_hu) in QUICK_CONTRASTS_HU and signal.kind_mm in QUICK_DIAMETERS_MM
     ]
-    return some if module.name == LOW_CONTRAST else [signal for signal in some if abs(signal.contrast_hu) == FAINT_HU]
+    return some if module.name == LOW_CONTRAST else [signal for signal in some if abs(signal.kind_hu) == FAINT_HU]
 
 
 def _signals(module: Module) -> list[_Signal]:
@@ -150,8 +184,14 @@ def _signals(module: Module) -> list[_Signal]:
 
 def _disc(facts: Mapping[str, Any]) -> _Signal:
     row, column = facts["centre_row_column"]
+    diameter_mm, contrast_hu = 2 * float(facts["radius_mm"]), float(facts["hu"])
     return _Signal(
-        name=facts["name"], centre=(row, column), diameter_mm=2 * float(facts["radius_mm"]), contrast_hu=facts["hu"]
+        name=facts["name"],
+        centre=(row, column),
+        diameter_mm=diameter_mm,
+        contrast_hu=contrast_hu,
+        kind_mm=diameter_mm,
+        kind_hu=contrast_hu,
     )
 
 
@@ -162,6 +202,8 @@ def _lesion(facts: Mapping[str, Any]) -> _Signal:
         centre=(row, column),
         diameter_mm=float(facts["diameter_mm"]),
         contrast_hu=float(facts["contrast_hu"]),
+        kind_mm=float(facts["kind_mm"]),
+        kind_hu=float(facts["kind_hu"]),
         organ=facts["organ"],
         shape=facts["shape"],
     )

@@ -12,7 +12,8 @@ from iscl_monai.report.numbers import significant
 
 MARKS: Mapping[Status, tuple[str, str]] = {
     "pass": ("pass", "✓"),
-    "fail": ("fail", "✗"),
+    "fault": ("fail", "✗ fault"),
+    "wish missed": ("wish", "✗ wish"),
     "not measurable": ("open", "not measurable"),
     "not judged": ("quiet", ""),
 }
@@ -36,11 +37,23 @@ class VerdictCell:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictLine:
-    """One quantity against one limit."""
+    """One quantity against one limit.
+
+    Args:
+        quantity: in words.
+        kind: of the limit.
+        reason: of the limit.
+        allowed: the limit.
+        cells: by dose.
+        beside: what other denoisers reach.
+    """
 
     quantity: str
+    kind: str
+    reason: str
     allowed: str
     cells: Sequence[VerdictCell]
+    beside: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +64,14 @@ class VerdictTable:
         counts: how many of each status.
         judged: how many there are.
         doses: heads of the columns.
+        beside: heads of the columns of other denoisers.
         lines: in the order of the limits.
     """
 
     counts: Mapping[Status, int]
     judged: int
     doses: Sequence[str]
+    beside: Sequence[str]
     lines: Sequence[VerdictLine]
 
 
@@ -64,19 +79,29 @@ def verdict_table(result: QaResult) -> VerdictTable:
     """The verdicts of a quality check, for its page."""
     counts = {status: sum(one.status == status for one in result.verdicts) for status in MARKS}
     order = list(result.limits)
-    rows: dict[tuple[str, str], dict[float | None, Verdict]] = {}
+    rows: dict[str, dict[float | None, Verdict]] = {}
     for verdict in sorted(result.verdicts, key=lambda one: order.index(one.limit)):
-        quantity = verdict.quantity.partition(" (least")[0]
-        rows.setdefault((quantity, verdict.allowed), {})[verdict.dose] = verdict
+        rows.setdefault(verdict.line, {})[verdict.dose] = verdict
     doses = [one.dose for one in result.doses]
     return VerdictTable(
         counts=counts,
         judged=len(result.verdicts) - counts["not judged"],
         doses=[percent(dose) for dose in doses],
-        lines=[
-            VerdictLine(quantity=quantity, allowed=allowed, cells=_cells(found, doses))
-            for (quantity, allowed), found in rows.items()
-        ],
+        beside=[f"{one.name}, {percent(one.dose)}" for one in result.beside],
+        lines=[_line(result, line, found, doses) for line, found in rows.items()],
+    )
+
+
+def _line(result: QaResult, line: str, found: Mapping[float | None, Verdict], doses: Sequence[float]) -> VerdictLine:
+    first = next(iter(found.values()))
+    reason = result.reasons.get(first.limit)
+    return VerdictLine(
+        quantity=first.quantity.partition(" (least")[0],
+        kind=first.kind,
+        reason="" if reason is None else reason.reason,
+        allowed=first.allowed,
+        cells=_cells(found, doses),
+        beside=[significant(value) if (value := one.values.get(line)) is not None else "" for one in result.beside],
     )
 
 

@@ -20,10 +20,11 @@ from iscl_monai.evaluation.qa import QUICK, Limits, QaResult, cache_folder, head
 from iscl_monai.evaluation.qa.by_dose import percent
 from iscl_monai.evaluation.qa.noise import noise_figures, texture
 from iscl_monai.evaluation.qa.page import write_qa_page
-from iscl_monai.evaluation.qa.phantom import MODULES, WATER, read_phantom
+from iscl_monai.evaluation.qa.phantom import FIXED_SEED, MODULES, WATER, between_dose, read_phantom
 from iscl_monai.evaluation.qa.robustness import robustness
+from iscl_monai.phantom.anatomy_stack import SLICES
 
-DOSES = [1.0, 0.25]
+DOSES = sorted([1.0, 0.25, between_dose(FIXED_SEED)], reverse=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,16 @@ def result(dataset: Path, oracle: Oracle, done: list[int]) -> QaResult:
     return run_qa(Made(oracle, name="oracle <&>"), dataset, limits=Limits.proposed(), progress=done.append)
 
 
-def test_every_slice_is_counted(result: QaResult, done: list[int]) -> None:
-    assert sum(done) == slices_to_do(6, 2)
+def test_every_slice_is_counted(dataset: Path, result: QaResult, done: list[int]) -> None:
+    assert sum(done) == slices_to_do(read_phantom(dataset)) == (9 * 6 + SLICES) * 3
+
+
+def test_an_honest_denoiser_meets_every_limit(result: QaResult) -> None:
+    assert [one for one in result.verdicts if one.status != "pass"] == []
 
 
 def test_noise_of_the_input_grows_as_the_dose_falls(result: QaResult) -> None:
-    full, quarter = (result.at(dose) for dose in DOSES)
+    full, quarter = (result.at(dose) for dose in (1.0, 0.25))
     for one, other in zip(full.noise, quarter.noise, strict=True):
         assert other.before_hu / one.before_hu == pytest.approx(2, rel=0.05)
     assert full.texture_before.check == pytest.approx(1, abs=1e-6)
@@ -50,13 +55,13 @@ def test_noise_of_the_input_grows_as_the_dose_falls(result: QaResult) -> None:
 
 
 def test_the_headline_says_what_the_oracle_does(result: QaResult) -> None:
-    told = headline(result, 0.25)
-    assert told["noise_reduction_percent"] == pytest.approx(60, abs=5)
-    assert told["d_prime_ratio"] > 1.5
-    assert told["lesion_recovery"] == pytest.approx(1, abs=0.02)
-    assert told["hallucinations_per_slice"] == 0
-    assert told["worst_bias_hu"] < 2
-    assert all(math.isfinite(value) for value in told.values())
+    numbers = headline(result, 0.25)
+    assert numbers["noise_reduction_percent"] == pytest.approx(60, abs=5)
+    assert numbers["d_prime_ratio"] > 1.5
+    assert numbers["lesion_recovery"] == pytest.approx(1, abs=0.02)
+    assert numbers["hallucinations_per_slice"] == 0
+    assert numbers["worst_bias_hu"] < 2
+    assert all(math.isfinite(value) for value in numbers.values())
 
 
 def test_the_result_is_plain_json_without_nan(result: QaResult) -> None:
@@ -66,7 +71,9 @@ def test_the_result_is_plain_json_without_nan(result: QaResult) -> None:
     assert [one["dose"] for one in found["doses"]] == DOSES
     assert len(found["verdicts"]) == len(result.verdicts)
     assert "pictures" not in found
-    assert len(text) < 200_000
+    assert len(text) < 300_000
+    assert found["phantom"]["seed"] == FIXED_SEED
+    assert {verdict["kind"] for verdict in found["verdicts"]} >= {"physics", "wish"}
 
 
 def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, tmp_path: Path) -> None:
@@ -76,6 +83,7 @@ def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, t
     assert page.count("data:image/png") == len(MODULES) * len(DOSES) * 4 + 3
     for verdict in result.verdicts:
         assert verdict.allowed in page
+    assert "the fixed one: known to everybody" in page
     assert "oracle &lt;&amp;&gt;" in page
     assert "oracle <&>" not in page
     assert not re.search(r'(?:src|href)="https?:|<script|@import', page)
@@ -86,7 +94,9 @@ def test_what_was_not_asked_for_is_not_judged(dataset: Path) -> None:
     only = Limits(f50_ratio_min=0.9, lowest_dose=0.5)
     result = run_qa(Made(lambda image: image), dataset, limits=only)
     assert {verdict.limit for verdict in result.verdicts} == {"f50_ratio_min"}
-    assert {verdict.dose: verdict.status for verdict in result.verdicts} == {1.0: "pass", 0.25: "not judged"}
+    assert {verdict.dose: verdict.status for verdict in result.verdicts} == {
+        dose: "pass" if dose >= 0.5 else "not judged" for dose in DOSES
+    }
 
 
 def test_noise_and_texture_of_white_noise() -> None:
