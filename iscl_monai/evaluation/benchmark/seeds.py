@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -13,8 +14,6 @@ from iscl_monai.quality.fidelity import FidelityMean
 from iscl_monai.quality.protocol import Protocol
 from iscl_monai.report.section import Table
 
-QUANTITIES = ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu", "vif")
-
 
 def over_seeds(seeds: Sequence[Mapping[str, FidelityMean]]) -> dict[str, FidelityMean]:
     """The mean over seeds of each patient.
@@ -22,12 +21,9 @@ def over_seeds(seeds: Sequence[Mapping[str, FidelityMean]]) -> dict[str, Fidelit
     Args:
         seeds: patient -> mean over his slices; the same patients and slices of each seed.
     """
+    measured = [one.name for one in fields(FidelityMean) if one.name not in ("protocol", "slices")]
     return {
-        patient: FidelityMean(
-            one.protocol,
-            one.slices,
-            **{name: float(np.mean([getattr(seed[patient], name) for seed in seeds])) for name in QUANTITIES},
-        )
+        patient: replace(one, **{name: np.mean([getattr(seed[patient], name) for seed in seeds]) for name in measured})
         for patient, one in seeds[0].items()
     }
 
