@@ -143,6 +143,8 @@ def gather_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
         network: any network; its training flag is left as it was.
         batches: images (batch, 1, rows, columns) in [-1, 1], the same patches that training uses.
     """
+    if not list(normalisations(network)):
+        return  # e.g. the U-Nets: nothing to gather, and a pass over all batches saved
     with _gathering(network):
         for batch in batches:
             network(batch)

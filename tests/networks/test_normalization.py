@@ -204,3 +204,11 @@ def test_words_that_are_no_statistics_are_refused_before_anything_changes() -> N
     assert [layer.statistics for layer in normalisations(network)] == ["frozen", "frozen"]
     set_statistics(network, "per_slice")
     assert [layer.statistics for layer in normalisations(network)] == ["per_slice", "per_slice"]
+
+
+def test_a_network_without_normalisation_is_not_run() -> None:
+    class NeverRun(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError
+
+    gather_statistics(NeverRun(), [torch.zeros(1, 1, 16, 16)])
