@@ -23,8 +23,8 @@ MEASURED = {
         "patch fits, grain: difference of neighbouring pixels over the standard deviation."
     ),
     "Noise that is not the input's": (
-        "One less the coherence of output and input noise over patches in water, weighted with the output's power: a "
-        "filter passes noise on, a generator makes its own."
+        "One less the coherence of output and input noise (of the slice and its neighbours) over patches in water, "
+        "weighted with the output's power: a filter passes noise on, a generator makes its own."
     ),
     "Patterns": (
         "What all outputs of water share and their inputs do not: root of the covariance of the change over pairs of "

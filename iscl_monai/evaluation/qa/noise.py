@@ -76,7 +76,8 @@ def own_noise_share(
     """Share of the output's noise power that is not the input's noise, filtered: what the denoiser adds of its own.
 
     One less the coherence of input and output over patches, weighted with the output's power: 0 for every linear
-    filter, 1 for noise that knows nothing of the input's.
+    filter, 1 for noise that knows nothing of the input's. The input's noise is that of the slice and of the slices
+    before and after it, which a denoiser of volumes may pass on, too.
 
     Args:
         before_hu: input, HU (realisation, row, column).
@@ -92,12 +93,16 @@ def own_noise_share(
     window = np.hanning(PATCH_PX)[:, None] * np.hanning(PATCH_PX)
     spectra = []
     for noise in (noise_only(before_hu), noise_only(after_hu)):
-        patches = np.concatenate([noise[:, rows, columns] for rows, columns in _places(inside)])
+        patches = np.stack([noise[:, rows, columns] for rows, columns in _places(inside)])
         spectra.append(np.fft.rfft2(patches * window))
-    power = [(np.abs(one) ** 2).mean(axis=0) for one in spectra]
-    shared = np.abs((spectra[1] * spectra[0].conj()).mean(axis=0)) ** 2 / np.maximum(power[0], TINY)
-    total = float(power[1].sum())
-    return 1 - float(shared.sum()) / total if total > TINY else 0.0
+    before, after = spectra  # (place, realisation, frequency, frequency)
+    power = np.maximum((np.abs(before) ** 2).mean(axis=(0, 1)), TINY)
+    total = float((np.abs(after) ** 2).mean(axis=(0, 1)).sum())
+    shared = 0.0
+    for slices_away in (-1, 0, 1):
+        passed_on = (after * np.roll(before, slices_away, axis=1).conj()).mean(axis=(0, 1))
+        shared += float((np.abs(passed_on) ** 2 / power).sum())
+    return max(0.0, 1 - shared / total) if total > TINY else 0.0
 
 
 def _places(inside: Mask) -> list[tuple[slice, slice]]:

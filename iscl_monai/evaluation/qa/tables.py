@@ -75,7 +75,7 @@ def tissues_section(result: QaResult) -> Section:
             [
                 f"{module_name(one.module)}: {one.tissue}",
                 f"{one.pixels}",
-                significant(one.shift_hu),
+                significant(one.shift_hu + 0.0),  # no minus before nothing
                 *noise,
                 significant(grain),
             ]

@@ -204,7 +204,7 @@ def _(one: Denoised) -> Slice:
 @cheat("works at a quarter of the dose only")
 def _(one: Denoised) -> Slice:
     ratio = float(fitted(one.image - one.truth, MIDDLE).std()) / one.world.oracle.full_hu[id(one.known)]
-    return one.output if 1.9 < ratio < 2.1 else one.image
+    return one.output if ratio < 1.05 or 1.9 < ratio < 2.1 else one.image
 
 
 @cheat("strength changes from slice to slice")
@@ -286,11 +286,12 @@ class AveragesNeighbours(Made):
 
 
 def cheating(world: World, name: str) -> Callable[[Slice], Slice]:
-    """A cheat that is honest at full dose, where it would be found out by the change alone."""
+    """A cheat that is honest at full dose, or nearly, where it would be found out by the change alone."""
 
     def denoised(image: Slice) -> Slice:
         one = Denoised(world, image)
-        return np.asarray(CHEATS[name](one) if one.noisy else one.output, np.float32)
+        wrong = one.noisy or "dose only" in name
+        return np.asarray(CHEATS[name](one) if wrong else one.output, np.float32)
 
     return denoised
 

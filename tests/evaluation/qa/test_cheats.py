@@ -84,7 +84,7 @@ def test_a_cheat_is_caught(judge: Judge, world: World, name: str) -> None:
 
 
 def test_one_that_averages_neighbours_is_caught_where_they_differ(judge: Judge, world: World) -> None:
-    assert "step_left_min" in judge.faults(AveragesNeighbours(world))
+    assert judge.faults(AveragesNeighbours(world)) == {"step_left_min"}
 
 
 def test_one_that_looks_at_neighbours_and_uses_them_well_has_no_fault(judge: Judge, world: World) -> None:

@@ -40,10 +40,12 @@ def test_noise_of_its_own_is_told_from_noise_that_was_filtered(noise: np.ndarray
     disc = {"centre": (47.5, 47.5), "radius_mm": 200.0, "spacing_mm": 1.0}
     filtered = 0.4 * ndimage.gaussian_filter(noise, (0, 1, 1))
     assert own_noise_share(noise, filtered, **disc) < 0.05  # type: ignore[arg-type]
+    neighbours = ndimage.uniform_filter1d(noise, 3, axis=0, mode="wrap")
+    assert own_noise_share(noise, neighbours, **disc) < 0.25  # type: ignore[arg-type]
     own = np.random.default_rng(1).normal(0, 1, noise.shape).astype(np.float32)
     assert own_noise_share(noise, own, **disc) > 0.9  # type: ignore[arg-type]
     mixed = 0.1 * noise + own
-    assert own_noise_share(noise, mixed, **disc) == pytest.approx(0.5, abs=0.05)  # type: ignore[arg-type]
+    assert own_noise_share(noise, mixed, **disc) == pytest.approx(0.5, abs=0.1)  # type: ignore[arg-type]
 
 
 def test_strength_and_brightness_that_change_from_scan_to_scan(noise: np.ndarray) -> None:
@@ -77,4 +79,6 @@ def test_the_dose_between_is_another_for_each_seed_and_none_that_is_usual() -> N
     doses = [between_dose(seed) for seed in range(50)]
     assert doses == [between_dose(seed) for seed in range(50)]
     assert len(set(doses)) > 40
-    assert all(0.1 < dose < 0.9 and min(abs(np.log(dose / step)) for step in (0.5, 0.25, 0.1)) > 0.1 for dose in doses)
+    assert all(
+        0.12 <= dose <= 0.7 and min(abs(np.log(dose / step)) for step in (0.5, 0.25, 0.1)) > 0.1 for dose in doses
+    )
