@@ -69,7 +69,7 @@ def test_datalist_names_what_is_there(dataset: Path) -> None:
     assert [len(datalist[role]) for role in roles] == [2, 2, 1, 1]
     assert datalist["clean"][0].keys() == {"image", "patient", "dose", "kernel"}
     assert datalist["noisy"][0].keys() == datalist["clean"][0].keys() | {"reference"}
-    assert datalist["test"][0].keys() == {"noisy", "clean", "patient"}
+    assert datalist["test"][0].keys() == {"noisy", "clean", "patient", "dose", "truth", "truth_protocol"}
     assert {item["dose"] for item in datalist["noisy"]} == {0.1}
     assert {item["dose"] for item in datalist["clean"]} == {1.0}
     entries = [item for role in roles for item in datalist[role]]
