@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from iscl_monai.cli import app
 from iscl_monai.data import Datalist
 from iscl_monai.errors import ConfigRefusal, LeakRefusal, Refusal
-from iscl_monai.evaluation.benchmark import cost
+from iscl_monai.evaluation.benchmark import budget, cost
 from iscl_monai.evaluation.benchmark import run as running
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.learned import train_all
@@ -399,11 +399,12 @@ def test_a_budget_is_steps_or_minutes() -> None:
             steps_of(wrong, [], {})
 
 
-def test_minutes_become_steps_by_the_speed_of_iscl(request_: Request) -> None:
+def test_minutes_become_steps_by_the_speed_of_iscl(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     configs = [str(request_.bundle / "configs" / name) for name in ("train.json", "small.json")]
-    steps = steps_of("1min", configs, {**TINY, "dataset_dir": str(request_.datalist)})
-    assert steps % 5 == 0
-    assert 50 < steps < 20_000
+    settings = {**TINY, "dataset_dir": str(request_.datalist)}
+    assert budget.seconds_per_step(configs, settings) > 0
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *_: 0.25)
+    assert budget.steps_of("2min", configs, settings) == 430  # nine tenths of 120 s, a multiple of 5
 
 
 def test_an_unknown_method_is_refused_with_the_nearest() -> None:
