@@ -102,7 +102,8 @@ def denoise_volume(
         for a :class:`VolumeDenoiser`.
 
     Raises:
-        ImageRefusal: not three axes, slices of other sizes than 16 to 4096 pixels, or values that are not finite.
+        ImageRefusal: not three axes, slices of other sizes than 16 to 4096 pixels, values that are not finite, or a change that
+            is no volume of finite values.
     """
     if np.ndim(volume_hu) != 3 or np.asarray(volume_hu).dtype.kind not in "iuf":
         raise ImageRefusal(
@@ -114,7 +115,7 @@ def denoise_volume(
     if len(denoised):
         check_slice(denoised[0])
     if isinstance(denoiser, VolumeDenoiser):
-        denoised += denoiser.change_volume_hu(denoised)
+        denoised += _volume_change(denoiser, denoised)
         if progress is not None:
             progress(len(denoised))
         return denoised
@@ -124,6 +125,17 @@ def denoise_volume(
         if progress is not None:
             progress(1)
     return denoised
+
+
+def _volume_change(denoiser: VolumeDenoiser, volume_hu: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    change_hu = np.asarray(denoiser.change_volume_hu(volume_hu), np.float32)
+    if change_hu.shape != volume_hu.shape or not np.isfinite(change_hu).all():
+        raise ImageRefusal(
+            f"a change of shape {change_hu.shape} to a volume of shape {volume_hu.shape}",
+            allowed="finite HU of the same shape",
+            cure="mend change_volume_hu of the denoiser",
+        )
+    return change_hu
 
 
 def check_slice(slice_hu: npt.NDArray[Any]) -> None:

@@ -4,37 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from iscl_monai.durable import whole_file
-from iscl_monai.errors import ImageRefusal
 from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
 
 Volume = npt.NDArray[np.float32]
 Progress = Callable[[int], object]
 
 
-@runtime_checkable
-class VolumeDenoiser(Protocol):
-    """A denoiser that looks at neighbouring slices has this method beside those of a :class:`SliceDenoiser`.
-
-    A check then gives it whole volumes. Objects that are scanned several times stand in a volume slice by slice: an
-    object that is the same all along z, with independent noise in each slice, as a long phantom. What neighbours
-    bring is so really brought; what it costs where neighbours differ is measured on the stack.
-    """
-
-    def change_volume_hu(self, volume_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """What denoising adds to a volume, float32 HU (slice, row, column) of the same shape."""
-
-
 class Denoising:
     """A denoiser at work on named volumes.
 
+    Objects that are scanned several times stand in a volume slice by slice: an object that is the same all along z, with
+    independent noise in each slice, as a long phantom. What neighbours bring to a
+    :class:`iscl_monai.inference.slice_denoiser.VolumeDenoiser` is so really brought; what it costs where neighbours
+    differ is measured on the stack.
+
     Args:
-        denoiser: anything that denoises slices; volumes, if it is a :class:`VolumeDenoiser`, too.
+        denoiser: anything that denoises slices or volumes.
         folder: where denoised volumes are kept and found again; None: nowhere.
         progress: called with the number of slices done.
     """
@@ -58,24 +48,11 @@ class Denoising:
             kept: Volume = np.load(file)
             self._advance(len(kept))
             return kept
-        denoised_hu = self._denoised(volume_hu, workers)
+        denoised_hu = denoise_volume(volume_hu, self.denoiser, workers=workers, progress=self.progress)
         if file is not None:
             with whole_file(file) as opened:
                 np.save(opened, denoised_hu)
         return denoised_hu
-
-    def _denoised(self, volume_hu: Volume, workers: int | None) -> Volume:
-        if not isinstance(self.denoiser, VolumeDenoiser):
-            return denoise_volume(volume_hu, self.denoiser, workers=workers, progress=self.progress)
-        change_hu = np.asarray(self.denoiser.change_volume_hu(volume_hu), np.float32)
-        if change_hu.shape != volume_hu.shape or not np.isfinite(change_hu).all():
-            raise ImageRefusal(
-                f"a change of shape {change_hu.shape} to a volume of shape {volume_hu.shape}",
-                allowed="finite HU of the same shape",
-                cure="mend change_volume_hu of the denoiser",
-            )
-        self._advance(len(volume_hu))
-        return volume_hu + change_hu
 
     def _advance(self, slices: int) -> None:
         if self.progress is not None:
