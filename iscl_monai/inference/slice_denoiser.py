@@ -102,8 +102,8 @@ def denoise_volume(
         for a :class:`VolumeDenoiser`.
 
     Raises:
-        ImageRefusal: not three axes, slices of other sizes than 16 to 4096 pixels, values that are not finite, or a change that
-            is no volume of finite values.
+        ImageRefusal: not three axes, slices of other sizes than 16 to 4096 pixels, values that are not finite, or
+            a change that is no volume of finite values.
     """
     if np.ndim(volume_hu) != 3 or np.asarray(volume_hu).dtype.kind not in "iuf":
         raise ImageRefusal(

@@ -18,8 +18,8 @@ Progress = Callable[[int], object]
 class Denoising:
     """A denoiser at work on named volumes.
 
-    Objects that are scanned several times stand in a volume slice by slice: an object that is the same all along z, with
-    independent noise in each slice, as a long phantom. What neighbours bring to a
+    Objects that are scanned several times stand in a volume slice by slice: an object that is the same all along z,
+    with independent noise in each slice, as a long phantom. What neighbours bring to a
     :class:`iscl_monai.inference.slice_denoiser.VolumeDenoiser` is so really brought; what it costs where neighbours
     differ is measured on the stack.
 

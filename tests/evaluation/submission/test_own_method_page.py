@@ -80,12 +80,12 @@ def test_the_quality_check_takes_it(workplace: Path, monkeypatch: pytest.MonkeyP
     """As far as the measurement, which takes minutes."""
     seen: list[Any] = []
 
-    def measure(denoiser: Any, *_: object, **__: object) -> None:
+    def check(out: Path, denoiser: Any, *_: object, **__: object) -> None:
         seen.append(denoiser)
         raise ConfigRefusal("enough", allowed="", cure="")
 
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(importlib.import_module("iscl_monai.cli.qa"), "_run", measure)
+    monkeypatch.setattr(importlib.import_module("iscl_monai.evaluation.qa"), "check", check)
     (command,) = [command for command in COMMANDS if command.startswith("qa")]
     CliRunner().invoke(app, shlex.split(command))
     assert seen[0].parameters["code"] == "my_method.py:denoise"
