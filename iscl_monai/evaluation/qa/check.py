@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from iscl_monai.baselines import classical
 from iscl_monai.durable import resumable_folder, whole_file
 from iscl_monai.evaluation.qa.beside import dose_beside, figures_beside
 from iscl_monai.evaluation.qa.denoised import Progress
@@ -20,6 +21,7 @@ from iscl_monai.evaluation.qa.phantom import FIXED_SEED, Size, cache_folder, mak
 from iscl_monai.evaluation.qa.result import Beside, QaResult
 from iscl_monai.evaluation.qa.run import described, run_qa
 from iscl_monai.evaluation.qa.scans import slices_to_do
+from iscl_monai.evaluation.qa.strength import curves_of, slices_at
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.report.write import provenance
 
@@ -82,7 +84,11 @@ def check(out: Path, denoiser: SliceDenoiser, plan: Plan, *, say: Callable[[str]
             for name in plan.beside:
                 beside += figures_beside([name], dataset, dose=dose)
                 progress(1)
-        result = replace(result, beside=tuple(beside))
+        slices = slices_at(phantom, dose)
+        compared = [denoiser, *map(classical, plan.beside)]
+        with bar("curves over the strength", len(slices) * len(compared)) as progress:
+            curves = curves_of(compared, slices, progress)
+        result = replace(result, beside=tuple(beside), curves=curves, curves_at=dose)
         text = json.dumps(result.to_json(), indent=1) + "\n"
         (folder / "qa.json").write_text(text, encoding="utf-8")
         write_qa_page(folder / "qa.html", result, made_with=provenance() | dict(result.denoiser))

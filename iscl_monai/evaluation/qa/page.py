@@ -17,6 +17,7 @@ from iscl_monai.evaluation.qa.phantom import ANATOMY, FIXED_SEED, INSERTS, MODUL
 from iscl_monai.evaluation.qa.result import Picture, QaResult
 from iscl_monai.evaluation.qa.rod_plots import rod_plots
 from iscl_monai.evaluation.qa.signal_plots import lesion_plots, task_plots
+from iscl_monai.evaluation.qa.strength import strength_sections
 from iscl_monai.evaluation.qa.tables import calcifications_section, rods_section, slices_section, tissues_section
 from iscl_monai.evaluation.qa.verdict_table import VerdictTable, verdict_table
 from iscl_monai.hu import HUWindow
@@ -120,6 +121,7 @@ def _page(result: QaResult, made_with: Mapping[str, str]) -> QaPage:
         planes_title=f"Noise power by direction at {percent(result.doses[-1].dose)} of the dose",
         planes=_planes(result),
         sections=[
+            *strength_sections(result.curves, result.curves_at),
             slices_section(result),
             tissues_section(result),
             Section(title="Borders in anatomy", plots=list(border_plots(result))),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from iscl_monai.evaluation.equal_noise.curves import MethodCurves
 from iscl_monai.evaluation.qa.figures import (
     AccuracyFigures,
     BorderFigures,
@@ -159,6 +160,8 @@ class QaResult:
         verdicts: one for each limit (and dose).
         reasons: of each limit, in words, and of which kind it is.
         beside: what other denoisers reach.
+        curves: of the denoiser and of those beside it, over their strength; empty where not measured.
+        curves_at: the dose of the curves.
         pictures: for the page; not in the JSON.
     """
 
@@ -170,6 +173,8 @@ class QaResult:
     verdicts: tuple[Verdict, ...]
     reasons: Mapping[str, Reason] = field(default_factory=dict)
     beside: tuple[Beside, ...] = ()
+    curves: tuple[MethodCurves, ...] = ()
+    curves_at: float = 1.0
     pictures: tuple[Picture, ...] = field(default=(), repr=False, metadata={"json": False})
 
     @property

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation.qa.denoisers import Made
+from scipy.ndimage import gaussian_filter
 
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.evaluation.qa import FIXED_SEED, QUICK, Limits, Plan, check
 from iscl_monai.evaluation.qa.check import drawn_seed
 from iscl_monai.evaluation.qa.denoised import Denoising
+from iscl_monai.evaluation.qa.phantom import Phantom
+from iscl_monai.evaluation.qa.strength import curves_of, slices_at, strength_sections
 
 SMALL = replace(QUICK, pixels=128, spacing_mm=2.6, realisations=6, doses=(1.0,))
 
@@ -78,3 +81,20 @@ def test_a_denoiser_of_volumes_must_give_a_volume() -> None:
 
     with pytest.raises(ImageRefusal, match="a change of shape"):
         Denoising(Wrong(lambda image: image))("water", np.zeros((3, 32, 32), np.float32))
+
+
+def test_curves_of_the_anatomy_start_at_the_noisy_scan_and_know_what_noise_is_left(phantom: Phantom) -> None:
+    slices = slices_at(phantom, 0.25)
+    assert {one.group for one in slices} == {"phantom anatomy"}
+    assert len({one.patient for one in slices}) == 2
+    assert all(np.abs(one.noise_hu.mean()) < 5 for one in slices)  # neither lesions nor anatomy are taken for noise
+    same, blurred = curves_of([Made(lambda hu: hu, "same"), Made(lambda hu: gaussian_filter(hu, 1), "blur")], slices)
+    assert np.ptp(same.values["noise reduction"]) == 0
+    assert blurred.values["noise reduction"][-1] > 0.2
+    assert blurred.values["contrast 20 HU 2 px"][-1] < 0.95
+    plots, *tables = strength_sections([same, blurred], 0.25)
+    assert plots.title == "At equal noise, 25 % of the dose"
+    assert [table.title.partition(",")[0] for table in tables] == [
+        *(f"At {share} % less noise" for share in (30, 50, 70)),
+        "Each method as it is",
+    ]
