@@ -120,6 +120,18 @@ def test_a_run_with_harvested_noise_continues_bit_for_bit(workflow: Callable[...
     assert 0.004 < float(trained.denoiser.wanted_noise) < 0.01, "the clean pool has 10 HU"
 
 
+def test_harvested_noise_alone_teaches_f_and_h_from_the_first_step_to_the_last(
+    workflow: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_flat_bodies(tmp_path)
+    settings = {"width": 4, "discriminator_width": 2, "batch_size": 2, "num_workers": 0, "validation_slices": 1}
+    settings |= {"epochs": 1, "steps_per_epoch": 2, "dataset_dir": tmp_path}
+    run = workflow("train", "unet", "harvest_alone", output_dir=tmp_path / "out", ckpt_dir=tmp_path / "m", **settings)
+    run.run()
+    output = run.parser.get_parsed_content("train#trainer").state.output
+    assert {name for name, value in output.items() if isinstance(value, float)} == {"harvest", "harvested_noise"}
+
+
 def test_the_comparison_sees_a_difference(tmp_path: Path) -> None:
     for name, last in (("a", 1.0), ("b", 1.0 + 1e-7)):
         content = {str(index): torch.zeros(2) for index in range(6)} | {"last": [torch.tensor(last)]}

@@ -44,7 +44,7 @@ def test_every_command_that_is_shown_can_be_given() -> None:
 
 
 def test_every_verb_shows_an_example() -> None:
-    assert sorted(VERBS) == ["dose", "mayo", "phantom", "scan", "split"]
+    assert sorted(VERBS) == ["dose", "mayo", "phantom", "scan", "split", "truth"]
     for name, command in VERBS.items():
         assert shown(command.help or ""), name
 

@@ -23,8 +23,8 @@ def noise(seed: int, shape: tuple[int, ...] = (6, 48, 48), sigma_hu: float = 20)
 
 def test_the_simulated_scanner_is_linear() -> None:
     size, spacing = 256, 1.25
-    _, *discs = inserts()
-    drawn = draw_discs(inserts(), size=size, spacing_mm=spacing)[None]
+    water, *discs = inserts(np.random.default_rng(0))
+    drawn = draw_discs([water, *discs], size=size, spacing_mm=spacing)[None]
     shown = acquire(drawn, spacing_mm=spacing, photons=np.inf)
     places = [disc.place(size, spacing) for disc in discs]
     measured = disc_means(shown, centres=places, radius_mm=10, pixel_spacing_mm=(spacing, spacing))
