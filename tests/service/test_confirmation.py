@@ -17,10 +17,12 @@ from iscl_monai.service.receiving.receiver import Receiver
 from iscl_monai.service.sending.outbox import record_report
 
 SOON = {"commitment_timeout_s": 0.2}
+LATER = {"commitment_timeout_s": 15.0}
+"""A report on an association that is just being released can be lost on the way; then it is asked for again."""
 
 
 def house(folder: Path, pacs: Pacs, sending: dict[str, Any] | None = None, **more: Any) -> House:
-    return House(folder / "data", peer(port=pacs.port, **more), sending=sending)
+    return House(folder / "data", peer(port=pacs.port, **(LATER | more)), sending=sending)
 
 
 def asked_uids(information: Dataset) -> list[str]:
