@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -176,7 +177,13 @@ class Inside:
         return self.docker("run", "--rm", *words, "-v", mount, "--entrypoint", "python", IMAGE, "/inside.py", what)
 
     def package(self) -> str:
-        ours = package(self.work / "context" / "iscl_monai")
+        context, installed = self.work / "context", self.work / "installed"
+        shutil.copytree(context / "iscl_monai", installed)
+        for part in ("LICENSE", "configs", "docs"):  # of the bundle, which the wheel puts into the package
+            inside, outside = installed / "bundles" / "iscl" / part, context / "bundles" / "iscl" / part
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if outside.is_dir() else shutil.copyfile)(outside, inside)
+        ours = package(installed)
         theirs = self.look("package", "--network", "host")
         version = self.docker("run", "--rm", "--network", "host", IMAGE, "--version")
         expect(ours == theirs, f"{ours} here, {theirs} there, which calls itself {version}")
