@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +176,12 @@ def _row(
         reason = training.stopped if training else "not trained"
         tell(f"{method.title}, seed {seed}: no weights ({reason})")
         return Row(method=method, seed=seed, stopped=reason)
-    bundle = training.bundle if training else None
     folder = request.out / method.name / (f"seed{seed}" if method.training else "")
     listed, pairs = scored
+    bundle = training.bundle if training else None
     denoiser = denoiser_of(method, bundle, device=request.device, pairs=listed)
     tell(f"scoring {method.title}" + (f", seed {seed}" if method.training else ""))
-    weights = hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
-    weights = denoiser.identity.weights_digest if method.kind == BUNDLE else weights
+    weights = _weights_digest(method, training, denoiser)
     known = {"weights": weights, "parameters": denoiser.parameters}
 
     scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
@@ -193,31 +192,36 @@ def _row(
         known | scans | protocols,
         lambda: score.to_json(score.scores(denoiser, pairs, request.protocols)),
     )
-    compared = {"slices": [one.digest() for one in slices], "version": VERSION}
     if not (folder / "pictures.npz").is_file():
         (folder / "pictures.json").unlink(missing_ok=True)
     once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
-    physics, figures, at_equal_noise = request.physics, dict[str, Any](), dict[str, Any]()
-    new_images = method.kind != IMAGES  # a folder cannot denoise any but those it has
-    if new_images:
-        at_equal_noise = once(folder / "equal_noise.json", known | compared, lambda: measure.measured(denoiser, slices))
-    if physics is not None and new_images:
-        figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
-    cost = once(folder / "cost.json", known, lambda: asdict(cost_of(method, bundle))) if new_images else None
-    return Row(
+    row = Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
         fidelity=score.from_json(measured, held_against),
-        equal_noise=at_equal_noise,
-        physics=with_nan(figures),
-        cost=None if cost is None else Cost(**with_nan(cost)),
         repeatable=not (isinstance(denoiser, SubmittedFunction) and not denoiser.repeatable),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
         submission=denoiser.parameters if method.submitted else {},
         pictures=folder / "pictures.npz",
     )
+    if method.kind == IMAGES:  # a folder cannot denoise any but those it has
+        return row
+    compared = {"slices": [one.digest() for one in slices], "version": VERSION}
+    at_equal_noise = once(folder / "equal_noise.json", known | compared, lambda: measure.measured(denoiser, slices))
+    physics, figures = request.physics, dict[str, Any]()
+    if physics is not None:
+        figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
+    cost = Cost(**with_nan(once(folder / "cost.json", known, lambda: asdict(cost_of(method, bundle)))))
+    return replace(row, equal_noise=at_equal_noise, physics=with_nan(figures), cost=cost)
+
+
+def _weights_digest(method: Method, training: Training | None, denoiser: SliceDenoiser) -> str:
+    """SHA-256 of the weights, trained here or elsewhere; empty where nothing was trained."""
+    if method.kind == BUNDLE:
+        return denoiser.identity.weights_digest
+    return hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
 
 
 def _noisy_scans(pairs: Sequence[score.LoadedPair]) -> Iterator[NoisyScan]:

@@ -43,6 +43,12 @@ class Seen:
     present_after_hu: Volume
     absent_after_hu: Volume
 
+    @property
+    def added_hu(self) -> npt.NDArray[np.float64]:
+        """What the signals add to the output, mean over realisations, HU (row, column)."""
+        mean: npt.NDArray[np.float64] = (self.present_after_hu - self.absent_after_hu).mean(axis=0, dtype=np.float64)
+        return mean
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Signal:
@@ -93,7 +99,7 @@ def lesion_figures(phantom: Phantom, name: str, seen: Seen) -> tuple[LesionFigur
         seen: its images.
     """
     module = phantom.modules[name]
-    added_hu = (seen.present_after_hu - seen.absent_after_hu).mean(axis=0, dtype=np.float64)
+    added_hu = seen.added_hu
     figures = []
     for signal in _signals(module):
         away_mm = distance_mm_from(signal.centre, added_hu.shape, phantom.pixel_spacing_mm)
@@ -120,7 +126,7 @@ def calcification_figures(phantom: Phantom, name: str, seen: Seen) -> tuple[Calc
         seen: its images.
     """
     module = phantom.modules[name]
-    added_hu = (seen.present_after_hu - seen.absent_after_hu).mean(axis=0, dtype=np.float64)
+    added_hu = seen.added_hu
     noise_hu = np.sqrt(ndimage.uniform_filter(seen.present_before_hu.var(axis=0, ddof=1), POOLED_PX))
     figures = []
     for facts in module.facts["calcifications"]:
