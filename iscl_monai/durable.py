@@ -142,11 +142,14 @@ def move_into_place(files: Mapping[Path, Path]) -> None:
 def whole_file(destination: Path) -> Iterator[IO[bytes]]:
     """A file to write that replaces the destination when the block ends well, and else leaves it as it was.
 
+    What a killed run left of the same file is removed by the next one.
+
     Yields:
         The open file, under a hidden name beside the destination.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}{PARTIAL}")
+    _remove_leftover_files(destination)
+    temporary, lock = _locked_file(destination)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -156,6 +159,8 @@ def whole_file(destination: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)  # on a full disk the half file is what fills it
         raise
+    finally:
+        os.close(lock)
     sync_folder(destination.parent)
 
 
@@ -222,13 +227,24 @@ def _locked_folder(destination: Path) -> tuple[Path, int]:
             os.close(lock)  # before it was locked, another run took it for a leftover
 
 
-def _lock(folder: Path, *, wait: bool = True) -> int:
+def _locked_file(destination: Path) -> tuple[Path, int]:
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}{PARTIAL}")
+    while True:
+        temporary.touch()
+        with suppress(FileNotFoundError):
+            lock = _lock(temporary)
+            if temporary.exists():
+                return temporary, lock
+            os.close(lock)  # before it was locked, another run took it for a leftover
+
+
+def _lock(path: Path, *, wait: bool = True) -> int:
     """Hold a lock for as long as this process lives: what is not locked is a leftover."""
     if sys.platform == "win32":
         return os.open(os.devnull, os.O_RDONLY)
     import fcntl
 
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -238,21 +254,31 @@ def _lock(folder: Path, *, wait: bool = True) -> int:
 
 
 def _remove_leftovers(destination: Path, *, but: Path | None = None) -> None:
+    for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
+        if leftover != but and leftover.is_dir():
+            _remove_unless_locked(leftover)
+
+
+def _remove_leftover_files(destination: Path) -> None:
+    for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
+        process = leftover.name[len(destination.name) + 2 : -len(PARTIAL)]
+        if process.isdecimal() and leftover.is_file():  # else another destination's, with a longer name
+            _remove_unless_locked(leftover)
+
+
+def _remove_unless_locked(leftover: Path) -> None:
     if sys.platform == "win32":
         return
-    import fcntl
-
-    for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
-        if leftover == but:
-            continue
-        # No folder, gone meanwhile, another user's, or being written by another run.
-        with suppress(NotADirectoryError, FileNotFoundError, PermissionError, BlockingIOError):
-            handle = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Gone meanwhile, another user's, or being written by another run.
+    with suppress(FileNotFoundError, PermissionError, BlockingIOError):
+        lock = _lock(leftover, wait=False)
+        try:
+            if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
-            finally:
-                os.close(handle)
+            else:
+                leftover.unlink()
+        finally:
+            os.close(lock)
 
 
 def _literal(name: str) -> str:

@@ -123,9 +123,9 @@ with workshop(Path(sys.argv[1])) as folder:
 
 
 @contextmanager
-def another_run(destination: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process in the middle of its work, and the folder it works in."""
-    command = [sys.executable, "-c", HOLD, str(destination)]
+def another_run(destination: Path, work: str = HOLD) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process in the middle of its work, and the folder or file it works in."""
+    command = [sys.executable, "-c", work, str(destination)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -214,6 +214,56 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, error: BaseExcep
     with whole_file(target) as file:
         file.write(b"second")
     assert content(tmp_path) == {"new/file": b"second"}
+
+
+HOLD_FILE = """
+import sys
+from pathlib import Path
+from iscl_monai.durable import whole_file
+with whole_file(Path(sys.argv[1])) as file:
+    print(file.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_next_writer_removes_what_a_kill_left_of_a_file_and_nothing_that_lives(tmp_path: Path) -> None:
+    target = tmp_path / "model [1]*.json"
+    resumable = tmp_path / f".{target.name}.page.0123{PARTIAL}"  # of another destination, with a longer name
+    resumable.mkdir()
+    with another_run(target, HOLD_FILE) as (process, left):
+        with whole_file(target) as file:
+            file.write(b"first")
+        assert left.exists()  # its run lives
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with whole_file(tmp_path / "model 1.json"):
+            assert left.exists()
+        with whole_file(target) as file:
+            assert not left.exists()
+            file.write(b"second")
+    assert content(tmp_path) == {target.name: b"second", "model 1.json": b""}
+    assert resumable.exists()
+
+
+def test_a_file_that_another_run_takes_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+    lock = durable._lock
+
+    def late(path: Path) -> int:
+        if not taken:
+            taken.append(path)
+            handle = lock(path)
+            path.unlink()
+            return handle
+        return lock(path)
+
+    monkeypatch.setattr(durable, "_lock", late)
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"content")
+    assert content(tmp_path) == {"file": b"content"}
+    assert len(taken) == 1
 
 
 def test_a_new_file_overwrites_nothing(tmp_path: Path) -> None:
