@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from iscl_monai.errors import Refusal
 from iscl_monai.extras import EXTRAS, install_line, missing, requirements
+from iscl_monai.released import released_weights
 from iscl_monai.version import __version__
 
 State = Literal["ok", "absent", "problem"]
@@ -173,7 +174,7 @@ def _bundle(bundle: Path | None) -> Iterator[Finding]:
         yield Finding(name="bundle", state="absent", found="none here", cure=cure)
         return
     yield Finding(name="bundle", state="ok", found=_without_home(bundle.resolve()))
-    if not (bundle / "models" / "model.pt").is_file():
+    if not ((bundle / "models" / "model.pt").is_file() or released_weights(bundle)):
         yield Finding(
             name="weights", state="absent", found="no models/model.pt", cure="train first (docs/quickstart.md)"
         )

@@ -41,6 +41,15 @@ def denoise(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="trained, ensemble or student: yours, or the released ones, large or fast."
+            "  [default: trained if there are any, else ensemble]",
+            show_default=False,
+        ),
+    ] = None,
     series: Annotated[str | None, typer.Option(metavar="UID", help="Only this SeriesInstanceUID.")] = None,
     save_residual: Annotated[bool, typer.Option("--save-residual", help="Also write what was removed.")] = False,
     trust_hu: Annotated[
@@ -92,7 +101,7 @@ def denoise(
         from iscl_monai.inference.anything import denoise as run
         from iscl_monai.inference.reconstructions import warning_of
 
-        denoiser = _denoiser(bundle, device=device, mode=mode, strength=strength, tile_px=tile)
+        denoiser = _denoiser(bundle, device=device, mode=mode, strength=strength, tile_px=tile, weights=weights)
         with _Watching(denoiser if report else None) as watcher:
             outcome = run(
                 source,

@@ -9,12 +9,11 @@ from typing import Any
 
 from iscl_monai.data.splits import protocol_names, refuse_collisions
 from iscl_monai.errors import CheckpointRefusal, LeakRefusal
-
-FILE = "training.json"
+from iscl_monai.released import record_in
 
 
 def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = "") -> str:
-    """Refuse to score a bundle on patients of its training or validation, by ``models/training.json``.
+    """Refuse to score a bundle on patients of its training or validation, by the record beside its weights.
 
     Args:
         bundle: folder of the trained bundle.
@@ -28,7 +27,7 @@ def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = 
         LeakRefusal: naming the patients.
         CheckpointRefusal: if the record cannot be read, or names a split that is not known.
     """
-    record = _record(Path(bundle) / "models" / FILE)
+    record = _record(record_in(bundle))
     if record is None:
         return "the weights do not say which patients they have seen: nothing could be checked"
     scored = {_same(name): name for name in patients}

@@ -17,6 +17,7 @@ from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, MemoryRefusal
 from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice
 from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
+from iscl_monai.released import weights_in
 from iscl_monai.weights import load_tensors, naming
 
 
@@ -67,33 +68,30 @@ class Denoiser:
         mode: str = "ensemble",
         strength: float = 1.0,
         tile_px: int | None = None,
+        weights: str | None = None,
     ) -> Denoiser:
-        """The denoiser of a trained bundle; sizes, HU window and blend come with its weights, and no code is run.
+        """The denoiser of a bundle; sizes, HU window and blend come with its weights, and no code is run.
 
         Args:
-            bundle: folder with ``models/model.pt`` and ``configs/metadata.json``.
+            bundle: folder with ``models/`` and ``configs/metadata.json``.
             device: see the class.
             mode: ``ensemble``, ``generator`` or ``extractor``.
             strength: see the class.
             tile_px: side of tiles, for slices too large for the memory; None: whole slices.
+            weights: ``trained``, ``ensemble`` or ``student`` (:func:`iscl_monai.released.weights_in`); None: what was
+                trained in the bundle, or else the released ensemble.
 
         Raises:
-            CheckpointRefusal: no trained bundle there.
+            CheckpointRefusal: no weights there, or not those that were released.
             ConfigRefusal: an unknown mode, strength, device or tile size.
         """
-        weights = Path(bundle) / "models" / "model.pt"
-        if not weights.is_file():
-            raise CheckpointRefusal(
-                f"{weights} does not exist",
-                allowed="a trained bundle (no weights are released yet)",
-                cure="train first (docs/quickstart.md), or give --bundle the folder that holds models/model.pt",
-            )
         checked_mode(mode)
-        content = load_tensors(weights)
-        with naming(weights):
+        file = weights_in(bundle, weights).path
+        content = load_tensors(file)
+        with naming(file):
             network = DenoisingNetwork.from_weights(content, mode=mode)
         inferer = None if tile_px is None else _in_tiles(tile_px, network)
-        identity = ModelIdentity.of_weights(weights, Path(bundle) / "configs" / "metadata.json")
+        identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer)
 
     @property

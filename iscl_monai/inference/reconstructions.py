@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-FILE = "training.json"
+from iscl_monai.released import record_in
 
 
 def warning_of(reconstructions: Iterable[str], bundle: Path) -> str:
@@ -14,13 +14,13 @@ def warning_of(reconstructions: Iterable[str], bundle: Path) -> str:
 
     Args:
         reconstructions: of the series' headers (:attr:`iscl_monai.dicom.headers.SliceHeader.reconstruction`).
-        bundle: whose ``models/training.json`` names the reconstructions of its training. Weights without one, or of an
+        bundle: whose record of training names the reconstructions of its training. Weights without one, or of an
             earlier version, say nothing.
     """
     names = sorted(set(reconstructions) - {""})
     if not names:
         return ""
-    trained = _trained_on(Path(bundle) / "models" / FILE)
+    trained = _trained_on(record_in(bundle))
     seen = {_family(name) for name in trained or ()}
     unseen = [name for name in names if _family(name) not in seen]
     if not unseen:
