@@ -85,8 +85,12 @@ class BodyFractiond(MapTransform):
 
 
 def _slices_first(image: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-    return plain[0].permute(2, 0, 1).float().numpy()
+    return _plain(image)[0].permute(2, 0, 1).float().numpy()
+
+
+def _plain(image: Tensor) -> Tensor:
+    """Without MONAI's metadata, which every operation would copy."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
 def _coarse(body: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -122,10 +126,9 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         """Cut the patch out of every key; (1, patch_size, patch_size), HU."""
         cut = dict(data)
         for key in self.key_iterator(cut):
-            image, size = cut[key], self.patch_size
+            image, size = _plain(cut[key]), self.patch_size
             row, column, slice_ = self._place(image.shape, cut.pop(f"{key}_body"), cut.get("image_path", key))
-            patch = image[:, row : row + size, column : column + size, slice_]
-            cut[key] = (patch.as_tensor() if isinstance(patch, MetaTensor) else patch).float()
+            cut[key] = image[:, row : row + size, column : column + size, slice_].float()
         return cut
 
     def _place(self, shape: Sequence[int], body: Any, name: Any) -> tuple[int, int, int]:
@@ -189,30 +192,34 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         changed = dict(data)
         keys = list(self.key_iterator(changed))
         size = int(changed[keys[0]].shape[-1])
-        added = sum((self._one(size) for _ in range(int(self.R.randint(self.most + 1)))), np.zeros((size, size)))
+        added = np.zeros((size, size))
+        for _ in range(int(self.R.randint(self.most + 1))):
+            self._add_one(added)
         lesions = torch.from_numpy(np.asarray(added, np.float32))[None]
         for key in keys:
             tissue = avg_pool2d(changed[key].mean(0, keepdim=True), 3, 1, 1, count_include_pad=False) > TISSUE_HU
             changed[key] = changed[key] + lesions * tissue
         return changed
 
-    def _one(self, size: int) -> NDArray[np.float64]:
+    def _add_one(self, patch: NDArray[np.float64]) -> None:
         diameter = self._between(*self.diameters_px)
         contrast = self._between(*self.contrasts_hu) * self.R.choice((-1, 1))
-        row, column = self.R.uniform(0, size, 2)
+        row, column = self.R.uniform(0, len(patch), 2)
         stretch, turn = self.R.uniform(0.7, 1.4), self.R.uniform(0, np.pi)
+        softness = self.R.uniform(0.3, 0.8)  # pixels: about what scanners make of a sharp edge
         texture = self.R.random_sample() < self.texture_share
         radius = 3 * diameter if texture else diameter / 2
-        rows, columns = np.ogrid[:size, :size]
-        along = (columns - column) * np.cos(turn) + (rows - row) * np.sin(turn)
-        across = (rows - row) * np.cos(turn) - (columns - column) * np.sin(turn)
-        distance = np.hypot(along * stretch, across / stretch)
-        softness = self.R.uniform(0.3, 0.8)  # pixels: about what scanners make of a sharp edge
-        disc = 1 / (1 + np.exp(np.clip((distance - radius) / softness, -30, 30)))
-        if not texture:
-            return np.asarray(contrast * disc)
-        field = ndimage.gaussian_filter(self.R.standard_normal((size, size)), diameter / 4)
-        return np.asarray(abs(contrast) / 4 * disc * field / max(float(field.std()), 1e-9))
+        reach = 1.43 * radius + 8 * softness  # 1 / 0.7, and where nothing is left of it
+        rows, columns = (slice(max(0, int(at - reach)), int(at + reach) + 2) for at in (row, column))
+        window = patch[rows, columns]
+        down, right = np.ogrid[: window.shape[0], : window.shape[1]]
+        down, right = down + rows.start - row, right + columns.start - column
+        along, across = right * np.cos(turn) + down * np.sin(turn), down * np.cos(turn) - right * np.sin(turn)
+        disc = 1 / (1 + np.exp(np.clip((np.hypot(along * stretch, across / stretch) - radius) / softness, -30, 30)))
+        if texture:
+            field = ndimage.gaussian_filter(self.R.standard_normal(window.shape), diameter / 4)
+            disc *= np.sign(contrast) / 4 * field / max(float(field.std()), 1e-9)
+        window += contrast * disc
 
     def _between(self, least: float, largest: float) -> float:
         return float(np.exp(self.R.uniform(np.log(least), np.log(largest))))
