@@ -18,7 +18,7 @@ class LossWeights:
     """How much each term counts. A weight of 0 switches its term off (the paper's ablations).
 
     Args:
-        nested: lambda, on cycle plus bypass; 30 in the paper.
+        nested: lambda, on the sum of cycle, bypass, zero mean and harvest; 30 in the paper.
         cycle: on the cycle loss, inside the nested loss.
         bypass: on the bypass loss, inside the nested loss.
         boosting: on the discriminators' extra fakes.
@@ -27,8 +27,7 @@ class LossWeights:
         zero_mean: on :func:`zero_mean_loss`, which is ours; 0 in the paper.
         adversarial: on the generators' adversarial loss.
         noisy_cycle: on the noisy half of the cycle loss, which asks F to let noise through; 0 leaves the clean half.
-        harvest: on what harvested noise teaches H (F learns from it by the bypass loss); 0 and no harvested noise in
-            the paper.
+        harvest: on what harvested noise teaches F (inside the nested loss) and H; 0 in the paper.
         squared: share of :func:`squared_error` in what harvested noise teaches, the rest being mean absolute error.
     """
 

@@ -21,7 +21,7 @@ from monai.utils.misc import ensure_tuple
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from iscl_monai.dicom.monai_io import LoadCTd
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
@@ -32,6 +32,10 @@ Item = Mapping[Hashable, Any]
 BODY_GRID_PX = 8
 TISSUE_HU = -200.0
 """Lesions are put into what is denser than this."""
+LEAST_COARSER = 1.3
+"""Averaging down by less blurs more than it coarsens."""
+STRUCTURES: dict[str, Any] = {"diameters_px": (2.0, 40.0), "contrasts_hu": (80.0, 900.0), "texture_share": 0.0}
+"""As strong as bone, contrast medium and air: edges that must not be taken for noise."""
 
 
 class HUWindowd(MapTransform):
@@ -111,9 +115,19 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         patch_size: side in pixels.
         least_body: places with a smaller share of body are drawn again.
         tries: after so many the best place seen is taken.
+        coarsest: every second patch is cut up to so many times as large, and averaged down to its size: pixels of
+            other scanners and bodies, and images that are quieter and sharper than the scans are. 1: none.
     """
 
-    def __init__(self, keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5, tries: int = 40) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        patch_size: int = 64,
+        least_body: float = 0.5,
+        tries: int = 40,
+        coarsest: float = 1.0,
+    ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self)
         if patch_size < 16:
@@ -121,17 +135,27 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         self.patch_size = patch_size
         self.least_body = least_body
         self.tries = tries
+        self.coarsest = coarsest
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """Cut the patch out of every key; (1, patch_size, patch_size), HU."""
         cut = dict(data)
         for key in self.key_iterator(cut):
-            image, size = _plain(cut[key]), self.patch_size
-            row, column, slice_ = self._place(image.shape, cut.pop(f"{key}_body"), cut.get("image_path", key))
-            cut[key] = image[:, row : row + size, column : column + size, slice_].float()
+            image = _plain(cut[key])
+            size = self._size(min(image.shape[1:3]))
+            row, column, slice_ = self._place(image.shape, cut.pop(f"{key}_body"), cut.get("image_path", key), size)
+            patch = image[:, row : row + size, column : column + size, slice_].float()
+            cut[key] = patch if size == self.patch_size else _averaged(patch, self.patch_size)
         return cut
 
-    def _place(self, shape: Sequence[int], body: Any, name: Any) -> tuple[int, int, int]:
+    def _size(self, largest: int) -> int:
+        """Side of the square to cut."""
+        if self.coarsest <= 1 or self.R.random_sample() < 0.5:
+            return self.patch_size
+        size = int(self.patch_size * self.R.uniform(min(LEAST_COARSER, self.coarsest), self.coarsest))
+        return max(self.patch_size, min(size, largest))
+
+    def _place(self, shape: Sequence[int], body: Any, name: Any, size: int) -> tuple[int, int, int]:
         rows, columns, slices = shape[1:]
         if min(rows, columns) < self.patch_size:
             raise ImageRefusal(
@@ -141,20 +165,25 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
             )
         best, best_share = (0, 0, 0), -1.0
         for _ in range(self.tries):
-            row = int(self.R.randint(rows - self.patch_size + 1))
-            column = int(self.R.randint(columns - self.patch_size + 1))
+            row = int(self.R.randint(rows - size + 1))
+            column = int(self.R.randint(columns - size + 1))
             slice_ = int(self.R.randint(slices))
-            share = self._share(body, row, column, slice_)
+            share = self._share(body, row, column, slice_, size)
             if share > best_share:
                 best, best_share = (row, column, slice_), share
             if share >= max(self.least_body, self.R.random_sample()):
                 break
         return best
 
-    def _share(self, body: Any, row: int, column: int, slice_: int) -> float:
-        rows = slice(row // BODY_GRID_PX, -(-(row + self.patch_size) // BODY_GRID_PX))
-        columns = slice(column // BODY_GRID_PX, -(-(column + self.patch_size) // BODY_GRID_PX))
+    def _share(self, body: Any, row: int, column: int, slice_: int, size: int) -> float:
+        rows = slice(row // BODY_GRID_PX, -(-(row + size) // BODY_GRID_PX))
+        columns = slice(column // BODY_GRID_PX, -(-(column + size) // BODY_GRID_PX))
         return float(body[rows, columns, slice_].mean())
+
+
+def _averaged(patch: Tensor, size: int) -> Tensor:
+    """(1, rows, columns) down to (1, size, size), each pixel the mean of what it covers."""
+    return interpolate(patch[None], size=(size, size), mode="bilinear", antialias=True)[0]
 
 
 class RandLesionsd(RandomizableTransform, MapTransform):
@@ -238,21 +267,35 @@ def loading(keys: KeysCollection, *, geometry: str = "slices", trust_hu: bool = 
     return Compose([load, CompactHUd(keys), BodyFractiond(keys)])
 
 
-def augmentation(keys: KeysCollection, *, patch_size: int = 64, least_body: float = 0.5, lesions: int = 0) -> Compose:
+def augmentation(
+    keys: KeysCollection,
+    *,
+    patch_size: int = 64,
+    least_body: float = 0.5,
+    coarsest: float = 1.0,
+    lesions: int = 0,
+    structures: int = 0,
+) -> Compose:
     """A random body patch in one of the eight orientations of the square.
 
     Args:
         keys: images (1, row, column, slice) with ``<key>_body`` beside them.
         patch_size: side in pixels.
         least_body: see :class:`RandBodyPatchd`.
+        coarsest: likewise.
         lesions: at most so many are put into a patch, see :class:`RandLesionsd`.
+        structures: at most so many with sharp edges and strong contrasts are put into a patch.
     """
     steps: list[Transform] = [
-        RandBodyPatchd(keys, patch_size=patch_size, least_body=least_body),
+        RandBodyPatchd(keys, patch_size=patch_size, least_body=least_body, coarsest=coarsest),
         RandFlipd(keys, prob=0.5, spatial_axis=0),
         RandRotate90d(keys, prob=0.75, max_k=3, spatial_axes=(0, 1)),
     ]
-    return Compose([*steps, RandLesionsd(keys, most=lesions)] if lesions else steps)
+    if structures:
+        steps.append(RandLesionsd(keys, most=structures, **STRUCTURES))
+    if lesions:
+        steps.append(RandLesionsd(keys, most=lesions))
+    return Compose(steps)
 
 
 def preprocessing(

@@ -13,7 +13,7 @@ from iscl_monai.data import HarvestedNoise, UnpairedPatches
 from iscl_monai.data.harvest import ScanNoise, harvest
 from iscl_monai.errors import DatalistRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.transforms import BodyFractiond, HUWindowd, RandLesionsd, augmentation
+from iscl_monai.transforms import STRUCTURES, BodyFractiond, HUWindowd, RandLesionsd, augmentation
 
 
 def scan(noise_hu: float, *, seed: int = 0, texture_px: float = 0.7, tissue_hu: float = 40.0) -> dict[str, Any]:
@@ -124,6 +124,19 @@ def test_lesions_are_as_large_and_as_strong_as_asked_for() -> None:
     assert 0.3 < (heights == 0).mean() < 0.7  # none or one
     assert heights.max() <= 30
     assert areas.max() < 1.6 * np.pi * 5**2
+
+
+def test_structures_are_strong_and_of_all_sizes() -> None:
+    flat = torch.full((1, 64, 64), 40.0)
+    added = [lesions(flat, n, most=1, **STRUCTURES) for n in range(120)]
+    heights = np.array([float(one.abs().max()) for one in added if one.any()])
+    areas = np.array([float((one.abs() > 0.5 * one.abs().max()).sum()) for one in added if one.any()])
+    assert heights.min() > 50
+    assert 700 < heights.max() <= 900
+    assert areas.min() < 20
+    assert areas.max() > 600
+    chain = augmentation("image", patch_size=64, structures=1, lesions=6)
+    assert [type(step).__name__ for step in chain.transforms][-2:] == ["RandLesionsd", "RandLesionsd"]
 
 
 def test_lesions_are_in_tissue_and_on_both_sides_of_a_pair() -> None:

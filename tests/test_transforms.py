@@ -136,6 +136,30 @@ def test_every_place_is_inside(rows: int, columns: int) -> None:
         assert torch.equal(patch - patch[0, 0], numbers[0, :16, :16, 0] - numbers[0, 0, 0, 0])
 
 
+def test_every_second_patch_is_of_coarser_pixels() -> None:
+    """Noise of independent pixels falls with the area that is averaged, and a gradient rises with its side."""
+    source = torch.Generator().manual_seed(0)
+    ramp = torch.arange(200.0).repeat(200, 1)[None, ..., None]
+    item = BodyFractiond("image")({"image": ramp + torch.randn(ramp.shape, generator=source)})
+    cut = RandBodyPatchd("image", patch_size=32, coarsest=2.5)
+    cut.set_random_state(seed=1)
+    patches = [cut(item)["image"][0] for _ in range(200)]
+    assert {tuple(patch.shape) for patch in patches} == {(32, 32)}
+    steps = np.array([float((patch[:, -1] - patch[:, 0]).mean()) / 31 for patch in patches])
+    noise = np.array([float(patch.diff(dim=0).std()) / 2**0.5 for patch in patches])
+    assert 0.4 < (steps < 1.03).mean() < 0.6
+    assert not ((steps > 1.03) & (steps < 1.25)).any()
+    assert 2.2 < steps.max() < 2.55
+    assert noise[steps < 1.03].min() > 0.85
+    assert noise[steps > 2].max() < 0.6
+
+
+def test_coarser_patches_are_no_larger_than_the_scan() -> None:
+    item = BodyFractiond("image")({"image": torch.zeros(1, 40, 57, 1)})
+    cut = RandBodyPatchd("image", patch_size=32, coarsest=4.0)
+    assert all(cut(item)["image"].shape == (1, 32, 32) for _ in range(20))
+
+
 def test_a_scan_smaller_than_the_patch_is_refused() -> None:
     item = BodyFractiond("image")({"image": patient(40), "image_path": "folder/scan.nii"})
     with pytest.raises(ImageRefusal, match=r"folder/scan\.nii: slices of 40x40 pixels.*64"):

@@ -14,6 +14,8 @@ from iscl_monai.networks.local import local_mean, quiet_deviation, quiet_deviati
 LEVEL_PX = 9
 PHASE_MEAN_CELLS = 5
 SOFT_LIMIT = 10.0
+LOUDEST = 5.0
+"""Noise is hardly ever so many times the noise around: what is larger is an edge."""
 LEAST_NOISE = 5e-4
 
 
@@ -27,7 +29,8 @@ class NoiseEstimator(nn.Module):
 
     No checkerboard: each of the positions that share a cell of the unshuffled grid has its own local mean taken away
     from the answer, so that no pattern with the period of the grid can stay; inside, resolution grows by
-    interpolation. What is called noise has therefore no local mean either.
+    interpolation. What is called noise has therefore no local mean either; and it is a few times the noise around
+    at most, so that an edge sharper than any that was learnt from is not taken for noise.
 
     **How much noise is too much.** The network itself always says all noise it sees, ``E[noise | x]``. If a part of its
     variance belongs to the image, as a full dose's noise does in an image of a quarter of the dose, then what does not
@@ -62,7 +65,7 @@ class NoiseEstimator(nn.Module):
         self.width, self.levels, self.blocks, self.unshuffle = width, levels, blocks, unshuffle
         self.stride = int(unshuffle * 2 ** (levels - 1))
         self.level_px, self.mean_cells = LEVEL_PX, PHASE_MEAN_CELLS  # TorchScript knows no globals
-        self.soft_limit, self.least_noise = SOFT_LIMIT, LEAST_NOISE
+        self.soft_limit, self.least_noise, self.loudest = SOFT_LIMIT, LEAST_NOISE, LOUDEST
         widths = [width * 2**level for level in range(levels)]
         self.first = nn.Conv2d(unshuffle**2, width, 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(channels, blocks) for channels in widths)
@@ -128,7 +131,7 @@ class NoiseEstimator(nn.Module):
         for grow, blocks in zip(self.grow, self.decoder):  # noqa: B905 - as above
             h = interpolate(grow(h), scale_factor=2.0, mode="bilinear") + passed.pop()
             h = blocks(h)
-        cells = self.last(h)
+        cells = self.loudest * torch.tanh(self.last(h) / self.loudest)
         cells = cells - local_mean(cells, self.mean_cells)
         return pixel_shuffle(cells, self.unshuffle)
 

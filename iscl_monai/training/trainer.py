@@ -21,6 +21,8 @@ from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.unet import LEAST_NOISE, NoiseEstimator
 
 Batch = dict[str, Tensor]
+Taught = tuple[Tensor, Tensor]
+"""Clean images, and the same with harvested noise."""
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -77,12 +79,14 @@ class ISCLTrainer(Trainer):
             window give a fake away before its texture does. False is the paper's.
         epoch_length: iterations per epoch; the length of the loader by default.
         non_blocking: of the copy to the device.
+        cooperating_share: share of a batch with harvested noise in which the networks teach each other as well; what
+            they learn of each other needs fewer images than what harvested noise teaches, and each costs more.
         amp: run the networks in bfloat16 autocast (no gradient scaler is needed with it).
         train_handlers: handlers with ``attach(engine)``.
 
-    Batches may hold ``harvested`` as well: the clean images with real noise (:class:`iscl_monai.data.HarvestedNoise`).
-    It is ``x_bar`` then, in place of ``y + H(x)``: fake for D_X, input of the bypass loss, and H learns its noise.
-    During the warm-up F and H learn from it alone.
+    Batches may hold ``harvested`` as well: the clean images with real noise (:class:`iscl_monai.data.HarvestedNoise`),
+    another ``x_bar`` whose clean twin is known. F learns to take this noise away, and H to name it; during the warm-up
+    they learn from it alone.
 
     ``state.output`` holds one float per loss term, plus ``x``, ``y_hat`` and ``n_hat`` for pictures and guards.
     """
@@ -105,6 +109,7 @@ class ISCLTrainer(Trainer):
         warm_up_steps: int = 0,
         warm_up_generators: bool = True,
         clip_fakes: bool = False,
+        cooperating_share: float = 1.0,
         epoch_length: int | None = None,
         non_blocking: bool = False,
         amp: bool = False,
@@ -134,6 +139,7 @@ class ISCLTrainer(Trainer):
         self.warm_up_steps = warm_up_steps
         self.warm_up_generators = warm_up_generators
         self.clip_fakes = clip_fakes
+        self.cooperating_share = cooperating_share
 
     def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
         x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
@@ -166,17 +172,23 @@ class ISCLTrainer(Trainer):
         )
 
     def _iscl_step(self, x: Tensor, y: Tensor, harvested: Tensor | None = None) -> dict[str, Tensor]:
+        taught = None if harvested is None else (y, harvested)
+        x, y = (images[: self._cooperating(len(images), taught)] for images in (x, y))
         y_hat, x_hat = self.denoiser(x), self.degrader(y)
         n_hat = self.noise_extractor(x) if self.weights.use_extractor else torch.zeros_like(x)
-        x_bar, y_bar = y + n_hat.detach() if harvested is None else harvested, x - n_hat.detach()
+        x_bar, y_bar = y + n_hat.detach(), x - n_hat.detach()
         return {
             **self._update_discriminators(x, y, x_hat.detach(), y_hat.detach(), x_bar, y_bar),
-            **self._update_generators(x, y, x_hat, y_hat, x_bar, y_bar, harvested),
-            **self._update_extractor(x, y, n_hat, harvested),
+            **self._update_generators(x, y, x_hat, y_hat, x_bar, y_bar, taught),
+            **self._update_extractor(x, y, n_hat, taught),
             "x": x,
             "y_hat": y_hat,
             "n_hat": n_hat,
         }
+
+    def _cooperating(self, images: int, taught: Taught | None) -> int:
+        """How many images of a batch the networks teach each other with; all of them where nothing else teaches."""
+        return images if taught is None else max(1, round(self.cooperating_share * images))
 
     def _in_range(self, fake: Tensor) -> Tensor:
         """A fake within the range of real patches, which the HU window clips."""
@@ -204,7 +216,7 @@ class ISCLTrainer(Trainer):
         y_hat: Tensor,
         x_bar: Tensor,
         y_bar: Tensor,
-        harvested: Tensor | None,
+        taught: Taught | None,
     ) -> dict[str, Tensor]:
         d_x, d_y = unwrapped(self.noisy_discriminator), unwrapped(self.clean_discriminator)
         with frozen(d_x, d_y):
@@ -216,19 +228,18 @@ class ISCLTrainer(Trainer):
             terms["cycle"] = losses.cycle_loss(x, x_tilde, y, self.denoiser(x_hat), noisy=noisy)
             nested = nested + self.weights.cycle * terms["cycle"]
         if self.weights.bypass:
-            if harvested is None:
-                terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, self.denoiser(x_bar))
-            else:
-                terms["harvest"] = self._harvest_loss(self.denoiser, y, harvested, y)
-                terms["bypass"] = losses.reconstruction_loss(y_bar, y_hat) + terms["harvest"]
+            terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, self._quieter(self.denoiser, x_bar, y))
             nested = nested + self.weights.bypass * terms["bypass"]
+        if taught is not None and self.weights.harvest:
+            terms["harvest"] = self._harvest_loss(self.denoiser, *taught, taught[0])
+            nested = nested + self.weights.harvest * terms["harvest"]
         if self.weights.zero_mean:
             terms["zero_mean"] = losses.zero_mean_loss(x - y_hat) + losses.zero_mean_loss(x_hat - y)
             nested = nested + self.weights.zero_mean * terms["zero_mean"]
         _descend(self.generator_optimizer, self.weights.adversarial * adversarial + self.weights.nested * nested)
         return terms
 
-    def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor, harvested: Tensor | None) -> dict[str, Tensor]:
+    def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor, taught: Taught | None) -> dict[str, Tensor]:
         if not self.weights.use_extractor:
             return {}
         with torch.no_grad():  # F and G as step 2 left them
@@ -241,8 +252,8 @@ class ISCLTrainer(Trainer):
             loss = loss + self.weights.noise_consistency * terms["noise_consistency"]
         if self.weights.zero_mean:
             loss = loss + self.weights.zero_mean * losses.zero_mean_loss(n_hat)
-        if harvested is not None and self.weights.harvest:
-            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, y, harvested, harvested - y)
+        if taught is not None and self.weights.harvest:
+            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, *taught, taught[1] - taught[0])
             loss = loss + self.weights.harvest * terms["harvested_noise"]
         _descend(self.extractor_optimizer, loss)
         return terms
@@ -253,9 +264,13 @@ class ISCLTrainer(Trainer):
         The clean image has a noise of its own, which belongs to it: networks that can be told so are.
         """
         noise = quiet_deviation(harvested).clamp_min(LEAST_NOISE)
+        return losses.harvest_loss(self._quieter(network, harvested, y), wanted, noise, squared=self.weights.squared)
+
+    def _quieter(self, network: nn.Module, noisy: Tensor, clean: Tensor) -> Tensor:
+        """A network's answer to a noisy image, told what noise belongs to its clean twin if it is one to be told."""
         knows = isinstance(unwrapped(network), NoiseEstimator)
-        answer: Tensor = network(harvested, quiet_deviation(y)) if knows else network(harvested)
-        return losses.harvest_loss(answer, wanted, noise, squared=self.weights.squared)
+        answer: Tensor = network(noisy, quiet_deviation(clean)) if knows else network(noisy)
+        return answer
 
     def _harvest_step(self, x: Tensor, y: Tensor, harvested: Tensor) -> dict[str, Tensor]:
         terms = {"harvest": self._harvest_loss(self.denoiser, y, harvested, y)}

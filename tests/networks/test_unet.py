@@ -21,6 +21,7 @@ from iscl_monai.networks import (
 )
 from iscl_monai.networks.description import UNetDescription, UNetExtractorDescription
 from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.networks.unet import LOUDEST
 
 SIZES = {"width": 4, "levels": 3, "blocks": 1, "unshuffle": 2}
 
@@ -99,6 +100,15 @@ def test_each_place_of_the_grid_has_no_mean_of_its_own() -> None:
     for row in range(2):
         for column in range(2):
             assert found[..., row::2, column::2][..., 12:-12, 12:-12].mean().abs() < 0.03 * found.std()
+
+
+def test_what_is_called_noise_is_a_few_times_the_noise_around_at_most() -> None:
+    network = lively(NoiseUNet(**SIZES))
+    with torch.no_grad():
+        network.last.weight.mul_(1e4)
+        x = noisy()
+        x[..., 20:40, 20:40] += 0.8  # an edge far above the noise
+        assert (network(x).abs() <= 2 * LOUDEST * quiet_deviation(x)).all()
 
 
 @pytest.mark.parametrize("scale", [0.05, 0.5, 2.0])

@@ -562,20 +562,21 @@ def harvested_batches(count: int) -> list[Batch]:
     ]
 
 
-def test_harvested_noise_is_x_bar_and_teaches_the_extractor() -> None:
+@pytest.mark.parametrize(("share", "cooperating"), [(1.0, 2), (0.5, 1), (0.1, 1)])
+def test_harvested_noise_teaches_beside_the_cooperation(share: float, cooperating: int) -> None:
+    """All images of a batch have harvested noise to teach; the networks teach each other with some of them."""
     data, ours, theirs = harvested_batches(1), networks(), networks()
-    trainer(ours, data, weights=LossWeights(harvest=0.7)).run()
+    trainer(ours, data, weights=LossWeights(harvest=0.7), cooperating_share=share).run()
 
-    x, y, x_bar = data[0]["noisy"], data[0]["clean"], data[0]["harvested"]
+    y, harvested = data[0]["clean"], data[0]["harvested"]
+    some_x, some_y = data[0]["noisy"][:cooperating], y[:cooperating]
     f, g, h, d_x, d_y = theirs.values()
     of_generators, of_discriminators, of_extractor = optimizers(theirs, torch.optim.SGD, 1e-2)
     method = Literal(f, g, h, d_x, d_y)
-    hinge = method.discriminators(x, y) - torch.relu(d_x(y + h(x))).mean() + torch.relu(d_x(x_bar)).mean()
-    method.update(of_discriminators, hinge)
-    n_hat = h(x).detach()
-    second_half = (y - f(x_bar)).abs().mean() - (y - f(y + n_hat)).abs().mean()
-    method.update(of_generators, method.generators(x, y) + method.nested * second_half)
-    method.update(of_extractor, method.extractor(x, y) + 0.7 * (x_bar - y - h(x_bar)).abs().mean())
+    method.update(of_discriminators, method.discriminators(some_x, some_y))
+    taught = 0.7 * (y - f(harvested)).abs().mean()
+    method.update(of_generators, method.generators(some_x, some_y) + method.nested * taught)
+    method.update(of_extractor, method.extractor(some_x, some_y) + 0.7 * (harvested - y - h(harvested)).abs().mean())
 
     assert largest_difference(ours, theirs) < 1e-9
     without = networks()
