@@ -29,6 +29,15 @@ def denoise(
     strength: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the change to apply; 0 gives the input back.")
     ] = 1.0,
+    target_noise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HU",
+            min=0,
+            help="Noise to leave, so that images do not look plastic; 0: none.  [default: the weights' clean scans']",
+            show_default=False,
+        ),
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
     ] = "ensemble",
@@ -101,7 +110,7 @@ def denoise(
         from iscl_monai.inference.anything import denoise as run
         from iscl_monai.inference.reconstructions import warning_of
 
-        denoiser = _denoiser(bundle, device=device, mode=mode, strength=strength, tile_px=tile, weights=weights)
+        denoiser = _denoiser(bundle, device=device, mode=mode, strength=strength, tile_px=tile, weights=weights, target_noise_hu=target_noise)
         with _Watching(denoiser if report else None) as watcher:
             outcome = run(
                 source,

@@ -54,6 +54,8 @@ class Denoiser:
         self.hu_window = network.hu_window
         self.mode = network.mode
         self.kept = {"keep_mean_px": str(network.keep_mean_px), "statistics": network.statistics}
+        if network.wanted_noise_hu is not None:
+            self.kept["target_noise_hu"] = f"{network.wanted_noise_hu:.3g}"
         self.inferer = inferer
         folded = fold_normalisation(copy.deepcopy(network).eval()).requires_grad_(False)
         # Channels last: up to twice as fast on CPUs here, and what tensor cores want.
@@ -69,6 +71,7 @@ class Denoiser:
         strength: float = 1.0,
         tile_px: int | None = None,
         weights: str | None = None,
+        target_noise_hu: float | None = None,
     ) -> Denoiser:
         """The denoiser of a bundle; sizes, HU window and blend come with its weights, and no code is run.
 
@@ -80,16 +83,20 @@ class Denoiser:
             tile_px: side of tiles, for slices too large for the memory; None: whole slices.
             weights: ``trained``, ``ensemble`` or ``student`` (:func:`iscl_monai.released.weights_in`); None: what was
                 trained in the bundle, or else the released ensemble.
+            target_noise_hu: noise that images keep, for weights that can be told (:meth:`DenoisingNetwork.want`); 0: none;
+                None: that of the clean scans they were trained on.
 
         Raises:
             CheckpointRefusal: no weights there, or not those that were released.
-            ConfigRefusal: an unknown mode, strength, device or tile size.
+            ConfigRefusal: an unknown mode, strength, device or tile size, or weights that cannot be told a noise.
         """
         checked_mode(mode)
         file = weights_in(bundle, weights).path
         content = load_tensors(file)
         with naming(file):
             network = DenoisingNetwork.from_weights(content, mode=mode)
+        if target_noise_hu is not None:
+            network.want(noise_hu=target_noise_hu)
         inferer = None if tile_px is None else _in_tiles(tile_px, network)
         identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer)

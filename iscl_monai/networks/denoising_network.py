@@ -20,7 +20,7 @@ from iscl_monai.networks.description import (
 )
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
-from iscl_monai.networks.local import local_mean
+from iscl_monai.networks.local import QUIET_OF_NOISE, local_mean
 from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
 from iscl_monai.networks.unet import NoiseEstimator, NoiseUNet, UNetGenerator
@@ -52,7 +52,7 @@ class DenoisingNetwork(nn.Module):
         that tiles of a slice see what the whole slice sees.
     """
 
-    __jit_unused_properties__ = ("hu_window", "reach_px")
+    __jit_unused_properties__ = ("hu_window", "reach_px", "wanted_noise_hu")
 
     blend: Tensor
     description: Tensor
@@ -152,11 +152,11 @@ class DenoisingNetwork(nn.Module):
 
     @torch.jit.unused
     def want(self, *, noise_hu: float = 0.0, dose: float = 0.0) -> None:
-        """Say how much noise belongs to an image, for networks that can be told so; kept with the weights.
+        """Say how much noise an image shall keep, for networks that can be told so; goes with the weights.
 
         Args:
-            noise_hu: noise that may stay, as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in HU; places
-                that are no louder are left alone. 0: none.
+            noise_hu: to be left, as reports name it (:func:`iscl_monai.quality.noise.noise_sigma_hu`); places that are
+                no louder are left alone. 0: none.
             dose: of the images, as a share of the dose that is wanted; 0: go by the noise.
 
         Raises:
@@ -169,7 +169,15 @@ class DenoisingNetwork(nn.Module):
                     allowed="UNetGenerator and NoiseUNet",
                     cure="train with unet.json, or give a strength instead",
                 )
-            network.want(noise=noise_hu * 2 / (self.upper_hu - self.lower_hu), dose=dose)
+            network.want(noise=QUIET_OF_NOISE * noise_hu * 2 / (self.upper_hu - self.lower_hu), dose=dose)
+
+    @property
+    def wanted_noise_hu(self) -> float | None:
+        """Noise that an image keeps, in HU; None for networks that take what they learnt to take."""
+        network = self.noise_extractor if self.mode == "extractor" else self.denoiser
+        if not isinstance(network, NoiseEstimator):
+            return None
+        return float(network.wanted_noise) / QUIET_OF_NOISE * (self.upper_hu - self.lower_hu) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Denoise images."""

@@ -32,11 +32,14 @@ class NoiseEstimator(nn.Module):
     interpolation. What is called noise has therefore no local mean either; and it is a few times the noise around
     at most, so that an edge sharper than any that was learnt from is not taken for noise.
 
-    **How much noise is too much.** The network itself always says all noise it sees, ``E[noise | x]``. If a part of its
-    variance belongs to the image, as a full dose's noise does in an image of a quarter of the dose, then what does not
-    belong there is ``(1 - part)`` times that, for the same texture (Moran et al., Noisier2Noise, CVPR 2020). The part
-    is given: as a dose (a quarter of the wanted dose: 0.25), as an image of the noise that may stay, or by
-    ``wanted_noise``, which travels with the weights.
+    **How much noise is too much.** The network itself says all noise it sees. Of that, as much is taken as leaves the
+    noise that is wanted: a share ``1 - wanted / noise``, and none where the image is no louder. What is wanted is given
+    in the units of the image, or as a dose (an image of a quarter of the wanted dose has twice the wanted noise), and
+    travels with the weights.
+
+    In training, where the clean twin has a noise of its own, a network is told it and answers for the rest alone. The
+    expectation of the rest is ``1 - part`` times that of all noise, ``part`` being the twin's share of the variance,
+    for noise of one texture (Moran et al., Noisier2Noise, CVPR 2020).
 
     Args:
         width: channels at the highest resolution, doubled by each further level.
@@ -81,11 +84,11 @@ class NoiseEstimator(nn.Module):
         self.want(noise=wanted_noise)
 
     def want(self, *, noise: float = 0.0, dose: float = 0.0) -> None:
-        """Say how much noise belongs to an image; kept with the weights.
+        """Say how much noise an image shall keep; goes with the weights.
 
         Args:
-            noise: as :func:`iscl_monai.networks.local.quiet_deviation` of an image that has the wanted noise, in units
-                of [-1, 1]; 0: none. Places that are no louder are left alone.
+            noise: to be left, as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in units of [-1, 1]; 0:
+                none. Places that are no louder are left alone.
             dose: of the images, as a share of the dose that is wanted; 0: go by the noise.
         """
         if noise < 0 or not 0 <= dose <= 1:
@@ -103,12 +106,12 @@ class NoiseEstimator(nn.Module):
         return own + self.stride - 1 + max(quiet_deviation_reach_px(), 2 * (LEVEL_PX // 2))
 
     def excess(self, x: Tensor, belongs: Tensor | None) -> Tensor:
-        """What is noise in each image, as far as it does not belong there.
+        """What is noise in each image, as far as it is not wanted there.
 
         Args:
             x: the images.
-            belongs: the noise that belongs to each place (a noise map, or anything that broadcasts to one); None: as
-                :meth:`want` said.
+            belongs: noise of each place that belongs to the image (a map, or what broadcasts to one), in training;
+                None: as :meth:`want` said.
         """
         rows, columns = x.shape[-2], x.shape[-1]
         noise = quiet_deviation(x).detach()
@@ -136,10 +139,12 @@ class NoiseEstimator(nn.Module):
         return pixel_shuffle(cells, self.unshuffle)
 
     def _share(self, noise: Tensor, belongs: Tensor | None) -> Tensor:
-        """Share of the noise that does not belong there, 0 to 1."""
-        if belongs is None:
-            belongs = torch.where(self.dose > 0, self.dose.sqrt() * noise, self.wanted_noise.expand_as(noise))
-        return (1 - (belongs / noise.clamp_min(self.least_noise)).square()).clamp_min(0.0)
+        """Share of the noise that is taken away, 0 to 1."""
+        loud = noise.clamp_min(self.least_noise)
+        if belongs is not None:
+            return (1 - (belongs / loud).square()).clamp_min(0.0)
+        wanted = torch.where(self.dose > 0, self.dose.sqrt() * noise, self.wanted_noise.expand_as(noise))
+        return (1 - wanted / loud).clamp_min(0.0)
 
 
 class NoiseUNet(NoiseEstimator):

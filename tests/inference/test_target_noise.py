@@ -1,0 +1,73 @@
+"""Noise that is left on purpose: as the weights say, or as the user does; and weights that cannot be told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from dicom.synthetic import Series
+from inference.tiny import METADATA
+from typer.testing import CliRunner
+
+from iscl_monai.cli import app
+from iscl_monai.errors import ConfigRefusal
+from iscl_monai.hu import HUWindow
+from iscl_monai.inference import Denoiser
+from iscl_monai.networks import DenoisingNetwork, NoiseUNet, UNetGenerator
+
+CLEAN_NOISE_HU = 12.0
+
+
+@pytest.fixture(scope="module")
+def unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """U-Nets with some random weights, told the noise of their clean pool."""
+    folder = tmp_path_factory.mktemp("unet")
+    (folder / "models").mkdir()
+    (folder / "configs").mkdir()
+    shutil.copyfile(METADATA, folder / "configs" / "metadata.json")
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        f, h = UNetGenerator(width=4), NoiseUNet(width=4)
+        for network in (f, h):
+            torch.nn.init.normal_(network.last.weight, std=0.1)
+        made = DenoisingNetwork(denoiser=f, noise_extractor=h, hu_window=HUWindow(-1000, 1000))
+    made.want(noise_hu=CLEAN_NOISE_HU)
+    torch.save(made.state_dict(), folder / "models" / "model.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noisy_hu() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return 40 + 30 * np.random.default_rng(2).standard_normal((64, 64))
+
+
+def test_the_weights_say_what_noise_stays_unless_the_user_does(unet_bundle: Path, noisy_hu: np.ndarray) -> None:
+    denoisers = [
+        Denoiser.from_bundle(unet_bundle, device="cpu", target_noise_hu=target) for target in (0.0, None, 20.0, 100.0)
+    ]
+    removed = [float(denoiser.change_hu(noisy_hu).std()) for denoiser in denoisers]
+    assert removed[0] > 1.2 * removed[1] > 1.2 * removed[2] > removed[3] == 0
+    assert [denoiser.parameters["target_noise_hu"] for denoiser in denoisers] == ["0", "12", "20", "100"]
+
+
+def test_what_was_left_on_purpose_stands_in_the_images(unet_bundle: Path, tmp_path: Path) -> None:
+    Series(slots=range(2), rows=32, columns=32).write(tmp_path / "in")
+    uids = set()
+    for target in ("15", "20"):
+        options = ["--bundle", str(unet_bundle), "--device", "cpu", "--target-noise", target]
+        done = CliRunner().invoke(app, ["denoise", str(tmp_path / "in"), str(tmp_path / target), *options])
+        assert done.exit_code == 0, done.output
+        header = pydicom.dcmread(next((tmp_path / target).rglob("*.dcm")), stop_before_pixels=True)
+        assert f"target_noise_hu {target}" in header.DerivationDescription
+        uids.add(header.SeriesInstanceUID)
+    assert len(uids) == 2
+
+
+def test_weights_that_cannot_be_told_are_refused(bundle: Path) -> None:
+    with pytest.raises(ConfigRefusal, match="a wanted noise for a Generator"):
+        Denoiser.from_bundle(bundle, device="cpu", target_noise_hu=10.0)
+    assert "target_noise_hu" not in Denoiser.from_bundle(bundle, device="cpu").parameters
