@@ -144,8 +144,7 @@ def forget_old_pixels(dataset: Dataset) -> None:
     if isinstance(dataset.get("BitsStored"), int) and "HighBit" in dataset:
         dataset.HighBit = dataset.BitsStored - 1  # wherever the source had its bits
     for tag in sorted(dataset.keys()):
-        curve_or_overlay = tag.group in range(0x5000, 0x5100) or tag.group in range(0x6000, 0x6100)
-        if curve_or_overlay or tag.element == 0:  # group lengths went out of use, and would be wrong
+        if tag.group in range(0x5000, 0x5100) or tag.group in range(0x6000, 0x6100):  # curves and overlays
             del dataset[tag]
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         if "PixelRepresentation" in dataset and keyword in dataset and isinstance(dataset[keyword].value, int):
@@ -154,6 +153,16 @@ def forget_old_pixels(dataset: Dataset) -> None:
             if dataset.PixelRepresentation == 0:
                 vr, value = ("US", dataset[keyword].value % 0x10000)
             dataset[keyword] = DataElement(dataset[keyword].tag, vr, value)
+
+
+def drop_group_lengths(dataset: Dataset) -> None:
+    """Remove the lengths of groups at all levels: they went out of use (PS3.5 7.2), and would be wrong."""
+    for tag in sorted(dataset.keys()):
+        if tag.element == 0:
+            del dataset[tag]
+    for element in dataset:
+        for item in element.value if element.VR == "SQ" else ():
+            drop_group_lengths(item)
 
 
 def drop_private(dataset: Dataset, kept: frozenset[str]) -> None:

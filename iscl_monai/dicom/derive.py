@@ -17,6 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from iscl_monai.dicom.carry import (
     carry_lossy_history,
     check_elements,
+    drop_group_lengths,
     drop_private,
     forget_old_pixels,
     readable_text,
@@ -91,6 +92,7 @@ def carry_over(dataset: Dataset, header: SliceHeader, derivation: Derivation, *,
     carry_lossy_history(dataset, encoded_bytes=encoded_bytes)
     forget_old_pixels(dataset)
     drop_private(dataset, kept)
+    drop_group_lengths(dataset)
     if not dataset.original_encoding[1]:
         turn_words(dataset)
 

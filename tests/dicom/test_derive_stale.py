@@ -14,6 +14,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from iscl_monai.dicom.carry import carry_lossy_history
+from iscl_monai.dicom.write import write_and_verify
 
 
 def test_what_describes_the_old_pixels_is_dropped(tmp_path: Path) -> None:
@@ -45,6 +46,18 @@ def test_what_describes_the_old_pixels_is_dropped(tmp_path: Path) -> None:
     assert not [element.tag for element in derived if element.tag.group in range(0x5000, 0x6100)]
     assert 0x00080000 not in derived
     assert derived.CTDIvol == 4.5  # and nothing else
+
+
+def test_lengths_of_groups_are_left_out_at_all_levels(tmp_path: Path) -> None:
+    """Old archives have them in every item of a sequence; pydicom does not write them, so nothing would read back."""
+    inner = item(CodeValue="113100", CodingSchemeDesignator="DCM", CodeMeaning="Basic")
+    inner.add_new(0x00080000, "UL", 76)
+    middle = item(PurposeOfReferenceCodeSequence=[inner])
+    middle.add_new(0x00400000, "UL", 90)
+    derived = derive(write_source(tmp_path, setting(DeidentificationMethodCodeSequence=[middle])))
+    assert not [element.tag for element in derived.iterall() if element.tag.element == 0]
+    assert derived.DeidentificationMethodCodeSequence[0].PurposeOfReferenceCodeSequence[0].CodeMeaning == "Basic"
+    write_and_verify(derived, tmp_path / "out.dcm", source="the source")
 
 
 @pytest.mark.parametrize("series_uid", ["1.2.3", None])
