@@ -48,6 +48,16 @@ class LossWeights:
         """Whether any term needs H; without it ISCL is CycleGAN."""
         return any((self.bypass, self.boosting, self.pseudo_noise, self.noise_consistency, self.harvest))
 
+    @property
+    def use_discriminators(self) -> bool:
+        """Whether anything learns from D_X and D_Y; else they need not be trained."""
+        return self.adversarial > 0
+
+    @property
+    def use_degrader(self) -> bool:
+        """Whether any term needs G."""
+        return any((self.adversarial, self.cycle, self.noise_consistency, self.zero_mean))
+
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Hinge in the authors' form, fakes pushed below 0: ``relu(1 - D(real)) + relu(D(fake))``."""

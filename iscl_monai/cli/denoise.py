@@ -107,11 +107,20 @@ def denoise(
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
         bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
+        from iscl_monai.inference.acquaintance import seen_noise
         from iscl_monai.inference.anything import denoise as run
         from iscl_monai.inference.reconstructions import warning_of
 
-        denoiser = _denoiser(bundle, device=device, mode=mode, strength=strength, tile_px=tile, weights=weights, target_noise_hu=target_noise)
-        with _Watching(denoiser if report else None) as watcher:
+        denoiser = _denoiser(
+            bundle,
+            device=device,
+            mode=mode,
+            strength=strength,
+            tile_px=tile,
+            weights=weights,
+            target_noise_hu=target_noise,
+        )
+        with _Watching(denoiser if report else None, seen_noise(bundle)) as watcher:
             outcome = run(
                 source,
                 destination,
@@ -128,6 +137,8 @@ def denoise(
         warning = warning_of(outcome.reconstructions, bundle)
         if warning:
             say(f"warning: {warning}")
+        for title, sentence in watcher.acquaintance.warnings:
+            say(f"warning: {title}: {sentence}")
         _end_in_part(outcome.refused)
 
 
@@ -138,11 +149,13 @@ def _denoiser(bundle: Path, **options: Any) -> Any:
 
 
 class _Watching:
-    """Progress on the terminal, and the report if there is to be one."""
+    """Progress on the terminal, the report if there is to be one, and whether the weights know such scans."""
 
-    def __init__(self, reported: Any) -> None:
+    def __init__(self, reported: Any, seen: Any) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from iscl_monai.inference.acquaintance import Acquaintance
 
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -152,11 +165,12 @@ class _Watching:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
+        self.acquaintance = Acquaintance(seen)
         self.report: Any = None
         if reported is not None:
             from iscl_monai.report.denoising import DenoisingReport
 
-            self.report = DenoisingReport(reported)
+            self.report = DenoisingReport(reported, self.acquaintance)
         self.task: Any = None
 
     def __enter__(self) -> _Watching:
@@ -168,6 +182,7 @@ class _Watching:
 
     def begins(self, title: str, count: int) -> None:
         """A series begins."""
+        self.acquaintance.begins(title, count)
         self.task = self.bar.add_task(printable(title)[:40], total=count)
         if self.report is not None:
             self.report.begins(title, count)
@@ -175,17 +190,20 @@ class _Watching:
     def saw(self, seen: DenoisedSlice) -> None:
         """A slice has been written."""
         self.bar.advance(self.task)
+        self.acquaintance.saw(seen)
         if self.report is not None:
             self.report.saw(seen)
 
     def gave_up(self) -> None:
         """The series is refused after all."""
         self.bar.remove_task(self.task)
+        self.acquaintance.gave_up()
         if self.report is not None:
             self.report.gave_up()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Everything has been written."""
+        self.acquaintance.ends(folder, done)
         if self.report is not None:
             self.report.ends(folder, done)
 

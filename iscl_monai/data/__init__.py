@@ -10,6 +10,7 @@ from iscl_monai.data.patches import (
     cached,
     check_memory,
     pool_noise_hu,
+    pool_noise_ranges,
     pool_quiet_noise,
 )
 from iscl_monai.data.scan import PoolScan, ScanPair
@@ -30,6 +31,7 @@ __all__ = [
     "check_same_shape",
     "pairs_of",
     "pool_noise_hu",
+    "pool_noise_ranges",
     "pool_quiet_noise",
     "references",
 ]

@@ -10,6 +10,7 @@ import psutil
 import torch.distributed
 from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -18,6 +19,7 @@ from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.quality.acquaintance import evenly, noise_character, ranges_of
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 
 MEMORY_SHARE = 0.8
@@ -176,6 +178,16 @@ def pool_quiet_noise(pool: Sequence[Mapping[str, Any]], hu_window: HUWindow, *, 
         noise = quiet_deviation(hu_window.to_network(chosen))[tissue]
         found.append(float(noise.median()) if noise.numel() else float("nan"))
     return float(np.nanmedian(found))
+
+
+def pool_noise_ranges(*pools: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """What noise is in cached pools (:func:`iscl_monai.quality.acquaintance.ranges_of`): weights will know no other."""
+    return ranges_of(noise_character(_few_slices(scan)) for pool in pools for scan in pool)
+
+
+def _few_slices(scan: Mapping[str, Any]) -> list[NDArray[np.float32]]:
+    image = plain_tensor(torch.as_tensor(scan["image"]))[0]
+    return [image[..., index].numpy().astype(np.float32) for index in evenly(image.shape[-1])]
 
 
 class PairedPatches(UnpairedPatches):

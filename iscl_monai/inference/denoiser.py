@@ -83,8 +83,8 @@ class Denoiser:
             tile_px: side of tiles, for slices too large for the memory; None: whole slices.
             weights: ``trained``, ``ensemble`` or ``student`` (:func:`iscl_monai.released.weights_in`); None: what was
                 trained in the bundle, or else the released ensemble.
-            target_noise_hu: noise that images keep, for weights that can be told (:meth:`DenoisingNetwork.want`); 0: none;
-                None: that of the clean scans they were trained on.
+            target_noise_hu: noise that images keep, for weights that can be told (:meth:`DenoisingNetwork.want`);
+                0: none; None: that of the clean scans they were trained on.
 
         Raises:
             CheckpointRefusal: no weights there, or not those that were released.

@@ -10,8 +10,8 @@ NEIGHBOURHOOD_PX = 9
 QUIET_PX = 25
 CLIPPED = 0.95
 QUIET_OF_NOISE = 0.86
-""":func:`quiet_deviation` over the noise that reports name (:func:`iscl_monai.quality.noise.noise_sigma_hu`): the median of
-ten slices of seven patients, 0.83 to 1.04; 0.89 of white noise."""
+""":func:`quiet_deviation` over the noise of reports (:func:`iscl_monai.quality.noise.noise_sigma_hu`): median of ten
+slices of seven patients, 0.83 to 1.04; 0.89 of white noise."""
 
 
 def local_mean(image: Tensor, side: int) -> Tensor:

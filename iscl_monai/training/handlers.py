@@ -14,7 +14,7 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from iscl_monai.data import Datalist
+from iscl_monai.data import Datalist, pool_noise_ranges
 from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import DenoisingNetwork
@@ -157,6 +157,7 @@ class ModelWriter:
         validation: whose key metric decides.
         scans: what is trained on; the patients are written to ``training.json`` beside the weights, so that nobody
             scores them on what they have seen, and the iterative reconstructions, so that others are warned of.
+        pools: cached volumes that are trained on; the range of their noise goes there, too.
         enabled: False on all but the first process.
     """
 
@@ -167,12 +168,14 @@ class ModelWriter:
         network: DenoisingNetwork,
         validation: Validation,
         scans: Datalist | None = None,
+        pools: Sequence[Sequence[Mapping[str, Any]]] = (),
         enabled: bool = True,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
         self.validation = validation
         self.scans = scans
+        self.pools = pools
         self.enabled = enabled
 
     def attach(self, engine: Engine) -> None:
@@ -190,6 +193,7 @@ class ModelWriter:
                 "split_protocol": self.scans.split_protocol,
                 "datalist_digest": self.scans.digest,
                 "reconstructions": sorted({scan.reconstruction for scan in both if scan.reconstruction}),
+                "noise": pool_noise_ranges(*self.pools),
             }
             with whole_file(self.folder / "training.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())

@@ -174,7 +174,7 @@ class ISCLTrainer(Trainer):
     def _iscl_step(self, x: Tensor, y: Tensor, harvested: Tensor | None = None) -> dict[str, Tensor]:
         taught = None if harvested is None else (y, harvested)
         x, y = (images[: self._cooperating(len(images), taught)] for images in (x, y))
-        y_hat, x_hat = self.denoiser(x), self.degrader(y)
+        y_hat, x_hat = self.denoiser(x), self.degrader(y) if self.weights.use_degrader else y
         n_hat = self.noise_extractor(x) if self.weights.use_extractor else torch.zeros_like(x)
         x_bar, y_bar = y + n_hat.detach(), x - n_hat.detach()
         return {
@@ -197,6 +197,8 @@ class ISCLTrainer(Trainer):
     def _update_discriminators(
         self, x: Tensor, y: Tensor, x_hat: Tensor, y_hat: Tensor, x_bar: Tensor, y_bar: Tensor
     ) -> dict[str, Tensor]:
+        if not self.weights.use_discriminators:
+            return {}
         d_x, d_y = self.noisy_discriminator, self.clean_discriminator
         noisy = losses.discriminator_loss(d_x(x), d_x(self._in_range(x_hat)))
         clean = losses.discriminator_loss(d_y(y), d_y(self._in_range(y_hat)))
@@ -218,10 +220,8 @@ class ISCLTrainer(Trainer):
         y_bar: Tensor,
         taught: Taught | None,
     ) -> dict[str, Tensor]:
-        d_x, d_y = unwrapped(self.noisy_discriminator), unwrapped(self.clean_discriminator)
-        with frozen(d_x, d_y):
-            adversarial = losses.adversarial_loss(d_x(self._in_range(x_hat)), d_y(self._in_range(y_hat)))
-        nested, terms = adversarial.new_zeros(()), {"adversarial": adversarial}
+        adversarial, terms = self._adversarial(x_hat, y_hat)
+        nested = x.new_zeros(())
         if self.weights.cycle:
             x_tilde = self.degrader(y_hat) if self.weights.noisy_cycle else x
             noisy = self.weights.noisy_cycle
@@ -239,12 +239,20 @@ class ISCLTrainer(Trainer):
         _descend(self.generator_optimizer, self.weights.adversarial * adversarial + self.weights.nested * nested)
         return terms
 
+    def _adversarial(self, x_hat: Tensor, y_hat: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if not self.weights.use_discriminators:
+            return x_hat.new_zeros(()), {}
+        d_x, d_y = unwrapped(self.noisy_discriminator), unwrapped(self.clean_discriminator)
+        with frozen(d_x, d_y):
+            adversarial = losses.adversarial_loss(d_x(self._in_range(x_hat)), d_y(self._in_range(y_hat)))
+        return adversarial, {"adversarial": adversarial}
+
     def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor, taught: Taught | None) -> dict[str, Tensor]:
         if not self.weights.use_extractor:
             return {}
         with torch.no_grad():  # F and G as step 2 left them
             n_bar = x - unwrapped(self.denoiser)(x)
-            x_hat = unwrapped(self.degrader)(y)
+            x_hat = unwrapped(self.degrader)(y) if self.weights.noise_consistency else y
         terms = {"pseudo_noise": losses.pseudo_noise_loss(n_hat, n_bar)}
         loss = self.weights.pseudo_noise * terms["pseudo_noise"]
         if self.weights.noise_consistency:

@@ -584,6 +584,27 @@ def test_harvested_noise_teaches_beside_the_cooperation(share: float, cooperatin
     assert largest_difference(ours, without) > 1e-5
 
 
+def test_discriminators_that_nobody_listens_to_are_left_alone() -> None:
+    """Without the adversarial loss the others learn what they would learn beside trained discriminators."""
+    data, ours, theirs = batches(1), networks(), networks()
+    untouched = copy.deepcopy(ours["noisy_discriminator"].state_dict())
+    engine = trainer(ours, data, weights=LossWeights(adversarial=0.0))
+    engine.run()
+    x, y = data[0]["noisy"], data[0]["clean"]
+    f, g, h, d_x, d_y = theirs.values()
+    of_generators, _, of_extractor = optimizers(theirs, torch.optim.SGD, 1e-2)
+    method = Literal(f, g, h, d_x, d_y)
+    adversarial = -d_x(g(y)).mean() - d_y(f(x)).mean()
+    method.update(of_generators, method.generators(x, y) - adversarial)
+    method.update(of_extractor, method.extractor(x, y))
+    for name in ("denoiser", "degrader", "noise_extractor"):
+        pairs = zip(ours[name].parameters(), theirs[name].parameters(), strict=True)
+        assert all(torch.allclose(mine, literal, rtol=0, atol=1e-9) for mine, literal in pairs)
+    after = ours["noisy_discriminator"].state_dict()
+    assert all(torch.equal(untouched[name], after[name]) for name in untouched)
+    assert not {"adversarial", "boosting", "clean_discriminator"} & set(engine.state.output)  # type: ignore[arg-type]
+
+
 def test_during_the_warm_up_harvested_noise_teaches_denoiser_and_extractor_alone() -> None:
     data, ours, theirs = harvested_batches(2), networks(), networks()
     engine = trainer(ours, data, warm_up_steps=2, weights=LossWeights(squared=0.25))

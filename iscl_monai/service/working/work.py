@@ -47,6 +47,7 @@ class Work:
         denoiser_for: gives the denoiser of a strength, on a device ("" is the usual one).
         threads: slices at the same time; None: as many as are useful.
         stopping: whether the node stops.
+        seen_noise: of the weights (:func:`iscl_monai.inference.acquaintance.seen_noise`).
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Work:
         *,
         threads: int | None,
         stopping: Callable[[], bool],
+        seen_noise: dict[str, list[float]] | None = None,
     ) -> None:
         self.store = store
         self.space = space
         self.denoiser_for = denoiser_for
         self.threads = threads
         self.stopping = stopping
+        self.seen_noise = seen_noise
         # Outcomes of jobs that ended without a result, until the database can be written:
         self._unwritten: list[tuple[JobRow, JobState, dict[str, Any]]] = []
 
@@ -95,7 +98,7 @@ class Work:
         source = self._link_sources(job, folder / "source")
         denoiser = self.denoiser_for(float(job.strength), job.device)
         derivation, moment = self._derivation_and_moment(job, denoiser)
-        watcher = SeriesWatcher(lambda: self._check_wanted(job))
+        watcher = SeriesWatcher(lambda: self._check_wanted(job), self.seen_noise)
         outcome = denoise_series(
             source,
             folder / "derived",
@@ -108,6 +111,8 @@ class Work:
         shutil.rmtree(source)
         derived = self._read_derived(outcome, folder / "derived")
         result = result_of(outcome, denoiser, derived, watcher, time.monotonic() - started)
+        for sentence in result["unfamiliar"]:
+            log.warning("job.unfamiliar", job=job.id, what=sentence)
         for parent in (folder, folder.parent, folder.parent.parent, self.store.data):
             sync_folder(parent)
         with self.store.writing() as change:

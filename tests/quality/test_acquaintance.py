@@ -1,0 +1,65 @@
+"""Noise that is louder, quieter, finer or coarser than all of the training is named, and no other."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from iscl_monai.quality.acquaintance import NoiseCharacter, evenly, noise_character, ranges_of, strangeness
+
+
+def flat_slices(sigma_hu: float, blur_px: float, count: int = 3) -> list[np.ndarray]:
+    noise = np.random.default_rng(4).standard_normal((count, 128, 128))
+    noise = ndimage.gaussian_filter(noise, (0, blur_px, blur_px)) if blur_px else noise
+    return list((40 + sigma_hu * noise / noise.std()).astype(np.float32))
+
+
+def test_noise_is_as_loud_and_as_fine_as_it_was_made() -> None:
+    white, smooth = noise_character(flat_slices(20, 0)), noise_character(flat_slices(20, 1.5))
+    assert white.noise == pytest.approx(18, abs=1)  # its quietest tenth
+    assert 0.3 < white.fineness < 0.4
+    assert smooth.fineness < 0.4 * white.fineness
+
+
+def test_what_cannot_be_measured_is_not_known_and_not_strange() -> None:
+    lung = [np.full((64, 64), -800, np.float32)]
+    scan = noise_character(lung)
+    assert np.isnan(scan.noise)
+    assert np.isnan(scan.fineness)
+    assert strangeness(scan, {"noise": [10.0, 20.0], "fineness": [0.1, 0.2]}) == []
+    assert ranges_of([scan]) == {}
+    assert strangeness(noise_character(flat_slices(20, 0)), None) == []
+
+
+def test_the_training_itself_is_familiar() -> None:
+    scans = [noise_character(flat_slices(sigma, blur)) for sigma in (10, 40) for blur in (0, 1)]
+    ranges = ranges_of(scans)
+    assert all(strangeness(scan, ranges) == [] for scan in scans)
+
+
+@pytest.mark.parametrize(
+    ("scan", "words"),
+    [
+        (NoiseCharacter(noise=60, fineness=0.2), ["noise of 60 HU, 1.5 times above .*10 to 40"]),
+        (NoiseCharacter(noise=5, fineness=0.2), ["noise of 5 HU, 2 times below"]),
+        (
+            NoiseCharacter(noise=20, fineness=0.6),
+            ["mean frequency of 0.6 cycles per pixel, 2 times above .*0.1 to 0.3"],
+        ),
+        (NoiseCharacter(noise=80, fineness=0.05), ["noise of 80 HU", "0.05 cycles per pixel, 2 times below"]),
+        (NoiseCharacter(noise=44, fineness=0.32), []),
+    ],
+)
+def test_each_quantity_beyond_its_range_is_told(scan: NoiseCharacter, words: list[str]) -> None:
+    found = strangeness(scan, {"noise": [10.0, 40.0], "fineness": [0.1, 0.3]})
+    assert len(found) == len(words)
+    for sentence, wanted in zip(found, words, strict=True):
+        assert re.search(wanted, sentence), sentence
+
+
+@pytest.mark.parametrize(("count", "slices"), [(1, [0]), (3, [0, 1, 2]), (100, [0, 14, 28, 42, 57, 71, 85, 99])])
+def test_slices_are_looked_at_evenly(count: int, slices: list[int]) -> None:
+    assert evenly(count) == slices
