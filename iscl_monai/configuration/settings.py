@@ -51,6 +51,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "adversarial_weight": NUMBER,
     "noisy_cycle_weight": NUMBER,
     "harvest_weight": NUMBER,
+    "simulated_share": NUMBER,
     "squared_share": NUMBER,
     "cooperating_share": NUMBER,
     "lesions": (int,),

@@ -14,6 +14,7 @@ from iscl_monai.data.patches import (
     pool_quiet_noise,
 )
 from iscl_monai.data.scan import PoolScan, ScanPair
+from iscl_monai.data.simulated import SimulatedNoise, noise_source
 
 __all__ = [
     "MINIMUM_GAP_MM",
@@ -23,12 +24,14 @@ __all__ = [
     "PoolScan",
     "RunSampler",
     "ScanPair",
+    "SimulatedNoise",
     "SliceDataset",
     "UnpairedPatches",
     "cached",
     "check_leaks",
     "check_memory",
     "check_same_shape",
+    "noise_source",
     "pairs_of",
     "pool_noise_hu",
     "pool_noise_ranges",

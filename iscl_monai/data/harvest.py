@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -99,6 +99,13 @@ def _blocks(image_hu: NDArray[np.float32], places: Sequence[tuple[slice, slice]]
     if not places:
         return np.empty((0, PATCH_PX, PATCH_PX), np.float32)
     return without_surface(np.stack([image_hu[place] for place in places])).astype(np.float32)
+
+
+class NoiseSource(Protocol):
+    """Where noise for clean patches comes from."""
+
+    def draw(self, size: int, rng: np.random.Generator) -> Tensor:
+        """Noise for a square patch, HU (1, size, size), float32; ``rng`` decides everything."""
 
 
 class HarvestedNoise:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from iscl_monai.data.harvest import HarvestedNoise
+from iscl_monai.data.harvest import NoiseSource
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
 from iscl_monai.hu import HUWindow
@@ -37,7 +37,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: draws and turns a patch; everything random in it is seeded here.
         windowing: HU to network range.
         seed: of the whole row.
-        harvested: real noise; with it each pair has a third image, ``harvested``: the clean patch with such noise.
+        harvested: where noise comes from; with it each pair has a third image, ``harvested``: the clean patch with it.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: Compose,
         windowing: Any,
         seed: int = 0,
-        harvested: HarvestedNoise | None = None,
+        harvested: NoiseSource | None = None,
     ) -> None:
         self.pools = {"noisy": noisy, "clean": clean}
         self.chances = {name: _by_voxels(pool) for name, pool in self.pools.items() if pool}

@@ -186,6 +186,7 @@ OTHER: dict[str, Any] = {
     "adversarial_weight": 2.0,
     "noisy_cycle_weight": 0.0,
     "harvest_weight": 1.0,
+    "simulated_share": 0.5,
     "cooperating_share": 0.5,
     "structures": 1,
     "coarsest": 2.0,
