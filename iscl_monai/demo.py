@@ -109,7 +109,7 @@ def evaluate(folder: Path, settings: dict[str, Any]) -> list[TestResult]:
 
     overrides: dict[str, Any] = {"evaluator#keep_images": True, **settings}
     workflow = ConfigWorkflow(
-        config_file=[str(CONFIGS / name) for name in ("evaluate.json", "small.json", "demo.json")],
+        config_file=str(CONFIGS / "evaluate.json"),
         workflow_type=None,
         logging_file=False,
         output_dir=str(folder),

@@ -52,6 +52,19 @@ def weights_in(bundle: Path | str, size: str | None = None) -> BundleWeights:
     return _released(folder, size or ENSEMBLE, trained)
 
 
+def weights_file(models: Path | str) -> Path:
+    """The file that a folder of weights is for: its ``model.pt``, or else what was released there.
+
+    Args:
+        models: the configs' ``ckpt_dir``: the folder ``models`` of a bundle, or any other that has a ``model.pt``.
+
+    Raises:
+        CheckpointRefusal: see :func:`weights_in`.
+    """
+    own = Path(models) / "model.pt"
+    return own if own.is_file() or not released_weights(Path(models).parent) else weights_in(Path(models).parent).path
+
+
 def _released(folder: Path, size: str, trained: Path) -> BundleWeights:
     entry = released_weights(folder).get(size)
     if entry is None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from iscl_monai.durable import whole_file
 from iscl_monai.errors import CheckpointRefusal
@@ -46,32 +45,3 @@ def naming(path: Path | str) -> Iterator[None]:
         yield
     except CheckpointRefusal as refusal:
         raise CheckpointRefusal(f"{path}: {refusal.came}", allowed=refusal.allowed, cure=refusal.cure) from None
-
-
-def with_weights(network: nn.Module, path: Path | str) -> nn.Module:
-    """The network with the weights of a file, in evaluation mode.
-
-    Args:
-        network: built with the sizes and the HU window that the weights were trained with.
-        path: a ``state_dict`` of tensors, such as a bundle's ``models/model.pt``.
-
-    Raises:
-        CheckpointRefusal: if the file is not one, or is of a network of other sizes or another HU window.
-    """
-    if not Path(path).is_file():
-        raise CheckpointRefusal(
-            f"{path} does not exist",
-            allowed="the model.pt of a training (no weights are released yet)",
-            cure="train first, or give --ckpt_dir the folder that holds it",
-        )
-    weights = load_tensors(Path(path))
-    try:
-        with naming(path):
-            network.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointRefusal(
-            f"{path}: {' '.join(str(error).split())[:240]}",
-            allowed="weights of a network of the same sizes",
-            cure="give the width, downsamplings ... it was trained with, e.g. the same override config",
-        ) from None
-    return network.eval()

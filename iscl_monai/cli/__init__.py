@@ -14,6 +14,7 @@ import typer
 
 from iscl_monai.cli.benchmark import benchmark
 from iscl_monai.cli.bundle import bundle
+from iscl_monai.cli.card import card
 from iscl_monai.cli.check_data import check_data
 from iscl_monai.cli.denoise import denoise
 from iscl_monai.cli.doctor import doctor
@@ -50,7 +51,7 @@ def _everything(
     """Options before the verb."""
 
 
-for verb in (denoise, evaluate, benchmark, qa, serve, bundle, check_data, doctor):
+for verb in (denoise, evaluate, benchmark, qa, serve, bundle, card, check_data, doctor):
     app.command()(verb)
 app.add_typer(user, name="user")
 for entry in sorted(entry_points(group="iscl_monai.verbs"), key=lambda entry: entry.name):

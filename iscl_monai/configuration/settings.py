@@ -85,6 +85,7 @@ STRUCTURE = (
     "validate",
     "inference",
     "network_def",
+    "weights_file",
     "network",
     "networks",
     "inferer",

@@ -18,7 +18,6 @@ from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice
 from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
 from iscl_monai.released import weights_in
-from iscl_monai.weights import load_tensors, naming
 
 
 class Denoiser:
@@ -92,9 +91,7 @@ class Denoiser:
         """
         checked_mode(mode)
         file = weights_in(bundle, weights).path
-        content = load_tensors(file)
-        with naming(file):
-            network = DenoisingNetwork.from_weights(content, mode=mode)
+        network = DenoisingNetwork.from_file(file, mode=mode)
         if target_noise_hu is not None:
             network.want(noise_hu=target_noise_hu)
         inferer = None if tile_px is None else _in_tiles(tile_px, network)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from iscl_monai.networks.local import QUIET_OF_NOISE, local_mean
 from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
 from iscl_monai.networks.unet import NoiseEstimator, NoiseUNet, UNetGenerator
+from iscl_monai.weights import load_tensors, naming
 
 MODES = ("ensemble", "generator", "extractor")
 
@@ -129,6 +131,29 @@ class DenoisingNetwork(nn.Module):
         alone = {1.0: "generator", 0.0: "extractor"}.get(float(network.blend), mode)
         network.mode = alone if mode == "ensemble" else mode
         return network
+
+    @classmethod
+    def from_file(cls, path: Path | str, *, mode: str = "ensemble") -> "DenoisingNetwork":
+        """The network that a file of weights belongs to, in evaluation mode.
+
+        Args:
+            path: a bundle's ``models/model.pt``, or any file of the same kind.
+            mode: see :meth:`from_weights`.
+
+        Raises:
+            CheckpointRefusal: no such file, or see :meth:`from_weights`; the file is named.
+            ConfigRefusal: an unknown mode.
+        """
+        checked_mode(mode)
+        if not Path(path).is_file():
+            raise CheckpointRefusal(
+                f"{path} does not exist",
+                allowed="the model.pt of a training, or a bundle with released weights",
+                cure="train first, or give --ckpt_dir the folder that holds it",
+            )
+        content = load_tensors(Path(path))
+        with naming(path):
+            return cls.from_weights(content, mode=mode).eval()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Every way of loading weights passes here: those of another network or HU window never get in unnoticed."""

@@ -20,9 +20,10 @@ from iscl_monai.phantom import make_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = Path("bundles/iscl/configs")
-SIZES = {"width": 2, "extractor_layers": 3, "residual_blocks": 1}
 TINY = {
-    **SIZES,
+    "width": 2,
+    "extractor_layers": 3,
+    "residual_blocks": 1,
     "discriminator_width": 2,
     "patch_size": 64,
     "batch_size": 2,
@@ -61,12 +62,6 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_dataset(folder, size=96, slices=2, spacing_mm=3.6, **counts)
 
     return made_once(tmp_path_factory, "phantom", make)
-
-
-@pytest.fixture(scope="session")
-def sizes() -> dict[str, Any]:
-    """The settings that inference and evaluation of the tiny run need."""
-    return dict(SIZES)
 
 
 @pytest.fixture(scope="session")

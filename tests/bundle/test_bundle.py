@@ -38,7 +38,19 @@ def content(name: str) -> dict[str, Any]:
 # --- configs agree -----------------------------------------------------------------------------------
 
 
-OWN = {"imports", "dataset", "evaluator", "preprocessing", "initialize", "run", "network", "inferer", "denoiser"}
+OWN = {
+    "imports",
+    "dataset",
+    "evaluator",
+    "hu_window",
+    "preprocessing",
+    "initialize",
+    "run",
+    "network",
+    "network_def",
+    "inferer",
+    "denoiser",
+}
 """What each config has its own way of; every other name means the same in all of them."""
 
 
@@ -49,12 +61,14 @@ def test_configs_that_share_a_name_agree_on_it() -> None:
         for name in (one.keys() & other.keys()) - OWN:
             assert one[name] == other[name], name
             compared.add(name)
-    assert {"hu_window", "network_def", "blend", "mode", "statistics", "hu_lower"} <= compared
+    assert {"mode", "ckpt_dir", "weights_file", "trust_hu"} <= compared
     assert evaluate["network"] == inference["network"]
+    assert evaluate["network_def"] == inference["network_def"]
     window = "@hu_window"
     users = (train["train"]["windowing"], train["validate"]["dataset"], train["validate"]["evaluator"])
-    users += (evaluate["preprocessing"], inference["network_def"])  # the deployed denoiser asks its network
-    assert [user["hu_window"] for user in users] == [window] * 5
+    users += (evaluate["preprocessing"],)
+    assert [user["hu_window"] for user in users] == [window] * 4
+    assert evaluate["hu_window"] == "$@network_def.hu_window"  # of the weights, as the deployed denoiser has it
 
 
 def test_the_networks_in_training_are_those_of_the_deployed_denoiser() -> None:
@@ -85,13 +99,12 @@ def test_the_version_has_a_changelog_entry() -> None:
     assert meta["version"] in meta["changelog"]
 
 
-def test_the_network_takes_and_gives_what_the_metadata_say(sizes: dict[str, Any]) -> None:
-    verify_net_in_out("network_def", meta_file=META, config_file=str(CONFIGS / "inference.json"), **sizes)
+def test_the_network_takes_and_gives_what_the_metadata_say(trained: Any) -> None:
+    config = str(CONFIGS / "inference.json")
+    verify_net_in_out("network_def", meta_file=META, config_file=config, ckpt_dir=str(trained.ckpt_dir))
 
 
-def test_the_weights_export_to_torchscript(
-    trained: Any, workflow: Workflow, sizes: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_weights_export_to_torchscript(trained: Any, workflow: Workflow, tmp_path: Path) -> None:
     exported = tmp_path / "model.ts"
     weights = trained.ckpt_dir / "model.pt"
     config = str(CONFIGS / "inference.json")
@@ -101,10 +114,10 @@ def test_the_weights_export_to_torchscript(
         ckpt_file=str(weights),
         meta_file=META,
         config_file=config,
-        **sizes,
+        ckpt_dir=str(trained.ckpt_dir),
     )
     places = {"ckpt_dir": trained.ckpt_dir, "device": "cpu", "input": META}
-    network = workflow("inference", **places, **sizes).parser.get_parsed_content("network")
+    network = workflow("inference", **places).parser.get_parsed_content("network")
     x = torch.rand(2, 1, 48, 64) * 2 - 1
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(str(exported))(x), network(x), rtol=0, atol=1e-5)
@@ -119,11 +132,9 @@ def test_the_training_has_all_properties(
     assert made.trainer is made.parser.get_parsed_content("train#trainer")
 
 
-def test_the_inference_has_all_properties(
-    workflow: Workflow, trained: Any, sizes: dict[str, Any], phantom: Path
-) -> None:
+def test_the_inference_has_all_properties(workflow: Workflow, trained: Any, phantom: Path) -> None:
     places = {"dataset_dir": phantom / "patients" / "P01" / "low", "ckpt_dir": trained.ckpt_dir}
-    made = workflow("inference", type="infer", **places, **sizes)
+    made = workflow("inference", type="infer", **places)
     assert made.check_properties() == []
     assert len(made.dataset_data) == 1  # dataset_dir alone will do: MONAI's tools know no "input"
 
@@ -140,9 +151,9 @@ def test_the_training_left_its_files(trained: Any) -> None:
         assert {key.split(".")[0] for key in weights} == {"denoiser", "noise_extractor", "blend", "description"}
 
 
-def test_evaluation(workflow: Workflow, trained: Any, sizes: dict[str, Any], phantom: Path, tmp_path: Path) -> None:
+def test_evaluation(workflow: Workflow, trained: Any, phantom: Path, tmp_path: Path) -> None:
     places = {"output_dir": tmp_path, "ckpt_dir": trained.ckpt_dir, "dataset_dir": phantom}
-    workflow("evaluate", **places, **sizes).run()
+    workflow("evaluate", **places).run()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["protocol"] == HU_BODY.identity
     assert metrics["items"] == 1
@@ -156,7 +167,7 @@ def test_evaluation(workflow: Workflow, trained: Any, sizes: dict[str, Any], pha
 
 
 def test_inference_keeps_affine_and_what_the_window_cannot_show(
-    workflow: Workflow, trained: Any, sizes: dict[str, Any], tmp_path: Path
+    workflow: Workflow, trained: Any, tmp_path: Path
 ) -> None:
     chance = np.random.default_rng(0)
     values = np.rint(chance.normal(-1000, 20, (40, 56, 3))).astype(np.int16)
@@ -168,7 +179,7 @@ def test_inference_keeps_affine_and_what_the_window_cannot_show(
     for name in ("one", "two"):
         nibabel.Nifti1Image(values, affine).to_filename(tmp_path / "in" / f"{name}.nii.gz")
     places = {"output_dir": tmp_path / "out", "ckpt_dir": trained.ckpt_dir, "input": tmp_path / "in"}
-    workflow("inference", **places, **sizes).run()
+    workflow("inference", **places).run()
 
     before = nibabel.load(tmp_path / "in" / "one.nii.gz")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -186,12 +197,10 @@ def test_inference_keeps_affine_and_what_the_window_cannot_show(
         assert np.abs(denoised - values)[~outside].mean() > 1
 
 
-def test_the_bundle_and_the_command_line_give_the_same_dicom(
-    workflow: Workflow, trained: Any, sizes: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_bundle_and_the_command_line_give_the_same_dicom(workflow: Workflow, trained: Any, tmp_path: Path) -> None:
     Series(rows=40, columns=36).write(tmp_path / "scan")
     places = {"output_dir": tmp_path / "out", "ckpt_dir": trained.ckpt_dir, "dataset_dir": tmp_path / "scan"}
-    workflow("inference", **places, **sizes, save_residual=True, strength=0.5).run()
+    workflow("inference", **places, save_residual=True, strength=0.5).run()
     (tmp_path / "bundle" / "configs").mkdir(parents=True)
     shutil.copy(META, tmp_path / "bundle" / "configs")
     shutil.copytree(trained.ckpt_dir, tmp_path / "bundle" / "models")
@@ -247,7 +256,7 @@ def test_an_override_config_trains_a_step(
 
 
 def test_a_network_with_a_skip_comes_back_from_its_file(
-    workflow: Workflow, tiny: dict[str, Any], sizes: dict[str, Any], phantom: Path, tmp_path: Path
+    workflow: Workflow, tiny: dict[str, Any], phantom: Path, tmp_path: Path
 ) -> None:
     """Its threshold is measured on the training pool; inference never sees that pool."""
     places = {"output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "models", "dataset_dir": phantom}
@@ -255,7 +264,7 @@ def test_a_network_with_a_skip_comes_back_from_its_file(
     run = workflow("train", **places, **(tiny | one_step))
     run.run()
     inference = {"ckpt_dir": tmp_path / "models", "input": phantom / "patients" / "P01" / "low"}
-    again = workflow("inference", **inference, **sizes)
+    again = workflow("inference", **inference)
     x = torch.rand(1, 1, 32, 32) * 2 - 1
     trained, loaded = (made.parser.get_parsed_content("network") for made in (run, again))
     with torch.no_grad():
@@ -265,5 +274,5 @@ def test_a_network_with_a_skip_comes_back_from_its_file(
 def test_every_override_config_is_tried() -> None:
     tried = {name for names in OVERRIDES for name in names}
     harvesting = {"unet", "harvest_alone"}  # in test_resume.py, on scans with flat tissue
-    others = {"train", "evaluate", "inference", "metadata", "multi_gpu_train"} | harvesting
+    others = {"train", "evaluate", "inference", "metadata", "multi_gpu_train", "release"} | harvesting
     assert {path.stem for path in (ROOT / CONFIGS).glob("*.json")} == tried | others

@@ -22,7 +22,6 @@ from iscl_monai.networks.description import (
     NoiseExtractorDescription,
     RedCNNDescription,
 )
-from iscl_monai.weights import with_weights
 
 GENERATOR = {"width": 3, "downsamplings": 1, "residual_blocks": 2, "skip": "nonlocal"}
 DESCRIPTION = NetworkDescription(
@@ -135,8 +134,8 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_weights_of_another_network_or_window_are_refused_by_name(name: str, tmp_path: Path) -> None:
-    """By MONAI's and ignite's plain ``load_state_dict`` as well as by the configs' ``with_weights``."""
+def test_weights_of_another_network_or_window_are_refused_by_name(name: str) -> None:
+    """By MONAI's and ignite's plain ``load_state_dict``."""
     changes, cure = DIFFERENT[name]
     weights = network().state_dict()
     other = network(**changes)
@@ -145,10 +144,6 @@ def test_weights_of_another_network_or_window_are_refused_by_name(name: str, tmp
         other.load_state_dict(weights)
     assert plain.value.cure.endswith(cure)
     assert all(torch.equal(before[key], value) for key, value in other.state_dict().items()), "half loaded"
-    torch.save(weights, tmp_path / "model.pt")
-    with pytest.raises(CheckpointRefusal, match=r"^\S*/model\.pt: weights") as named:
-        with_weights(other, tmp_path / "model.pt")
-    assert named.value.cure == plain.value.cure
 
 
 def test_red_cnn_of_another_width_is_told_its_setting() -> None:

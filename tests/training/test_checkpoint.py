@@ -17,8 +17,9 @@ from torch import nn
 
 from iscl_monai.data import Datalist, RunSampler
 from iscl_monai.errors import CheckpointRefusal
+from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.training import RunCheckpoint
-from iscl_monai.weights import load_tensors, save_durably, with_weights
+from iscl_monai.weights import load_tensors, save_durably
 
 # --- files -------------------------------------------------------------------------------------------
 
@@ -113,18 +114,13 @@ def test_an_absent_file_is_refused(tmp_path: Path) -> None:
         load_tensors(tmp_path / "gone.pt")
 
 
-def test_weights_of_other_sizes_are_refused(tmp_path: Path) -> None:
-    save_durably(nn.Linear(2, 3).state_dict(), tmp_path / "w.pt")
-    network = nn.Linear(2, 3).train()
-    loaded = with_weights(network, tmp_path / "w.pt")
-    assert not loaded.training
-    for wrong in (nn.Linear(3, 3), nn.Conv2d(1, 1, 1), nn.Linear(2, 3, bias=False)):
-        with pytest.raises(CheckpointRefusal, match=r"w\.pt.*same sizes"):
-            with_weights(wrong, tmp_path / "w.pt")
-    for number, other in enumerate(([1, 2], "text", {1: 2})):
-        save_durably(other, tmp_path / f"{number}.pt")
-        with pytest.raises(CheckpointRefusal):
-            with_weights(nn.Linear(2, 3), tmp_path / f"{number}.pt")
+@pytest.mark.parametrize("content", [nn.Linear(2, 3).state_dict(), [1, 2], "text", {1: 2}, {}])
+def test_weights_of_anything_else_are_refused_by_the_name_of_their_file(content: object, tmp_path: Path) -> None:
+    save_durably(content, tmp_path / "w.pt")
+    with pytest.raises(CheckpointRefusal, match=r"/w\.pt: weights"):
+        DenoisingNetwork.from_file(tmp_path / "w.pt")
+    with pytest.raises(CheckpointRefusal, match=r"gone\.pt does not exist"):
+        DenoisingNetwork.from_file(tmp_path / "gone.pt")
 
 
 # --- runs --------------------------------------------------------------------------------------------
