@@ -31,7 +31,8 @@ def card(
             )
         text = path.read_text(encoding="utf-8")
         if not sys.stdout.isatty():
-            say(text)
+            for line in text.splitlines():
+                say(line)
             return
         from rich.console import Console
         from rich.markdown import Markdown

@@ -45,6 +45,15 @@ def test_version(words: list[str]) -> None:
     assert __version__ in done.stdout
 
 
+def test_the_card_is_the_bundles_and_says_what_it_is_not_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(app, ["card", "--bundle", str(ROOT / "bundles" / "iscl")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines() == (ROOT / "bundles" / "iscl" / "docs" / "README.md").read_text().splitlines()
+    assert "not for primary diagnosis" in " ".join(shown.split())
+    assert run(app, ["card", "--bundle", "nowhere"]) == 2
+    assert "docs/README.md does not exist; allowed: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("program", [app, data_prep_app], ids=["iscl-monai", "data_prep"])
 @pytest.mark.parametrize("words", [["dose"], ["dosis"], ["--dose"], ["dose", "a", "b", "--fraction", "much"]], ids=str)
 def test_a_wrong_argument_is_one_line(
