@@ -9,6 +9,7 @@ import torch
 
 from iscl_monai.bundle import bundle_here
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.released import ENSEMBLE, weights_in
 
 
 def bundle_root() -> str:
@@ -18,6 +19,15 @@ def bundle_root() -> str:
         ConfigRefusal: from anywhere else.
     """
     return str(bundle_here("--bundle_root"))
+
+
+def released_weights(root: str) -> str:
+    """The bundle's released weights, which a fine-tuning starts from.
+
+    Raises:
+        CheckpointRefusal: it has none, or not those that were released.
+    """
+    return str(weights_in(root, ENSEMBLE).path)
 
 
 def dataset(dataset_dir: str | None, root: str) -> str:

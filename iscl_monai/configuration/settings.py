@@ -62,6 +62,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "checkpoint_interval": (int,),
     "amp": FLAG,
     "resume": FLAG,
+    "start_from": MAYBE_TEXT,
     "section": TEXT,
     "roi_size": (list, tuple, int),
     "overlap": NUMBER,

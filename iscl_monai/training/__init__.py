@@ -2,6 +2,7 @@
 
 from iscl_monai.training.checkpoint import RunCheckpoint
 from iscl_monai.training.export import Export, WeightAveraging, best_blend
+from iscl_monai.training.fine_tuning import FineTuning
 from iscl_monai.training.guard import CollapseGuard, GuardLimits
 from iscl_monai.training.handlers import InOrder, LossBar, MetricsWriter, ModelWriter, TensorBoard
 from iscl_monai.training.noise2void import Noise2Void
@@ -14,6 +15,7 @@ __all__ = [
     "CollapseGuard",
     "DenoisingEvaluator",
     "Export",
+    "FineTuning",
     "GuardLimits",
     "ISCLTrainer",
     "InOrder",

@@ -132,6 +132,43 @@ def test_harvested_noise_alone_teaches_f_and_h_from_the_first_step_to_the_last(
     assert {name for name, value in output.items() if isinstance(value, float)} == {"harvest", "harvested_noise"}
 
 
+def test_fine_tuning_starts_from_weights_and_keeps_them_unless_others_are_better(
+    workflow: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_flat_bodies(tmp_path)
+    small = {"width": 4, "discriminator_width": 2, "batch_size": 2, "num_workers": 0, "validation_slices": 1}
+    settings = {**small, "epochs": 1, "steps_per_epoch": 2, "dataset_dir": tmp_path, "averaged": False}
+    configs = ("train", "unet", "harvest_alone")
+    workflow(*configs, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "m", **settings).run()
+    start = tmp_path / "m" / "model.pt"
+
+    def tuned(name: str, *more: str, **changes: Any) -> tuple[Path, list[dict[str, float]]]:
+        places = {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name / "models"}
+        own = {**settings, **places, "start_from": str(start), **changes}
+        workflow(*configs, *more, **own).run()
+        content = json.loads((tmp_path / name / "models" / "validation.json").read_text())
+        return tmp_path / name / "models" / "model.pt", content["history"]
+
+    model, history = tuned("wild", learning_rate=0.5)
+    assert [entry["epoch"] for entry in history] == [0, 1]
+    assert history[1]["psnr_db"] < history[0]["psnr_db"]
+    assert differences(model, start) == [], "worse weights came in the place of better ones"
+    model, history = tuned("gentle", "fine_tune", width=4, learning_rate=1e-3)
+    assert history[1]["psnr_db"] != history[0]["psnr_db"]
+    assert differences(model, start) == [] or history[1]["psnr_db"] > history[0]["psnr_db"]
+    with pytest.raises(RuntimeError) as refused:
+        tuned("other", width=6)
+    assert "UNetDescription(width=4" in str(causes(refused.value)[-1])
+
+
+def causes(error: BaseException | None) -> list[BaseException]:
+    found = []
+    while error is not None:
+        found.append(error)
+        error = error.__cause__
+    return found
+
+
 def test_the_comparison_sees_a_difference(tmp_path: Path) -> None:
     for name, last in (("a", 1.0), ("b", 1.0 + 1e-7)):
         content = {str(index): torch.zeros(2) for index in range(6)} | {"last": [torch.tensor(last)]}
