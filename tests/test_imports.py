@@ -37,6 +37,7 @@ assert not loaded, loaded
 """
 
 
+@pytest.mark.slow
 def test_imports_without_dicom_libraries() -> None:
     modules = [
         "iscl_monai.training",
@@ -54,6 +55,7 @@ def test_imports_without_dicom_libraries() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_nodes_own_process_needs_no_torch() -> None:
     """Its worker has the model; half a gigabyte for the receiver beside it would be for nothing."""
     script = WITHOUT.format(blocked={"torch", "monai"}, modules=["iscl_monai.service.node"])
@@ -63,6 +65,7 @@ def test_the_nodes_own_process_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_denoising_needs_no_monai() -> None:
     """It takes longer to import than a slice to denoise."""
     modules = ["iscl_monai.inference", "iscl_monai.service.working.worker", "iscl_monai.report.denoising"]

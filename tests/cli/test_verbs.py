@@ -94,6 +94,7 @@ def test_help_loads_neither_torch_nor_pandas() -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("dl", "pylibjpeg"), ("DLFCN", "openjpeg")], ids=" ".join)
 @pytest.mark.parametrize(
     "words",

@@ -449,6 +449,7 @@ def with_key_of(out: Path, other: Path) -> Path:
     return other
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     write_archive(tmp_path / "archive")
     scan_archive(tmp_path / "archive", tmp_path / "out")
@@ -483,6 +484,7 @@ main(["scan", sys.argv[1], sys.argv[2], "--no-pixels", "--workers", "1"])
 """The command, killed while it reads the second hundred of files."""
 
 
+@pytest.mark.slow
 def test_a_killed_scan_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
     write_archive(archive)
@@ -579,6 +581,7 @@ def limited(archive: Path, out: Path, bytes_: int) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bytes_", [8192, 49152])
 def test_a_disk_that_gets_full_is_told_in_one_line(tmp_path: Path, bytes_: int) -> None:
     replace(GOOD, slots=range(120), rows=4).write(tmp_path / "archive")

@@ -40,18 +40,7 @@ def run(*arguments: object) -> Result:
 
 def test_an_untrained_bundle_fails_and_strict_says_so(bundle: Path, small_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = (
-        "--dataset",
-        small_dataset,
-        "--out",
-        out,
-        "--doses",
-        "0.25",
-        "--mode",
-        "generator",
-        "--beside",
-        "gaussian",
-    )
+    options = ("--dataset", small_dataset, "--out", out, "--doses", "0.25", "--mode", "generator")
     done = run(bundle, *options, "--beside", "gaussian", "--strict")
     assert done.exit_code == 1, done.output
     assert "fault: noise reduction" in done.output
