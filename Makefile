@@ -72,11 +72,12 @@ types: $(STAMP) ## mypy, strict
 imports: $(STAMP) ## who may import whom
 	$(BIN)/lint-imports
 
-# A worker for every core and one more, as nodes and their peers wait half the time; one thread each. A worker works off
-# neighbouring tests, for they share what is costly to make.
+# A worker for every core and one more, as nodes and their peers wait half the time (test-fast has none); one thread
+# each. A worker works off neighbouring tests, for they share what is costly to make.
 WORKERS ?= $(shell expr 1 + $$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2))
 WORKING := --numprocesses=$(WORKERS) --dist=worksteal
 pytest test-fast: export OMP_NUM_THREADS = 1
+test-fast: WORKERS = $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
 pytest: $(STAMP) ## the tests, with the coverage floor
 	$(BIN)/coverage erase
@@ -84,7 +85,7 @@ pytest: $(STAMP) ## the tests, with the coverage floor
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-fast: $(STAMP) ## the tests without a node, and without what trains or asks other programs
+test-fast: $(STAMP) ## the tests without a node, training, program or phantom scan; says what it left out
 	$(BIN)/python -m pytest $(WORKING) -m "not slow and not node"
 
 MUTANTS_ARGS ?=

@@ -36,23 +36,33 @@ NODE = ("service",)
 """Folders whose tests have a node, or a part of it, and often a PACS beside it."""
 
 SLOW = (
+    "baselines/test_bm3d.py",
     "bundle",
     "data_prep/test_commands.py",
     "data_prep/test_dose_archive.py",
     "data_prep/test_dose_conformance.py",
+    "data_prep/test_dose_identity.py",
     "data_prep/test_dose_opens.py",
+    "data_prep/test_dose_real.py",
     "data_prep/test_dose_series.py",
     "data_prep/test_scan_real.py",
+    "data_prep/test_truth.py",
     "dicom/test_conformance.py",
     "dicom/test_orthanc.py",
     "evaluation",
+    "inference/test_cli.py",
+    "inference/test_examples.py",
     "inference/test_fuzz.py",
+    "inference/test_opens.py",
+    "inference/test_properties.py",
     "inference/test_verdicts.py",
     "phantom/test_phantom.py",
     "scanner/test_dose.py",
+    "scanner/test_fda_phantom.py",
     "test_demo.py",
 )
-"""Folders and files whose tests train, scan phantoms, or ask other people's programs about every file."""
+"""Folders and files whose tests train, scan phantoms, start programs, look through real scans, or ask other people's
+programs about every file; single tests of other files that do have the mark themselves."""
 
 UNTRACED = (
     "baselines/test_bm3d.py",

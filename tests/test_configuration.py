@@ -248,6 +248,7 @@ TRAINING = ["monai.bundle", "run", "training", "--config_file"]
 REFUSED = "ConfigRefusal: --epoch is not known; allowed: settings of docs/settings.md; do: did you mean --epochs?\n"
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_in_one_line() -> None:
     words = [sys.executable, "-W", "ignore::UserWarning", "-m", *TRAINING, "bundles/iscl/configs/train.json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

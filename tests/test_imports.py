@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[1]
 
 # Rooms that a contract has to name as soon as they exist.
 CONTRACTS = {
-    "DICOM semantics know no deep learning": {"dicom.series", "dicom.derive"},
+    "DICOM semantics know no deep learning": {
+        f"dicom.{module.stem}" for module in (ROOT / "iscl_monai" / "dicom").glob("*.py")
+    }
+    - {"dicom.__init__", "dicom.monai_io"},
     "the mathematics knows no files": {"networks", "losses", "quality", "hu"},
     "serving never imports training": {"service", "inference", "batch"},
     "only the service speaks DICOM network": {"inference", "training", "transforms", "data", "dicom"},
@@ -37,6 +40,7 @@ assert not loaded, loaded
 """
 
 
+@pytest.mark.slow
 def test_imports_without_dicom_libraries() -> None:
     modules = [
         "iscl_monai.training",
@@ -54,6 +58,7 @@ def test_imports_without_dicom_libraries() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_nodes_own_process_needs_no_torch() -> None:
     """Its worker has the model; half a gigabyte for the receiver beside it would be for nothing."""
     script = WITHOUT.format(blocked={"torch", "monai"}, modules=["iscl_monai.service.node"])
@@ -63,6 +68,7 @@ def test_the_nodes_own_process_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_denoising_needs_no_monai() -> None:
     """It takes longer to import than a slice to denoise."""
     modules = ["iscl_monai.inference", "iscl_monai.service.working.worker", "iscl_monai.report.denoising"]

@@ -66,12 +66,14 @@ def unused(packages: set[str], modules: set[str]) -> set[str]:
     return {name for name in packages if not gives.get(name, {name.replace("-", "_")}) & modules}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ROOMS)
 def test_every_dependency_is_imported_or_used_by_another(extra: str) -> None:
     idle = unused(declared(extra), imported(*ROOMS[extra]))
     assert idle - USED_BY_OTHERS.keys() == set(), "take it out, or say in USED_BY_OTHERS who uses it"
 
 
+@pytest.mark.slow
 def test_what_others_use_is_not_imported_by_us() -> None:
     modules = imported("iscl_monai", "data_prep")
     assert unused(set(USED_BY_OTHERS), modules) == set(USED_BY_OTHERS)

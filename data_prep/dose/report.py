@@ -154,9 +154,10 @@ class _MeasuredSlice:
         self.noise = noise
         self.low_hu = noise.mean_hu + noise.added_hu
         current = simulation.tube_current[noise.index]
-        self.scan_sigma_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current)
+        integrals = scanner.smooth_integrals(noise.mean_hu)
+        self.scan_sigma_hu = scanner.expected_sigma_hu(noise.mean_hu, tube_current=current, integrals=integrals)
         self.added_sigma_hu = scanner.expected_sigma_hu(
-            noise.mean_hu, tube_current=current, added_at=simulation.fraction
+            noise.mean_hu, tube_current=current, added_at=simulation.fraction, integrals=integrals
         )
         self.spacing_mm = scanner.geometry.spacing_mm
         count = len(simulation.groups)

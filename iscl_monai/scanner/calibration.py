@@ -111,8 +111,9 @@ def calibrated(
     # The fit needs a spectrum's shape only; the strength follows, with the kernel that was found.
     beside = [None] * len(planes) if neighbours is None else neighbours
     others = [with_own_noise(plane, other) for plane, other in zip(planes, beside, strict=True)]
-    scanner = replace(scanner, kernel=_fitted_kernel(planes, others, currents, scanner, technique))
-    places = places_of(planes, others, currents)
+    integrals = [scanner.smooth_integrals(plane) for plane in planes]
+    scanner = replace(scanner, kernel=_fitted_kernel(planes, others, currents, integrals, scanner, technique))
+    places = places_of(planes, others, currents, integrals)
     likely = technique.photons_prior(geometry.pitch_mm) if places.alone else None
     scanner = _with_photons(scanner, places, likely)
     shared = 0.0 if places.alone else places.correlation(expected_sigmas(places, scanner))
@@ -182,8 +183,12 @@ def with_noise(
         backend=backend,
         device=device,
     )
+    integrals = [scanner.smooth_integrals(plane) for plane in planes]
     for _ in range(4):  # electronic noise makes it converge instead of hit
-        sigma = [scanner.expected_sigma_hu(plane)[tissue] for plane, tissue in zip(planes, tissues, strict=True)]
+        sigma = [
+            scanner.expected_sigma_hu(plane, integrals=along)[tissue]
+            for plane, along, tissue in zip(planes, integrals, tissues, strict=True)
+        ]
         found_hu = float(np.percentile(np.concatenate(sigma), QUIETEST_PERCENT))
         scanner = _rescaled(scanner, noise_hu / found_hu)
     return scanner
@@ -225,18 +230,19 @@ def _fitted_kernel(
     planes: Sequence[Image],
     neighbours: Sequence[Image | None],
     currents: Sequence[float],
+    integrals: Sequence[Image],
     scanner: VirtualScanner,
     technique: Technique,
 ) -> Kernel:
     """The window that gives the scanner's noise the spectrum of the scan's."""
     seen: list[Image] = []
     places: list[list[tuple[slice, slice]]] = []
-    for plane, neighbour, current in zip(planes, neighbours, currents, strict=True):
+    for plane, neighbour, current, along in zip(planes, neighbours, currents, integrals, strict=True):
         if neighbour is None:
             places.append([])
             continue
         seen_hu, tissue_hu = without_anatomy(plane, neighbour)
-        expected_hu = scanner.expected_sigma_hu(plane, tube_current=current)
+        expected_hu = scanner.expected_sigma_hu(plane, tube_current=current, integrals=along)
         places.append(flat_patches(seen_hu, tissue_hu, expected_hu, _PATCHES))
         seen += [_scaled(seen_hu[place]) for place in places[-1]]
     spacing_mm = scanner.geometry.spacing_mm
@@ -247,7 +253,7 @@ def _fitted_kernel(
     window = np.ones(len(points) - 1)
     # Off the isocentre a ray's frequencies are stretched or squeezed, so what a window does there spreads to others.
     for _ in range(_ROUNDS):
-        made = _simulated_patches(planes, places, currents, scanner)
+        made = _simulated_patches(planes, places, currents, integrals, scanner)
         window *= np.sqrt(scan.power_hu2_mm2 / spectrum(made, spacing_mm).power_hu2_mm2)[_LOWEST:]
         window /= window[0]
         kernel = Kernel(name="fitted", frequencies_per_mm=points, window=(1.0, *window.tolist()))
@@ -259,13 +265,14 @@ def _simulated_patches(
     planes: Sequence[Image],
     places: Sequence[Sequence[tuple[slice, slice]]],
     currents: Sequence[float],
+    integrals: Sequence[Image],
     scanner: VirtualScanner,
 ) -> list[Image]:
     """The scanner's noise at places of slices, the same photons each time."""
     rng = np.random.default_rng(0)
     made: list[Image] = []
-    for plane, here, current in zip(planes, places, currents, strict=True):
-        noise_hu = scanner.own_noise(plane, rng, tube_current=current) if here else plane
+    for plane, here, current, along in zip(planes, places, currents, integrals, strict=True):
+        noise_hu = scanner.own_noise(plane, rng, tube_current=current, integrals=along) if here else plane
         made += [_scaled(noise_hu[place]) for place in here]
     return made
 

@@ -154,14 +154,19 @@ def self_check(
     chosen = sorted({pool[int((low + high) / 2)] for low, high in pairwise(steps)})
     looked_at = [planes[index] for index in chosen]
     beside = [with_own_noise(plane, other) for plane, other in zip(looked_at, next_slices(planes, chosen), strict=True)]
-    places = places_of(looked_at, beside, [currents[index] for index in chosen])
+    integrals = [scanner.smooth_integrals(plane) for plane in looked_at]
+    places = places_of(looked_at, beside, [currents[index] for index in chosen], integrals)
     expected_hu = expected_sigmas(places, scanner)
     own = own_noise(places, scanner, expected_hu, seed=2)
     nyquist_per_mm = 0.5 / scanner.geometry.spacing_mm
+    starved = [
+        scanner.starved_share(plane, fraction, tube_current=current, integrals=along)
+        for plane, current, along in zip(places.planes, places.currents, places.integrals, strict=True)
+    ]
     return SelfCheck(
         own_over_scan=1 / places.over_own(expected_hu, own),
         frequency_per_mm=scanner.kernel.noise_frequency_per_mm(nyquist_per_mm),
         plausible_per_mm=technique.plausible_frequencies_per_mm(nyquist_per_mm),
-        starved=float(np.mean([scanner.starved_share(planes[i], fraction, tube_current=currents[i]) for i in chosen])),
+        starved=float(np.mean(starved)),
         fraction=fraction,
     )

@@ -38,6 +38,7 @@ class Places:
     Attributes:
         planes: HU (row, column) each.
         currents: tube current of each over the mean of the series.
+        integrals: line integrals of each: they are the same for all exposures and kernels.
         tissue: True where a 9x9 mean is soft tissue, one mask for each slice.
         seen: 9x9 standard deviations of each slice there.
         apart: those of the difference of neighbours over the root of two; as ``seen`` where there is no neighbour.
@@ -47,6 +48,7 @@ class Places:
 
     planes: Sequence[Image]
     currents: Sequence[float]
+    integrals: Sequence[Image]
     tissue: Sequence[NDArray[np.bool_]]
     seen: Sequence[Image]
     apart: Sequence[Image]
@@ -85,13 +87,19 @@ class Places:
         return float(shared) if shared >= _LEAST_SHARED else 0.0
 
 
-def places_of(planes: Sequence[Image], neighbours: Sequence[Image | None], currents: Sequence[float]) -> Places:
+def places_of(
+    planes: Sequence[Image],
+    neighbours: Sequence[Image | None],
+    currents: Sequence[float],
+    integrals: Sequence[Image],
+) -> Places:
     """Measure slices of a scan.
 
     Args:
         planes: HU (row, column) each.
         neighbours: the slice beside each, or None.
         currents: tube current of each over the mean of the series.
+        integrals: of :meth:`VirtualScanner.smooth_integrals`, of each.
     """
     tissues, found = [], []
     for plane, neighbour in zip(planes, neighbours, strict=True):
@@ -103,14 +111,23 @@ def places_of(planes: Sequence[Image], neighbours: Sequence[Image | None], curre
         # Without a neighbour what is apart is what is seen.
         found.append(sigmas if neighbour is not None else [sigmas[0], sigmas[0], sigmas[1], sigmas[1]])
     seen, apart, detail, detail_apart = (list(values) for values in zip(*found, strict=True))
-    return Places(list(planes), list(currents), tissues, seen, apart, detail, detail_apart)
+    return Places(
+        planes=list(planes),
+        currents=list(currents),
+        integrals=list(integrals),
+        tissue=tissues,
+        seen=seen,
+        apart=apart,
+        detail=detail,
+        detail_apart=detail_apart,
+    )
 
 
 def expected_sigmas(places: Places, scanner: VirtualScanner) -> list[Image]:
     """The scanner's standard deviations in the slices, HU (row, column) each."""
     return [
-        scanner.expected_sigma_hu(plane, tube_current=current)
-        for plane, current in zip(places.planes, places.currents, strict=True)
+        scanner.expected_sigma_hu(plane, tube_current=current, integrals=integrals)
+        for plane, current, integrals in zip(places.planes, places.currents, places.integrals, strict=True)
     ]
 
 
@@ -119,8 +136,10 @@ def own_noise(places: Places, scanner: VirtualScanner, expected_hu: Sequence[Ima
     rng = np.random.default_rng(seed)
     seen: list[Image] = []
     detail: list[Image] = []
-    for plane, current, tissue, sigma in zip(places.planes, places.currents, places.tissue, expected_hu, strict=True):
-        made_hu = scanner.own_noise(plane, rng, tube_current=current)
+    for plane, current, integrals, tissue, sigma in zip(
+        places.planes, places.currents, places.integrals, places.tissue, expected_hu, strict=True
+    ):
+        made_hu = scanner.own_noise(plane, rng, tube_current=current, integrals=integrals)
         for strengths, image in ((seen, made_hu), (detail, fine_detail(made_hu))):
             strengths.append(local_mean_and_sigma(image)[1][tissue] / sigma[tissue])
     return Own(mode(np.concatenate(seen)), mode(np.concatenate(detail)))

@@ -84,9 +84,19 @@ class VirtualScanner:
         noise, starved = self.exposure.added_noise(counts, fraction, rng)
         return self._as_noise(noise, image_hu), starved
 
-    def own_noise(self, image_hu: Image, rng: NormalSource, *, tube_current: float = 1.0) -> Image:
-        """Noise like that which an image (row, column) of full dose itself holds, in HU."""
-        counts = self.exposure.counts(self.smooth_integrals(image_hu), self.geometry, tube_current=tube_current)
+    def own_noise(
+        self, image_hu: Image, rng: NormalSource, *, tube_current: float = 1.0, integrals: Image | None = None
+    ) -> Image:
+        """Noise like that which an image (row, column) of full dose itself holds, in HU.
+
+        Args:
+            image_hu: HU (row, column).
+            rng: decides the noise.
+            tube_current: of this slice over the mean of the series.
+            integrals: of :meth:`smooth_integrals`, where they are known.
+        """
+        integrals = self.smooth_integrals(image_hu) if integrals is None else integrals
+        counts = self.exposure.counts(integrals, self.geometry, tube_current=tube_current)
         white = rng.standard_normal(counts.shape, dtype=np.float32)
         return self._as_noise(np.sqrt(self.exposure.variance(counts)) * white, image_hu)
 
@@ -107,26 +117,40 @@ class VirtualScanner:
         counts = self.exposure.counts(self.smooth_integrals(truth_hu), self.geometry, tube_current=tube_current)
         return self._as_noise(self.exposure.measured(np.maximum(counts, 1), fraction, rng), truth_hu)
 
-    def starved_share(self, image_hu: Image, fraction: float, *, tube_current: float = 1.0) -> float:
+    def starved_share(
+        self, image_hu: Image, fraction: float, *, tube_current: float = 1.0, integrals: Image | None = None
+    ) -> float:
         """Share of the rays at which fewer than ``FEWEST_COUNTS`` arrive at ``fraction`` of the dose."""
-        few = self.geometry.coarser(views=max(1, self.geometry.views // 160))
-        integrals = _interpolated(self.smooth_integrals(image_hu), self.geometry, few)
+        few, integrals = self._few_integrals(image_hu, integrals)
         counts = self.exposure.counts(integrals, few, tube_current=tube_current)
         return float((counts * np.float32(fraction) < FEWEST_COUNTS).mean())
 
-    def expected_sigma_hu(self, image_hu: Image, *, tube_current: float = 1.0, added_at: float | None = None) -> Image:
+    def _few_integrals(self, image_hu: Image, integrals: Image | None) -> tuple[FanBeam, Image]:
+        """A part of the views, and the smooth integrals along them."""
+        few = self.geometry.coarser(views=max(1, self.geometry.views // 160))
+        integrals = self.smooth_integrals(image_hu) if integrals is None else integrals
+        return few, _interpolated(integrals, self.geometry, few)
+
+    def expected_sigma_hu(
+        self,
+        image_hu: Image,
+        *,
+        tube_current: float = 1.0,
+        added_at: float | None = None,
+        integrals: Image | None = None,
+    ) -> Image:
         """Standard deviation of :meth:`own_noise`, or of :meth:`added_noise`, from a part of the views.
 
         Args:
             image_hu: HU (row, column).
             tube_current: of this slice over the mean of the series.
             added_at: the fraction of the dose at which noise is added; None: the image's own noise.
+            integrals: of :meth:`smooth_integrals`, where they are known.
 
         Returns:
             HU (row, column). Counts are taken for Gaussian, which for starved rays tells too little.
         """
-        few = self.geometry.coarser(views=max(1, self.geometry.views // 160))
-        integrals = _interpolated(self.smooth_integrals(image_hu), self.geometry, few)
+        few, integrals = self._few_integrals(image_hu, integrals)
         counts = self.exposure.counts(integrals, few, tube_current=tube_current)
         variance = self.exposure.variance(counts)
         if added_at is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from data_prep.__main__ import main
+from data_prep.archive import record
 from data_prep.archive.facts import dose_in_folders, dose_in_words
 from data_prep.archive.pool import spread
 from data_prep.archive.pseudonym import Pseudonyms, secret_key
@@ -448,6 +449,7 @@ def with_key_of(out: Path, other: Path) -> Path:
     return other
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     write_archive(tmp_path / "archive")
     scan_archive(tmp_path / "archive", tmp_path / "out")
@@ -463,28 +465,47 @@ def test_a_task_that_ends_its_process_harms_no_other() -> None:
 # ---------------------------------------------------------------- resume
 
 
-def test_a_killed_scan_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+KILLED_SCAN = """
+import os, signal, sys
+from data_prep.__main__ import main
+from data_prep.archive import record
+
+look_at, looked_at = record.look_at, []
+
+def look_at_or_die(*arguments):
+    looked_at.append(arguments)
+    if len(looked_at) == 150:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return look_at(*arguments)
+
+record.look_at = look_at_or_die
+main(["scan", sys.argv[1], sys.argv[2], "--no-pixels", "--workers", "1"])
+"""
+"""The command, killed while it reads the second hundred of files."""
+
+
+@pytest.mark.slow
+def test_a_killed_scan_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
     write_archive(archive)
-    for copy in range(400):
+    for copy in range(40):
         shutil.copytree(archive / "good", archive / "more" / f"{copy:03d}")
-    command = [sys.executable, "-m", "data_prep", "scan", str(archive), str(out), "--no-pixels", "--workers", "1"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
-    cache = out / ".cache/headers.sqlite"
-    while process.poll() is None and not (cache.exists() and cache.stat().st_size > 600_000):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.002)
-    process.kill()
-    assert process.wait() == -9
+    command = [sys.executable, "-c", KILLED_SCAN, str(archive), str(out)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL, check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert not (out / "series.parquet").exists()
-    base = sqlite3.connect(cache)
-    read = base.execute("SELECT count(*) FROM files").fetchone()[0]
+    base = sqlite3.connect(out / ".cache/headers.sqlite")
+    ((kept, whole),) = base.execute("SELECT count(*), sum(1 - damaged) FROM files")
     base.close()
-    assert 0 < read < len(files_below(archive))
+    every = len(files_below(archive))
+    assert 0 < kept < 150 < every
 
+    looked_at: list[Path] = []
+    monkeypatch.setattr(record, "look_at", lambda path, names: looked_at.append(path) or look_at(path, names))
     counted: list[int] = []
     scan_archive(archive, out, pixels=False, on_file=counted.append)
-    assert sum(counted) == len(files_below(archive))
+    assert sum(counted) == every
+    assert len(looked_at) == every - whole, "it began again"
     other = with_key_of(out, tmp_path / "other")
     headers_of(archive, other)
     assert results(out) == results(other)
@@ -560,6 +581,7 @@ def limited(archive: Path, out: Path, bytes_: int) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bytes_", [8192, 49152])
 def test_a_disk_that_gets_full_is_told_in_one_line(tmp_path: Path, bytes_: int) -> None:
     replace(GOOD, slots=range(120), rows=4).write(tmp_path / "archive")

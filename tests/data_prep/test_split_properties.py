@@ -101,6 +101,7 @@ def made_or_refused(rows: Sequence[SeriesRow], request: SplitRequest) -> Split |
         return str(refusal)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(rows=tables() | good_tables(), request=requests, shuffle=st.randoms(use_true_random=False))
 def test_no_leak_and_no_chance(rows: list[SeriesRow], request: SplitRequest, shuffle: random.Random) -> None:

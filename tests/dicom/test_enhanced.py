@@ -179,6 +179,7 @@ def test_native_syntaxes(tmp_path: Path, syntax: str, bits: int) -> None:
     assert len(derived.PixelData) == 3 * 5 * 5 * bits // 8 + 75 * bits // 8 % 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [None, rle])
 def test_memory_does_not_grow_with_the_number_of_frames(
     tmp_path: Path, change: Callable[[FileDataset], None] | None

@@ -32,6 +32,7 @@ def read_and_derive(words: list[str]) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_every_file_is_opened_once_to_read_and_once_to_derive(tmp_path: Path) -> None:
     Series(rows=16, columns=16, rle=True).write(tmp_path / "scan")
     (counts,) = opens(tmp_path / "scan", "dicom.test_one_pass:read_only", [tmp_path / "scan"])

@@ -228,6 +228,7 @@ def real_scans(name: str) -> Sequence[tuple[str, list[SampledSlice], tuple[float
     return scans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CT)
 def test_real_ct_is_proven(name: str) -> None:
     scans = real_scans(name)
@@ -238,6 +239,7 @@ def test_real_ct_is_proven(name: str) -> None:
         assert judgement.verdict is Verdict.PROVEN or title in NOT_PROVEN, (title, judgement.finding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.75])
 def test_no_crop_of_real_ct_is_contradicted(share: float) -> None:
     for name in CT:
@@ -250,6 +252,7 @@ def test_no_crop_of_real_ct_is_contradicted(share: float) -> None:
             assert fault is None, (title, fault)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["offset +1024", "intercept -1024 twice", "half", "twice", "soft tissue window"])
 def test_real_ct_that_was_written_wrong_is_refused(name: str) -> None:
     change = WRONG[name][0]
@@ -276,6 +279,7 @@ def mri_and_microscopy() -> Sequence[tuple[str, list[Plane]]]:
     return [(name, [plane.astype(np.float32) for plane in planes]) for name, planes in found if planes[0].ndim == 2]
 
 
+@pytest.mark.slow
 def test_mr_and_microscopy_are_refused_in_whatever_scale() -> None:
     seen = mri_and_microscopy()
     assert len(seen) > 20

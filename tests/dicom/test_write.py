@@ -87,6 +87,7 @@ def test_no_change_gives_every_stored_bit_back(tmp_path: Path, series: CTSeries)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["derived", "source"]
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     slope=st.sampled_from((1.0, 0.5, -1.0, 2.0002442)),

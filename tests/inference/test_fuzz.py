@@ -8,7 +8,7 @@ import os
 import random
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -43,8 +43,15 @@ from iscl_monai.errors import Refusal
 from iscl_monai.inference import Denoiser, Outcome, denoise
 from iscl_monai.inference.plan import MultiFrame, Source, folder_names, plan
 
-CASES = int(os.environ.get("ISCL_MONAI_FUZZ", "300"))
-"""How many DICOM files are tried, and a third as many NIfTI files; give ``ISCL_MONAI_FUZZ=5000`` for more."""
+CASES = int(os.environ.get("ISCL_MONAI_FUZZ", "0"))
+"""How many DICOM files are tried, and a third as many NIfTI files, e.g. ``ISCL_MONAI_FUZZ=5000``; 0: those below."""
+
+FURTHER = (101, 121, 128, 133, 145, 153, 156, 158, 201, 215, 238, 243, 259, 267, 291)
+SEEDS = range(CASES) if CASES else (*range(100), *FURTHER)
+"""Of DICOM files. The same in every run, so that a hundred stand for the first three hundred, and of the others those
+that end as none before them: accepted with other counts, or refused for another element or with other words."""
+
+VOLUME_SEEDS = range((CASES or 300) // 3)
 
 SIDE_PX = 64
 # Scanner by scanner: a real slice, and a transfer syntax for its crop.
@@ -265,22 +272,24 @@ def attempt_nifti(seed: int, denoiser: Denoiser, folder: Path) -> bool:
 
 
 def test_damaged_slices_are_denoised_or_refused(denoiser: Denoiser, tmp_path: Path) -> None:
-    check_all(attempt, CASES, denoiser, tmp_path)
+    check_all(attempt, SEEDS, denoiser, tmp_path)
 
 
 def test_damaged_volumes_are_denoised_or_refused(denoiser: Denoiser, tmp_path: Path) -> None:
-    check_all(attempt_nifti, CASES // 3, denoiser, tmp_path)
+    check_all(attempt_nifti, VOLUME_SEEDS, denoiser, tmp_path)
 
 
-def check_all(attempt_one: Callable[[int, Denoiser, Path], bool], cases: int, denoiser: Denoiser, place: Path) -> None:
+def check_all(
+    attempt_one: Callable[[int, Denoiser, Path], bool], seeds: Sequence[int], denoiser: Denoiser, place: Path
+) -> None:
     accepted, wrong = 0, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for seed in range(cases):
+        for seed in seeds:
             with tempfile.TemporaryDirectory(dir=place) as folder:
                 try:
                     accepted += attempt_one(seed, denoiser, Path(folder))
                 except Exception as error:
                     wrong.append(f"{attempt_one.__name__}({seed}): {type(error).__name__}: {error}")
-    assert not wrong, f"{len(wrong)} of {cases}: " + "; ".join(wrong[:20])
-    assert 0.1 < accepted / cases < 0.9  # else little is tried
+    assert not wrong, f"{len(wrong)} of {len(seeds)}: " + "; ".join(wrong[:20])
+    assert 0.1 < accepted / len(seeds) < 0.9  # else little is tried

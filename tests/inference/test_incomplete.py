@@ -208,6 +208,7 @@ def test_file_names_of_any_bytes(tmp_path: Path, bundle: Path) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_whoever_stops_listening_does_not_change_the_outcome(tmp_path: Path, bundle: Path) -> None:
     source = scan(tmp_path / "in")
     for index in range(3000):

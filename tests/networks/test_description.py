@@ -96,6 +96,7 @@ def test_a_file_of_tensors_is_all_a_network_needs(statistics: str, keep_mean_px:
     assert again.hu_window == HUWindow(-1000, 400.5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_it_survives_everything_that_weights_go_through() -> None:
     made = network()

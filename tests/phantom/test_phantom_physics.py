@@ -174,6 +174,7 @@ def test_a_validator_has_no_complaint(overview: Path) -> None:
     assert complaints(overview.parent / "low_contrast" / "dose_0.25" / "00003.dcm") == set()
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes(overview: Path, tmp_path: Path) -> None:
     again = make_physics(tmp_path / "set", realisations=4, size=SIZE, spacing_mm=SPACING_MM, doses=[1, 0.25])
     for file in overview.parent.rglob("*"):

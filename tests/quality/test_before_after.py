@@ -53,6 +53,7 @@ def test_panel_of_a_denoiser_that_halves_all_noise() -> None:
     assert region.sigma_after_hu == pytest.approx(region.sigma_before_hu / 2, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_long_scans_are_measured_in_part_and_one_slice_not_across() -> None:
     long = before_after(tissue(30, slices=100), tissue(15, slices=100), pixel_spacing_mm=SPACING_MM)
     assert long.texture is not None

@@ -51,6 +51,7 @@ def true_d_prime(signal: np.ndarray, used: np.ndarray, *, sigma_hu: float = 20, 
     return float(np.sqrt(mean @ np.linalg.solve(sigma_hu**2 * through @ through.T, mean)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("contrast_hu", "coloured"), [(5.0, False), (15.0, False), (1.5, True), (4.0, True)])
 def test_known_signals_in_known_noise(contrast_hu: float, coloured: bool) -> None:
     truth = true_d_prime(disc(contrast_hu), channels(), coloured=coloured)

@@ -114,6 +114,7 @@ def test_a_single_slice_has_the_photons_of_its_tube_current() -> None:
         assert check.problems
 
 
+@pytest.mark.slow
 def test_insertion_refuses_what_is_not_explained() -> None:
     """Blotches, as of a strong iterative reconstruction, are no linear kernel's noise."""
     noise = np.random.default_rng(0).normal(size=(6, SIZE, SIZE))

@@ -213,6 +213,7 @@ def pairs(factor: float, noise: float = 0.1) -> list[dict[str, Tensor]]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.3, 0.62, 0.85, 0.05, 0.99])
 def test_the_blend_is_the_best_of_a_grid(factor: float) -> None:
     """F gives 0.9 x and x - H 0.2 x, so the blend is near (factor - 0.2) / 0.7, or at an end."""

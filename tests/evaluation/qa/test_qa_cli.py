@@ -38,10 +38,10 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["qa", *map(str, arguments)])
 
 
-def test_an_untrained_bundle_fails_and_strict_says_so(bundle: Path, dataset: Path, tmp_path: Path) -> None:
+def test_an_untrained_bundle_fails_and_strict_says_so(bundle: Path, small_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ("--dataset", dataset, "--out", out, "--doses", "0.25", "--mode", "generator", "--beside", "gaussian")
-    done = run(bundle, *options, "--strict")
+    options = ("--dataset", small_dataset, "--out", out, "--doses", "0.25", "--mode", "generator")
+    done = run(bundle, *options, "--beside", "gaussian", "--strict")
     assert done.exit_code == 1, done.output
     assert "fault: noise reduction" in done.output
     assert "limits passed" in done.output
@@ -54,7 +54,7 @@ def test_an_untrained_bundle_fails_and_strict_says_so(bundle: Path, dataset: Pat
     assert any(line.startswith("border_steepness_min") and value < 1 for line, value in beside["values"].items())
     assert {one.name for one in out.iterdir()} == {"qa.json", "qa.html"}  # scans are not left lying
     assert "Verdicts" in (out / "qa.html").read_text(encoding="utf-8")
-    again = run(bundle, "--dataset", dataset, "--out", out)
+    again = run(bundle, "--dataset", small_dataset, "--out", out)
     assert again.exit_code == 2
     assert "exists" in again.output
 
@@ -79,9 +79,9 @@ def test_limits_are_written_for_editing(tmp_path: Path) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(
-    bundle: Path, dataset: Path, tmp_path: Path, arguments: list[str], answer: str
+    bundle: Path, small_dataset: Path, tmp_path: Path, arguments: list[str], answer: str
 ) -> None:
-    done = run(bundle, "--dataset", dataset, "--out", tmp_path / "out", *arguments)
+    done = run(bundle, "--dataset", small_dataset, "--out", tmp_path / "out", *arguments)
     assert done.exit_code == 2
     assert answer in done.output
     assert not (tmp_path / "out").exists()
@@ -108,12 +108,12 @@ def checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("checked_once")
 def test_what_cannot_be_measured_is_no_pass(
-    bundle: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tissue, "FEWEST_PIXELS", 10**9)
     limits = tmp_path / "limits.toml"
     limits.write_text("bias_anatomy_hu_max = 4.0\n")
-    options = ("--dataset", dataset, "--doses", "1", "--beside", "none", "--limits", limits)
+    options = ("--dataset", small_dataset, "--doses", "1", "--beside", "none", "--limits", limits)
     for code, strict in enumerate(([], ["--strict"])):
         done = run(bundle, *options, "--out", tmp_path / f"out{code}", *strict)
         assert done.exit_code == code, done.output
@@ -121,10 +121,10 @@ def test_what_cannot_be_measured_is_no_pass(
 
 
 @pytest.mark.usefixtures("checked_once")
-def test_a_missed_wish_is_no_fault(bundle: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_missed_wish_is_no_fault(bundle: Path, small_dataset: Path, tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text("full_dose_psnr_db_min = 500.0\n")
-    options = ("--dataset", dataset, "--doses", "1", "--beside", "none", "--limits", limits, "--strict")
+    options = ("--dataset", small_dataset, "--doses", "1", "--beside", "none", "--limits", limits, "--strict")
     for code, wishes in enumerate(([], ["--wishes"])):
         done = run(bundle, *options, "--out", tmp_path / f"out{code}", *wishes)
         assert done.exit_code == code, done.output
