@@ -33,9 +33,9 @@ HOW_TO_READ = (
     "out = x + strength * change: the strengths at which a method removes so much of the noise in soft tissue in each "
     "patient; below 1 it is blended with its input. Means over patients, each at its own strength, \N{PLUS-MINUS SIGN} "
     "half of the 95 % t interval over patients (a dash: fewer than three). CNR: contrast left of lesions put into the "
-    "slices, over the noise that a filter matched to them sees, 1 = as visible as in the noisy scan. d': of an observer "
-    "on many realisations, over that in the noisy scan. Sorted by visibility, the mean of CNR (20 HU) and d' over all "
-    "sizes; beside the first: less that of the first row, patient by patient. px: radius in pixels."
+    "slices, over the noise that a filter matched to them sees, 1 = as visible as in the noisy scan. d': of an "
+    "observer on many realisations, over that in the noisy scan. Sorted by visibility, the mean of CNR (20 HU) and d' "
+    "over all sizes; beside the first: less that of the first row, patient by patient. px: radius in pixels."
 )
 
 
