@@ -206,8 +206,9 @@ def _lesion_curves(slices: Slices) -> dict[str, Floats]:
                 continue
             left = 1 + STRENGTHS * added.mean()
             values[contrast_name(contrast, radius)] = left
+            # Contrast beyond what was put in is invented, and nothing is the better seen for it.
             with np.errstate(divide="ignore", invalid="ignore"):
-                values[cnr_name(contrast, radius)] = left / np.sqrt(noise / noise[0])
+                values[cnr_name(contrast, radius)] = np.minimum(left, 1) / np.sqrt(noise / noise[0])
     faint = lesions[lesions[:, 1] == FAINT_HU, 2]
     if faint.size:
         values[REMOVED] = np.mean(1 + STRENGTHS[:, None] * faint[None] < REMOVED_BELOW, axis=1)

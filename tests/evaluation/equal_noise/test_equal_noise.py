@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation.equal_noise.conftest import NOISE_HU, Known, blur, eraser, identity, oracle
+from evaluation.equal_noise.conftest import NOISE_HU, Known, blur, disc_finder, eraser, even_noise, identity, oracle
 from scipy import ndimage, signal, spatial, stats
 
 from iscl_monai.evaluation.equal_noise.curves import (
@@ -203,6 +203,25 @@ def test_the_observers_figure_is_scipys_distance_of_mahalanobis() -> None:
     nothing = np.zeros_like(absent)
     theirs = spatial.distance.mahalanobis(shift, np.zeros(5), np.linalg.inv(mixing.T @ mixing))
     assert d_primes(present, nothing, absent, nothing)[0] == pytest.approx(theirs, rel=0.08)
+
+
+def test_noise_that_is_even_in_the_noise_does_not_hide_in_half_differences(scan: NoisyScan) -> None:
+    """The size of normal noise has 60 % of its standard deviation: 40 % are gone, not all."""
+    one = slices_of([scan])[0]
+    found = method_curves("", {"slices": [measured_slice(even_noise(scan), replace(one, other_noises_hu=[]))]}, GROUP)
+    assert found.values[NOISE][-1] == pytest.approx(1 - math.sqrt(1 - 2 / math.pi), abs=0.02)
+    assert found.values[ERROR][-1] == pytest.approx(NOISE_HU * math.sqrt(1 - 2 / math.pi), rel=0.05)
+    # Lesions are gone with the sign of everything: what is left in their band is noise.
+    assert found.values[cnr_name(20, 4.0)][-1] < 0.5
+
+
+def test_contrast_beyond_what_was_put_in_does_not_count(scan: NoisyScan) -> None:
+    one = replace(slices_of([scan])[0], other_noises_hu=[])
+    numbers = measured_slice(disc_finder(scan), one)
+    found = method_curves("", {"slices": [numbers]}, GROUP)
+    assert found.values[contrast_name(50, 4.0)][-1] > 1.2
+    band = np.sqrt(mean_square([numbers["band"]["4"]]))
+    assert found.values[cnr_name(50, 4.0)][-1] == pytest.approx(band[0] / band[-1])
 
 
 def test_strengths_are_found_between_two_of_them() -> None:
