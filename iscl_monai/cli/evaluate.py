@@ -238,8 +238,9 @@ def _print_evaluation(request: _Request, evaluation: Evaluation) -> None:
 
     if request.out is not None:
         evaluation.write(request.out)
-    heads, lines = cohort_lines(evaluation.scores)
-    _print_table(cohort_title(evaluation.scores), heads, lines)
+    for scores in (evaluation.scores, *evaluation.against_truth):
+        heads, lines = cohort_lines(scores)
+        _print_table(cohort_title(scores), heads, lines)
     say(f"BodyPartExamined: {', '.join(sorted(part or 'not said' for part in evaluation.body_parts))}")
     for notice in evaluation.notices:
         say(f"note: {notice}")

@@ -8,15 +8,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iscl_monai.data import Datalist, ScanPair
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation import no_reference
-from iscl_monai.evaluation.outcome import write_outcome, write_scores
-from iscl_monai.evaluation.pairs import Denoised, denoised_pairs, pairs_in, read_pair
+from iscl_monai.evaluation.outcome import all_notices, write_outcome, write_scores
+from iscl_monai.evaluation.pairs import Denoised, denoised_pairs, judged_by_reference, pairs_in, read_pair
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 from iscl_monai.evaluation.scores import Scores
 from iscl_monai.evaluation.submission import (
@@ -32,7 +32,7 @@ from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.before_after import BeforeAfter
 from iscl_monai.quality.cohort import Cohort
-from iscl_monai.quality.protocol import named_protocol
+from iscl_monai.quality.protocol import TRUTH_PROTOCOLS, named_protocol
 from iscl_monai.report.write import provenance
 
 Progress = Callable[[int, int], object]
@@ -44,7 +44,8 @@ class Evaluation:
     """Scans measured against their references.
 
     Args:
-        scores: all numbers, and the slices to be pictured.
+        scores: all numbers against references, and the slices to be pictured.
+        against_truth: all numbers against truths, one for each protocol of them; those are never mixed.
         made_with: versions, and what denoised.
         checked: whether the weights have seen a patient, in words; empty where no weights were used.
     """
@@ -52,6 +53,7 @@ class Evaluation:
     scores: Scores
     made_with: Mapping[str, str]
     checked: str = ""
+    against_truth: Sequence[Scores] = ()
 
     @property
     def cohorts(self) -> dict[str, Cohort]:
@@ -61,7 +63,7 @@ class Evaluation:
     @property
     def notices(self) -> list[str]:
         """What a reader of the numbers must know."""
-        return [*self.scores.notices(), *([self.checked] if self.checked else [])]
+        return [*all_notices(self.scores, self.against_truth), *([self.checked] if self.checked else [])]
 
     @property
     def body_parts(self) -> list[str]:
@@ -74,7 +76,13 @@ class Evaluation:
         Raises:
             OutputRefusal: if the folder is taken or cannot be written.
         """
-        return write_scores(Path(folder), self.scores, made_with=self.made_with, checked=self.checked)
+        return write_scores(
+            Path(folder),
+            self.scores,
+            against_truth=self.against_truth,
+            made_with=self.made_with,
+            checked=self.checked,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,6 +166,9 @@ def evaluate_datalist(
 ) -> Evaluation:
     """Denoise all pairs of a section in memory, or read what was made of them, and measure them.
 
+    Pairs with a truth are measured against it, on the protocol of their truth; against their references only if every
+    pair has a truth (:func:`iscl_monai.evaluation.pairs.judged_by_reference`).
+
     One of ``bundle``, ``denoised`` and ``method`` is given.
 
     Args:
@@ -176,19 +187,30 @@ def evaluate_datalist(
         LeakRefusal: a patient that the weights have seen.
         Refusal: whatever cannot be read, denoised or compared.
     """
-    scores = Scores(named_protocol(protocol))
+    scores, against_truth = Scores(named_protocol(protocol)), dict[str, Scores]()
     scans = Datalist.load(datalist)
     pairs = pairs_in(scans, section)
     made = _made_by(scans, pairs, bundle, denoised, method, device=device, trust_hu=trust_hu)
     progress = progress or (lambda done, total: None)
+    by_reference = judged_by_reference([pair.truth for pair in pairs])
     progress(0, len(pairs))
     with without_warnings():
         for done, pair in enumerate(denoised_pairs(pairs, made.denoised, trust_hu=trust_hu), start=1):
             if denoised is not None:
                 check_not_reference(pair.denoised_hu, pair.reference.hu, pairs[done - 1])
-            scores.add(pair)
+            if by_reference[done - 1]:
+                scores.add(pair)
+            if pair.truth is not None:
+                truth_protocol = TRUTH_PROTOCOLS[pair.truth_protocol]
+                held_against = against_truth.setdefault(truth_protocol.name, Scores(truth_protocol))
+                held_against.add(replace(pair, reference=pair.truth))
             progress(done, len(pairs))
-    return Evaluation(scores=scores, made_with=made.described(), checked=made.checked)
+    return Evaluation(
+        scores=scores,
+        against_truth=list(against_truth.values()),
+        made_with=made.described(),
+        checked=made.checked,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

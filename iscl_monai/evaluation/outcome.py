@@ -12,7 +12,7 @@ from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.scores import DIGITS, NAMES, UNITS, Scores
 from iscl_monai.quality.cohort import FEWEST_PATIENTS, INTERVAL
 from iscl_monai.report.case import ReportCase
-from iscl_monai.report.numbers import counted
+from iscl_monai.report.numbers import NOT_GIVEN, counted
 from iscl_monai.report.section import Section, Table
 from iscl_monai.report.write import write_report
 
@@ -36,6 +36,9 @@ def cohort_lines(scores: Scores) -> tuple[list[str], list[list[str]]]:
             for name, one in cohorts.items()
         ]
         lines.append([NAMES[quantity] + unit, *estimates])
+    excess = scores.excess_rmse_hu()
+    if excess:
+        lines.append(["Excess RMSE, HU", *(f"{excess[name]:.2f}" if name in excess else NOT_GIVEN for name in cohorts)])
     return heads, lines
 
 
@@ -51,29 +54,49 @@ def cohort_title(scores: Scores) -> str:
     return f"Protocol {scores.protocol.identity}: {size}; {interval}"
 
 
-def write_scores(folder: Path, scores: Scores, *, made_with: Mapping[str, str], checked: str = "") -> Path:
+def all_notices(scores: Scores, against_truth: Sequence[Scores]) -> list[str]:
+    """What a reader must know of the numbers against references, then of those against truths, each once."""
+    return list(dict.fromkeys(notice for one in (scores, *against_truth) for notice in one.notices()))
+
+
+def write_scores(
+    folder: Path,
+    scores: Scores,
+    *,
+    against_truth: Sequence[Scores] = (),
+    made_with: Mapping[str, str],
+    checked: str = "",
+) -> Path:
     """Write ``metrics.json`` and ``report.html``.
 
     Args:
         folder: to make; it must not exist, or be empty.
-        scores: what was measured.
+        scores: what was measured against references.
+        against_truth: what was measured against truths, by their protocols.
         made_with: see :func:`iscl_monai.report.write.provenance`.
         checked: what is known of the patients that the weights were trained on.
 
     Raises:
         OutputRefusal: if the folder is taken or cannot be written.
     """
-    content = {**scores.content(), "trained_on": checked or None, "made_with": dict(made_with)}
+    content = {
+        **scores.content(),
+        "truth": {one.protocol.name: one.content() for one in against_truth},
+        "trained_on": checked or None,
+        "made_with": dict(made_with),
+    }
+    # Pictures of pairs against references alone: a report has one protocol for the numbers beside them.
     shown, total = len(scores.cases()), len(scores.pairs)
     some = f" Shown are the {shown} of {total} with the least gain." if shown < total else ""
+    notices = [*all_notices(scores, against_truth), *([checked] if checked else [])]
     return write_outcome(
         folder,
         content,
         title="Evaluation against a reference",
         cases=scores.cases(),
         made_with=made_with,
-        summary=f"{' '.join(_sentence(notice) for notice in (*scores.notices(), checked) if notice)}{some}",
-        sections=[_cohort_section(scores)],
+        summary=f"{' '.join(_sentence(notice) for notice in notices)}{some}",
+        sections=[_cohort_section(one) for one in (scores, *against_truth)],
     )
 
 

@@ -27,9 +27,11 @@ class Pair:
         name: as printed.
         patient: who it is; scans of one patient are averaged before patients are.
         denoised_hu: HU (slice, row, column).
-        reference: the truth.
+        reference: a scan, with noise of its own, that stands for what is wanted.
         noisy: what was denoised; None only if it is not known.
         dose: of the noisy scan over that of the reference it was made from; None: not known.
+        truth: the anatomy without noise; None: not known.
+        truth_protocol: that errors against it are named by; empty without a truth.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Pair:
     reference: Scan
     noisy: Scan | None = None
     dose: float | None = None
+    truth: Scan | None = None
+    truth_protocol: str = ""
 
     @property
     def body_part(self) -> str:
@@ -126,6 +130,19 @@ def _may_be_one(series_uid: str | None, other_uid: str | None) -> bool:
     return series_uid is None or other_uid is None or series_uid == other_uid
 
 
+def judged_by_reference(truths: Sequence[object | None]) -> list[bool]:
+    """Whether each pair's reference stands for what is wanted: of those without a truth; of all, if each has a truth.
+
+    The reference of a virtual patient shares no noise with the noisy scan: its figures are of another kind than those
+    of a simulated dose, and not averaged with them.
+
+    Args:
+        truths: of each pair; None where it is not known.
+    """
+    all_known = all(truth is not None for truth in truths)
+    return [truth is None or all_known for truth in truths]
+
+
 def denoised_pairs(pairs: Sequence[ScanPair], denoised: Denoised, *, trust_hu: bool = False) -> Iterator[Pair]:
     """Read, denoise in memory, or read what was denoised, and hand out one pair after the other.
 
@@ -139,22 +156,38 @@ def denoised_pairs(pairs: Sequence[ScanPair], denoised: Denoised, *, trust_hu: b
     """
     counts: dict[str, int] = {}
     for pair in pairs:
-        noisy, truth = (
+        noisy, reference = (
             read_scan(path, series_uid=series_uid, z_range_mm=pair.z_range_mm, trust_hu=trust_hu)
             for path, series_uid in ((pair.noisy, pair.noisy_series_uid), (pair.clean, pair.clean_series_uid))
         )
-        check_same_place(noisy, truth)
-        check_same_image(noisy.hu, truth.hu, names=(pair.noisy, pair.clean))
+        check_same_place(noisy, reference)
+        check_same_image(noisy.hu, reference.hu, names=(pair.noisy, pair.clean))
         counts[pair.patient] = counts.get(pair.patient, 0) + 1
         name = pair.patient if counts[pair.patient] == 1 else f"{pair.patient}, scan {counts[pair.patient]}"
         yield Pair(
             name=name,
             patient=pair.patient,
             denoised_hu=denoised(pair, noisy),
-            reference=truth,
+            reference=reference,
             noisy=noisy,
             dose=None if pair.truth is not None else noisy.simulated_dose if pair.dose is None else pair.dose,
+            truth=truth_of(pair, reference, trust_hu=trust_hu),
+            truth_protocol=pair.truth_protocol or "",
         )
+
+
+def truth_of(pair: ScanPair, reference: Scan, *, trust_hu: bool = False) -> Scan | None:
+    """The truth of a pair, at the places of its reference; None where it has none.
+
+    Raises:
+        Refusal: whatever cannot be read, or is not of the reference's place, scale and orientation.
+    """
+    if pair.truth is None:
+        return None
+    truth = read_scan(pair.truth, series_uid=pair.truth_series_uid, z_range_mm=pair.z_range_mm, trust_hu=trust_hu)
+    check_same_place(truth, reference)
+    check_same_image(truth.hu, reference.hu, names=(pair.truth, pair.clean))
+    return truth
 
 
 def middle_slice(volume: NDArray[Any]) -> NDArray[Any]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iscl_monai.errors import Refusal
+from iscl_monai.evaluation.ceiling import Ceiling, Floats, excess_rmse_hu, patient_ceiling, perfect_slices
 from iscl_monai.evaluation.pairs import Pair, middle_slice
 from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference, patient_mean
 from iscl_monai.quality.fidelity import Fidelity, FidelityMean, fidelity
@@ -31,7 +35,7 @@ class PairScores:
         body_part: BodyPartExamined; empty when not said.
         denoised: per slice.
         noisy: likewise; None if the noisy input is not known.
-        dose: of the noisy scan over that of its reference; None: not known.
+        perfect: of :func:`iscl_monai.evaluation.ceiling.perfect_slices`; None: neither dose nor truth is known.
     """
 
     name: str
@@ -39,7 +43,7 @@ class PairScores:
     body_part: str
     denoised: Fidelity
     noisy: Fidelity | None
-    dose: float | None = None
+    perfect: Floats | None = None
 
     def gain_db(self) -> float:
         """PSNR over the noisy input; without one, PSNR."""
@@ -65,20 +69,28 @@ class Scores:
         Raises:
             ImageRefusal: what the protocol cannot measure.
         """
-        truth = pair.reference.hu
-        noisy = None if pair.noisy is None else fidelity(pair.noisy.hu, truth, protocol=self.protocol)
-        denoised = fidelity(pair.denoised_hu, truth, protocol=self.protocol)
+        noisy = None if pair.noisy is None else self._measured(pair.noisy.hu, pair)
+        denoised = self._measured(pair.denoised_hu, pair)
         scores = PairScores(
             name=pair.name,
             patient=pair.patient,
             body_part=pair.body_part,
             denoised=denoised,
             noisy=noisy,
-            dose=pair.dose,
+            perfect=self._perfect(pair, noisy),
         )
         self.pairs.append(scores)
         self._picture(pair, scores)
         return scores
+
+    def _measured(self, image_hu: NDArray[np.float32], pair: Pair) -> Fidelity:
+        return fidelity(image_hu, pair.reference.hu, protocol=self.protocol)
+
+    def _perfect(self, pair: Pair, noisy: Fidelity | None) -> Floats | None:
+        if noisy is None or pair.truth is pair.reference or (pair.truth is None and pair.dose is None):
+            return None
+        perfect = None if pair.truth is None else self._measured(pair.truth.hu, pair)
+        return perfect_slices(noisy, perfect=perfect, dose=pair.dose)
 
     def _picture(self, pair: Pair, scores: PairScores) -> None:
         """Keep the cases with the least gain: a report that shows only what went well is advertising."""
@@ -130,6 +142,23 @@ class Scores:
         noisy = self.patients("noisy")
         return {"noisy": cohort(noisy), "denoised": cohort(denoised), "gain": paired_difference(denoised, noisy)}
 
+    def ceilings(self) -> dict[str, Ceiling]:
+        """Patient -> what a perfect denoiser would reach; empty where that is not known of all of them."""
+        scans: dict[str, list[Floats]] = {}
+        for pair in self.pairs:
+            if pair.perfect is None:
+                return {}
+            scans.setdefault(pair.patient, []).append(pair.perfect)
+        return {patient: patient_ceiling(each) for patient, each in scans.items()}
+
+    def excess_rmse_hu(self) -> dict[str, float]:
+        """Of ``noisy`` and ``denoised`` the error beyond the references' own noise; empty where that is not known."""
+        known = self.ceilings()
+        return {
+            method: excess_rmse_hu({name: mean.mse_hu2 for name, mean in self.patients(method).items()}, known)
+            for method in (self._methods() if known else ())
+        }
+
     def notices(self) -> list[str]:
         """What a reader of the numbers must know."""
         notes = [self.protocol.note] if self.protocol.note else []
@@ -139,9 +168,9 @@ class Scores:
             notes.append(f"BodyPartExamined is {', '.join(others)}; {self.protocol.name} is meant for {meant}")
         if any(pair.noisy is None for pair in self.pairs):
             notes.append("the noisy input was not given: without its numbers these say little (give --noisy)")
-        doses = [pair.dose for pair in self.pairs]
-        if doses and None not in doses:
-            gain_db = sum(10 * math.log10((1 - dose) / dose) for dose in doses if dose) / len(doses)
+        known = self.ceilings()
+        if known:
+            gain_db = sum(one.gain_db for one in known.values()) / len(known)
             notes.append(f"a perfect denoiser would gain {gain_db:.2f} dB in PSNR: the reference has noise of its own")
         return notes
 
@@ -153,6 +182,8 @@ class Scores:
             "notices": self.notices(),
             "interval": INTERVAL,
             "cohort": {name: _cohort_content(one) for name, one in self.cohorts().items()},
+            "ceiling": {patient: asdict(ceiling) for patient, ceiling in self.ceilings().items()},
+            "excess_rmse_hu": self.excess_rmse_hu(),
             "mean_over_slices": {
                 method: _means(patient_mean([getattr(pair, method) for pair in self.pairs]), columns)
                 for method in self._methods()

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from iscl_monai.evaluation.benchmark.ceiling import Ceiling, ceilings, excess_rmse_hu
+from iscl_monai.evaluation.benchmark.ceiling import ceilings
 from iscl_monai.evaluation.benchmark.score import LoadedPair, judged_by_reference, truth_protocols
+from iscl_monai.evaluation.ceiling import Ceiling, excess_rmse_hu
 from iscl_monai.evaluation.scans import _simulated_dose
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.protocol import HU_FRAME, TRUTH_RANDOM_ANATOMY

@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from inference.tiny import make_bundle
 from report.valid_html import check_page
 from typer.testing import CliRunner, Result
 
+from iscl_monai.baselines import classical
 from iscl_monai.cli import app
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.evaluate import evaluate_datalist, evaluate_without_reference
@@ -28,7 +29,7 @@ from iscl_monai.evaluation.scans import read_scan
 from iscl_monai.inference import Denoiser
 from iscl_monai.inference.slice_denoiser import denoise_volume
 from iscl_monai.quality.fidelity import fidelity
-from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, LDCT_BENCH_CHEST, PROTOCOLS
+from iscl_monai.quality.protocol import HU_BODY, LDCT_BENCH_ABDOMEN, LDCT_BENCH_CHEST, PROTOCOLS, TRUTH_REAL_ANATOMY
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
 SIDE = 160
@@ -335,6 +336,56 @@ def test_the_reference_is_no_denoised_scan(datalist: Path, tmp_path: Path) -> No
     for index in range(4):
         dicom(tmp_path / "theirs" / f"low{index}", body(), SeriesInstanceUID=f"1.2.3.{index}")
     refused(run(datalist, "--denoised", tmp_path / "theirs"), "denoised scan of a is its reference", "voxel by voxel")
+
+
+def with_truth(folder: Path, patients: Sequence[str], known: Sequence[str]) -> Path:
+    """A datalist whose references have 20 HU of noise; of some patients the truth stands in it, too."""
+    truth = dicom(folder / "truth", body())
+    pairs = []
+    for index, patient in enumerate(patients):
+        low, full = (
+            dicom(folder / f"{name}{index}", body(sigma, seed=10 * index + sigma))
+            for name, sigma in (("low", 40), ("full", 20))
+        )
+        pairs.append({"noisy": low.name, "clean": full.name, "patient": patient, "dose": 0.25})
+        if patient in known:
+            del pairs[-1]["dose"]
+            pairs[-1] |= {"truth": truth.name, "truth_protocol": TRUTH_REAL_ANATOMY.name}
+    pools = {name: [{"image": "full0", "patient": f"{name} patient"}] for name in ("noisy", "clean")}
+    (folder / "datalist.json").write_text(json.dumps({**pools, "test": pairs}), encoding="utf-8")
+    return folder
+
+
+def test_pairs_with_a_truth_are_held_against_it_and_never_mixed_with_others(tmp_path: Path) -> None:
+    (tmp_path / "D").mkdir()
+    place = with_truth(tmp_path / "D", "abcd", "cd")
+    result = run(place, "--method", "gaussian", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    told = metrics(tmp_path / "out")
+    assert set(told["patients"]) == {"a", "b"}
+    found = told["truth"][TRUTH_REAL_ANATOMY.name]
+    assert found["protocol"]["identity"] == TRUTH_REAL_ANATOMY.identity
+    assert set(found["patients"]) == {"c", "d"}
+    filtered = denoise_volume(body(40, seed=60), classical("gaussian"))
+    expected = fidelity(filtered, body(), protocol=TRUTH_REAL_ANATOMY).mean()
+    assert found["patients"]["c"]["denoised"]["rmse_hu"] == pytest.approx(expected.rmse_hu, rel=1e-3)
+    assert found["excess_rmse_hu"] == {}  # a truth has no noise to be in excess of
+    for identity in (HU_BODY.identity, TRUTH_REAL_ANATOMY.identity):
+        assert f"Protocol {identity}: 2 patients" in result.stdout
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert TRUTH_REAL_ANATOMY.identity in page
+
+
+def test_the_excess_over_a_references_own_noise_is_the_error_to_the_truth(tmp_path: Path) -> None:
+    """Both doses simulated independently: what the filter is wrong by beyond 20 HU is what it is wrong by."""
+    (tmp_path / "D").mkdir()
+    evaluation = evaluate_datalist(with_truth(tmp_path / "D", "ab", "ab"), method="gaussian")
+    truth = evaluation.against_truth[0]
+    errors = [mean.mse_hu2 for mean in truth.patients("denoised").values()]
+    excess = evaluation.scores.excess_rmse_hu()
+    assert excess["denoised"] == pytest.approx(np.sqrt(np.mean(errors)), rel=0.05)
+    assert excess["noisy"] == pytest.approx(40, rel=0.05)
+    assert any("a perfect denoiser would gain" in notice for notice in evaluation.notices)
 
 
 def test_functions_are_measured_by_name(datalist: Path, bundle: Path, tmp_path: Path) -> None:

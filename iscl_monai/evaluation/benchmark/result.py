@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.evaluation.benchmark.ceiling import Ceiling
 from iscl_monai.evaluation.benchmark.cost import Cost
 from iscl_monai.evaluation.benchmark.methods import BUNDLE, IMAGES, Method
 from iscl_monai.evaluation.benchmark.score import to_json
 from iscl_monai.evaluation.benchmark.sweep import Swept
+from iscl_monai.evaluation.ceiling import Ceiling
 from iscl_monai.evaluation.equal_noise.curves import MethodCurves, groups_of, method_curves
 from iscl_monai.evaluation.equal_noise.tables import REFERENCES
 from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_difference

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iscl_monai.data import ScanPair
+from iscl_monai.evaluation import pairs as pairs_module
+from iscl_monai.evaluation.pairs import truth_of
 from iscl_monai.evaluation.plausible import check_same_image
 from iscl_monai.evaluation.scans import check_same_place, read_scan
 from iscl_monai.inference import SliceDenoiser, denoise_volume
@@ -63,11 +65,7 @@ def loaded(pairs: Sequence[ScanPair]) -> Iterator[LoadedPair]:
         clean = read_scan(pair.clean, series_uid=pair.clean_series_uid, z_range_mm=pair.z_range_mm)
         check_same_place(noisy, clean)
         check_same_image(noisy.hu, clean.hu, names=(pair.noisy, pair.clean))
-        truth = None
-        if pair.truth is not None:
-            truth = read_scan(pair.truth, series_uid=pair.truth_series_uid, z_range_mm=pair.z_range_mm)
-            check_same_place(truth, clean)
-            check_same_image(truth.hu, clean.hu, names=(pair.truth, pair.clean))
+        truth = truth_of(pair, clean)
         yield LoadedPair(
             patient=pair.patient,
             noisy_hu=noisy.hu,
@@ -116,13 +114,9 @@ def scores(
 
 
 def judged_by_reference(pairs: Sequence[LoadedPair]) -> list[LoadedPair]:
-    """Pairs whose reference stands for what is wanted: those without a truth; all, if there is a truth for each.
-
-    The reference of a virtual patient shares no noise with the noisy scan: its figures are of another kind than those
-    of a simulated dose, and not averaged with them.
-    """
-    without = [pair for pair in pairs if pair.truth_hu is None]
-    return without or list(pairs)
+    """Those whose reference stands for what is wanted, see :func:`iscl_monai.evaluation.pairs.judged_by_reference`."""
+    judged = pairs_module.judged_by_reference([pair.truth_hu for pair in pairs])
+    return [pair for pair, wanted in zip(pairs, judged, strict=True) if wanted]
 
 
 def truth_protocols(pairs: Sequence[LoadedPair]) -> list[Protocol]:

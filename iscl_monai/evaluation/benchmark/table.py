@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from iscl_monai.evaluation.benchmark.ceiling import Ceiling, excess_rmse_hu
 from iscl_monai.evaluation.benchmark.result import INPUT, Benchmark, Row
 from iscl_monai.evaluation.benchmark.seeds import seeds_table
 from iscl_monai.evaluation.benchmark.sweep import sweep_table
+from iscl_monai.evaluation.ceiling import Ceiling, excess_rmse_hu
 from iscl_monai.quality.cohort import INTERVAL, Cohort, Estimate
 from iscl_monai.quality.protocol import TRUTH_PROTOCOLS, Protocol
 from iscl_monai.report.numbers import NOT_GIVEN

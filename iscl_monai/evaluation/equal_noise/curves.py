@@ -16,6 +16,7 @@ from iscl_monai.evaluation.equal_noise.strengths import (
     mean_square,
     strength_at,
 )
+from iscl_monai.quality.cohort import Estimate, mean_over_patients
 from iscl_monai.quality.lesions import REMOVED_BELOW
 
 FAINT_HU = 20.0
@@ -47,56 +48,101 @@ REMOVED, F50, FREQUENCY, ERROR, GAIN = "lesions removed", "f50", "mean frequency
 class MethodCurves:
     """One method on one group of patients.
 
+    At equal noise each patient has a strength of its own: noise is equal in every patient, not only in the mean of the
+    group, in which a method would remove much where it is easy and little where it is not.
+
     Args:
         title: as printed.
-        patients: how many.
         slices: how many.
-        values: name of a quantity -> mean over patients at each of the strengths; NaN where it cannot be measured.
+        of_patient: name of a patient -> name of a quantity -> its value at each of the strengths; NaN where it cannot
+            be measured.
     """
 
     title: str
-    patients: int
     slices: int
-    values: Mapping[str, Floats]
+    of_patient: Mapping[str, Mapping[str, Floats]]
+
+    @property
+    def patients(self) -> int:
+        """How many."""
+        return len(self.of_patient)
+
+    @property
+    def names(self) -> list[str]:
+        """Quantities that some patient has."""
+        return list(dict.fromkeys(name for values in self.of_patient.values() for name in values))
+
+    @property
+    def values(self) -> dict[str, Floats]:
+        """Name of a quantity -> mean over patients at each of the strengths."""
+        return {
+            name: _mean([values[name] for values in self.of_patient.values() if name in values]) for name in self.names
+        }
 
     @property
     def moves(self) -> bool:
         """Whether it does anything to the noise at all, which the noisy input does not."""
-        return bool(np.ptp(self.values[NOISE]) > 0)
+        return any(np.ptp(values[NOISE]) > 0 for values in self.of_patient.values())
 
-    def strength_for(self, reduction: float) -> float:
-        """The strength at which so much noise is removed; NaN where the method does not get there."""
-        return strength_at(self.values[NOISE], reduction)
+    def strengths_for(self, reduction: float) -> dict[str, float]:
+        """Of each patient the strength at which so much noise is removed; NaN where the method does not get there."""
+        return {patient: strength_at(values[NOISE], reduction) for patient, values in self.of_patient.items()}
 
-    def at(self, name: str, strength: float) -> float:
-        """A quantity at a strength, between two of them on a straight line; NaN where it is not measured."""
-        curve = self.values.get(name)
+    def reaches(self, reduction: float) -> bool:
+        """Whether so much noise is removed in every patient: means over other patients cannot be compared."""
+        return all(np.isfinite(strength) for strength in self.strengths_for(reduction).values())
+
+    def at_noise(self, name: str, reduction: float) -> Estimate:
+        """A quantity where so much noise is removed in every patient; NaN where that is not reached."""
+        strengths = self.strengths_for(reduction) if self.reaches(reduction) else {}
+        return mean_over_patients([self._at(patient, name, strength) for patient, strength in strengths.items()])
+
+    def at(self, name: str, strength: float) -> Estimate:
+        """A quantity at one strength for all patients, between two of the strengths on a straight line."""
+        return mean_over_patients([self._at(patient, name, strength) for patient in self.of_patient])
+
+    def visibilities(self, reduction: float) -> dict[str, float]:
+        """Of each patient the mean of CNR (20 HU) and d' over all sizes, at one noise reduction; NaN: not reached."""
+        names = [cnr_name(FAINT_HU, radius) for radius in RADII_PX] + [observer_name(radius) for radius in RADII_PX]
+        found = {}
+        for patient, strength in self.strengths_for(reduction).items():
+            values = [self._at(patient, name, strength) for name in names]
+            known = [value for value in values if np.isfinite(value)]
+            found[patient] = float(np.mean(known)) if known else float("nan")
+        return found
+
+    def visibility(self, reduction: float) -> Estimate:
+        """What methods are ranked by: the mean over patients of their visibility; NaN where it is not reached."""
+        return mean_over_patients(list(self.visibilities(reduction).values()) if self.reaches(reduction) else [])
+
+    def visibility_beside(self, other: MethodCurves, reduction: float) -> Estimate:
+        """Visibility less that of another method, patient by patient."""
+        ours, theirs = self.visibilities(reduction), other.visibilities(reduction)
+        return mean_over_patients([ours[patient] - theirs[patient] for patient in ours])
+
+    def to_json(self) -> dict[str, Any]:
+        """Every curve, null where it cannot be measured."""
+        return {
+            "patients": self.patients,
+            "slices": self.slices,
+            "strength": STRENGTHS.tolist(),
+            "curves": _as_json(self.values),
+            "patient curves": {patient: _as_json(values) for patient, values in self.of_patient.items()},
+        }
+
+    def _at(self, patient: str, name: str, strength: float) -> float:
+        curve = self.of_patient[patient].get(name)
         if curve is None or not np.isfinite(strength):
             return float("nan")
         return float(np.interp(strength, STRENGTHS, curve))
 
-    def to_json(self) -> dict[str, Any]:
-        """Every curve, null where it cannot be measured."""
-        curves = {
-            name: [float(value) if np.isfinite(value) else None for value in curve]
-            for name, curve in self.values.items()
-        }
-        return {"patients": self.patients, "slices": self.slices, "strength": STRENGTHS.tolist(), "curves": curves}
 
-    def visibility(self, reduction: float) -> float:
-        """What methods are ranked by: the mean of CNR (20 HU) and d' over all sizes, at one noise reduction.
-
-        NaN where the reduction is not reached.
-        """
-        strength = self.strength_for(reduction)
-        names = [cnr_name(FAINT_HU, radius) for radius in RADII_PX] + [observer_name(radius) for radius in RADII_PX]
-        found = [self.at(name, strength) for name in names]
-        known = [value for value in found if np.isfinite(value)]
-        return float(np.mean(known)) if known else float("nan")
+def _as_json(curves: Mapping[str, Floats]) -> dict[str, list[float | None]]:
+    return {name: [float(value) if np.isfinite(value) else None for value in curve] for name, curve in curves.items()}
 
 
 def method_curves(title: str, measured: Mapping[str, Any], group: str) -> MethodCurves:
-    """Means over the patients of a group; within a patient slices count by their pixels, lesions each alike.
+    """Curves of the patients of a group; within a patient slices count by their pixels, lesions each alike.
 
     Args:
         title: of the method.
@@ -107,13 +153,10 @@ def method_curves(title: str, measured: Mapping[str, Any], group: str) -> Method
     for one in measured["slices"]:
         if one["group"] == group:
             patients.setdefault(one["patient"], []).append(one)
-    each = [_patient(slices) for slices in patients.values()]
-    names = list(dict.fromkeys(name for values in each for name in values))
     return MethodCurves(
         title=title,
-        patients=len(patients),
         slices=sum(len(slices) for slices in patients.values()),
-        values={name: _mean([values[name] for values in each if name in values]) for name in names},
+        of_patient={patient: _patient(slices) for patient, slices in patients.items()},
     )
 
 
@@ -163,8 +206,9 @@ def _lesion_curves(slices: Slices) -> dict[str, Floats]:
                 continue
             left = 1 + STRENGTHS * added.mean()
             values[contrast_name(contrast, radius)] = left
+            # Contrast beyond what was put in is invented, and nothing is the better seen for it.
             with np.errstate(divide="ignore", invalid="ignore"):
-                values[cnr_name(contrast, radius)] = left / np.sqrt(noise / noise[0])
+                values[cnr_name(contrast, radius)] = np.minimum(left, 1) / np.sqrt(noise / noise[0])
     faint = lesions[lesions[:, 1] == FAINT_HU, 2]
     if faint.size:
         values[REMOVED] = np.mean(1 + STRENGTHS[:, None] * faint[None] < REMOVED_BELOW, axis=1)

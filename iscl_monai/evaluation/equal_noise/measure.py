@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from iscl_monai.quality.inserted import Image, Inserted, band_response, drawn, r
 from iscl_monai.quality.resolution import task_transfer
 from iscl_monai.quality.spectrum import noise_power_spectrum, radial, soft_tissue_places, without_surface
 
-VERSION = 1
+VERSION = 2
 """Raise whenever the same slices and method give other numbers."""
 ROD_HU, ROD_REACH_PX, ROD_BLUR_PX = 150.0, 10, 2.0
 
@@ -52,18 +53,22 @@ def measured_slice(denoiser: SliceDenoiser, one: TestSlice) -> dict[str, Any]:
     """The numbers of one slice.
 
     The noise is put on with both signs: half the difference of the two outputs is what the method lets through of it.
+    What it makes of the noise alike for both signs is not in there: half the sum has it, beside what the method does
+    to the anatomy, and the half sums of two realisations differ by it alone. It is noise that is added, too.
     Lesions are added to the noisy slice: what the output shows more than without them is what is left of them.
     """
     noisy = one.scene_hu + one.noise_hu
     change = denoiser.change_hu(noisy)
-    half = (change - denoiser.change_hu(one.scene_hu - one.noise_hu)) * np.float32(0.5)
+    odd, even = _parts(change, denoiser.change_hu(one.scene_hu - one.noise_hu))
+    second = [denoiser.change_hu(one.scene_hu + sign * one.second_noise_hu) for sign in (1, -1)]
+    noise = Noise(before=one.noise_hu, passed=odd, made=(even - _parts(*second)[1]) / np.float32(2**0.5))
     return {
         "patient": one.patient,
         "group": one.group,
         "slice": one.number,
-        "noise": _moments(one.noise_hu[one.tissue], half[one.tissue]),
-        "band": {f"{radius:g}": _band(one, half, radius) for radius in RADII_PX},
-        "spectrum": _spectrum(one, half),
+        "noise": _moments(*noise.inside(one.tissue)),
+        "band": {f"{radius:g}": _moments(*noise.in_band(radius, one.tissue)) for radius in RADII_PX},
+        "spectrum": _spectrum(one, noise),
         "lesions": _lesions(denoiser, one, noisy, change),
         "f50": _sharpness(denoiser, one, noisy, change),
         "error": _error(one, change) if one.has_truth else None,
@@ -71,34 +76,66 @@ def measured_slice(denoiser: SliceDenoiser, one: TestSlice) -> dict[str, Any]:
     }
 
 
-def _moments(before: NDArray[Any], added: NDArray[Any]) -> Moments:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Noise:
+    """The noise of a slice and what a method adds to it; HU (row, column).
+
+    Args:
+        before: of the input.
+        passed: that changes its sign with the noise: together with ``before`` what the method lets through.
+        made: that does not: noise of the method's making, as much as one realisation has.
+    """
+
+    before: Image
+    passed: Image
+    made: Image
+
+    def inside(self, where: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The pixels of a region."""
+        return self.before[where], self.passed[where], self.made[where]
+
+    def in_band(self, radius_px: float, inside: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The matched filter's responses."""
+        before, passed, made = (
+            band_response(image, radius_px, inside) for image in (self.before, self.passed, self.made)
+        )
+        return before, passed, made
+
+
+def _parts(change: Image, change_of_negative: Image) -> tuple[Image, Image]:
+    """Of a change with the noise and with the noise negated: what changes its sign, too, and what does not."""
+    half = np.float32(0.5)
+    return (change - change_of_negative) * half, (change + change_of_negative) * half
+
+
+def _moments(before: NDArray[Any], added: NDArray[Any], apart: NDArray[Any] | None = None) -> Moments:
+    """Args: the input's noise, what is added to it, and what is added that is independent of both."""
     x, c = (np.asarray(values, np.float64).ravel() for values in (before, added))
     if not x.size:
         return [0.0, 0.0, 0.0, 0]
-    return [float(x @ x) / x.size, float(x @ c) / x.size, float(c @ c) / x.size, int(x.size)]
+    own = 0.0 if apart is None else float(np.mean(np.square(apart, dtype=np.float64)))
+    return [float(x @ x) / x.size, float(x @ c) / x.size, float(c @ c) / x.size + own, int(x.size)]
 
 
-def _band(one: TestSlice, half: Image, radius_px: float) -> Moments:
-    """Of the matched filter's responses to the noise."""
-    return _moments(*(band_response(image, radius_px, one.tissue) for image in (one.noise_hu, half)))
-
-
-def _spectrum(one: TestSlice, half: Image) -> dict[str, list[float]]:
+def _spectrum(one: TestSlice, noise: Noise) -> dict[str, list[float]]:
     """Radial power of the noise, of what the method adds to it, and of both together; none without flat patches."""
     places = soft_tissue_places(one.scene_hu)
     if not places:
         return {}
-    before, added = (without_surface(np.stack([image[place] for place in places])) for image in (one.noise_hu, half))
+    before, added, made = (
+        without_surface(np.stack([image[place] for place in places]))
+        for image in (noise.before, noise.passed, noise.made)
+    )
     powers = [
         radial(noise_power_spectrum(patches, one.spacing_mm), one.spacing_mm)
-        for patches in (before, added, before + added)
+        for patches in (before, added, before + added, made)
     ]
-    x, c, both = (power.power_hu2_mm2 for power in powers)
+    x, c, both, own = (power.power_hu2_mm2 for power in powers)
     return {
         "frequency": powers[0].frequency_per_mm.tolist(),
         "xx": x.tolist(),
         "xc": ((both - x - c) / 2).tolist(),
-        "cc": c.tolist(),
+        "cc": (c + own).tolist(),
     }
 
 

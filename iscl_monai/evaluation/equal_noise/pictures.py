@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from iscl_monai.evaluation.equal_noise.curves import (
     ERROR,
     F50,
     FAINT_HU,
     FREQUENCY,
-    NOISE,
     MethodCurves,
     cnr_name,
     contrast_name,
@@ -32,8 +33,13 @@ SHOWN = (
 """Quantity, title, label of the axis upwards, factor."""
 
 
+REDUCTIONS_SHOWN = np.linspace(0, 1, 51)
+
+
 def plots_of(curves: Sequence[MethodCurves]) -> list[Plot]:
-    """One plot for each quantity that was measured, one curve for each method.
+    """One plot for each quantity that was measured, one curve for each method: means at equal noise in every patient.
+
+    A curve ends where the method removes no more noise in some patient.
 
     Args:
         curves: of methods on one group of patients; the one with no change has no curve.
@@ -41,22 +47,30 @@ def plots_of(curves: Sequence[MethodCurves]) -> list[Plot]:
     moving = [one for one in curves if one.moves]
     return [
         plot(
-            [_curve(one, name, factor, index) for index, one in enumerate(moving) if name in one.values],
+            [curve_of(one, name, factor=factor, index=index) for index, one in enumerate(moving) if name in one.names],
             x=Axis(label="noise removed in soft tissue, %", low=0, high=100),
             y=Axis(label=label),
             title=title,
         )
         for name, title, label, factor in SHOWN
-        if any(name in one.values for one in moving)
+        if any(name in one.names for one in moving)
     ]
 
 
-def _curve(one: MethodCurves, name: str, factor: float, index: int) -> Curve:
-    """More methods than colours: from then on the lines are dashed."""
+def curve_of(one: MethodCurves, name: str, *, factor: float = 1.0, index: int = 0) -> Curve:
+    """One method's curve of one quantity.
+
+    Args:
+        one: the method.
+        name: of the quantity.
+        factor: that its values are multiplied by.
+        index: of the method; when colours are used up, lines are dashed.
+    """
+    reached = [reduction for reduction in REDUCTIONS_SHOWN if one.reaches(reduction)]
     return Curve(
         name=one.title,
-        x=100 * one.values[NOISE],
-        y=factor * one.values[name],
+        x=[100 * reduction for reduction in reached],
+        y=[factor * one.at_noise(name, reduction).mean for reduction in reached],
         colour=index % len(COLOURS),
         dashed=index >= len(COLOURS),
     )

@@ -33,6 +33,7 @@ class TestSlice:
         group: name of the truth's protocol; empty: the scene is a scan's reference with noise of its own.
         scene_hu: HU (row, column) of what is looked at, without the noise that is known.
         noise_hu: that the noisy slice has on top of it.
+        second_noise_hu: another realisation of it, of a slice near by.
         spacing_mm: between rows, between columns.
         tissue: soft tissue of the scene.
         lesions: put into it.
@@ -45,6 +46,7 @@ class TestSlice:
     group: str
     scene_hu: Image
     noise_hu: Image
+    second_noise_hu: Image
     spacing_mm: tuple[float, float]
     tissue: NDArray[np.bool_] = field(repr=False)
     lesions: Sequence[Inserted]
@@ -61,7 +63,7 @@ class TestSlice:
     def digest(self) -> str:
         """Tells it from any other, down to its voxels."""
         found = hashlib.sha256(f"{self.patient}|{self.number}|{self.group}|{self.lesions}|{self.rods}".encode())
-        for image in (self.scene_hu, self.noise_hu, *self.other_noises_hu):
+        for image in (self.scene_hu, self.noise_hu, self.second_noise_hu, *self.other_noises_hu):
             found.update(np.ascontiguousarray(image).data)
         return found.hexdigest()[:16]
 
@@ -120,9 +122,21 @@ def _test_slice(scan: NoisyScan, index: int, *, observed: bool) -> TestSlice:
         group=scan.group,
         scene_hu=scene_hu,
         noise_hu=scan.noisy_hu[index] - scene_hu,
+        second_noise_hu=_second_noise(scan, index),
         spacing_mm=scan.spacing_mm,
         tissue=tissue,
         lesions=places_for(tissue, RADII_PX, most=LESIONS_OF_EACH_RADIUS, seed=seed, clear_px=ROOM_PX),
         rods=places_for(tissue, [ROD_RADIUS_PX], most=RODS, seed=seed + 1, clear_px=ROOM_PX),
         other_noises_hu=[noises[at] for at in near],
     )
+
+
+def _second_noise(scan: NoisyScan, index: int) -> Image:
+    """Of the nearest slice that is no direct neighbour, which may share noise; of thin scans their own, mirrored."""
+    apart = [at for at in range(len(scan.scene_hu)) if abs(at - index) > 1]
+    if not apart:
+        mirrored: Image = (scan.noisy_hu[index] - scan.scene_hu[index])[:, ::-1]
+        return mirrored
+    nearest = min(apart, key=lambda at: abs(at - index))
+    noise: Image = scan.noisy_hu[nearest] - scan.scene_hu[nearest]
+    return noise

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation.equal_noise.conftest import NOISE_HU, Known, blur, eraser, identity, oracle
-from scipy import ndimage, signal, spatial
+from evaluation.equal_noise.conftest import NOISE_HU, Known, blur, disc_finder, eraser, even_noise, identity, oracle
+from scipy import ndimage, signal, spatial, stats
 
 from iscl_monai.evaluation.equal_noise.curves import (
     ERROR,
@@ -26,11 +26,12 @@ from iscl_monai.evaluation.equal_noise.curves import (
 )
 from iscl_monai.evaluation.equal_noise.measure import measured, measured_slice
 from iscl_monai.evaluation.equal_noise.observer import d_primes
-from iscl_monai.evaluation.equal_noise.pictures import plots_of
+from iscl_monai.evaluation.equal_noise.pictures import curve_of, plots_of
 from iscl_monai.evaluation.equal_noise.slices import RADII_PX, NoisyScan, TestSlice, slices_of
 from iscl_monai.evaluation.equal_noise.strengths import STRENGTHS, mean_square, strength_at
 from iscl_monai.evaluation.equal_noise.tables import NOT_REACHED, ranked, tables_at
 from iscl_monai.quality.inserted import Inserted, band_response, profile, response
+from iscl_monai.report.numbers import NOT_GIVEN
 
 GROUP = "truth-random-anatomy"
 
@@ -87,10 +88,11 @@ def test_methods_are_ranked_by_what_is_seen_at_equal_noise(curves: dict[str, Met
     names = [one.title for one in ranked([curves["median"], curves["blur 0.8"], curves["oracle 0.9"]], 0.5)]
     assert names == ["oracle 0.9", "blur 0.8", "median"]
     # Contrast over noise, and a share of it: what an erasing median shows of small lesions.
-    strength = curves["median"].strength_for(0.5)
-    assert curves["median"].at(cnr_name(20, 2.0), strength) < curves["blur 0.8"].at(cnr_name(20, 2.0), 1.0)
-    knowing = curves["oracle 0.9"]
-    assert knowing.at(cnr_name(20, 2.0), knowing.strength_for(0.5)) == pytest.approx(2, rel=0.05)
+    erased, blurred, known = (
+        curves[name].at_noise(cnr_name(20, 2.0), 0.5).mean for name in ("median", "blur 0.8", "oracle 0.9")
+    )
+    assert erased < blurred
+    assert known == pytest.approx(2, rel=0.05)
 
 
 def test_tables_say_what_is_not_reached_and_what_was_blended(curves: dict[str, MethodCurves]) -> None:
@@ -99,8 +101,46 @@ def test_tables_say_what_is_not_reached_and_what_was_blended(curves: dict[str, M
     assert "identity" not in lines  # there is no noise reduction at which it could be compared
     assert {line[0]: line for line in tables_at(list(curves.values()), GROUP)[2].lines}["blur 0.8"][1] == NOT_REACHED
     assert 0 < float(lines["oracle 0.9"][1]) < 1
-    assert table.title == f"At 30 % less noise, {GROUP}: 1 patients, 4 slices"
+    assert table.title == f"At 30 % less noise, {GROUP}: 1 patient, 4 slices"
     assert all(len(line) == len(table.heads) for line in table.lines)
+
+
+def made(title: str, patients: dict[str, tuple[float, float]]) -> MethodCurves:
+    """At full strength so much noise removed and so much CNR left in each patient, on straight lines."""
+    curves = {
+        patient: {NOISE: removed * STRENGTHS, cnr_name(20, 2.0): 1 - (1 - left) * STRENGTHS}
+        for patient, (removed, left) in patients.items()
+    }
+    return MethodCurves(title=title, slices=len(patients), of_patient=curves)
+
+
+def test_noise_is_equal_in_every_patient_and_the_interval_is_students() -> None:
+    one = made("one", {"A": (1.0, 0.8), "B": (0.5, 0.9), "C": (0.5, 0.7)})
+    assert one.strengths_for(0.5) == pytest.approx({"A": 0.5, "B": 1.0, "C": 1.0})
+    found = one.at_noise(cnr_name(20, 2.0), 0.5)
+    values = np.array([0.9, 0.9, 0.7])
+    assert found.mean == pytest.approx(values.mean())
+    ends = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
+    assert found.interval == pytest.approx(ends)
+    other = made("other", {"A": (1.0, 0.7), "B": (0.5, 0.8), "C": (0.5, 0.6)})
+    line = tables_at([other, one], GROUP)[1].lines
+    assert [cells[0] for cells in line] == ["one", "other"]
+    assert line[0][1:4] == ["0.50 to 1.00", "0.83 ± 0.29", NOT_GIVEN]
+    assert line[1][3] == "-0.08 ± 0.07"  # -0.05, -0.1, -0.1: far less uncertain than the two means apart
+
+
+def test_a_reduction_that_one_patient_does_not_reach_has_no_figures() -> None:
+    """A mean over the others would be held against means over all."""
+    some = made("some", {"A": (0.6, 0.9), "B": (0.4, 0.9), "C": (0.6, 0.9)})
+    line = tables_at([some], GROUP)[1].lines[0]
+    assert line[1] == f"{NOT_REACHED} in 1 of 3"
+    assert set(line[2:]) == {NOT_GIVEN}
+    assert np.max(curve_of(some, cnr_name(20, 2.0)).x) == pytest.approx(40)
+
+
+def test_two_patients_have_no_interval() -> None:
+    table = tables_at([made("two", {"A": (0.6, 0.9), "B": (0.5, 0.7)})], GROUP)[0]
+    assert table.lines[0][2].endswith(f" ± {NOT_GIVEN}")
 
 
 def test_a_plot_has_a_curve_for_each_method_that_does_something(curves: dict[str, MethodCurves]) -> None:
@@ -115,7 +155,7 @@ def test_a_blend_measured_from_the_changes_is_the_blend_denoised(scan: NoisyScan
     half = Known("half", lambda image: image + np.float32(0.5) * whole.change_hu(image))
     found, direct = (method_curves("", measured(one, slices[2:3]), GROUP) for one in (whole, half))
     for name in (NOISE, ERROR, F50, FREQUENCY, cnr_name(20, 2.0), observer_name(4.0)):
-        assert found.at(name, 0.5) == pytest.approx(direct.at(name, 1.0), rel=1e-3, abs=1e-4), name
+        assert found.at(name, 0.5).mean == pytest.approx(direct.at(name, 1.0).mean, rel=1e-3, abs=1e-4), name
 
 
 def test_the_frequency_shift_is_that_of_theory_and_of_another_librarys_spectrum(slices: list[TestSlice]) -> None:
@@ -163,6 +203,25 @@ def test_the_observers_figure_is_scipys_distance_of_mahalanobis() -> None:
     nothing = np.zeros_like(absent)
     theirs = spatial.distance.mahalanobis(shift, np.zeros(5), np.linalg.inv(mixing.T @ mixing))
     assert d_primes(present, nothing, absent, nothing)[0] == pytest.approx(theirs, rel=0.08)
+
+
+def test_noise_that_is_even_in_the_noise_does_not_hide_in_half_differences(scan: NoisyScan) -> None:
+    """The size of normal noise has 60 % of its standard deviation: 40 % are gone, not all."""
+    one = slices_of([scan])[0]
+    found = method_curves("", {"slices": [measured_slice(even_noise(scan), replace(one, other_noises_hu=[]))]}, GROUP)
+    assert found.values[NOISE][-1] == pytest.approx(1 - math.sqrt(1 - 2 / math.pi), abs=0.02)
+    assert found.values[ERROR][-1] == pytest.approx(NOISE_HU * math.sqrt(1 - 2 / math.pi), rel=0.05)
+    # Lesions are gone with the sign of everything: what is left in their band is noise.
+    assert found.values[cnr_name(20, 4.0)][-1] < 0.5
+
+
+def test_contrast_beyond_what_was_put_in_does_not_count(scan: NoisyScan) -> None:
+    one = replace(slices_of([scan])[0], other_noises_hu=[])
+    numbers = measured_slice(disc_finder(scan), one)
+    found = method_curves("", {"slices": [numbers]}, GROUP)
+    assert found.values[contrast_name(50, 4.0)][-1] > 1.2
+    band = np.sqrt(mean_square([numbers["band"]["4"]]))
+    assert found.values[cnr_name(50, 4.0)][-1] == pytest.approx(band[0] / band[-1])
 
 
 def test_strengths_are_found_between_two_of_them() -> None:

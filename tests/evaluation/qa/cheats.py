@@ -272,6 +272,23 @@ def _(one: Denoised) -> Slice:
     return ndimage.median_filter(one.image, 5) if one.in_anatomy else one.output
 
 
+@cheat("leaves the size of the noise alone")
+def _(one: Denoised) -> Slice:
+    """Even in the noise: the half difference of outputs with the noise and its negative shows nothing of it."""
+    size = np.abs(one.image - one.truth)
+    even = size - one.blurred(8.0, size)
+    noise_hu = float(fitted(one.output - one.truth, MIDDLE).std())
+    return one.truth + even * noise_hu / float(fitted(even, MIDDLE).std())
+
+
+@cheat("finds what looks like a disc in soft tissue, and doubles it")
+def _(one: Denoised) -> Slice:
+    """It knows nothing of this phantom, but that lesions that are put in are discs of some millimetres."""
+    soft = (one.blurred(4.0) > -20) & (one.blurred(4.0) < 130)
+    like_disc = one.blurred(1.5) - one.blurred(5.0)
+    return one.output + np.where(one.in_anatomy & soft & (abs(like_disc) > 4), like_disc, 0)
+
+
 class AveragesNeighbours(Made):
     """Averages neighbouring slices: seen as a denoiser of volumes; nothing else is wrong with it."""
 

@@ -45,6 +45,8 @@ CAUGHT_BY = {
     "paints texture": "hallucinations_per_slice_max",
     "replaces noise by noise of its own": "own_noise_share_max",
     "gives back a 5 x 5 pixel median, in patients": "border_steepness_min",
+    "leaves the size of the noise alone": "own_noise_share_max",
+    "finds what looks like a disc in soft tissue, and doubles it": "lesion_recovery_max",
 }
 """The limit that was made for each."""
 
