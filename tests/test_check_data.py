@@ -122,3 +122,27 @@ def test_a_leak_is_refused_at_once(dataset: Path) -> None:
     code, text = asked(dataset)
     assert code == 2
     assert "LeakRefusal" in text
+
+
+def test_the_page_shows_what_the_command_says(dataset: Path) -> None:
+    """The table's figures are those of this phantom; only the seconds may differ."""
+    page = (Path(__file__).parents[1] / "docs/how-to/check-data.md").read_text(encoding="utf-8")
+    shown = page.split("```\n scan ", 1)[1].split("```", 1)[0].splitlines()[1:]
+    code, text = asked(dataset)
+    assert code == 0
+    for line in shown:
+        words = " ".join(line.split()).partition(", in ")[0]
+        assert words in {" ".join(said.split()).partition(", in ")[0] for said in text.splitlines()}
+    refusal = page.split("(`refused", 1)[1].split("`", 1)[0]
+    command = "iscl-monai check-data D --patch-size 128"
+    assert command in page
+    code, text = asked(dataset, *command.split()[3:])
+    assert code == 2
+    assert f"refused{refusal}" in text
+
+
+def test_the_page_has_every_option() -> None:
+    page = (Path(__file__).parents[1] / "docs/how-to/check-data.md").read_text(encoding="utf-8")
+    help_ = CliRunner().invoke(app, ["check-data", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    options = {word.rstrip(":.,") for word in help_.replace("│", " ").split() if word.startswith("--")} - {"--help"}
+    assert options - {word for word in page.replace("`", " ").split() if word.startswith("--")} == set()

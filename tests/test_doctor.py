@@ -90,3 +90,23 @@ def test_little_memory_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(Path(doctor.__file__).resolve().parents[2]))
     assert str(Path.home()) not in "\n".join(doctor.diagnose(None).lines())
+
+
+def test_the_page_shows_what_the_command_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/how-to/doctor.md").read_text(encoding="utf-8")
+    shown = page.split("```\ndecoders", 1)[1].split("```", 1)[0].splitlines()[1:]
+    bundle = make_bundle(tmp_path / "tiny")
+    (bundle / "models" / "model.pt").unlink()
+    code, text = asked("--bundle", str(bundle))
+    assert code == 0
+    said = [line.strip() for line in text.splitlines()]
+    for line in shown:
+        if "memory" in line or "GPU" in line:  # of the machine that the page was written on
+            assert any(line.split()[0:2] == other.split()[0:2] or line.split()[0] == other.split()[0] for other in said)
+        else:
+            assert line.strip() in said
+    command = "iscl-monai doctor --json --bundle bundles/iscl"
+    assert command in page
+    code, text = asked("--json", "--bundle", str(bundle))
+    finding = json.loads(text)["bundle"][0]
+    assert all(f"`{name}`" in page for name in finding)

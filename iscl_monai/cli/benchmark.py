@@ -59,7 +59,7 @@ def benchmark(
 ) -> None:
     """Compare ISCL with classical filters, Noise2Void, CycleGAN, its ablations and supervised networks on your scans.
 
-    Every learned method is trained on the same patches for the same number of steps, then all are scored on the test
+    Learned methods are trained on the same patches for the same number of steps, then all are scored on the test
     pairs, measured on phantoms, and timed. Supervised methods need a reference for every noisy scan (simulated dose has
     one). OUT gets report.html, tables.md and results.json. The same command continues an interrupted run; what has been
     trained is not trained again.

@@ -10,6 +10,7 @@ from typing import Any
 from iscl_monai.data.splits import protocol_names, refuse_collisions
 from iscl_monai.errors import CheckpointRefusal, LeakRefusal
 from iscl_monai.released import record_in
+from iscl_monai.report.numbers import counted
 
 
 def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = "") -> str:
@@ -50,6 +51,26 @@ def refuse_seen(bundle: Path, patients: Iterable[str], *, split_protocol: str = 
             f"the weights name no patients, only split {named}: none of its training or validation patients is scored"
         )
     return "the weights name no patients that they have seen: nothing could be checked"
+
+
+def trained_on(bundle: Path, datalist_digest: str) -> str:
+    """What a bundle was trained on, in words, by the record beside its weights.
+
+    Args:
+        bundle: folder of the trained bundle.
+        datalist_digest: of the datalist that is scored.
+
+    Raises:
+        CheckpointRefusal: if the record cannot be read.
+    """
+    record = _record(record_in(bundle)) or {}
+    patients, digest = record.get("patients") or (), record.get("datalist_digest")
+    if not patients:
+        return "elsewhere; the bundle does not say on what"
+    if not digest:
+        return f"elsewhere, on {counted(len(patients), 'patient')}"
+    same = "this datalist" if digest == datalist_digest else f"another datalist (digest {digest})"
+    return f"elsewhere, on {counted(len(patients), 'patient')} of {same}"
 
 
 def _same(name: str) -> str:

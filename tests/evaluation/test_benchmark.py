@@ -315,6 +315,7 @@ def test_a_trained_bundle_is_a_row_unless_it_has_seen_a_patient(
     mine = replace(copied, methods=chosen(["iscl"], [submission(f"mine={bundle}")]))
     iscl, row = benchmark(mine, tell=lambda _: None).rows[1:]
     assert row.method.kind == "a trained bundle"
+    assert "of this datalist" in row.learned_from
     assert row.fidelity == iscl.fidelity
     assert row.weights == iscl.weights
     assert "mine: weights trained elsewhere, which name no scored patient" in (mine.out / "tables.md").read_text()

@@ -52,6 +52,7 @@ class BenchmarkPage:
 
     Args:
         title: heading.
+        trained: titles of the rows that were trained here.
         steps: of each training.
         chose_weights: whether the pairs that were scored also chose the weights.
         notes: what must be known of single rows.
@@ -61,6 +62,7 @@ class BenchmarkPage:
     """
 
     title: str
+    trained: Sequence[str]
     steps: int
     chose_weights: bool
     notes: Sequence[str]
@@ -82,6 +84,7 @@ def write_benchmark_page(
     """
     page = BenchmarkPage(
         title=TITLE,
+        trained=list(dict.fromkeys(row.method.title for row in result.rows if row.method.training)),
         steps=result.steps,
         chose_weights=result.section == "validation",
         notes=result.notes(),

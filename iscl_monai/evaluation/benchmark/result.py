@@ -42,6 +42,7 @@ class Row:
         submission: of a submitted method: where it came from, and its digest.
         pictures: file of denoised slices by patient.
         repeatable: False of a submitted function that gave two results for one slice.
+        learned_from: what it was trained on and for how long, as far as that is known.
         equal_noise: of :func:`iscl_monai.evaluation.equal_noise.measure.measured`; empty where there are no weights.
     """
 
@@ -56,6 +57,7 @@ class Row:
     submission: Mapping[str, str] = field(default_factory=dict)
     pictures: Path | None = None
     repeatable: bool = True
+    learned_from: str = ""
     equal_noise: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -157,6 +159,7 @@ def _row(row: Row) -> dict[str, Any]:
         "kind": row.method.kind,
         "seed": row.seed if row.method.training else None,
         "stopped": row.stopped,
+        "learned_from": row.learned_from,
         "weights": row.weights,
         "submission": row.submission or None,
         "training_cpu_seconds": _number(row.training_cpu_seconds),

@@ -19,6 +19,7 @@ from iscl_monai.evaluation.benchmark.cost import Cost, cost_of
 from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
 from iscl_monai.evaluation.benchmark.kept import once, with_nan, write
 from iscl_monai.evaluation.benchmark.learned import TrainingPlan, train_all
+from iscl_monai.evaluation.benchmark.learned_from import learned_from
 from iscl_monai.evaluation.benchmark.methods import BUNDLE, FUNCTION, IMAGES, Method, trainings
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
@@ -118,12 +119,15 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     loaded = list(score.loaded(pairs))
     slices = slices_of(_noisy_scans(loaded))
     rows = [
-        _row(request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, tell)
+        replace(row, learned_from=learned_from(method, steps=learned.steps, datalist_digest=scans.digest))
         for method in request.methods
         for seed in (request.seeds if method.training else request.seeds[:1])
+        for row in [
+            _row(request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, tell)
+        ]
     ]
     result = Benchmark(
-        rows=tuple(row for row in rows if row is not None),
+        rows=tuple(rows),
         steps=learned.steps,
         swept=learned.swept,
         section=request.section,
@@ -171,7 +175,7 @@ def _row(
     scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
     slices: Sequence[TestSlice],
     tell: Tell,
-) -> Row | None:
+) -> Row:
     if method.training and (training is None or training.weights is None):
         reason = training.stopped if training else "not trained"
         tell(f"{method.title}, seed {seed}: no weights ({reason})")

@@ -98,10 +98,17 @@ def all_tables(result: Benchmark, protocols: Sequence[Protocol]) -> list[Table]:
         seeds_table(result, protocols[0]),
         sweep_table(result.swept),
         patients_table(result, protocols[0]),
+        learned_table(result),
         physics_table(result),
         cost_table(result),
     ]
     return [table for table in tables if table is not None]
+
+
+def learned_table(result: Benchmark) -> Table:
+    """What each row was trained on: only those trained here saw the same patches for the same number of steps."""
+    lines = [[_title(result, row), row.learned_from] for row in result.rows if row.method.name != INPUT]
+    return Table(title="What each row has learned from", heads=["method", "learned from"], lines=lines, words=(1,))
 
 
 def physics_table(result: Benchmark) -> Table | None:
