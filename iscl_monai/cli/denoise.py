@@ -154,11 +154,11 @@ class _Watching:
         if self.report is not None:
             self.report.begins(title, count)
 
-    def saw(self, seen: DenoisedSlice) -> None:
+    def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
         self.bar.advance(self.task)
         if self.report is not None:
-            self.report.saw(seen)
+            self.report.slice_written(written)
 
     def gave_up(self) -> None:
         """The series is refused after all."""
