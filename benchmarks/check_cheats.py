@@ -21,7 +21,8 @@ from evaluation.qa.judged import DOSE, Judge
 
 from iscl_monai.baselines import CLASSICAL, classical
 from iscl_monai.evaluation.qa import QUICK, make_phantom
-from iscl_monai.evaluation.qa.phantom import between_dose, read_phantom
+from iscl_monai.evaluation.qa.making import between_dose
+from iscl_monai.evaluation.qa.phantom import read_phantom
 
 SLOW = ("bilateral", "bm3d", "nlm-local")
 

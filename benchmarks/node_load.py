@@ -58,11 +58,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(what: Callable[[], Any], told: Callable[[], str] = str, longest_s: float = LONGEST_S) -> Any:
+def until(what: Callable[[], Any], state: Callable[[], str] = str, longest_s: float = LONGEST_S) -> Any:
     end = time.monotonic() + longest_s
     while not (answer := what()):
         if time.monotonic() > end:
-            raise TimeoutError(f"it did not come to an end: {told()}")
+            raise TimeoutError(f"it did not come to an end: {state()}")
         time.sleep(0.05)
     return answer
 
@@ -160,10 +160,10 @@ class Watch:
             with contextlib.suppress(psutil.Error):
                 memory, work = process.memory_info(), process.cpu_times()
                 workers = sum(child.memory_info().rss for child in process.children(recursive=True))
-                told = {"seconds": time.monotonic() - start, "instances": self.count()}
+                figures = {"seconds": time.monotonic() - start, "instances": self.count()}
                 sizes = {"node_mib": memory.rss / 2**20, "worker_mib": workers / 2**20}
                 more = {"cpu_s": work.user + work.system, "threads": process.num_threads()}
-                self.samples.append({**told, **sizes, **more})
+                self.samples.append({**figures, **sizes, **more})
             if last:
                 return
             last = over.wait(LOOKS_EVERY_S)
@@ -288,7 +288,7 @@ def orthanc(folder: Path, node_port: int) -> Iterator[tuple[int, str]]:
     """An archive; its DICOM port and address."""
     folder.mkdir()
     port, http = free_port(), free_port()
-    told = {
+    configuration = {
         "StorageDirectory": str(folder),
         "IndexDirectory": str(folder),
         "HttpPort": http,
@@ -299,7 +299,7 @@ def orthanc(folder: Path, node_port: int) -> Iterator[tuple[int, str]]:
         "DicomModalities": {"iscl": {"AET": "ISCL", "Host": "127.0.0.1", "Port": node_port,
                                      "AllowStorageCommitment": True}},
     }  # fmt: skip
-    (folder / "orthanc.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([tool("Orthanc"), folder / "orthanc.json"], stdout=log, stderr=log)
     try:
@@ -345,14 +345,14 @@ def tiny_bundle(folder: Path) -> Path:
 
 def measured(load: Load, place: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Both sides with the same load, one after the other."""
-    told: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "instances": len(load.uids),
         "associations": len(load.folders),
         "mib": load.bytes / 2**20,
         "cores": os.cpu_count(),
     }
-    told["flushed_copies_s"] = flushed_copies(load, place / "copies")
-    told["storescp_s"] = storescp(load, place / "storescp")
+    figures["flushed_copies_s"] = flushed_copies(load, place / "copies")
+    figures["storescp_s"] = storescp(load, place / "storescp")
     port = free_port()
     with orthanc(place / "orthanc", port) as (destination, root):
         bundle = tiny_bundle(place / "bundle")
@@ -363,21 +363,23 @@ def measured(load: Load, place: Path, options: argparse.Namespace) -> dict[str, 
             watch = Watch(node.process.pid, node.count)
             with watch.on():
                 start = time.monotonic()
-                told["node_s"] = load.send(port)
+                figures["node_s"] = load.send(port)
                 received = len(watch.samples)
                 if options.through:
-                    told["through_s"] = through_to(root, node, load, start)
+                    figures["through_s"] = through_to(root, node, load, start)
             node.check_whole(load)
         finally:
             node.stop()
-    told["samples"] = watch.samples
-    told["received_samples"] = received
-    return told
+    figures["samples"] = watch.samples
+    figures["received_samples"] = received
+    return figures
 
 
-def report(told: dict[str, Any]) -> None:
-    count, samples = told["instances"], told["samples"]
-    print(f"{count} instances, {told['mib']:.0f} MiB, {told['associations']} associations, {told['cores']} cores")
+def report(figures: dict[str, Any]) -> None:
+    count, samples = figures["instances"], figures["samples"]
+    print(
+        f"{count} instances, {figures['mib']:.0f} MiB, {figures['associations']} associations, {figures['cores']} cores"
+    )
     print(f"{'':34s}{'s':>8s}{'per s':>8s}{'MiB/s':>8s}")
     names = {
         "flushed_copies_s": "disk: written and flushed, 1 by 1",
@@ -386,9 +388,9 @@ def report(told: dict[str, Any]) -> None:
         "through_s": "node: denoised, sent, committed",
     }
     for key, name in names.items():
-        if key in told:
-            print(f"{name:34s}{told[key]:8.1f}{count / told[key]:8.1f}{told['mib'] / told[key]:8.1f}")
-    print(f"node / storescp in time: {told['node_s'] / told['storescp_s']:.2f}; nothing was lost")
+        if key in figures:
+            print(f"{name:34s}{figures[key]:8.1f}{count / figures[key]:8.1f}{figures['mib'] / figures[key]:8.1f}")
+    print(f"node / storescp in time: {figures['node_s'] / figures['storescp_s']:.2f}; nothing was lost")
     print(f"{'received':>9s}{'s':>8s}{'per s':>8s}{'CPU s':>8s}{'node MiB':>9s}{'worker MiB':>11s}{'threads':>9s}")
     before = samples[0]
     for share in (0.2, 0.4, 0.6, 0.8, 1.0):
@@ -422,9 +424,9 @@ def main() -> None:
         if shutil.disk_usage(place).free < needed + 6 * 2**30:  # the node keeps some room by itself
             sys.exit(f"{needed >> 20} MB and 6 GB to spare are needed in {place.parent}")
         load = Load.made(place / "load", options.instances, options.associations, side)
-        told = measured(load, place, options)
-    report(told)
-    options.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        figures = measured(load, place, options)
+    report(figures)
+    options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(f"every sample is in {options.out}")
 
 

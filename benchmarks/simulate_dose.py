@@ -67,16 +67,16 @@ def main() -> None:
         work()
     rounds = [{name: cpu_seconds(work) for name, work in cases.items()} for _ in range(options.rounds)]
 
-    def told(name: str, over: str) -> str:
+    def ratio(name: str, over: str) -> str:
         ratios = [one[name] / one[over] for one in rounds]
         return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
     seconds = [one["insertion"] for one in rounds]
     print(f"insertion, {options.size}x{options.size}: {statistics.median(seconds):.2f} CPU-seconds per slice", end=" ")
     print(f"({min(seconds):.2f} to {max(seconds):.2f})")
-    print(f"torch over numba: {told('torch', 'insertion')}")
-    print(f"{100 * share:.0f} % of rays starved over none: {told('starved', 'insertion')}")
-    print(f"exact line integrals over smooth ones: {told('exact integrals', 'smooth integrals')}")
+    print(f"torch over numba: {ratio('torch', 'insertion')}")
+    print(f"{100 * share:.0f} % of rays starved over none: {ratio('starved', 'insertion')}")
+    print(f"exact line integrals over smooth ones: {ratio('exact integrals', 'smooth integrals')}")
 
 
 if __name__ == "__main__":

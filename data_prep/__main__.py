@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 
-from iscl_monai.console import import_nothing_from_working_folder, run, with_exit_codes
+from iscl_monai.console import add_version, import_nothing_from_working_folder, run, with_exit_codes
 
 import_nothing_from_working_folder()
 
@@ -23,7 +22,6 @@ from data_prep.commands.phantom import phantom
 from data_prep.commands.scan import scan
 from data_prep.commands.split import split
 from data_prep.commands.truth import truth
-from iscl_monai.version import __version__
 
 app = typer.Typer(
     name="python -m data_prep",
@@ -35,21 +33,7 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"data_prep of iscl-monai {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _before_the_verb(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options before the verb."""
-
-
+add_version(app, "data_prep of iscl-monai")
 for verb in (dose, mayo, phantom, scan, split, truth):
     app.command()(with_exit_codes(verb))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -106,6 +106,29 @@ def with_exit_codes(verb: Verb) -> Verb:
             return verb(*args, **options)
 
     return ending_well  # type: ignore[return-value]
+
+
+def add_version(app: typer.Typer, program: str) -> None:
+    """Give a program the option ``--version``.
+
+    Args:
+        app: of the program.
+        program: what it is called.
+    """
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            typer.echo(f"{program} {__version__}")
+            raise typer.Exit
+
+    option = typer.Option("--version", callback=show, is_eager=True, help="Print the version.")
+
+    def options_before_the_verb(version: bool = False) -> None:
+        """Options before the verb."""
+
+    # The option is of this call: as text, an annotation would be looked up in the module.
+    options_before_the_verb.__annotations__["version"] = Annotated[bool, option]
+    app.callback()(options_before_the_verb)
 
 
 def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:

@@ -278,16 +278,16 @@ def test_the_hook_tells_refusals_and_leaves_faults_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended: list[int] = []
-    told: list[BaseException] = []
+    shown: list[BaseException] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(sys, "__excepthook__", lambda kind, error, trace: told.append(error))
+    monkeypatch.setattr(sys, "__excepthook__", lambda kind, error, trace: shown.append(error))
     wrapped = RuntimeError("MONAI's")
     wrapped.__cause__ = NonFiniteLoss("cycle is nan")
     hook._one_line(RuntimeError, wrapped, None)
     assert ended == [1]
     assert capsys.readouterr().err == "NonFiniteLoss: cycle is nan\n"
-    told.clear()
+    shown.clear()
     fault = ValueError("ours")
     hook._one_line(ValueError, fault, None)
     assert ended == [1]
-    assert told == [fault]
+    assert shown == [fault]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import bisect
 import csv
 import errno
-import hashlib
 import io
-import json
 import os
 import sqlite3
 from collections import Counter
@@ -17,18 +15,18 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from data_prep.archive.facts import Facts
-from data_prep.archive.measure import CRASHED, Measured, chosen_slices, measure
+from data_prep.archive.look import Look, look_of, measure_looks
+from data_prep.archive.measure import Measured
 from data_prep.archive.page import write_archive_page
-from data_prep.archive.pool import spread
 from data_prep.archive.pseudonym import Pseudonyms, secret_key
 from data_prep.archive.record import DamagedRecordError, FileRecord, blank_key
-from data_prep.archive.store import FileState, Store, no_space, store_refusal
+from data_prep.archive.store import Store, no_space, store_refusal
 from data_prep.archive.survey import read_archive
 from data_prep.archive.verdict import UNPROVEN, copies_of, row_of
 from data_prep.table import FIT, SeriesRow, write_table
 from iscl_monai.dicom.examine import NOT_DICOM, Skipped
 from iscl_monai.dicom.find import as_lost_slice
-from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
+from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.dicom.other_files import Neighbours
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import whole_file
@@ -39,16 +37,8 @@ VERSION = "4"
 
 AGAIN = "the same image again as"
 
-Told = Callable[[int], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The slices of one series whose pixels are looked at, each with its neighbour."""
-
-    pairs: tuple[tuple[Path, Path], ...]
-    mark: bytes
-    thumbnail: bool
+Progress = Callable[[int], object]
+"""Called with the number of those done since the last call."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +65,8 @@ def scan_archive(
     workers: int = 1,
     keep_patient_ids: bool = False,
     pixels: bool = True,
-    on_file: Told = lambda count: None,
-    on_series: Told = lambda count: None,
+    on_file: Progress = lambda count: None,
+    on_series: Progress = lambda count: None,
 ) -> Scanned:
     """Look through a folder of DICOM files and write a table of its series; a scan that was ended goes on.
 
@@ -107,7 +97,7 @@ def scan_archive(
             store.drop_damaged()
             read()
             series, skipped = _sorted_out(store, archive)
-        looks = _measured(store, [look for _, look in series], workers, on_series) if pixels else {}
+        looks = measure_looks(store, [look for _, look in series], workers, on_series) if pixels else {}
         files = store.count()
     except sqlite3.Error as error:
         raise store_refusal(base, error) from error
@@ -208,7 +198,7 @@ def _series(store: Store, archive: Path) -> tuple[list[tuple[SeriesRow, Look]], 
         row = replace(row, reconstruction=" / ".join(sorted(named - {""})))
         if row.verdict in (FIT, UNPROVEN) and (verdict := _nobody_knows(store, records)):
             row = replace(row, verdict=verdict)
-        series.append((row, _look(records, states, place.order)))
+        series.append((row, look_of(records, states, place.order)))
     return sorted(series, key=lambda one: (one[0].path, one[0].series_uid, one[0].verdict)), copies
 
 
@@ -221,50 +211,6 @@ def _nobody_knows(store: Store, records: Sequence[FileRecord]) -> str:
         return f"without SeriesInstanceUID among other series ({others} files)" if others else ""
     blank = sum(store.count_key(blank_key(folder)) for folder in folders)
     return f"files without SeriesInstanceUID beside it ({blank}): maybe its slices" if blank else ""
-
-
-def _look(records: Sequence[FileRecord], states: Sequence[FileState], order: Sequence[int]) -> Look:
-    if any(record.header and record.header.sop_class in MULTIFRAME_CT for record in records):
-        return Look((), b"", False)
-    order = order or range(len(records))
-    pairs = [(states[order[one]], states[order[other]]) for one, other in chosen_slices(len(records))]
-    thumbnail = not any(record.facts and record.facts.burned_in for record in records)
-    looked_at = [(os.fsencode(state.path), state.size, state.mtime_ns) for pair in pairs for state in pair]
-    mark = hashlib.blake2b(repr((looked_at, thumbnail)).encode()).digest()
-    return Look(tuple((one.path, other.path) for one, other in pairs), mark, thumbnail)
-
-
-def _measured(store: Store, looks: Sequence[Look], workers: int, on_series: Told) -> dict[bytes, Measured]:
-    """What the pixels tell, by the look's mark; what was measured before is not measured again."""
-    found: dict[bytes, Measured] = {}
-
-    def missing() -> Iterator[Look]:
-        for look in looks:
-            known = _known(store.measured(look.mark)) if look.pairs else None
-            if known is not None:
-                found[look.mark] = known
-            elif look.pairs:
-                yield look
-                continue
-            on_series(1)
-
-    for look, measured in spread(_measure, missing(), workers):
-        found[look.mark] = measured or Measured(problem=CRASHED)
-        store.keep_measured(look.mark, found[look.mark].to_json())
-        on_series(1)
-    return found
-
-
-def _known(text: str | None) -> Measured | None:
-    """What was kept; None when it cannot be understood, and is to be measured again."""
-    try:
-        return None if text is None else Measured(**json.loads(text))
-    except (TypeError, ValueError):
-        return None
-
-
-def _measure(look: Look) -> Measured:
-    return measure(look.pairs, thumbnail=look.thumbnail)
 
 
 def _with_pixels(row: SeriesRow, measured: Measured | None) -> SeriesRow:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points
-from typing import Annotated
 
 import typer
 
@@ -21,8 +20,7 @@ from iscl_monai.cli.doctor import doctor
 from iscl_monai.cli.evaluate import evaluate
 from iscl_monai.cli.qa import qa
 from iscl_monai.cli.serve import serve, user
-from iscl_monai.console import DISCLAIMER, run, with_exit_codes
-from iscl_monai.version import __version__
+from iscl_monai.console import DISCLAIMER, add_version, run, with_exit_codes
 
 __all__ = ["DISCLAIMER", "app", "main"]
 
@@ -36,21 +34,7 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"iscl-monai {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _everything(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options before the verb."""
-
-
+add_version(app, "iscl-monai")
 for verb in (denoise, evaluate, benchmark, qa, serve, bundle, card, check_data, doctor):
     app.command()(verb)
 app.add_typer(user, name="user")

@@ -187,12 +187,12 @@ class _Watching:
         if self.report is not None:
             self.report.begins(title, count)
 
-    def saw(self, seen: DenoisedSlice) -> None:
+    def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
         self.bar.advance(self.task)
-        self.acquaintance.saw(seen)
+        self.acquaintance.slice_written(written)
         if self.report is not None:
-            self.report.saw(seen)
+            self.report.slice_written(written)
 
     def gave_up(self) -> None:
         """The series is refused after all."""

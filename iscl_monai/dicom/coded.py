@@ -60,12 +60,12 @@ def _offsets(dataset: pydicom.Dataset) -> tuple[bytes, bytes] | None:
 
 
 def _check(header: SliceHeader, frames: Iterable[bytes]) -> None:
-    told = other_size(frames, header.rows or 0, header.columns or 0)
-    if told:
+    other = other_size(frames, header.rows or 0, header.columns or 0)
+    if other:
         raise DicomRefusal(
             header.path,
             tag="PixelData",
-            found=f"a compressed image of {told}",
+            found=f"a compressed image of {other}",
             needed=f"{header.rows}x{header.columns} with 1 component, as the header says",
             cure="export the series again",
         )

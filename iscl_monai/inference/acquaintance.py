@@ -43,10 +43,10 @@ class Acquaintance:
         self._judge()
         self._title, self._looked_at = title, set(evenly(count))
 
-    def saw(self, seen: DenoisedSlice) -> None:
+    def slice_written(self, written: DenoisedSlice) -> None:
         """The next slice of it."""
-        if seen.index in self._looked_at:
-            self._slices.append(seen.before_hu.copy())
+        if written.index in self._looked_at:
+            self._slices.append(written.before_hu.copy())
 
     def gave_up(self) -> None:
         """Forget the series that was begun last."""

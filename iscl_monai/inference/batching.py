@@ -28,13 +28,13 @@ class Batcher:
     Args:
         denoiser: at full strength.
         size: slices at once; halved for good when the device's memory is too small for them.
-        told: called with a sentence when that happens.
+        report: called with a sentence when that happens.
     """
 
-    def __init__(self, denoiser: Denoiser, *, size: int, told: Callable[[str], object]) -> None:
+    def __init__(self, denoiser: Denoiser, *, size: int, report: Callable[[str], object]) -> None:
         self.denoiser = denoiser
         self.size = size
-        self.told = told
+        self.report = report
         self._waiting: queue.Queue[tuple[Slice, Future[Slice]] | None] = queue.Queue()
         self._kept: tuple[Slice, Future[Slice]] | None = None  # of another shape than the batch being gathered
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
@@ -96,7 +96,7 @@ class Batcher:
                 if self.size == 1:
                     raise
                 self.size //= 2
-                self.told(f"too little memory for {2 * self.size} slices at once, {self.size} from now on")
+                self.report(f"too little memory for {2 * self.size} slices at once, {self.size} from now on")
         return done
 
 

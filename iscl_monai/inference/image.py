@@ -80,7 +80,7 @@ def denoise_image(
             for index, (before, after) in enumerate(in_order(volume.slices(), work, workers=workers)):
                 seen = made.write(index, before, after)
                 if watcher is not None:
-                    watcher.saw(seen)
+                    watcher.slice_written(seen)
             made.finish()
         if watcher is not None:
             watcher.ends(folder, Plan((), ()))

@@ -26,7 +26,7 @@ class Watcher(Protocol):
     def begins(self, title: str, count: int) -> None:
         """A series of so many slices begins."""
 
-    def saw(self, seen: DenoisedSlice) -> None:
+    def slice_written(self, written: DenoisedSlice) -> None:
         """The next slice has been written."""
 
     def gave_up(self) -> None:
@@ -126,7 +126,7 @@ def _watch(one: Source, slices: Iterator[DenoisedSlice], watcher: Watcher | None
     try:
         for seen in slices:
             if watcher is not None:
-                watcher.saw(seen)
+                watcher.slice_written(seen)
     except DicomRefusal:
         if watcher is not None:
             watcher.gave_up()

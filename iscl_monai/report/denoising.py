@@ -31,9 +31,9 @@ class DenoisingReport:
         """The next series."""
         self.reports.append(SeriesReport(name=title, count=count))
 
-    def saw(self, seen: DenoisedSlice) -> None:
+    def slice_written(self, written: DenoisedSlice) -> None:
         """The next slice of it."""
-        self.reports[-1].add(seen.index, seen.before_hu, seen.after_hu, seen.padded)
+        self.reports[-1].add(written.index, written.before_hu, written.after_hu, written.padded)
 
     def gave_up(self) -> None:
         """Forget the series that was begun last."""

@@ -131,18 +131,18 @@ class Build:
         return f"{time.monotonic() - start:.0f} s without the download, {self.size(IMAGE) / 1e6:.0f} MB"
 
     def size(self, image: str) -> int:
-        return int(self.docker.told(".Size", "image", "inspect", image))
+        return int(self.docker.as_json(".Size", "image", "inspect", image))
 
     def configuration(self) -> str:
-        told = self.docker.told(".Config", "image", "inspect", IMAGE)
-        expect(told["User"] == f"{UID}:{UID}", told["User"])
-        expect(told["StopSignal"] == "SIGTERM", told)
-        expect(told["Entrypoint"] == ["iscl-monai"], told)
-        expect(set(told["ExposedPorts"]) == {"11112/tcp", "8080/tcp"}, told)
-        expect(told["Healthcheck"], told)
-        labels = {name.rsplit(".", 1)[1]: value for name, value in told["Labels"].items()}
+        config = self.docker.as_json(".Config", "image", "inspect", IMAGE)
+        expect(config["User"] == f"{UID}:{UID}", config["User"])
+        expect(config["StopSignal"] == "SIGTERM", config)
+        expect(config["Entrypoint"] == ["iscl-monai"], config)
+        expect(set(config["ExposedPorts"]) == {"11112/tcp", "8080/tcp"}, config)
+        expect(config["Healthcheck"], config)
+        labels = {name.rsplit(".", 1)[1]: value for name, value in config["Labels"].items()}
         expect(labels["licenses"] == "Apache-2.0", labels)
-        return f"user {told['User']}, revision {labels['revision'][:12]}"
+        return f"user {config['User']}, revision {labels['revision'][:12]}"
 
     def no_secrets(self) -> str:
         needles = [self.canary, *pip_settings()]
@@ -245,7 +245,7 @@ class Node:
 
     def settings(self) -> str:
         """The sample, with ports of this machine and less patience."""
-        told = (ROOT / "deploy" / "node.toml").read_text()
+        text = (ROOT / "deploy" / "node.toml").read_text()
         for old, new in {
             r'^host = "pacs"$': 'host = "127.0.0.1"',
             r"^port = 4242\b": f"port = {self.pacs}",
@@ -254,12 +254,12 @@ class Node:
             r"^quiet_s = 30\b.*\n": "",
             r'^send_to = \["pacs"\]$': 'send_to = ["pacs"]\nquiet_s = 3',
         }.items():
-            told, changed = re.subn(old, new, told, flags=re.MULTILINE)
+            text, changed = re.subn(old, new, text, flags=re.MULTILINE)
             expect(changed, f"deploy/node.toml has no line {old}")
-        return told
+        return text
 
     def state(self) -> dict[str, Any]:
-        return dict(self.docker.told(".State", "inspect", "node"))
+        return dict(self.docker.as_json(".State", "inspect", "node"))
 
     def healthy(self) -> str:
         start = time.monotonic()
@@ -272,9 +272,9 @@ class Node:
         return str(state["Health"]["Status"])
 
     def process(self) -> str:
-        told = self.docker("exec", "node", "python", "-c", "print(open('/proc/1/status').read())")
-        uids = re.search(r"^Uid:\s+(.*)$", told, re.MULTILINE)
-        expect(uids and set(uids[1].split()) == {str(UID)}, told)
+        status = self.docker("exec", "node", "python", "-c", "print(open('/proc/1/status').read())")
+        uids = re.search(r"^Uid:\s+(.*)$", status, re.MULTILINE)
+        expect(uids and set(uids[1].split()) == {str(UID)}, status)
         return f"user {UID}"
 
     def health_check(self) -> str:
@@ -286,10 +286,10 @@ class Node:
         raise AssertionError("it is content")
 
     def there_and_back(self) -> str:
-        told = json.loads((ROOT / "deploy" / "orthanc.json").read_text())
-        iscl = told["DicomModalities"]["iscl"] | {"Host": "127.0.0.1", "Port": self.dicom}
+        settings = json.loads((ROOT / "deploy" / "orthanc.json").read_text())
+        iscl = settings["DicomModalities"]["iscl"] | {"Host": "127.0.0.1", "Port": self.dicom}
         here = {"HttpPort", "DicomPort", "LuaScripts", "AuthenticationEnabled", "DicomWeb"}
-        more = {name: value for name, value in told.items() if name not in here}
+        more = {name: value for name, value in settings.items() if name not in here}
         more |= {"DicomModalities": {"iscl": iscl}, "StableAge": 2}
         pacs = Dicom(port=self.pacs, lua=(ROOT / "deploy" / "route.lua").read_text(), more=more)
         (self.work / "pacs").mkdir()
@@ -302,16 +302,16 @@ class Node:
             derived = wait(lambda: derived_series(orthanc, count), 300, "the derived series")
             took = time.monotonic() - start
             time.sleep(8)  # longer than either side waits for more slices: a loop would show
-            number = len(orthanc.told("/series"))
+            number = len(orthanc.answer("/series"))
             expect(number == 2, f"{number} series: a loop?")
             return f"{stopped}; {count} slices back {took:.1f} s later, {derived['ImageType']}; {committed(orthanc)}"
 
     def stopped_at_work(self) -> str:
         wait(lambda: "job.running" in self.docker("logs", "node"), 120, "a job")
-        told = self.stop()
+        output = self.stop()
         finished = self.docker("logs", "node").partition("node.stopping")[0]
         expect("job.sending" not in finished, "the job was over too soon for this check")
-        return told
+        return output
 
     def untouched(self) -> str:
         changed = self.docker("diff", "node").splitlines()
@@ -334,9 +334,9 @@ class Node:
 
 def derived_series(orthanc: Orthanc, wanted: int) -> dict[str, Any] | None:
     """Tags of the series that says that it was derived, once it has all slices."""
-    for series in orthanc.told("/series"):
-        instances = orthanc.told(f"/series/{series}")["Instances"]
-        tags = dict(orthanc.told(f"/instances/{instances[0]}/simplified-tags"))
+    for series in orthanc.answer("/series"):
+        instances = orthanc.answer(f"/series/{series}")["Instances"]
+        tags = dict(orthanc.answer(f"/instances/{instances[0]}/simplified-tags"))
         if tags.get("ImageType", "").startswith("DERIVED") and len(instances) == wanted:
             return tags
     return None
@@ -344,9 +344,9 @@ def derived_series(orthanc: Orthanc, wanted: int) -> dict[str, Any] | None:
 
 def committed(orthanc: Orthanc) -> str:
     """That the node has promised to keep what Orthanc has sent."""
-    [job] = [job for job in orthanc.told("/jobs?expand") if job["Type"] == "DicomModalityStore"]
+    [job] = [job for job in orthanc.answer("/jobs?expand") if job["Type"] == "DicomModalityStore"]
     expect(job["State"] == "Success", job)
-    report = orthanc.told(f"/storage-commitment/{job['Content']['StorageCommitmentTransactionUID']}")
+    report = orthanc.answer(f"/storage-commitment/{job['Content']['StorageCommitmentTransactionUID']}")
     expect(report["Status"] == "Success", report)
     return f"{len(report['Success'])} committed"
 

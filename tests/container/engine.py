@@ -93,7 +93,7 @@ class Docker:
     def __call__(self, *words: object) -> str:
         return run(DOCKER, "-H", self.host, *words, env=self.environment | {"DOCKER_BUILDKIT": "1"})
 
-    def told(self, what: str, *words: object) -> Any:
+    def as_json(self, what: str, *words: object) -> Any:
         return json.loads(self(*words, "--format", f"{{{{json {what}}}}}"))
 
 

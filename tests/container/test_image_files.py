@@ -47,8 +47,8 @@ def node(tls: ssl.SSLContext | None = None) -> Iterator[str]:
 
 
 def probe(url: str) -> subprocess.CompletedProcess[str]:
-    told = os.environ | {"ISCL_MONAI_HEALTH_URL": url, "http_proxy": "http://127.0.0.1:1"}
-    return subprocess.run([sys.executable, "-IS", str(PROBE)], env=told, capture_output=True, text=True)
+    environment = os.environ | {"ISCL_MONAI_HEALTH_URL": url, "http_proxy": "http://127.0.0.1:1"}
+    return subprocess.run([sys.executable, "-IS", str(PROBE)], env=environment, capture_output=True, text=True)
 
 
 def test_a_node_that_is_well() -> None:

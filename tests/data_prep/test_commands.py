@@ -79,6 +79,6 @@ def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_does_not_load_torch() -> None:
-    told = "import sys; from data_prep.__main__ import main; main(['--help']); print('torch' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True)
+    script = "import sys; from data_prep.__main__ import main; main(['--help']); print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "False"

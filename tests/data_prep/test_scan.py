@@ -181,8 +181,10 @@ def test_our_own_output_is_known_by_the_equipment_that_contributed(tmp_path: Pat
     ("HELIX", "scan | SIMULATED 0.25 DOSE", 1, 1, "unknown"),
 ])  # fmt: skip
 def test_simulated_series(tmp_path: Path, kind: str, title: str, fraction: float, average: int, dose: str) -> None:
-    told = setting(ImageType=["DERIVED", "SECONDARY", "AXIAL", kind], SeriesDescription=title, RescaleType="HU")
-    replace(GOOD, change=told).write(tmp_path / "archive")
+    change_headers = setting(
+        ImageType=["DERIVED", "SECONDARY", "AXIAL", kind], SeriesDescription=title, RescaleType="HU"
+    )
+    replace(GOOD, change=change_headers).write(tmp_path / "archive")
     row = one_row(tmp_path / "archive")
     assert (row.verdict, row.dose_fraction, row.average, row.dose_class) == ("fit", fraction, average, dose)
 
@@ -362,8 +364,8 @@ def test_every_file_is_somewhere(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     write_archive(archive)
     scanned = headers_of(archive, tmp_path / "out")
-    told = {line["path"]: line["reason"] for line in lines(tmp_path / "out/skipped.csv")}
-    assert {Path(path).relative_to(archive).as_posix(): reason for path, reason in told.items()} == {
+    reasons = {line["path"]: line["reason"] for line in lines(tmp_path / "out/skipped.csv")}
+    assert {Path(path).relative_to(archive).as_posix(): reason for path, reason in reasons.items()} == {
         "good/scout000": "localizer (scout)",
         "junk/empty": "not a DICOM file",
         'junk/notes, "quoted".txt': "not a DICOM file",
@@ -371,7 +373,7 @@ def test_every_file_is_somewhere(tmp_path: Path) -> None:
         "junk/pipe": "not a regular file",
         "junk/short.dcm": "damaged header (it ends early)",
     }
-    assert scanned.files == len(files_below(archive)) == sum(row.slices for row in scanned.rows) + len(told)
+    assert scanned.files == len(files_below(archive)) == sum(row.slices for row in scanned.rows) + len(reasons)
     assert [Path(row.path).name for row in scanned.rows] == ["a", "b", "gap", "good"]
     assert {Path(row.path).name: row.fit for row in scanned.rows} == {"a": True, "b": True, "gap": False, "good": True}
     assert read_table(tmp_path / "out") == list(scanned.rows)
@@ -555,8 +557,8 @@ def test_two_scans_into_one_folder_are_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_at_the_start(tmp_path: Path) -> None:
     from data_prep.archive.store import store_refusal
 
-    told = str(store_refusal(tmp_path / "base", sqlite3.OperationalError("database or disk is full")))
-    assert "no space left" in told
+    message = str(store_refusal(tmp_path / "base", sqlite3.OperationalError("database or disk is full")))
+    assert "no space left" in message
     assert "one scan at a time" in str(store_refusal(tmp_path, sqlite3.OperationalError("database is locked")))
     assert "remove it" in str(store_refusal(tmp_path, sqlite3.DatabaseError("database disk image is malformed")))
     assert "cannot be used" in str(store_refusal(tmp_path / "gone/base", sqlite3.OperationalError("disk I/O error")))
@@ -564,7 +566,7 @@ def test_a_full_disk_is_told_at_the_start(tmp_path: Path) -> None:
 
 def limited(archive: Path, out: Path, bytes_: int) -> subprocess.CompletedProcess[str]:
     """A scan whose database may not grow beyond some size: sqlite then says that the disk is full."""
-    told = (
+    script = (
         "import sqlite3, sys; from data_prep.archive import store; from data_prep.__main__ import main\n"
         "opened = store.sqlite3.connect\n"
         "def connect(*args, **options):\n"
@@ -577,7 +579,7 @@ def limited(archive: Path, out: Path, bytes_: int) -> subprocess.CompletedProces
     root = Path(__file__).parents[2]
     # Coverage has a database of its own, which would not grow either.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    command = [sys.executable, "-c", told]
+    command = [sys.executable, "-c", script]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -659,9 +661,9 @@ def all_bytes(out: Path) -> bytes:
 def test_no_result_tells_who_the_patient_is(tmp_path: Path, more: Change) -> None:
     replace(GOOD, change=both(with_secrets, more)).write(tmp_path / "archive")
     scanned = scan_archive(tmp_path / "archive", tmp_path / "out")
-    told = all_bytes(tmp_path / "out")  # the cache too
-    assert SECRET.encode() not in told
-    assert b"19331122" not in told
+    everything = all_bytes(tmp_path / "out")  # the cache too
+    assert SECRET.encode() not in everything
+    assert b"19331122" not in everything
     assert all(row.body_part == "CHEST" for row in scanned.rows)
 
 
@@ -721,9 +723,9 @@ def test_reasons_quote_codes_alone(reason: str, shown: str) -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_archive(tmp_path / "archive")
     assert main(["scan", str(tmp_path / "archive"), str(tmp_path / "out"), "--no-pixels", "--workers", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "3 of 4 series are fit" in told
-    assert told.splitlines()[-4:] == [
+    output = capsys.readouterr().out
+    assert "3 of 4 series are fit" in output
+    assert output.splitlines()[-4:] == [
         str(tmp_path / "out" / name) for name in ("series.parquet", "series.csv", "skipped.csv", "index.html")
     ]
     page = (tmp_path / "out/index.html").read_text()
@@ -750,24 +752,24 @@ def test_refusals(tmp_path: Path, archive: str, out: str, words: str, capsys: py
     (tmp_path / "linked").symlink_to(tmp_path / "archive")
     (tmp_path / "leading/link").symlink_to(tmp_path / "leads")
     assert main(["scan", str(tmp_path / archive), str(tmp_path / out), "--workers", "1"]) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert "; do: " in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert "; do: " in error
+    assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(("words", "told"), [
+@pytest.mark.parametrize(("words", "message"), [
     (["scan", "archive"], "Missing argument 'OUT'; allowed: python -m data_prep scan [OPTIONS]"),
     (["scna"], "No such command 'scna'. Did you mean 'scan'?; allowed: dose, mayo, phantom, scan, split"),
     (["scan", "a", "b", "--worker", "2"], "--worker"),
     (["scan", "a", "b", "--workers", "none"], "Invalid value for '--workers'"),
 ])  # fmt: skip
 def test_words_that_make_no_sense_are_refused_in_one_line(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
     said = capsys.readouterr()
-    assert told in said.err
+    assert message in said.err
     assert said.err.count("\n") == 1
     assert "; do: python -m data_prep " in said.err
     assert not said.out

@@ -61,20 +61,20 @@ class Orthanc:
 
     def introduce(self, ae_title: str, port: int, **more: Any) -> None:
         """Make an application entity on this machine known to the server, under its AE title."""
-        told = {"AET": ae_title, "Host": "127.0.0.1", "Port": port, "AllowStorageCommitment": True, **more}
+        modality = {"AET": ae_title, "Host": "127.0.0.1", "Port": port, "AllowStorageCommitment": True, **more}
         request = urllib.request.Request(
-            f"{self.root}/modalities/{ae_title}", data=json.dumps(told).encode(), method="PUT"
+            f"{self.root}/modalities/{ae_title}", data=json.dumps(modality).encode(), method="PUT"
         )
         urllib.request.urlopen(request, timeout=60).close()
 
     def sop_instance_uids(self) -> list[str]:
         """Of everything it has, sorted."""
-        listed = self.told("/instances?expand")
+        listed = self.answer("/instances?expand")
         return sorted(one["MainDicomTags"]["SOPInstanceUID"] for one in listed)
 
     def forget(self) -> None:
         """Delete everything it has."""
-        everything = self.told("/patients")
+        everything = self.answer("/patients")
         if everything:
             self.ask("/tools/bulk-delete", json.dumps({"Resources": everything}).encode())
 
@@ -84,13 +84,13 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read(), answer.headers["Content-Type"]
 
-    def told(self, path: str, body: bytes | None = None) -> Any:
+    def answer(self, path: str, body: bytes | None = None) -> Any:
         """The same for JSON."""
         return json.loads(self.ask(path, body)[0])
 
     def store(self, path: Path) -> str:
         """Upload a file; Orthanc's name of the instance."""
-        answer = self.told("/instances", path.read_bytes())
+        answer = self.answer("/instances", path.read_bytes())
         assert answer["Status"] == "Success", answer
         return str(answer["ID"])
 
@@ -103,7 +103,7 @@ class Orthanc:
 
     def metadata(self, study: str, series: str) -> list[Dataset]:
         """Everything but pixels of a series by WADO-RS."""
-        return [Dataset.from_json(one) for one in self.told(f"/dicom-web/studies/{study}/series/{series}/metadata")]
+        return [Dataset.from_json(one) for one in self.answer(f"/dicom-web/studies/{study}/series/{series}/metadata")]
 
 
 @contextmanager
@@ -124,8 +124,8 @@ def running(folder: Path, dicom: Dicom | None = None, http_port: int = 0) -> Ite
     port = http_port or free_port()
     dicom_port = (dicom.port or free_port()) if dicom else 0
     (folder / "db").mkdir(exist_ok=True)
-    told = _configuration(folder, port) | (_dicom(folder, dicom, dicom_port) if dicom else {})
-    (folder / "orthanc.json").write_text(json.dumps(told), encoding="utf-8")
+    configuration = _configuration(folder, port) | (_dicom(folder, dicom, dicom_port) if dicom else {})
+    (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
     with (folder / "out.txt").open("wb") as out:
         process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=out, stderr=out)
     try:
@@ -159,7 +159,7 @@ def _configuration(folder: Path, port: int) -> dict[str, Any]:
 
 
 def _dicom(folder: Path, dicom: Dicom, port: int) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    configuration: dict[str, Any] = {
         "DicomServerEnabled": True,
         "DicomAet": dicom.ae_title,
         "DicomPort": port,
@@ -178,7 +178,7 @@ def _dicom(folder: Path, dicom: Dicom, port: int) -> dict[str, Any]:
     }
     if dicom.tls is not None:
         certificate, key, authority = map(str, dicom.tls)
-        told |= {
+        configuration |= {
             "DicomTlsEnabled": True,
             "DicomTlsCertificate": certificate,
             "DicomTlsPrivateKey": key,
@@ -188,8 +188,8 @@ def _dicom(folder: Path, dicom: Dicom, port: int) -> dict[str, Any]:
     if dicom.lua:
         script = folder / "script.lua"
         script.write_text(dicom.lua, encoding="utf-8")
-        told["LuaScripts"] = [str(script)]
-    return told | dict(dicom.more)
+        configuration["LuaScripts"] = [str(script)]
+    return configuration | dict(dicom.more)
 
 
 def free_port() -> int:

@@ -32,7 +32,7 @@ def stored(request: pytest.FixtureRequest, pair_of: Callable[[str], Pair], ortha
     for path in [*pair.sources(), *(path for _, path in pair.files())]:
         orthanc.store(path)
     yield pair
-    for patient in orthanc.told("/patients"):
+    for patient in orthanc.answer("/patients"):
         orthanc.ask("/tools/bulk-delete", f'{{"Resources": ["{patient}"]}}'.encode())
 
 
@@ -42,18 +42,18 @@ def derived_of(pair: Pair) -> list[Path]:
 
 def test_they_are_series_of_the_same_study(stored: Pair, orthanc: Orthanc) -> None:
     sources = [read(path) for path in stored.sources()]
-    assert len(orthanc.told("/patients")) == 1
-    studies = [orthanc.told(f"/studies/{study}") for study in orthanc.told("/studies")]
+    assert len(orthanc.answer("/patients")) == 1
+    studies = [orthanc.answer(f"/studies/{study}") for study in orthanc.answer("/studies")]
     assert {study["MainDicomTags"]["StudyInstanceUID"] for study in studies} == {
         dataset.StudyInstanceUID for dataset in sources
     }
-    series = [orthanc.told(f"/series/{one}") for study in studies for one in study["Series"]]
+    series = [orthanc.answer(f"/series/{one}") for study in studies for one in study["Series"]]
     counts = sorted(len(one["Instances"]) for one in series)
     assert counts == [len(sources)] * 3  # source, derived, residual
     labelled = [one for one in series if "AI DENOISED ISCL" in one["MainDicomTags"].get("SeriesDescription", "")]
     assert len(labelled) == 1
     for instance in labelled[0]["Instances"]:
-        tags = orthanc.told(f"/instances/{instance}/simplified-tags")
+        tags = orthanc.answer(f"/instances/{instance}/simplified-tags")
         assert tags["ImageType"].startswith("DERIVED\\SECONDARY\\")
         assert tags["ImageComments"].startswith(DISCLAIMER)
 
@@ -78,9 +78,9 @@ def test_metadata_tell_the_same_place(stored: Pair, orthanc: Orthanc) -> None:
     first = read(derived_of(stored)[0])
     sources = {read(path).SOPInstanceUID: read(path) for path in stored.sources()}
     with without_warnings():
-        told = orthanc.metadata(first.StudyInstanceUID, first.SeriesInstanceUID)
-        assert len(told) == len(sources)
-        for dataset in told:
+        metadata = orthanc.metadata(first.StudyInstanceUID, first.SeriesInstanceUID)
+        assert len(metadata) == len(sources)
+        for dataset in metadata:
             source = sources.pop(dataset.SourceImageSequence[0].ReferencedSOPInstanceUID)
             for keyword in (*PLACE, *SAME):
                 assert value(dataset, keyword) == value(source, keyword), keyword
@@ -95,7 +95,7 @@ def value(dataset: Dataset, keyword: str) -> object:
 def test_by_rest_and_wado_uri_a_file_comes_back_byte_for_byte(stored: Pair, orthanc: Orthanc) -> None:
     for path in derived_of(stored)[:2]:
         dataset = read(path)
-        (instance,) = orthanc.told("/tools/lookup", dataset.SOPInstanceUID.encode())
+        (instance,) = orthanc.answer("/tools/lookup", dataset.SOPInstanceUID.encode())
         assert orthanc.ask(f"/instances/{instance['ID']}/file", accept="*/*")[0] == path.read_bytes()
         names = {
             "study": dataset.StudyInstanceUID,
@@ -113,12 +113,12 @@ def test_a_repeat_is_the_same_object_and_other_work_another(stored: Pair, orthan
         series = read_series(stored.source, geometry="slices")
         for name, other in (("first", {}), ("again", {}), ("other", {"parameters": {"strength": "0.2"}})):
             write_derived_series(series, series.hu, tmp_path / name, derivation=derivation(**other))
-    before = set(orthanc.told("/instances"))
+    before = set(orthanc.answer("/instances"))
     counts = []
     for name in ("first", "again", "other"):
         for path in (tmp_path / name).iterdir():
-            orthanc.told("/instances", path.read_bytes())
-        counts.append(len(orthanc.told("/instances")) - len(before))
-    added = sorted(set(orthanc.told("/instances")) - before)
+            orthanc.answer("/instances", path.read_bytes())
+        counts.append(len(orthanc.answer("/instances")) - len(before))
+    added = sorted(set(orthanc.answer("/instances")) - before)
     orthanc.ask("/tools/bulk-delete", json.dumps({"Resources": added}).encode())
     assert counts == [len(series.files), len(series.files), 2 * len(series.files)]

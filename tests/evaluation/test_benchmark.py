@@ -225,9 +225,9 @@ def test_numbers_of_other_test_objects_are_not_taken_for_these(copied: Request) 
 
 
 def test_validation_pairs_are_said_to_have_chosen(copied: Request) -> None:
-    told: list[str] = []
-    benchmark(replace(copied, section="validation"), tell=told.append)
-    assert "chose the weights" in told[0]
+    lines: list[str] = []
+    benchmark(replace(copied, section="validation"), tell=lines.append)
+    assert "chose the weights" in lines[0]
     assert "chose the weights" in (copied.out / "report.html").read_text()
 
 

@@ -99,7 +99,7 @@ def test_evaluate_tells_the_ceiling_where_every_dose_is_known() -> None:
         )
         for hu in (LOW, REFERENCE)
     )
-    for dose, told in ((DOSE, True), (None, False)):
+    for dose, shown in ((DOSE, True), (None, False)):
         scores = Scores(HU_FRAME)
         scores.add(Pair(name="A", patient="A", denoised_hu=LOW, reference=reference, noisy=noisy, dose=dose))
-        assert ("a perfect denoiser would gain 4.77 dB" in " ".join(scores.notices())) is told
+        assert ("a perfect denoiser would gain 4.77 dB" in " ".join(scores.notices())) is shown

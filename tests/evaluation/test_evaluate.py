@@ -89,11 +89,11 @@ def run(*arguments: object) -> Result:
 
 def refused(result: Result, *words: str) -> None:
     assert result.exit_code == 2, result.output
-    told = [line for line in result.stderr.splitlines() if line.strip() and "scans" not in line.split("/")[-1][:20]]
-    assert len([line for line in told if "Refusal" in line]) == 1
-    assert re.match(r"\w*Refusal: .*; allowed: .*; do: .*", told[-1])
+    lines = [line for line in result.stderr.splitlines() if line.strip() and "scans" not in line.split("/")[-1][:20]]
+    assert len([line for line in lines if "Refusal" in line]) == 1
+    assert re.match(r"\w*Refusal: .*; allowed: .*; do: .*", lines[-1])
     for word in words:
-        assert word in told[-1]
+        assert word in lines[-1]
 
 
 def metrics(folder: Path) -> Any:
@@ -109,20 +109,20 @@ def test_a_pair_is_measured_with_its_noisy_input_beside(scans: dict[str, Path], 
     assert f"Protocol {HU_BODY.identity}: 1 patient, 4 slices" in result.stdout
     assert "no interval with fewer than 3 patients" in " ".join(result.stdout.split())
     assert "BodyPartExamined: ABDOMEN" in result.stdout
-    told = metrics(tmp_path / "out")
-    assert told["protocol"]["identity"] == HU_BODY.identity
-    assert told["protocol"]["data_range_hu"] == 2000
+    figures = metrics(tmp_path / "out")
+    assert figures["protocol"]["identity"] == HU_BODY.identity
+    assert figures["protocol"]["data_range_hu"] == 2000
     for method, sigma in {"noisy": 40, "denoised": 20}.items():
         expected = fidelity(body(sigma), body()).mean()
-        assert told["cohort"][method]["psnr_db"]["mean"] == pytest.approx(expected.psnr_db)
-        assert told["patients"]["denoised"][method]["rmse_hu"] == pytest.approx(expected.rmse_hu)
+        assert figures["cohort"][method]["psnr_db"]["mean"] == pytest.approx(expected.psnr_db)
+        assert figures["patients"]["denoised"][method]["rmse_hu"] == pytest.approx(expected.rmse_hu)
         assert f"{expected.psnr_db:.2f}" in result.stdout
-    slices = told["pairs"][0]["slices"]["denoised"]["psnr_db"]
+    slices = figures["pairs"][0]["slices"]["denoised"]["psnr_db"]
     assert slices == pytest.approx(fidelity(body(20), body()).psnr_db.tolist())
-    gain = told["cohort"]["gain"]["psnr_db"]
+    gain = figures["cohort"]["gain"]["psnr_db"]
     assert gain["mean"] == pytest.approx(6.0, abs=0.3)
     assert gain["interval_95"] is None
-    assert told["made_with"]["iscl-monai"]
+    assert figures["made_with"]["iscl-monai"]
 
 
 def test_the_report_shows_all_three_and_needs_no_network(scans: dict[str, Path], tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_volume_file_is_compared_with_the_series_it_was_made_from(scans: dict[
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"hu": body()[:3]}, "has shape"),
         ({"spacing_mm": 2.1}, "slices of"),
@@ -190,12 +190,12 @@ def test_a_volume_file_is_compared_with_the_series_it_was_made_from(scans: dict[
     ],
 )
 def test_scans_that_lie_elsewhere_are_refused(
-    scans: dict[str, Path], tmp_path: Path, changes: dict[str, Any], told: str
+    scans: dict[str, Path], tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     other = dicom(tmp_path / "other", **{"hu": body(), **changes})
-    refused(run(scans["denoised"], other, "--out", tmp_path / "out"), "ImageRefusal", told)
-    refused(run(scans["denoised"], scans["full"], "--noisy", other), "ImageRefusal", told)
-    refused(run("--no-reference", scans["denoised"], other), "ImageRefusal", told)
+    refused(run(scans["denoised"], other, "--out", tmp_path / "out"), "ImageRefusal", message)
+    refused(run(scans["denoised"], scans["full"], "--noisy", other), "ImageRefusal", message)
+    refused(run("--no-reference", scans["denoised"], other), "ImageRefusal", message)
     assert not (tmp_path / "out").exists()
 
 
@@ -254,19 +254,19 @@ def test_a_datalist_is_denoised_in_memory_and_averaged_over_patients(
     assert result.exit_code == 0, result.output
     assert "3 patients, 16 slices; mean (95 % t interval over patients)" in " ".join(result.stdout.split())
     assert "do not say which patients they have seen" in result.stdout
-    told = metrics(tmp_path / "out")
+    figures = metrics(tmp_path / "out")
     denoiser = Denoiser.from_bundle(bundle, device="cpu")
     psnr_db = []
     for seed in range(4):
         after = denoise_volume(body(40, seed=seed), denoiser)
         psnr_db.append(fidelity(after, body()).mean().psnr_db)
     patients = [psnr_db[0], psnr_db[1], (psnr_db[2] + psnr_db[3]) / 2]
-    cohort = told["cohort"]["denoised"]["psnr_db"]
+    cohort = figures["cohort"]["denoised"]["psnr_db"]
     assert cohort["mean"] == pytest.approx(np.mean(patients))
     assert cohort["interval_95"][0] <= cohort["mean"] <= cohort["interval_95"][1]
-    assert told["mean_over_slices"]["denoised"]["psnr_db"] == pytest.approx(np.mean(psnr_db))
-    assert [pair["name"] for pair in told["pairs"]] == ["a", "b", "c", "c, scan 2"]
-    assert told["made_with"]["weights"].endswith(denoiser.identity.weights_digest)
+    assert figures["mean_over_slices"]["denoised"]["psnr_db"] == pytest.approx(np.mean(psnr_db))
+    assert [pair["name"] for pair in figures["pairs"]] == ["a", "b", "c", "c, scan 2"]
+    assert figures["made_with"]["weights"].endswith(denoiser.identity.weights_digest)
     assert "Cases shown" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
@@ -410,14 +410,14 @@ def test_without_a_reference_noise_and_texture_are_told(scans: dict[str, Path], 
     assert result.exit_code == 0, result.output
     assert "No reference: before and after" in result.stdout
     assert "nothing in this panel can tell whether a lesion was kept" in " ".join(result.stdout.split())
-    told = metrics(tmp_path / "out")
-    assert told["protocol"] == "no reference"
-    tissue = next(region for region in told["regions"] if region["name"] == "soft tissue")
+    figures = metrics(tmp_path / "out")
+    assert figures["protocol"] == "no reference"
+    tissue = next(region for region in figures["regions"] if region["name"] == "soft tissue")
     assert tissue["noise_removed"] == pytest.approx(0.5, abs=0.05)
     assert tissue["sigma_after_hu"] / tissue["sigma_before_hu"] == pytest.approx(0.5, abs=0.05)
-    assert told["slices"]["flicker"] == pytest.approx(0.5, abs=0.05)
-    assert told["texture"]["mean_shift"] == pytest.approx(0, abs=0.05)
-    power = [sum(told["texture"][name]["power_hu2_mm2"]) for name in ("before", "after", "removed")]
+    assert figures["slices"]["flicker"] == pytest.approx(0.5, abs=0.05)
+    assert figures["texture"]["mean_shift"] == pytest.approx(0, abs=0.05)
+    power = [sum(figures["texture"][name]["power_hu2_mm2"]) for name in ("before", "after", "removed")]
     assert power[1] / power[0] == pytest.approx(0.25, abs=0.03)
     assert power[2] / power[0] == pytest.approx(0.25, abs=0.03)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -431,16 +431,16 @@ def test_without_a_reference_the_bundle_may_denoise(scans: dict[str, Path], bund
     options = ("--bundle", bundle, "--device", "cpu", "--out", tmp_path / "out")
     result = run("--no-reference", scans["low"], *options)
     assert result.exit_code == 0, result.output
-    told = metrics(tmp_path / "out")
+    figures = metrics(tmp_path / "out")
     after = denoise_volume(body(40), Denoiser.from_bundle(bundle, device="cpu"))
-    assert told["mean_shift_hu"] == pytest.approx(float((after - body(40))[body() > -500].mean()), abs=0.5)
-    assert "weights" in told["made_with"]
+    assert figures["mean_shift_hu"] == pytest.approx(float((after - body(40))[body() > -500].mean()), abs=0.5)
+    assert "weights" in figures["made_with"]
 
 
 def test_help_tells_every_option() -> None:
-    told = run("--help").stdout
+    figures = run("--help").stdout
     for option in ("noisy", "protocol", "bundle", "section", "no-reference", "device", "out"):
-        assert f"--{option}" in told
+        assert f"--{option}" in figures
 
 
 @pytest.fixture

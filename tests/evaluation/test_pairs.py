@@ -23,7 +23,7 @@ def listed(*pairs: ScanPair) -> int:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "told"),
+    ("pairs", "message"),
     [
         ((pair(), pair()), "listed twice"),
         ((pair(), pair("low/../low")), "listed twice"),
@@ -36,8 +36,8 @@ def listed(*pairs: ScanPair) -> int:
         ((pair("full", noisy_series_uid="1.2"),), "both noisy and clean"),
     ],
 )
-def test_a_scan_counts_once_and_is_not_its_own_reference(pairs: tuple[ScanPair, ...], told: str) -> None:
-    with pytest.raises(DatalistRefusal, match=told):
+def test_a_scan_counts_once_and_is_not_its_own_reference(pairs: tuple[ScanPair, ...], message: str) -> None:
+    with pytest.raises(DatalistRefusal, match=message):
         listed(*pairs)
 
 

@@ -57,8 +57,8 @@ WRONG: dict[str, tuple[Callable[[Volume], Volume], str]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("sigma_hu", [0, 20])
 def test_another_scale_or_orientation_is_refused(wrong: str, sigma_hu: float) -> None:
-    change, told = WRONG[wrong]
-    with pytest.raises(ImageRefusal, match=told):
+    change, message = WRONG[wrong]
+    with pytest.raises(ImageRefusal, match=message):
         check(change(noisy(sigma_hu)), noisy(5))
 
 

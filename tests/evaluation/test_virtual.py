@@ -19,12 +19,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_seed_is_told_and_draws_the_same_patients_again(tmp_path: Path) -> None:
-    told: list[str] = []
-    first = virtual_pairs(tmp_path / "a", 1, None, tell=told.append)
-    seed = int(told[0].rpartition("--virtual-seed ")[2].partition(" ")[0])
-    going_on = virtual_pairs(tmp_path / "a", 1, None, tell=told.append)
-    again = virtual_pairs(tmp_path / "b", 1, seed, tell=told.append)
-    other = virtual_pairs(tmp_path / "c", 1, seed + 1, tell=told.append)
+    lines: list[str] = []
+    first = virtual_pairs(tmp_path / "a", 1, None, tell=lines.append)
+    seed = int(lines[0].rpartition("--virtual-seed ")[2].partition(" ")[0])
+    going_on = virtual_pairs(tmp_path / "a", 1, None, tell=lines.append)
+    again = virtual_pairs(tmp_path / "b", 1, seed, tell=lines.append)
+    other = virtual_pairs(tmp_path / "c", 1, seed + 1, tell=lines.append)
     truths = [next(loaded(pairs)).truth_hu for pairs in (first, going_on, again, other)]
     assert truths[0] is not None
     assert np.array_equal(truths[0], truths[1])  # type: ignore[arg-type]

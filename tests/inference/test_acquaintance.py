@@ -26,7 +26,7 @@ def slices(sigma_hu: float, count: int) -> list[DenoisedSlice]:
 def watch(acquaintance: Acquaintance, title: str, sigma_hu: float, *, refused: bool = False) -> None:
     acquaintance.begins(title, 3)
     for one in slices(sigma_hu, 3):
-        acquaintance.saw(one)
+        acquaintance.slice_written(one)
     if refused:
         acquaintance.gave_up()
 

@@ -25,7 +25,7 @@ def denoiser() -> Denoiser:
 
 @pytest.fixture
 def batcher(denoiser: Denoiser) -> Iterator[Batcher]:
-    made = Batcher(denoiser, size=4, told=lambda _: None)
+    made = Batcher(denoiser, size=4, report=lambda _: None)
     yield made
     made.close()
 
@@ -66,7 +66,7 @@ def test_strengths_share_one_model(denoiser: Denoiser, batcher: Batcher) -> None
 
 
 def test_too_little_memory_halves_the_batch_and_says_so(denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    sentences: list[str] = []
     usual = denoiser.change_batch_hu
 
     def small(batch: np.ndarray) -> np.ndarray:
@@ -75,13 +75,13 @@ def test_too_little_memory_halves_the_batch_and_says_so(denoiser: Denoiser, monk
         return usual(batch)
 
     monkeypatch.setattr(denoiser, "change_batch_hu", small)
-    batcher = Batcher(denoiser, size=8, told=told.append)
+    batcher = Batcher(denoiser, size=8, report=sentences.append)
     asked = slices(7)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(batcher.change_hu, asked))
     batcher.close()
     assert batcher.size == 2
-    assert told == [
+    assert sentences == [
         "too little memory for 8 slices at once, 4 from now on",
         "too little memory for 4 slices at once, 2 from now on",
     ]
@@ -96,7 +96,7 @@ def test_a_slice_too_large_for_the_memory_is_told_to_its_asker(
         raise MemoryRefusal("1 slice", allowed="less", cure="the CPU")
 
     monkeypatch.setattr(denoiser, "change_batch_hu", never)
-    batcher = Batcher(denoiser, size=2, told=lambda _: None)
+    batcher = Batcher(denoiser, size=2, report=lambda _: None)
     with pytest.raises(MemoryRefusal):
         batcher.change_hu(slices(1)[0])
     with pytest.raises(ImageRefusal):

@@ -57,11 +57,11 @@ def run(*arguments: object, bundle: Path | None = None) -> Result:
 def refused(result: Result, *words: str) -> None:
     """One line on stderr besides the progress, and 2."""
     assert result.exit_code == 2, result.output
-    told = [line for line in result.stderr.splitlines() if line.strip() and not PROGRESS.search(line)]
-    assert len(told) == 1
-    assert re.match(r"\w*Refusal: .*; allowed: .*; do: .*", told[0])
+    lines = [line for line in result.stderr.splitlines() if line.strip() and not PROGRESS.search(line)]
+    assert len(lines) == 1
+    assert re.match(r"\w*Refusal: .*; allowed: .*; do: .*", lines[0])
     for word in words:
-        assert word in told[0]
+        assert word in lines[0]
 
 
 def names(folder: Path) -> list[str]:
@@ -117,9 +117,9 @@ def test_values_of_nifti_are_looked_at(bundle: Path, tmp_path: Path, options: tu
 def test_settings_reach_the_denoiser(source: Path, bundle: Path, tmp_path: Path) -> None:
     options = ("--strength", 0.25, "--mode", "extractor", "--tile", 160, "--series", SMALL.series_uid)
     assert run("denoise", source, tmp_path / "out", *options, bundle=bundle).exit_code == 0
-    told = pydicom.dcmread(tmp_path / "out" / "00001.dcm").DerivationDescription
+    description = pydicom.dcmread(tmp_path / "out" / "00001.dcm").DerivationDescription
     for words in ("strength 0.25", "mode extractor", "tile 160", "device cpu"):
-        assert words in told
+        assert words in description
     assert run("denoise", source, tmp_path / "off", "--strength", 0, bundle=bundle).exit_code == 0
     after = [load_slice(read_header(path))[0].stored for path in sorted((tmp_path / "off").iterdir())]
     np.testing.assert_array_equal(after, SMALL.stored())
@@ -138,12 +138,12 @@ def test_a_dry_run_writes_nothing_and_needs_no_bundle(source: Path, tmp_path: Pa
     arguments = ("denoise", source, tmp_path / "out", "--dry-run", "--bundle", tmp_path / "none")
     result = run(*arguments)
     assert result.exit_code == 3
-    told = result.stdout.splitlines()
-    assert told[:2] == ["would denoise: synthetic, 3 slices", f"skipped: {source / 'notes.txt'}: not a DICOM file"]
-    assert told[2].startswith(f"refused: {source / 'small000'}: Rows is 15; allowed: 16 to 4096")
+    lines = result.stdout.splitlines()
+    assert lines[:2] == ["would denoise: synthetic, 3 slices", f"skipped: {source / 'notes.txt'}: not a DICOM file"]
+    assert lines[2].startswith(f"refused: {source / 'small000'}: Rows is 15; allowed: 16 to 4096")
     result = run(*arguments, "--strict")
     assert result.exit_code == 2
-    assert result.stdout.splitlines() == told
+    assert result.stdout.splitlines() == lines
     assert names(tmp_path) == ["in"]
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
@@ -231,12 +231,12 @@ def test_whatever_happens_has_an_exit_code(
     result = run("denoise", source, tmp_path / "out", bundle=bundle)
     assert result.exit_code == code
     assert "Traceback" not in result.output
-    told = [line for line in result.stderr.splitlines() if not PROGRESS.search(line)]
-    assert len(told) == 1
+    lines = [line for line in result.stderr.splitlines() if not PROGRESS.search(line)]
+    assert len(lines) == 1
     logs = [name for name in names(tmp_path) if name != "in"]
     assert len(logs) == (code == 1)
     if logs:
-        assert str(tmp_path / logs[0]) in told[0]
+        assert str(tmp_path / logs[0]) in lines[0]
         assert "ValueError: inner" in (tmp_path / logs[0]).read_text()
 
 
@@ -248,8 +248,8 @@ def stopped(source: Path, target: Path, bundle: Path, how: int) -> tuple[int, st
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)
         process.send_signal(how)
-        _, told = process.communicate()
-    return process.returncode, told
+        _, message = process.communicate()
+    return process.returncode, message
 
 
 @pytest.fixture
@@ -260,9 +260,9 @@ def long_scan(tmp_path: Path) -> Path:
 
 
 def test_a_termination_leaves_nothing(long_scan: Path, bundle: Path, tmp_path: Path) -> None:
-    code, told = stopped(long_scan, tmp_path / "out", bundle, signal.SIGTERM)
+    code, message = stopped(long_scan, tmp_path / "out", bundle, signal.SIGTERM)
     assert code == 130
-    assert "interrupted; nothing was written" in told
+    assert "interrupted; nothing was written" in message
     assert names(tmp_path) == ["in"]
 
 

@@ -220,8 +220,8 @@ def test_whoever_stops_listening_does_not_change_the_outcome(tmp_path: Path, bun
         assert run.stdout is not None
         run.stdout.close()
         assert run.stderr is not None
-        told = run.stderr.read()
-    assert run.returncode == 0, told
+        message = run.stderr.read()
+    assert run.returncode == 0, message
     assert (tmp_path / "out" / "00005.dcm").is_file()
 
 

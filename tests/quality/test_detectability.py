@@ -55,43 +55,43 @@ def true_d_prime(signal: np.ndarray, used: np.ndarray, *, sigma_hu: float = 20, 
 @pytest.mark.parametrize(("contrast_hu", "coloured"), [(5.0, False), (15.0, False), (1.5, True), (4.0, True)])
 def test_known_signals_in_known_noise(contrast_hu: float, coloured: bool) -> None:
     truth = true_d_prime(disc(contrast_hu), channels(), coloured=coloured)
-    told = []
+    found = []
     for seed in range(4):
         present, absent = (noise(2 * seed + kind, 700, coloured=coloured) for kind in (0, 1))
-        told.append(hotelling(present + disc(contrast_hu), absent, channels(), seed=seed))
-    mean = np.mean([each.d_prime for each in told])
+        found.append(hotelling(present + disc(contrast_hu), absent, channels(), seed=seed))
+    mean = np.mean([each.d_prime for each in found])
     assert mean == pytest.approx(truth, rel=0.04)
-    assert np.mean([each.low < truth < each.high for each in told]) >= 0.75
-    assert max(each.high - each.low for each in told) < 0.5
+    assert np.mean([each.low < truth < each.high for each in found]) >= 0.75
+    assert max(each.high - each.low for each in found) < 0.5
     # Normal scores: the area under the curve is Phi(d' / sqrt(2)).
-    assert np.mean([each.auc for each in told]) == pytest.approx(stats.norm.cdf(mean / np.sqrt(2)), abs=0.01)
-    assert told[0].images == 700
+    assert np.mean([each.auc for each in found]) == pytest.approx(stats.norm.cdf(mean / np.sqrt(2)), abs=0.01)
+    assert found[0].images == 700
 
 
 def test_where_nothing_is_nothing_is_found() -> None:
     """An observer tested on what it learnt from finds d' of 1 and more here."""
-    told = [hotelling(noise(seed, 24), noise(seed + 100, 24), channels(8)) for seed in range(12)]
-    assert np.mean([each.d_prime for each in told]) == pytest.approx(0, abs=0.2)
-    assert np.mean([each.auc for each in told]) == pytest.approx(0.5, abs=0.05)
-    assert np.mean([each.low <= 0 <= each.high for each in told]) >= 0.9
+    found = [hotelling(noise(seed, 24), noise(seed + 100, 24), channels(8)) for seed in range(12)]
+    assert np.mean([each.d_prime for each in found]) == pytest.approx(0, abs=0.2)
+    assert np.mean([each.auc for each in found]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([each.low <= 0 <= each.high for each in found]) >= 0.9
 
 
 def test_too_few_images_find_too_little_and_never_too_much() -> None:
     truth = true_d_prime(disc(12), channels())
     means = []
     for count in (12, 40, 200):
-        told = [hotelling(noise(s, count) + disc(12), noise(s + 100, count), channels()) for s in range(6)]
-        means.append(np.mean([each.d_prime for each in told]))
+        found = [hotelling(noise(s, count) + disc(12), noise(s + 100, count), channels()) for s in range(6)]
+        means.append(np.mean([each.d_prime for each in found]))
     assert means[0] < means[1] < means[2] < 1.05 * truth
     assert means[2] > 0.9 * truth
 
 
 def test_the_interval_holds_the_truth_and_narrows() -> None:
     truth = true_d_prime(disc(12), channels(2))
-    told = [hotelling(noise(s, 100) + disc(12), noise(s + 100, 100), channels(2)) for s in range(20)]
-    assert np.mean([each.low <= truth <= each.high for each in told]) >= 0.9
-    width = np.mean([each.high - each.low for each in told])
-    scatter = np.std([each.d_prime for each in told])
+    found = [hotelling(noise(s, 100) + disc(12), noise(s + 100, 100), channels(2)) for s in range(20)]
+    assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.9
+    width = np.mean([each.high - each.low for each in found])
+    scatter = np.std([each.d_prime for each in found])
     assert 2 * 1.96 * scatter * 0.75 < width < 2 * 1.96 * scatter * 2
     many = hotelling(noise(1, 900) + disc(12), noise(2, 900), channels(2))
     assert many.high - many.low < 0.5 * width
@@ -100,11 +100,11 @@ def test_the_interval_holds_the_truth_and_narrows() -> None:
 def test_the_same_noise_in_both_stays_on_one_side() -> None:
     """Pairs that were torn apart would teach the test half's noise with the wrong sign."""
     shared = noise(3, 20)
-    told = [hotelling(shared + disc(2), shared, channels(), seed=seed).d_prime for seed in range(3)]
+    found = [hotelling(shared + disc(2), shared, channels(), seed=seed).d_prime for seed in range(3)]
     apart = hotelling(shared + disc(2), noise(4, 20), channels()).d_prime
-    assert np.std(told) < 0.1
-    assert min(told) > 0.1
-    assert apart != pytest.approx(told[0], abs=0.01)
+    assert np.std(found) < 0.1
+    assert min(found) > 0.1
+    assert apart != pytest.approx(found[0], abs=0.01)
 
 
 def test_the_seed_decides() -> None:
@@ -125,14 +125,14 @@ def test_the_mean_alone_is_the_same() -> None:
 def test_denoisers_that_blur_or_erase_are_caught_and_one_that_copies_is_not() -> None:
     present, absent = noise(1, 300) + disc(25, 0.8), noise(2, 300)
 
-    def told(denoised: tuple[np.ndarray, np.ndarray]) -> Detectability:
+    def detected(denoised: tuple[np.ndarray, np.ndarray]) -> Detectability:
         return hotelling(*denoised, channels(3, width_mm=2.5))
 
-    before = told((present, absent))
-    assert told((present.copy(), absent.copy())) == before
-    blurred = told((ndimage.gaussian_filter(present, (0, 4, 4)), ndimage.gaussian_filter(absent, (0, 4, 4))))
+    before = detected((present, absent))
+    assert detected((present.copy(), absent.copy())) == before
+    blurred = detected((ndimage.gaussian_filter(present, (0, 4, 4)), ndimage.gaussian_filter(absent, (0, 4, 4))))
     assert blurred.high < before.low
-    erased = told((present - disc(25, 0.8), absent))
+    erased = detected((present - disc(25, 0.8), absent))
     assert erased.low < 0 < erased.high
 
 
@@ -154,7 +154,7 @@ def test_channels_are_laguerre_gauss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("present", "absent", "told"),
+    ("present", "absent", "message"),
     [
         (noise(1, 9), noise(2, 9), "at least 10"),
         (noise(1, 20), noise(2, 19), "20 images with and 19"),
@@ -162,8 +162,8 @@ def test_channels_are_laguerre_gauss() -> None:
         (np.full((20, SIZE, SIZE), np.nan), noise(2, 20), "not finite"),
     ],
 )
-def test_images_that_do_not_do_are_refused(present: np.ndarray, absent: np.ndarray, told: str) -> None:
-    with pytest.raises(ImageRefusal, match=told):
+def test_images_that_do_not_do_are_refused(present: np.ndarray, absent: np.ndarray, message: str) -> None:
+    with pytest.raises(ImageRefusal, match=message):
         hotelling(present, absent, channels())
 
 
@@ -184,7 +184,7 @@ def fda_d_prime(folder: Path) -> list[Detectability]:
         )
         for kind in ("signal_present", "signal_absent")
     ]
-    told = []
+    message = []
     for (row, column), diameter in LOW_CONTRAST:
         top, left, size = round(row) - 14, round(column) - 14, 29
         used = laguerre_gauss(
@@ -194,14 +194,14 @@ def fda_d_prime(folder: Path) -> list[Detectability]:
             pixel_spacing_mm=(1, 1),
             centre=(row - top, column - left),
         )
-        told.append(hotelling(*(kind[:, top : top + size, left : left + size] for kind in kinds), used))
-    return told
+        message.append(hotelling(*(kind[:, top : top + size, left : left + size] for kind in kinds), used))
+    return message
 
 
 def test_more_dose_shows_more_on_the_fda_phantom() -> None:
     """Ten repeats bear one channel; single intervals are 3 to 6 wide, so only their means tell the doses apart."""
     root = real("qa/fda_lcd_fbp") / "fda_lcd_fbp"
-    told = [fda_d_prime(root / f"dose_{dose}") for dose in ("010", "055", "100")]
-    means = [np.mean([each.d_prime for each in dose]) for dose in told]
+    message = [fda_d_prime(root / f"dose_{dose}") for dose in ("010", "055", "100")]
+    means = [np.mean([each.d_prime for each in dose]) for dose in message]
     assert means[0] + 0.8 < means[1] < means[2]
-    assert all(each.low <= each.d_prime <= each.high for dose in told for each in dose)
+    assert all(each.low <= each.d_prime <= each.high for dose in message for each in dose)

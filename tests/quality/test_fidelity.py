@@ -174,7 +174,7 @@ def test_a_phantom_of_noise_in_air_has_no_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("test", "reference", "told"),
+    ("test", "reference", "message"),
     [
         (chest(), chest()[:-1], "of shape"),
         (np.where(ROWS == 3, np.nan, chest()), chest(), "112 voxels that are NaN"),
@@ -184,8 +184,8 @@ def test_a_phantom_of_noise_in_air_has_no_body() -> None:
         (chest()[:5], chest()[:5], "at least 7 pixels"),
     ],
 )
-def test_images_that_cannot_be_measured_are_refused(test: np.ndarray, reference: np.ndarray, told: str) -> None:
-    with pytest.raises(ImageRefusal, match=told):
+def test_images_that_cannot_be_measured_are_refused(test: np.ndarray, reference: np.ndarray, message: str) -> None:
+    with pytest.raises(ImageRefusal, match=message):
         fidelity(test, reference)
 
 

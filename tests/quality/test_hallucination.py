@@ -26,13 +26,13 @@ def bump(row: float, column: float, height_hu: float, sigma_px: float = 2.0) -> 
     return height_hu * np.exp(-((ROWS - row) ** 2 + (COLUMNS - column) ** 2) / 2 / sigma_px**2)
 
 
-def told(outputs: np.ndarray, clean: np.ndarray, **change: object) -> Hallucinations:
+def found(outputs: np.ndarray, clean: np.ndarray, **change: object) -> Hallucinations:
     return hallucinations(outputs, clean, pixel_spacing_mm=SPACING, **change)  # type: ignore[arg-type]
 
 
 def test_a_denoiser_that_copies_paints_nothing() -> None:
     clean = truth(20)
-    result = told(realisations(clean), clean, least_hu=0.5, flat=np.ones(clean.shape, bool))
+    result = found(realisations(clean), clean, least_hu=0.5, flat=np.ones(clean.shape, bool))
     assert result.blobs == ()
     assert (result.slices, result.per_slice, result.low) == (20, 0, 0)
     assert result.high == pytest.approx(3.689 / 20, abs=1e-3)
@@ -42,7 +42,7 @@ def test_chance_exceeds_as_often_as_it_should() -> None:
     """At 2.5 standard errors (single ones, 2 x 0.6 %) some smooth areas must be found: the scale is right."""
     clean = np.zeros((20, 64, 64))
     outputs = realisations(clean)
-    result = told(outputs, clean, deviations=2.5, least_hu=1e-6, persistence=0.0, flat=np.ones(clean.shape, bool))
+    result = found(outputs, clean, deviations=2.5, least_hu=1e-6, persistence=0.0, flat=np.ones(clean.shape, bool))
     area = sum(blob.area_mm2 for blob in result.blobs) / 0.64
     assert area / clean.size == pytest.approx(2 * stats.norm.sf(2.5), rel=0.35)
 
@@ -50,7 +50,7 @@ def test_chance_exceeds_as_often_as_it_should() -> None:
 def test_a_denoiser_that_paints_a_fixed_texture_is_caught() -> None:
     clean = truth()
     painted = realisations(clean, sigma_hu=10) + bump(45, 44, 25) + bump(50, 15, -25)
-    result = told(painted, clean)
+    result = found(painted, clean)
     assert result.per_slice == 2
     assert result.low < 2 < result.high
     first = sorted((blob for blob in result.blobs if blob.slice_index == 1), key=lambda blob: -blob.height_hu)
@@ -64,39 +64,39 @@ def test_a_denoiser_that_paints_a_fixed_texture_is_caught() -> None:
 def test_it_is_caught_when_no_noise_is_left_too() -> None:
     clean = truth()
     painted = np.repeat((clean + bump(45, 44, 20))[None], 5, axis=0)
-    assert told(painted, clean).per_slice == 1
+    assert found(painted, clean).per_slice == 1
     # What nobody can see is none.
-    assert told(np.repeat((clean + bump(45, 44, 3))[None], 5, axis=0), clean).per_slice == 0
+    assert found(np.repeat((clean + bump(45, 44, 3))[None], 5, axis=0), clean).per_slice == 0
 
 
 def test_single_pixels_are_no_blobs() -> None:
     clean = truth()
     outputs = np.repeat(clean[None], 5, axis=0)
     outputs[:, :, 45, 44] += 30  # smoothed to 3 mm: 2 HU
-    assert told(outputs, clean).blobs == ()
+    assert found(outputs, clean).blobs == ()
 
 
 def test_a_blob_in_few_realisations_is_noise_that_was_left() -> None:
     clean = truth()
     outputs = realisations(clean, count=10, sigma_hu=1)
     outputs[:3] += bump(45, 44, 60)
-    assert told(outputs, clean, deviations=1.0).blobs == ()
-    loose = told(outputs, clean, deviations=1.0, persistence=0.2)
+    assert found(outputs, clean, deviations=1.0).blobs == ()
+    loose = found(outputs, clean, deviations=1.0, persistence=0.2)
     assert {blob.persistence for blob in loose.blobs} == {0.3}
 
 
 def test_a_blurred_edge_is_no_blob_unless_asked_for() -> None:
     clean = truth()
     blurred = ndimage.gaussian_filter(realisations(clean, sigma_hu=10), (0, 0, 1.5, 1.5))
-    assert told(blurred, clean).blobs == ()
-    assert told(blurred, clean, flat=np.ones(clean.shape, bool)).per_slice > 0
+    assert found(blurred, clean).blobs == ()
+    assert found(blurred, clean, flat=np.ones(clean.shape, bool)).per_slice > 0
 
 
 def test_a_lesion_that_was_erased_is_found_where_asked() -> None:
     clean = truth() + bump(45, 44, 40)
     outputs = realisations(truth(), sigma_hu=10)
-    assert told(outputs, clean).blobs == ()  # not flat there
-    blobs = told(outputs, clean, flat=np.ones(clean.shape, bool)).blobs
+    assert found(outputs, clean).blobs == ()  # not flat there
+    blobs = found(outputs, clean, flat=np.ones(clean.shape, bool)).blobs
     assert [blob.centre for blob in blobs] == [pytest.approx((45, 44), abs=0.5)] * 2
     assert all(blob.height_hu < -10 for blob in blobs)
 
@@ -125,4 +125,4 @@ def test_what_cannot_be_judged_is_refused(
     outputs: np.ndarray, clean: np.ndarray, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ImageRefusal, match=message):
-        told(outputs, clean, **change)
+        found(outputs, clean, **change)

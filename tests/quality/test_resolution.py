@@ -60,8 +60,8 @@ def check(transfer: TaskTransferFunction, sigma_mm: float, tolerance: float = 0.
     truth = expected(transfer.frequency_per_mm, sigma_mm, pixel)
     up_to_f10 = truth >= 0.1
     np.testing.assert_allclose(transfer.value[up_to_f10], truth[up_to_f10], rtol=tolerance)
-    for level, told in ((0.5, transfer.f50_per_mm), (0.1, transfer.f10_per_mm)):
-        assert told == pytest.approx(np.interp(-level, -truth, transfer.frequency_per_mm), rel=0.01)
+    for level, frequency_per_mm in ((0.5, transfer.f50_per_mm), (0.1, transfer.f10_per_mm)):
+        assert frequency_per_mm == pytest.approx(np.interp(-level, -truth, transfer.frequency_per_mm), rel=0.01)
 
 
 @settings(max_examples=12, deadline=None)
@@ -181,7 +181,7 @@ def test_levels_that_are_not_reached_are_not_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"centre": (20.0, 40.0)}, "inside the image"),
         ({"radius_mm": 20.0}, "inside the image"),
@@ -190,8 +190,8 @@ def test_levels_that_are_not_reached_are_not_told() -> None:
         ({"radius_mm": 0.3, "reach_mm": 0.2}, "pixels inside"),
     ],
 )
-def test_inserts_that_cannot_be_measured_are_refused(change: dict[str, object], told: str) -> None:
-    with pytest.raises(ImageRefusal, match=told):
+def test_inserts_that_cannot_be_measured_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ImageRefusal, match=message):
         measured(insert(), **change)
 
 
@@ -212,5 +212,5 @@ def test_an_independent_toolbox_agrees() -> None:
     toolbox = pytest.importorskip("microct_iq_toolbox", reason="only a cross-check")
     image = insert((40.0, 40.0), sigma_mm=0.9)
     theirs = toolbox.api.ttf(image[None], [[40, 40], [40, 40]], 32, SPACING, process_lsf=False)
-    told = theirs.summary["ttf50_mean"]
-    assert measured(image).f50_per_mm == pytest.approx(told, rel=0.02)
+    theirs_per_mm = theirs.summary["ttf50_mean"]
+    assert measured(image).f50_per_mm == pytest.approx(theirs_per_mm, rel=0.02)

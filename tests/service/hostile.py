@@ -51,11 +51,11 @@ def element(tag: int, vr: str, value: bytes | str = b"", length: int | None = No
     """An element in Explicit VR Little Endian; the length told may be a lie."""
     content = value.encode() if isinstance(value, str) else value
     content += (b"\0" if vr in ("UI", "OB", "UN") else b" ") * (len(content) % 2)
-    told = len(content) if length is None else length
+    stated_length = len(content) if length is None else length
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
     if vr in LONG:
-        return head + struct.pack("<HL", 0, told) + content
-    return head + struct.pack("<H", told % 0x10000) + content
+        return head + struct.pack("<HL", 0, stated_length) + content
+    return head + struct.pack("<H", stated_length % 0x10000) + content
 
 
 def meta(instance: str, syntax: str = EXPLICIT, sop_class: str = CT, more: bytes = b"") -> bytes:
@@ -69,7 +69,7 @@ def elements(instance: str, series: tuple[str, str], number: int = 0) -> dict[in
     """Of an honest little CT slice."""
     noise = np.random.default_rng(number).integers(0, 4096, (SIDE, SIDE)).astype("<u2").tobytes()
     us = partial(struct.pack, "<H")
-    told: list[tuple[int, str, bytes | str]] = [
+    listed: list[tuple[int, str, bytes | str]] = [
         (0x00080008, "CS", "ORIGINAL\\PRIMARY\\AXIAL"),
         (0x00080016, "UI", CT),
         (0x00080018, "UI", instance),
@@ -97,7 +97,7 @@ def elements(instance: str, series: tuple[str, str], number: int = 0) -> dict[in
         (0x00281053, "DS", "1"),
         (0x7FE00010, "OW", noise),
     ]
-    return {tag: element(tag, vr, value) for tag, vr, value in told}
+    return {tag: element(tag, vr, value) for tag, vr, value in listed}
 
 
 def slice_(
@@ -174,8 +174,8 @@ def jpeg(width: int, height: int, frame: int) -> bytes:
 
 
 def big(stream: bytes, syntax: str, rows: int = 65535, columns: int = 65535) -> bytes:
-    told = (element(0x00280010, "US", struct.pack("<H", rows)), element(0x00280011, "US", struct.pack("<H", columns)))
-    return slice_(*told, encapsulated(stream), syntax=syntax)
+    size = (element(0x00280010, "US", struct.pack("<H", rows)), element(0x00280011, "US", struct.pack("<H", columns)))
+    return slice_(*size, encapsulated(stream), syntax=syntax)
 
 
 def zipped() -> bytes:
@@ -190,8 +190,8 @@ def pixels(value: bytes, length: int | None = None) -> bytes:
 
 
 def frames(count: str, sop_class: str = CT) -> bytes:
-    told = element(0x00080016, "UI", sop_class), element(0x00280008, "IS", count)
-    return slice_(*told, sop_class=sop_class)
+    header = element(0x00080016, "UI", sop_class), element(0x00280008, "IS", count)
+    return slice_(*header, sop_class=sop_class)
 
 
 def private(value: bytes, length: int | None = None, vr: str = "OB") -> bytes:

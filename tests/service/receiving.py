@@ -147,7 +147,7 @@ def opened(settings: Settings) -> Door:
     arrived: list[int] = []
     intake = Intake(store, settings, Space(settings.data, settings.disk), arrived.append)
     door: Door
-    receiver = Receiver(settings, store, intake, lambda *told: door.report(*told))
+    receiver = Receiver(settings, store, intake, lambda *reported: door.report(*reported))
     door = Door(settings, store, intake, receiver, arrived)
     return door
 

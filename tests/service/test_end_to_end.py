@@ -112,9 +112,9 @@ def check_valid(files: list[Path], server: Orthanc, study: str, folder: Path) ->
     by_source = {uid: path for path in files for uid in sent_uids([path])}
     (derived_series,) = {
         row["MainDicomTags"]["SeriesInstanceUID"]
-        for row in server.told("/series?expand")
+        for row in server.answer("/series?expand")
         if "AI DENOISED ISCL" in row["MainDicomTags"].get("SeriesDescription", "")
-        and server.told(f"/studies/{row['ParentStudy']}")["MainDicomTags"]["StudyInstanceUID"] == study
+        and server.answer(f"/studies/{row['ParentStudy']}")["MainDicomTags"]["StudyInstanceUID"] == study
     }
     for derived in server.retrieve_series(study, derived_series)[:3]:
         path = folder / "derived.dcm"

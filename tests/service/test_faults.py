@@ -132,13 +132,13 @@ def jumping_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_clock_jumps(days: int, jumping_clock: Path, pacs: Orthanc, bundle: Path, tmp_path: Path) -> None:
     study = new_uid()
     files = scan(tmp_path / "scan", 6, uids=(study, new_uid()))
-    told = tmp_path / "jump"
-    told.write_text("0")
+    jump_file = tmp_path / "jump"
+    jump_file.write_text("0")
     with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs, quiet_s=3)) as node:
-        node.environment = {"LD_PRELOAD": str(jumping_clock), "JUMP_FILE": str(told)}
+        node.environment = {"LD_PRELOAD": str(jumping_clock), "JUMP_FILE": str(jump_file)}
         node.start()
         assert storescu(files[:3], node.port)
-        told.write_text(str(days * 86400))
+        jump_file.write_text(str(days * 86400))
         assert storescu(files[3:], node.port)
         node.wait_done()
         whole(node, pacs, study, files)

@@ -228,13 +228,13 @@ def parts_of(content: bytes) -> tuple[str, str, str, bytes]:
     if content[128:136] != b"DICM\2\0\0\0":
         return hostile.CT, hostile.uid(), hostile.EXPLICIT, content
     end = 144 + int.from_bytes(content[140:144], "little")
-    at, told = 144, {}
+    at, values = 144, {}
     while at < end:
         number, vr = content[at + 2], content[at + 4 : at + 6]
         head, size = (12, content[at + 8 : at + 12]) if vr == b"OB" else (8, content[at + 6 : at + 8])
-        told[number] = content[at + head : at + head + int.from_bytes(size, "little")].rstrip(b"\0").decode()
+        values[number] = content[at + head : at + head + int.from_bytes(size, "little")].rstrip(b"\0").decode()
         at += head + int.from_bytes(size, "little")
-    return told[2], told[3], told[0x10], content[end:]
+    return values[2], values[3], values[0x10], content[end:]
 
 
 SYNTAXES = (
@@ -330,14 +330,14 @@ def test_a_whole_node_gets_all_of_them_and_serves_the_next_series(pacs: Orthanc,
         with Memory(node.process.pid) as memory:
             answered = c_store(((name, make()) for name, make in makers.items() if name not in LARGE), node.port)
             made = {name: make() for name, make in {**makers, **hostile.NO_DICOM}.items() if name not in LARGE}
-            told = stow([*made.items(), *hostile.without_uids()], node.web_port)
+            answer = stow([*made.items(), *hostile.without_uids()], node.web_port)
             odd = c_store(((path.name, path.read_bytes()) for path in robust_files()), node.port)
             until(lambda: node.all_done(0), lambda: f"{node.states('jobs')}\n{node.log[-3000:]}")
         assert {answered[name] for name in hostile.TOO_MUCH if name not in LARGE} == {0xC000}
         assert set(answered.values()) <= {0x0000, 0xC000, 0xC001}
         # Many are one object in other words (C001), or named otherwise in their meta information (A900).
         assert sorted(set(odd.values())) == [-1, 0x0000, 0xA900, 0xC000, 0xC001]
-        counts = {tag: len(told.get(tag, ())) for tag in ("00081199", "00081198", "0008119A")}
+        counts = {tag: len(answer.get(tag, ())) for tag in ("00081199", "00081198", "0008119A")}
         assert sum(counts.values()) == len(made) + len(dict(hostile.without_uids()))
         assert counts["00081199"] == sum(status == 0 for status in answered.values())
         check_told(node)

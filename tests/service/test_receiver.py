@@ -363,8 +363,8 @@ def _send_half(association: Any, path: Path) -> None:
 def rejected(door: Door, **how: str) -> tuple[int, int, int]:
     with door.association(VERIFICATION, **how) as association:
         assert association.is_rejected
-        told = association.acceptor.primitive
-        return told.result, told.result_source, told.diagnostic
+        primitive = association.acceptor.primitive
+        return primitive.result, primitive.result_source, primitive.diagnostic
 
 
 def test_unknown_callers_are_rejected_with_the_right_reason(tmp_path: Path) -> None:
@@ -618,26 +618,26 @@ def test_tls_as_a_client_checks_the_name(tmp_path: Path, signed: Path) -> None:
 @pytest.mark.parametrize("spoilt", ["certificate", "key", "ca", "mixed", "encrypted"])
 def test_unusable_certificates_are_refused_in_one_line(tmp_path: Path, signed: Path, spoilt: str) -> None:
     (tmp_path / "node").mkdir()
-    told = tls(signed)
+    settings = tls(signed)
     bad = tmp_path / "bad.pem"
     if spoilt == "mixed":
-        told["key"] = signed / "peer.key"
+        settings["key"] = signed / "peer.key"
     elif spoilt == "encrypted":
-        told["key"] = bad
+        settings["key"] = bad
         secret = ["-aes256", "-passout", "pass:secret", "-out", str(bad)]
         subprocess.run(
             [tool("openssl"), "rsa", "-in", str(signed / "node.key"), *secret], check=True, capture_output=True
         )
     else:
         bad.write_text("no certificate")
-        told[spoilt] = bad
-    door = opened(settings_of(tmp_path / "node", tls=told))
+        settings[spoilt] = bad
+    door = opened(settings_of(tmp_path / "node", tls=settings))
     with pytest.raises(ConfigRefusal, match=r"\[node\.tls\]") as refused:
         door.receiver.start()
     assert "\n" not in str(refused.value)
-    told["ca"] = tmp_path / "absent"
+    settings["ca"] = tmp_path / "absent"
     with pytest.raises(ConfigRefusal, match="absent: No such file"):
-        opened(settings_of(tmp_path / "node", tls=told)).receiver.start()
+        opened(settings_of(tmp_path / "node", tls=settings)).receiver.start()
 
 
 def test_nothing_about_a_patient_is_logged(door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -662,14 +662,14 @@ def test_orthanc_sends_and_commitment_goes_both_ways(tmp_path: Path, pacs: Ortha
     with receiving(settings_of(tmp_path / "node", [orthanc])) as door:
         pacs.introduce("ISCL", door.port)
         wanted = {"Resources": [pacs.store(path) for path in files], "Synchronous": True, "StorageCommitment": True}
-        told = pacs.told("/modalities/ISCL/store", json.dumps(wanted).encode())
+        answer = pacs.answer("/modalities/ISCL/store", json.dumps(wanted).encode())
         reporter = CommitmentReporter(door.settings, door.store)
         reporter.start()
-        place = f"/storage-commitment/{told['StorageCommitmentTransactionUID']}"
-        until(lambda: pacs.told(place)["Status"] != "Pending")
+        place = f"/storage-commitment/{answer['StorageCommitmentTransactionUID']}"
+        until(lambda: pacs.answer(place)["Status"] != "Pending")
         assert reporter.stop()
-        assert pacs.told(place)["Status"] == "Success"
-        assert len(pacs.told(place)["Success"]) == 3
+        assert pacs.answer(place)["Status"] == "Success"
+        assert len(pacs.answer(place)["Success"]) == 3
         assert set(door.stored()) == {uid_of(path) for path in files}
         unknown = generate_uid()
         action = Dataset()

@@ -282,16 +282,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def test_tls_goes_to_whom_it_trusts_alone(tmp_path: Path, certificates: Certificates) -> None:
-    def told(who: Any, authority: Path) -> dict[str, Path]:
+    def files_of(who: Any, authority: Path) -> dict[str, Path]:
         return {"certificate": who.certificate, "key": who.key, "ca": authority}
 
     good, bad = Pacs(ae_title="GOOD"), Pacs(ae_title="BAD")
     peers = [peer(one.ae_title.lower(), one.port, tls=True, **TRUSTED) for one in (good, bad)]
-    node = {"tls": told(certificates.node, certificates.authority)}
+    node = {"tls": files_of(certificates.node, certificates.authority)}
     home = House(tmp_path / "data", *peers, node=node)
     job = home.job(3, ("good", "bad"))
-    right = server_context(TLS(**told(certificates.pacs, certificates.authority)))
-    wrong = server_context(TLS(**told(certificates.stranger, certificates.authority)))
+    right = server_context(TLS(**files_of(certificates.pacs, certificates.authority)))
+    wrong = server_context(TLS(**files_of(certificates.stranger, certificates.authority)))
     with good.running(ssl_context=right), bad.running(ssl_context=wrong), home.sending():
         until(lambda: set(good.took) == job.uids and job.rows()[3]["attempts"] >= 2)
         assert "CERTIFICATE_VERIFY_FAILED" in job.rows()[3]["reason"].replace(" ", "_").upper()
@@ -302,8 +302,8 @@ def test_a_peer_that_hangs_in_mid_object_is_left_and_gets_it_later(tmp_path: Pat
     """Its machine still takes what the network buffers hold, and then nothing: no answer, no error, no end."""
     folder, port = tmp_path / "orthanc", free_port()
     folder.mkdir()
-    told = peer(port=port, ae_title="ORTHANC", **TRUSTED)
-    home = House(tmp_path / "data", told, node={"timeout_s": 1, "port": free_port()})
+    pacs = peer(port=port, ae_title="ORTHANC", **TRUSTED)
+    home = House(tmp_path / "data", pacs, node={"timeout_s": 1, "port": free_port()})
     with running(folder, Dicom(port=port)) as server, ExitStack() as stack:
         halted: list[int] = []
 

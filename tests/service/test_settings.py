@@ -60,8 +60,8 @@ def test_the_defaults_in_the_sample_are_the_defaults(tmp_path: Path) -> None:
     for section in plain:
         block = text[text.index(f"# [{section}]") :].split("\n\n")[0]
         uncommented = "\n".join(line.removeprefix("# ") for line in block.splitlines())
-        told = read(tmp_path, text.replace(block, uncommented))
-        assert getattr(told, section) == getattr(usual, section)
+        read_back = read(tmp_path, text.replace(block, uncommented))
+        assert getattr(read_back, section) == getattr(usual, section)
 
 
 @pytest.mark.parametrize(

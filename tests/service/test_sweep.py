@@ -309,8 +309,8 @@ def test_a_node_that_stops_does_not_wait_for_an_archive_that_is_slow(tmp_path: P
     go = threading.Event()
     archive = SlowArchive(go)
     with archive.running():
-        told = peer("pacs", archive.port, confirm="status", sweep=True)
-        home = House(tmp_path / "data", told, sweep_every_s=0.05)
+        pacs = peer("pacs", archive.port, confirm="status", sweep=True)
+        home = House(tmp_path / "data", pacs, sweep_every_s=0.05)
         sweep = Sweep(home.settings, home.store, home.place.intake, today=lambda: TODAY)
         sweep.start()
         until(lambda: archive.moves)

@@ -187,8 +187,8 @@ def derived_sources(pacs: Orthanc, study_uid: str) -> list[str]:
     """The source that each derived object of a study names, with repeats if there are any; by REST."""
     found: list[str] = []
     query = json.dumps({"Level": "Instance", "Query": {"StudyInstanceUID": study_uid}, "Expand": False}).encode()
-    for instance in pacs.told("/tools/find", query):
-        tags = pacs.told(f"/instances/{instance}/simplified-tags")
+    for instance in pacs.answer("/tools/find", query):
+        tags = pacs.answer(f"/instances/{instance}/simplified-tags")
         if tags["ImageType"].startswith("DERIVED"):
             found.append(tags["SourceImageSequence"][0]["ReferencedSOPInstanceUID"])
     return found

@@ -220,11 +220,11 @@ def test_the_best_and_the_last_weights_are_kept(
 ) -> None:
     """The blend stands for the weights: it is the number of the epoch, over ten."""
     network = deployed()
-    told: Any = Told(scores)
+    scored: Any = Told(scores)
     engine = trainer()
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: network.blend.fill_(engine.state.epoch / 10))
-    told.attach(engine)
-    ModelWriter(folder=tmp_path, network=network, validation=told).attach(engine)
+    scored.attach(engine)
+    ModelWriter(folder=tmp_path, network=network, validation=scored).attach(engine)
     engine.run(range(1), max_epochs=3)
     for name, epoch in (("model.pt", best), ("model_last.pt", last)):
         weights = torch.load(tmp_path / name, weights_only=True)
@@ -234,8 +234,8 @@ def test_the_best_and_the_last_weights_are_kept(
 
 
 def test_another_process_writes_no_weights(tmp_path: Path) -> None:
-    told: Any = Told([1.0])
-    trainer(told, ModelWriter(folder=tmp_path, network=deployed(), validation=told, enabled=False)).run(range(1))
+    scored: Any = Told([1.0])
+    trainer(scored, ModelWriter(folder=tmp_path, network=deployed(), validation=scored, enabled=False)).run(range(1))
     assert not list(tmp_path.iterdir())
 
 

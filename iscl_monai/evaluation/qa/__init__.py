@@ -3,7 +3,7 @@
 from iscl_monai.evaluation.qa.check import Plan, check
 from iscl_monai.evaluation.qa.headline import headline
 from iscl_monai.evaluation.qa.limits import Limits, write_limits
-from iscl_monai.evaluation.qa.phantom import FIXED_SEED, FULL, QUICK, Size, cache_folder, make_phantom
+from iscl_monai.evaluation.qa.making import FIXED_SEED, FULL, QUICK, Size, cache_folder, make_phantom
 from iscl_monai.evaluation.qa.result import QaResult, Verdict
 from iscl_monai.evaluation.qa.run import run_qa
 from iscl_monai.evaluation.qa.scans import slices_to_do

@@ -13,7 +13,8 @@ from iscl_monai.durable import whole_file
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.qa.denoised import Progress
 from iscl_monai.evaluation.qa.limits import Limits
-from iscl_monai.evaluation.qa.phantom import FULL_DOSE, Phantom, cache
+from iscl_monai.evaluation.qa.making import cache
+from iscl_monai.evaluation.qa.phantom import FULL_DOSE, Phantom
 from iscl_monai.evaluation.qa.result import Beside
 from iscl_monai.evaluation.qa.run import run_qa
 from iscl_monai.phantom.parts import MANIFEST

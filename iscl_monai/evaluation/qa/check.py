@@ -16,8 +16,9 @@ from iscl_monai.durable import resumable_folder, whole_file
 from iscl_monai.evaluation.qa.beside import dose_beside, figures_beside
 from iscl_monai.evaluation.qa.denoised import Progress
 from iscl_monai.evaluation.qa.limits import Limits
+from iscl_monai.evaluation.qa.making import FIXED_SEED, Size, cache_folder, make_phantom
 from iscl_monai.evaluation.qa.page import write_qa_page
-from iscl_monai.evaluation.qa.phantom import FIXED_SEED, Size, cache_folder, make_phantom, read_phantom
+from iscl_monai.evaluation.qa.phantom import read_phantom
 from iscl_monai.evaluation.qa.result import Beside, QaResult
 from iscl_monai.evaluation.qa.run import described, run_qa
 from iscl_monai.evaluation.qa.scans import slices_to_do

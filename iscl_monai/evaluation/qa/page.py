@@ -12,8 +12,9 @@ import numpy.typing as npt
 from iscl_monai.evaluation.qa.border_plots import border_plots
 from iscl_monai.evaluation.qa.by_dose import module_name, percent
 from iscl_monai.evaluation.qa.explained import MEASURED, NOT_MEASURED
+from iscl_monai.evaluation.qa.making import FIXED_SEED
 from iscl_monai.evaluation.qa.noise_plots import noise_plots
-from iscl_monai.evaluation.qa.phantom import ANATOMY, FIXED_SEED, INSERTS, MODULES
+from iscl_monai.evaluation.qa.phantom import ANATOMY, INSERTS, MODULES
 from iscl_monai.evaluation.qa.result import Picture, QaResult
 from iscl_monai.evaluation.qa.rod_plots import rod_plots
 from iscl_monai.evaluation.qa.signal_plots import lesion_plots, task_plots

@@ -55,7 +55,7 @@ def run_qa(
     Args:
         denoiser: anything that denoises slices; one that looks at neighbours, too, is a
             :class:`iscl_monai.inference.slice_denoiser.VolumeDenoiser` besides.
-        dataset: folder of the test objects, see :func:`iscl_monai.evaluation.qa.phantom.make_phantom`. With fewer
+        dataset: folder of the test objects, see :func:`iscl_monai.evaluation.qa.making.make_phantom`. With fewer
             than 10 realisations a few signals stand for all.
         doses: shares of the full dose to measure at; None: all that are there. Full dose is always among them.
         limits: see :meth:`Limits.proposed`.

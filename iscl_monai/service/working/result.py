@@ -41,14 +41,14 @@ class SeriesWatcher:
         self._every = max(1, count // MEASURED_SLICES)
         self.acquaintance.begins(title, count)
 
-    def saw(self, seen: DenoisedSlice) -> None:
+    def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
         if time.monotonic() - self._checked_at > CHECKS_EVERY_S:
             self.check_wanted()
             self._checked_at = time.monotonic()
-        self.acquaintance.saw(seen)
-        if seen.index % self._every == 0:
-            self.regions.add(seen.before_hu, seen.after_hu, seen.padded)
+        self.acquaintance.slice_written(written)
+        if written.index % self._every == 0:
+            self.regions.add(written.before_hu, written.after_hu, written.padded)
 
     def gave_up(self) -> None:
         """The series is refused."""

@@ -51,7 +51,7 @@ class Models:
         self._lock = threading.Lock()
         self._on_cpu: Denoiser | None = None if self.on_gpu else self.default
         size = settings.work.batch
-        self._batcher = Batcher(self.default, size=size, told=_log_memory) if self.on_gpu else None
+        self._batcher = Batcher(self.default, size=size, report=_log_memory) if self.on_gpu else None
 
     def at(self, strength: float, device: str) -> SliceDenoiser:
         """The denoiser of a job."""

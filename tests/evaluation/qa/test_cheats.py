@@ -7,7 +7,8 @@ import pytest
 from evaluation.qa.cheats import CHEATS, HONEST, AveragesNeighbours, Denoised, World, cheating
 from evaluation.qa.judged import Judge
 
-from iscl_monai.evaluation.qa.phantom import Phantom, between_dose
+from iscl_monai.evaluation.qa.making import between_dose
+from iscl_monai.evaluation.qa.phantom import Phantom
 from iscl_monai.phantom.anatomy_slice import REGIONS, draw_anatomy_slice
 from iscl_monai.phantom.objects import MODULES, draw_discs
 from iscl_monai.phantom.seeds import named_rng

@@ -8,9 +8,10 @@ from scipy import ndimage
 
 from iscl_monai.evaluation.qa.between_slices import steadiness
 from iscl_monai.evaluation.qa.borders import border_figures, step_left
+from iscl_monai.evaluation.qa.making import between_dose
 from iscl_monai.evaluation.qa.noise import own_noise_share
 from iscl_monai.evaluation.qa.patterns import fixed_pattern_hu, grey_steps
-from iscl_monai.evaluation.qa.phantom import ANATOMY, Phantom, between_dose
+from iscl_monai.evaluation.qa.phantom import ANATOMY, Phantom
 
 EVERYWHERE = np.ones((96, 96), bool)
 

@@ -18,9 +18,10 @@ from scipy import ndimage
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.qa import QUICK, Limits, QaResult, cache_folder, headline, run_qa, slices_to_do
 from iscl_monai.evaluation.qa.by_dose import percent
+from iscl_monai.evaluation.qa.making import FIXED_SEED, between_dose
 from iscl_monai.evaluation.qa.noise import noise_figures, texture
 from iscl_monai.evaluation.qa.page import write_qa_page
-from iscl_monai.evaluation.qa.phantom import FIXED_SEED, MODULES, WATER, between_dose, read_phantom
+from iscl_monai.evaluation.qa.phantom import MODULES, WATER, read_phantom
 from iscl_monai.evaluation.qa.robustness import robustness
 from iscl_monai.phantom.anatomy_stack import SLICES
 

@@ -30,7 +30,7 @@ def test_what_is_written_is_read_again_and_may_be_edited(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("f50_ration_min = 0.9", "did you mean f50_ratio_min"),
         ("zzz = 1", "take the line out"),
@@ -47,10 +47,10 @@ def test_what_is_written_is_read_again_and_may_be_edited(tmp_path: Path) -> None
         ("lowest_dose = 0.1", "one limit or more"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "limits.toml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigRefusal, match=told):
+    with pytest.raises(ConfigRefusal, match=message):
         Limits.read(file)
 
 

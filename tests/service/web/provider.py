@@ -126,14 +126,14 @@ def serving(provider: SmallProvider) -> Iterator[SmallProvider]:
                 "/keys": {"keys": [provider.key.as_dict(private=False)]},
                 "/userinfo": provider.userinfo if self.headers["Authorization"] == "Bearer of-the-person" else None,
             }
-            self._told(answers.get(parts.path))
+            self._answer(answers.get(parts.path))
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             form = {name: values[0] for name, values in parse_qs(body).items()}
-            self._told(provider.token(form, self.headers.get("Authorization", "")))
+            self._answer(provider.token(form, self.headers.get("Authorization", "")))
 
-        def _told(self, answer: Any) -> None:
+        def _answer(self, answer: Any) -> None:
             data = json.dumps(answer or {"error": "no"}).encode()
             self.send_response(200 if answer is not None else 400)
             self.send_header("Content-Type", "application/json")

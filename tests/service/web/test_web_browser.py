@@ -133,17 +133,17 @@ def test_series_appears_and_changes_without_a_reload(browser: Browser, served: P
     browser.run("window.stayed = true")
     series = served.synthetic(description="Thorax live <b>")
 
-    def told(of: str) -> str:
+    def text_of(of: str) -> str:
         """In one go, for the part may be exchanged at any moment."""
         script = "const found = document.querySelector(arguments[0]); return found ? found.innerText : ''"
         return str(browser.run(script, f"tr:has(#series-{series}) {of}"))
 
-    browser.waits(lambda _: told(".state") == "receiving")
-    assert "Thorax live <b>" in told("th")
+    browser.waits(lambda _: text_of(".state") == "receiving")
+    assert "Thorax live <b>" in text_of("th")
     job = served.settled(series)
-    browser.waits(lambda _: told(".state") == "queued")
+    browser.waits(lambda _: text_of(".state") == "queued")
     served.move_job(job, "running")
-    browser.waits(lambda _: told(".state") == "running")
+    browser.waits(lambda _: text_of(".state") == "running")
     assert browser.run("return window.stayed")
 
 

@@ -220,7 +220,7 @@ def test_wherever_it_leads_is_ours(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "password", "role", "told"),
+    ("name", "password", "role", "message"),
     [
         ("anna", "short", "viewer", "5 characters"),
         ("anna", PASSWORD, "boss", "viewer, operator, admin"),
@@ -230,8 +230,8 @@ def test_wherever_it_leads_is_ours(path: str) -> None:
         ("ADMIN", PASSWORD, "viewer", "already"),
     ],
 )
-def test_bad_users_are_refused_in_one_line(plant: Plant, name: str, password: str, role: str, told: str) -> None:
-    with pytest.raises(ConfigRefusal, match=re.escape(told)) as refusal:
+def test_bad_users_are_refused_in_one_line(plant: Plant, name: str, password: str, role: str, message: str) -> None:
+    with pytest.raises(ConfigRefusal, match=re.escape(message)) as refusal:
         accounts.add_user(plant.store, name, password, role)
     assert "\n" not in str(refusal.value)
     assert password not in str(refusal.value)

@@ -171,9 +171,9 @@ def test_provider_without_https_is_refused_at_the_start(plant: Plant, tmp_path: 
 
 
 def test_secret_that_cannot_be_read_is_refused_at_the_start(plant: Plant, tmp_path: Path) -> None:
-    told = settings(tmp_path, "https://idp.example", client_secret_file=tmp_path / "absent")
+    wrong = settings(tmp_path, "https://idp.example", client_secret_file=tmp_path / "absent")
     with pytest.raises(ConfigRefusal, match="client_secret_file"):
-        plant.with_web(oidc=told)
+        plant.with_web(oidc=wrong)
 
 
 def test_without_settings_there_is_no_such_way(plant: Plant) -> None:

@@ -126,12 +126,12 @@ def elements(text: str) -> list[tuple[str, dict[str, str | None]]]:
 
 def check_page(text: str, path: str) -> None:
     assert DISCLAIMER in text, path
-    for tag, told in elements(text):
+    for tag, attributes in elements(text):
         assert tag != "style", path
-        assert tag != "script" or told.get("src"), path
-        assert not [name for name in told if name == "style" or name.startswith("on")], (path, tag, told)
+        assert tag != "script" or attributes.get("src"), path
+        assert not [name for name in attributes if name == "style" or name.startswith("on")], (path, tag, attributes)
         for name in ("src", "href", "action", "hx-get", "hx-post"):
-            assert not re.match(r"(\w+:)?//", told.get(name) or ""), (path, told)
+            assert not re.match(r"(\w+:)?//", attributes.get(name) or ""), (path, attributes)
 
 
 def test_static_files_are_ours_and_nothing_else(plant: Plant) -> None:
@@ -291,7 +291,7 @@ def test_series_tells_what_was_made_and_where_it_went(plant: Plant) -> None:
         change.move(deliveries, first["id"], "failed", reason="0xA700: out of resources", attempts=4)
         change.move(jobs, job, "failed", reason="not all were taken")
     page = plant.client("viewer").get(f"/series/{series}").text
-    for told in (
+    for text in (
         "ISCL 1.2",
         "0123456789abcdef" * 4,
         "thin-ct",
@@ -307,7 +307,7 @@ def test_series_tells_what_was_made_and_where_it_went(plant: Plant) -> None:
         "https://viewer.example/?study=1.2.826.0.1.3680043.8.498.1",
         "/slices/3/before.png?window=abdomen",
     ):
-        assert told in page, told
+        assert text in page, text
 
 
 def test_series_without_files_or_job_has_a_page(plant: Plant) -> None:

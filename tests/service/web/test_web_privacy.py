@@ -18,7 +18,7 @@ from iscl_monai.service import log
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def log_output(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What a node with its log set up writes; everything is as it was afterwards."""
     root, library = logging.getLogger(), logging.getLogger("pydicom")
     before = root.level, library.level
@@ -35,7 +35,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     log.structlog.reset_defaults()
 
 
-def test_values_of_a_patient_do_not_get_into_the_log(plant: Plant, told: io.StringIO) -> None:
+def test_values_of_a_patient_do_not_get_into_the_log(plant: Plant, log_output: io.StringIO) -> None:
     def change(dataset: pydicom.Dataset, _: int) -> None:
         dataset.PatientName = "Mustermann^Erika"
         odd = DataElement("FrameOfReferenceUID", "UI", "1.2.Mustermann", validation_mode=0)  # pydicom warns, and quotes
@@ -43,10 +43,10 @@ def test_values_of_a_patient_do_not_get_into_the_log(plant: Plant, told: io.Stri
 
     series = plant.synthetic(change=change)
     plant.settled(series)
-    told.truncate(0)
+    log_output.truncate(0)
     assert "Mustermann" in post(plant.client("operator"), f"/series/{series}/patient").text
     for path in plant.store.data.rglob("*.dcm"):
         assert read_header(path).frame_of_reference_uid == "1.2.Mustermann"
     log.log.info("test.told", patient_name="Mustermann", series=series)
-    assert '"test.told"' in told.getvalue()
-    assert "Mustermann" not in told.getvalue()
+    assert '"test.told"' in log_output.getvalue()
+    assert "Mustermann" not in log_output.getvalue()

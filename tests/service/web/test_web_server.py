@@ -101,8 +101,8 @@ def test_whoever_says_nothing_is_hung_up_on(plant: Plant, monkeypatch: pytest.Mo
 
 def test_request_that_stops_in_its_body_is_hung_up_on(plant: Plant, here: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iscl_monai.service.web.shield.SILENCE_S", 0.05)
-    told = ("Host: x", f"Authorization: Bearer {TOKEN}", f"Content-Type: {TYPE}", "Connection: close")
-    head = "\r\n".join(("POST /dicom-web/studies HTTP/1.1", *told, ""))
+    headers = ("Host: x", f"Authorization: Bearer {TOKEN}", f"Content-Type: {TYPE}", "Connection: close")
+    head = "\r\n".join(("POST /dicom-web/studies HTTP/1.1", *headers, ""))
     answer = raw(here, head.encode() + b"Content-Length: 1000000\r\n\r\n" + body(b"DICM" * 100)[:200])
     assert answer.startswith(b"HTTP/1.1 400")
     assert list((plant.store.data / "coming").iterdir()) == []
