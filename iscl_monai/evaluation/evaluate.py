@@ -201,9 +201,8 @@ def evaluate_datalist(
             if by_reference[done - 1]:
                 scores.add(pair)
             if pair.truth is not None:
-                truth_protocol = TRUTH_PROTOCOLS[pair.truth_protocol]
-                held_against = against_truth.setdefault(truth_protocol.name, Scores(truth_protocol))
-                held_against.add(replace(pair, reference=pair.truth))
+                known = TRUTH_PROTOCOLS[pair.truth_protocol]
+                against_truth.setdefault(known.name, Scores(known)).add(replace(pair, reference=pair.truth))
             progress(done, len(pairs))
     return Evaluation(
         scores=scores,

@@ -76,6 +76,24 @@ class Places:
         apart, detail_apart = self._mode(self.apart, expected_hu), self._mode(self.detail_apart, expected_hu)
         return min(seen, apart * max(1.0, detail / detail_apart)) / own.seen
 
+    def least_over_own(self, expected_hu: Sequence[Image], own: Own, *, shared: float) -> float:
+        """The scan's noise over a scanner's own: the least of four measures, as anatomy only adds.
+
+        Args:
+            expected_hu: as for :meth:`over_own`.
+            own: likewise.
+            shared: correlation of the noise of neighbouring slices.
+
+        Returns:
+            NaN without soft tissue.
+        """
+        if not sum(len(values) for values in self.seen):
+            return float("nan")
+        left = 1.0 if self.alone else float(np.sqrt(1 - shared))
+        whole, detail = self._mode(self.seen, expected_hu), self._mode(self.detail, expected_hu)
+        apart, detail_apart = (self._mode(values, expected_hu) / left for values in (self.apart, self.detail_apart))
+        return min(min(whole, apart) / own.seen, min(detail, detail_apart) / own.detail)
+
     def _mode(self, values: Sequence[Image], expected_hu: Sequence[Image]) -> float:
         relative = [one / sigma[inside] for one, sigma, inside in zip(values, expected_hu, self.tissue, strict=True)]
         return mode(np.concatenate(relative))

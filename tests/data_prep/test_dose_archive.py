@@ -207,8 +207,9 @@ def test_the_report_says_what_physics_expects(tmp_path: Path) -> None:
     for one in figures:
         assert one.expected == pytest.approx(2, abs=0.1)
         assert one.ratio == pytest.approx(one.expected, rel=0.15)
-        assert one.added == pytest.approx(1, abs=0.05)
+        assert one.added == pytest.approx(1, abs=0.06)  # some 800 pixels of tissue in each: chance moves it by 0.03
         assert abs(one.shift_hu) < 1
+    assert np.mean([one.added for one in figures]) == pytest.approx(1, abs=0.03)
     page = (tmp_path / "report.html").read_text()
     check_page(page)
     assert page.count("data:image/png;base64") == 18
