@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,152 +12,22 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer, RAdam
+from training.literal import (
+    NAMES,
+    Literal,
+    batches,
+    largest_difference,
+    literally,
+    networks,
+    optimizers,
+    parameters,
+    trainer,
+)
 
 from iscl_monai.losses import LossWeights
-from iscl_monai.networks import Discriminator, Generator, NoiseExtractor, UNetGenerator
-from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.normalization import normalisations
-from iscl_monai.networks.unet import LEAST_NOISE
-from iscl_monai.training import ISCLTrainer, LookaheadRAdam
+from iscl_monai.training import LookaheadRAdam
 from iscl_monai.training.trainer import Batch, frozen, prepare_unpaired_batch, unwrapped
-
-NAMES = ("denoiser", "degrader", "noise_extractor", "noisy_discriminator", "clean_discriminator")
-Networks = dict[str, nn.Module]
-
-
-def networks(dtype: torch.dtype = torch.float64) -> Networks:
-    torch.manual_seed(7)
-    made = (
-        Generator(width=2, downsamplings=1, residual_blocks=1),
-        Generator(width=2, downsamplings=1, residual_blocks=1),
-        NoiseExtractor(width=2, layers=4),
-        Discriminator(width=2),
-        Discriminator(width=2),
-    )
-    for network in made:
-        for norm in normalisations(network):
-            nn.init.uniform_(norm.rho, 0.3, 1)
-    return {name: network.to(dtype) for name, network in zip(NAMES, made, strict=True)}
-
-
-def batches(count: int, dtype: torch.dtype = torch.float64) -> list[Batch]:
-    source = torch.Generator().manual_seed(11)
-    pictures = [torch.rand(2, 2, 1, 64, 64, generator=source, dtype=dtype) * 2 - 1 for _ in range(count)]
-    return [{"noisy": noisy, "clean": clean} for noisy, clean in pictures]
-
-
-def optimizers(made: Networks, kind: Callable[..., Optimizer], lr: float) -> tuple[Optimizer, Optimizer, Optimizer]:
-    """Of F and G, of D_X and D_Y, of H."""
-    f, g, h, d_x, d_y = made.values()
-    return (
-        kind([*f.parameters(), *g.parameters()], lr=lr),
-        kind([*d_x.parameters(), *d_y.parameters()], lr=lr),
-        kind(h.parameters(), lr=lr),
-    )
-
-
-def trainer(
-    made: Networks,
-    data: list[Batch],
-    *,
-    kind: Callable[..., Optimizer] = torch.optim.SGD,
-    lr: float = 1e-2,
-    **arguments: Any,
-) -> ISCLTrainer:
-    generator_optimizer, discriminator_optimizer, extractor_optimizer = optimizers(made, kind, lr)
-    return ISCLTrainer(
-        device="cpu",
-        max_epochs=1,
-        train_data_loader=data,
-        generator_optimizer=generator_optimizer,
-        discriminator_optimizer=discriminator_optimizer,
-        extractor_optimizer=extractor_optimizer,
-        **made,  # type: ignore[arg-type]
-        **arguments,
-    )
-
-
-@dataclass
-class Literal:
-    """The method as the paper has it: three updates one after the other, every forward pass anew."""
-
-    f: nn.Module
-    g: nn.Module
-    h: nn.Module
-    d_x: nn.Module
-    d_y: nn.Module
-    cycle: float = 1.0
-    bypass: float = 1.0
-    boosting: float = 1.0
-    pseudo_noise: float = 1.0
-    noise_consistency: float = 1.0
-    zero_mean: float = 0.0
-    nested: float = 30.0
-
-    def iterate(self, x: Tensor, y: Tensor, of_generators: Any, of_discriminators: Any, of_extractor: Any) -> None:
-        self.update(of_discriminators, self.discriminators(x, y))
-        self.update(of_generators, self.generators(x, y))
-        self.update(of_extractor, self.extractor(x, y))
-
-    def update(self, optimizer: Optimizer, loss: Any) -> None:
-        for network in (self.f, self.g, self.h, self.d_x, self.d_y):
-            network.zero_grad()
-        loss.backward()
-        optimizer.step()
-        for network in (self.f, self.g, self.h, self.d_x, self.d_y):
-            for name, parameter in network.named_parameters():
-                if name.endswith(".rho"):
-                    parameter.data = parameter.data.clip(0, 1)
-
-    def discriminators(self, x: Tensor, y: Tensor) -> Any:
-        y_hat, x_hat, n_hat = self.f(x), self.g(y), self.h(x)
-        zero = torch.zeros((), dtype=x.dtype)
-        loss = torch.maximum(1 - self.d_x(x), zero).mean() + torch.maximum(self.d_x(x_hat), zero).mean()
-        loss = loss + torch.maximum(1 - self.d_y(y), zero).mean() + torch.maximum(self.d_y(y_hat), zero).mean()
-        boosting = torch.maximum(self.d_x(y + n_hat), zero).mean()
-        boosting = boosting + torch.maximum(self.d_y(x - n_hat), zero).mean()
-        return loss + self.boosting * boosting
-
-    def generators(self, x: Tensor, y: Tensor) -> Any:
-        y_hat, x_hat = self.f(x), self.g(y)
-        n_hat = self.h(x).detach()
-        adversarial = -(self.d_x(x_hat).mean() + self.d_y(y_hat).mean())
-        cycle = (x - self.g(self.f(x))).abs().mean() + (y - self.f(self.g(y))).abs().mean()
-        bypass = (self.f(x) - (x - n_hat)).abs().mean() + (y - self.f(y + n_hat)).abs().mean()
-        zero_mean = squares(x - y_hat) + squares(x_hat - y)
-        return adversarial + self.nested * (self.cycle * cycle + self.bypass * bypass + self.zero_mean * zero_mean)
-
-    def extractor(self, x: Tensor, y: Tensor) -> Any:
-        n_bar = (x - self.f(x)).detach()
-        x_hat = self.g(y).detach()
-        loss = self.pseudo_noise * (self.h(x) - n_bar).abs().mean() + self.zero_mean * squares(self.h(x))
-        return loss + self.noise_consistency * (x_hat - y - self.h(x_hat)).abs().mean()
-
-
-def squares(noise: Tensor) -> Tensor:
-    return noise.unfold(2, 16, 16).unfold(3, 16, 16).mean(dim=(-1, -2)).abs().mean()
-
-
-def literally(
-    made: Networks, data: list[Batch], *, kind: Callable[..., Optimizer], lr: float, **weights: float
-) -> Networks:
-    f, g, h, d_x, d_y = made.values()
-    method = Literal(f, g, h, d_x, d_y, **weights)
-    three = optimizers(made, kind, lr)
-    for batch in data:
-        method.iterate(batch["noisy"], batch["clean"], *three)
-    return made
-
-
-def parameters(made: Networks) -> dict[str, Tensor]:
-    return {f"{owner}.{name}": p.detach() for owner, net in made.items() for name, p in net.named_parameters()}
-
-
-def largest_difference(ours: Networks, theirs: Networks) -> float:
-    a, b = parameters(ours), parameters(theirs)
-    assert a.keys() == b.keys()
-    return max((a[name] - b[name]).abs().max().item() for name in a)
-
 
 ABLATIONS: list[dict[str, float]] = [
     {},
@@ -549,104 +417,3 @@ def test_an_unpaired_batch_is_noisy_then_clean() -> None:
     assert x.dtype == y.dtype == torch.float64
     with pytest.raises(KeyError, match="clean"):
         prepare_unpaired_batch({"noisy": noisy})
-
-
-# --- harvested noise ---------------------------------------------------------------------------------
-
-
-def harvested_batches(count: int) -> list[Batch]:
-    source = torch.Generator().manual_seed(13)
-    return [
-        {**batch, "harvested": batch["clean"] + 0.1 * torch.randn(2, 1, 64, 64, generator=source, dtype=torch.float64)}
-        for batch in batches(count)
-    ]
-
-
-@pytest.mark.parametrize(("share", "cooperating"), [(1.0, 2), (0.5, 1), (0.1, 1)])
-def test_harvested_noise_teaches_beside_the_cooperation(share: float, cooperating: int) -> None:
-    """All images of a batch have harvested noise to teach; the networks teach each other with some of them."""
-    data, ours, theirs = harvested_batches(1), networks(), networks()
-    trainer(ours, data, weights=LossWeights(harvest=0.7), cooperating_share=share).run()
-
-    y, harvested = data[0]["clean"], data[0]["harvested"]
-    some_x, some_y = data[0]["noisy"][:cooperating], y[:cooperating]
-    f, g, h, d_x, d_y = theirs.values()
-    of_generators, of_discriminators, of_extractor = optimizers(theirs, torch.optim.SGD, 1e-2)
-    method = Literal(f, g, h, d_x, d_y)
-    method.update(of_discriminators, method.discriminators(some_x, some_y))
-    taught = 0.7 * (y - f(harvested)).abs().mean()
-    method.update(of_generators, method.generators(some_x, some_y) + method.nested * taught)
-    method.update(of_extractor, method.extractor(some_x, some_y) + 0.7 * (harvested - y - h(harvested)).abs().mean())
-
-    assert largest_difference(ours, theirs) < 1e-9
-    without = networks()
-    trainer(without, batches(1)).run()
-    assert largest_difference(ours, without) > 1e-5
-
-
-def test_discriminators_that_nobody_listens_to_are_left_alone() -> None:
-    """Without the adversarial loss the others learn what they would learn beside trained discriminators."""
-    data, ours, theirs = batches(1), networks(), networks()
-    untouched = copy.deepcopy(ours["noisy_discriminator"].state_dict())
-    engine = trainer(ours, data, weights=LossWeights(adversarial=0.0))
-    engine.run()
-    x, y = data[0]["noisy"], data[0]["clean"]
-    f, g, h, d_x, d_y = theirs.values()
-    of_generators, _, of_extractor = optimizers(theirs, torch.optim.SGD, 1e-2)
-    method = Literal(f, g, h, d_x, d_y)
-    adversarial = -d_x(g(y)).mean() - d_y(f(x)).mean()
-    method.update(of_generators, method.generators(x, y) - adversarial)
-    method.update(of_extractor, method.extractor(x, y))
-    for name in ("denoiser", "degrader", "noise_extractor"):
-        pairs = zip(ours[name].parameters(), theirs[name].parameters(), strict=True)
-        assert all(torch.allclose(mine, literal, rtol=0, atol=1e-9) for mine, literal in pairs)
-    after = ours["noisy_discriminator"].state_dict()
-    assert all(torch.equal(untouched[name], after[name]) for name in untouched)
-    assert not {"adversarial", "boosting", "clean_discriminator"} & set(engine.state.output)  # type: ignore[arg-type]
-
-
-def test_during_the_warm_up_harvested_noise_teaches_denoiser_and_extractor_alone() -> None:
-    data, ours, theirs = harvested_batches(2), networks(), networks()
-    engine = trainer(ours, data, warm_up_steps=2, weights=LossWeights(squared=0.25))
-    engine.run()
-    f, h = theirs["denoiser"], theirs["noise_extractor"]
-    of_generators, _, of_extractor = optimizers(theirs, torch.optim.SGD, 1e-2)
-    for batch in data:
-        y, x_bar = batch["clean"], batch["harvested"]
-        noise = quiet_deviation(x_bar).clamp_min(LEAST_NOISE)
-        for network, wanted, optimizer in ((f, y, of_generators), (h, x_bar - y, of_extractor)):
-            error = network(x_bar) - wanted
-            optimizer.zero_grad()
-            (0.75 * error.abs().mean() + 0.25 * (error.square() / noise).mean()).backward()
-            optimizer.step()
-            for norm in normalisations(network):
-                norm.rho.data = norm.rho.data.clip(0, 1)
-    assert largest_difference(ours, theirs) < 1e-9
-    output: Any = engine.state.output
-    assert set(output) == {"harvest", "harvested_noise", "x", "y_hat", "n_hat"}
-
-
-def test_networks_that_can_be_told_learn_what_noise_belongs_to_the_clean_image() -> None:
-    """Where nothing was added there is nothing to remove, whatever noise the clean image has."""
-    made = networks(torch.float32)
-    made["denoiser"] = UNetGenerator(width=2, levels=2)
-    nn.init.normal_(made["denoiser"].last.weight)
-    engine = trainer(made, [], epoch_length=1)
-    y = batches(1, torch.float32)[0]["clean"]
-    loud = y + 0.5 * torch.randn(y.shape)
-    assert engine._harvest_loss(made["denoiser"], y, y, y) == 0
-    assert engine._harvest_loss(made["denoiser"], y, loud, y) > 0.1
-
-
-def test_the_cycle_may_be_the_clean_half_alone() -> None:
-    data, ours, theirs = batches(1), networks(), networks()
-    trainer(ours, data, weights=LossWeights(noisy_cycle=0.0, adversarial=0.5)).run()
-    f, g, h, d_x, d_y = theirs.values()
-    of_generators, of_discriminators, of_extractor = optimizers(theirs, torch.optim.SGD, 1e-2)
-    method, (x, y) = Literal(f, g, h, d_x, d_y, cycle=0), (data[0]["noisy"], data[0]["clean"])
-    method.update(of_discriminators, method.discriminators(x, y))
-    adversarial = -(d_x(g(y)).mean() + d_y(f(x)).mean())
-    clean_half = method.nested * (y - f(g(y))).abs().mean()
-    method.update(of_generators, method.generators(x, y) - 0.5 * adversarial + clean_half)
-    method.update(of_extractor, method.extractor(x, y))
-    assert largest_difference(ours, theirs) < 1e-9
