@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from iscl_monai.cli import app
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.benchmark.denoisers import denoiser_of
+from iscl_monai.evaluation.benchmark.methods import submission
 from iscl_monai.hu import HUWindow
 from iscl_monai.inference import Denoiser
 from iscl_monai.networks import DenoisingNetwork, NoiseUNet, UNetGenerator
@@ -71,3 +73,13 @@ def test_weights_that_cannot_be_told_are_refused(bundle: Path) -> None:
     with pytest.raises(ConfigRefusal, match="a wanted noise for a Generator"):
         Denoiser.from_bundle(bundle, device="cpu", target_noise_hu=10.0)
     assert "target_noise_hu" not in Denoiser.from_bundle(bundle, device="cpu").parameters
+
+
+def test_a_benchmark_asks_for_all_that_the_weights_call_noise(
+    unet_bundle: Path, bundle: Path, noisy_hu: np.ndarray
+) -> None:
+    """Else a method would be judged at its deployment's noise, and not be there at 70 % less."""
+    compared = denoiser_of(submission(f"theirs={unet_bundle}"), None, device="cpu")
+    whole = Denoiser.from_bundle(unet_bundle, device="cpu", target_noise_hu=0.0)
+    assert np.array_equal(compared.change_hu(noisy_hu), whole.change_hu(noisy_hu))
+    assert "target_noise_hu" not in denoiser_of(submission(f"theirs={bundle}"), None, device="cpu").parameters

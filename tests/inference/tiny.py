@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 
 import torch
@@ -32,5 +32,7 @@ def make_bundle(folder: Path, seed: int = 0) -> Path:
     (folder / "models").mkdir(parents=True)
     (folder / "configs").mkdir()
     torch.save(tiny_network(seed).state_dict(), folder / "models" / "model.pt")
-    shutil.copyfile(METADATA, folder / "configs" / "metadata.json")
+    metadata = json.loads(METADATA.read_text())
+    metadata.pop("released_weights", None)  # it has none
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
     return folder

@@ -58,7 +58,15 @@ def denoiser_of(
     if method.kind == IMAGES:
         return SubmittedImages(DenoisedFolder.find(method.source, pairs), pairs, name=method.name)
     if method.kind == BUNDLE:
-        return Denoiser.from_bundle(method.source, device=device)
+        return _taking_all_noise(method.source, device)
     if bundle is None:
         raise CheckpointRefusal(f"{method.name} without a bundle", allowed="a trained one", cure="train it first")
-    return Denoiser.from_bundle(bundle, device=device, mode=method.mode)
+    return _taking_all_noise(bundle, device, mode=method.mode)
+
+
+def _taking_all_noise(bundle: Path | str, device: str, *, mode: str = "ensemble") -> Denoiser:
+    """Weights that leave some noise on purpose leave none here: how much stays is what the strength is for."""
+    denoiser = Denoiser.from_bundle(bundle, device=device, mode=mode)
+    if "target_noise_hu" not in denoiser.parameters:
+        return denoiser
+    return Denoiser.from_bundle(bundle, device=device, mode=mode, target_noise_hu=0.0)

@@ -93,6 +93,8 @@ METHODS = (
     _trained("iscl-no-boosting", "ISCL without boosting", "unpaired", "no_boosting.json"),
     _trained("iscl-no-consistency", "ISCL without noise consistency", "unpaired", "no_noise_consistency.json"),
     _trained("iscl-paper", "ISCL, authors' settings", "unpaired", "paper.json"),
+    _trained("iscl-unet", "ISCL, U-Nets and harvested noise", "unpaired", "unet.json"),
+    _trained("harvest-alone", "Harvested noise alone, U-Nets", "unpaired", "unet.json", "harvest_alone.json"),
     _trained("twin", "Supervised twin (F)", "supervised", "supervised_twin.json"),
     _trained("red-cnn", "RED-CNN", "supervised", "supervised_twin.json", "red_cnn.json"),
 )
