@@ -168,7 +168,7 @@ class _MeasuredSlice:
         count = len(simulation.groups)
         beside = noise.index + 1 if noise.index + 1 < count else noise.index - 1
         neighbour_hu = simulation.mean_hu(beside) if count > 1 else None
-        places = places_of([noise.mean_hu], [neighbour_hu], [current])
+        places = places_of([noise.mean_hu], [neighbour_hu], [current], [integrals])
         own = own_noise(places, scanner, [self.scan_sigma_hu], seed=_SEED)
         self.scan_over_expected = places.least_over_own([self.scan_sigma_hu], own, shared=scanner.neighbour_correlation)
         seen_hu, tissue_hu = without_anatomy(noise.mean_hu, neighbour_hu)
