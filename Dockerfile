@@ -48,8 +48,9 @@ RUN --mount=type=bind,source=deploy/image/pip.sh,target=/pip.sh \
     --mount=type=bind,source=.wheels,target=/wheels \
     --mount=type=secret,id=pip --mount=type=secret,id=ca \
     set -e; \
-    mkdir -p iscl_monai data_prep bundles/iscl/configs bundles/iscl/docs; \
+    mkdir -p iscl_monai data_prep bundles/iscl/configs bundles/iscl/docs bundles/iscl/models; \
     touch iscl_monai/__init__.py data_prep/__init__.py bundles/iscl/LICENSE; \
+    touch bundles/iscl/models/released.json bundles/iscl/models/released.pt bundles/iscl/models/student.pt; \
     echo '__version__ = "0"' >iscl_monai/version.py; \
     sh /pip.sh install -c constraints.txt ".[${EXTRAS}]"
 

@@ -17,7 +17,8 @@ from tests.made_once import made_once
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "iscl"
-SHIPPED = {path.relative_to(BUNDLE) for part in ("configs", "docs") for path in (BUNDLE / part).rglob("*")}
+RELEASED = {Path("models") / name for name in ("released.pt", "student.pt", "released.json")}
+SHIPPED = {path.relative_to(BUNDLE) for part in ("configs", "docs") for path in (BUNDLE / part).rglob("*")} | RELEASED
 
 
 @pytest.fixture(scope="module")
