@@ -107,8 +107,8 @@ def denoise(
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
         bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
-        from iscl_monai.inference.acquaintance import seen_noise
         from iscl_monai.inference.anything import denoise as run
+        from iscl_monai.inference.familiarity import training_noise
         from iscl_monai.inference.reconstructions import warning_of
 
         denoiser = _denoiser(
@@ -120,7 +120,7 @@ def denoise(
             weights=weights,
             target_noise_hu=target_noise,
         )
-        with _Watching(denoiser if report else None, seen_noise(bundle)) as watcher:
+        with _Watching(denoiser if report else None, training_noise(bundle)) as watcher:
             outcome = run(
                 source,
                 destination,
@@ -137,7 +137,7 @@ def denoise(
         warning = warning_of(outcome.reconstructions, bundle)
         if warning:
             say(f"warning: {warning}")
-        for title, sentence in watcher.acquaintance.warnings:
+        for title, sentence in watcher.familiarity.warnings:
             say(f"warning: {title}: {sentence}")
         _end_in_part(outcome.refused)
 
@@ -155,7 +155,7 @@ class _Watching:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from iscl_monai.inference.acquaintance import Acquaintance
+        from iscl_monai.inference.familiarity import FamiliarityWatcher
 
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -165,12 +165,12 @@ class _Watching:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self.acquaintance = Acquaintance(seen)
+        self.familiarity = FamiliarityWatcher(seen)
         self.report: Any = None
         if reported is not None:
             from iscl_monai.report.denoising import DenoisingReport
 
-            self.report = DenoisingReport(reported, self.acquaintance)
+            self.report = DenoisingReport(reported, self.familiarity)
         self.task: Any = None
 
     def __enter__(self) -> _Watching:
@@ -182,7 +182,7 @@ class _Watching:
 
     def begins(self, title: str, count: int) -> None:
         """A series begins."""
-        self.acquaintance.begins(title, count)
+        self.familiarity.begins(title, count)
         self.task = self.bar.add_task(printable(title)[:40], total=count)
         if self.report is not None:
             self.report.begins(title, count)
@@ -190,20 +190,20 @@ class _Watching:
     def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
         self.bar.advance(self.task)
-        self.acquaintance.slice_written(written)
+        self.familiarity.slice_written(written)
         if self.report is not None:
             self.report.slice_written(written)
 
     def gave_up(self) -> None:
         """The series is refused after all."""
         self.bar.remove_task(self.task)
-        self.acquaintance.gave_up()
+        self.familiarity.gave_up()
         if self.report is not None:
             self.report.gave_up()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Everything has been written."""
-        self.acquaintance.ends(folder, done)
+        self.familiarity.ends(folder, done)
         if self.report is not None:
             self.report.ends(folder, done)
 

@@ -19,7 +19,7 @@ from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
-from iscl_monai.quality.acquaintance import evenly, noise_character, ranges_of
+from iscl_monai.quality.familiarity import evenly, noise_character, ranges_of
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 
 MEMORY_SHARE = 0.8
@@ -181,7 +181,7 @@ def pool_quiet_noise(pool: Sequence[Mapping[str, Any]], hu_window: HUWindow, *, 
 
 
 def pool_noise_ranges(*pools: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """What noise is in cached pools (:func:`iscl_monai.quality.acquaintance.ranges_of`): weights will know no other."""
+    """What noise is in cached pools (:func:`iscl_monai.quality.familiarity.ranges_of`): weights will know no other."""
     return ranges_of(noise_character(_few_slices(scan)) for pool in pools for scan in pool)
 
 

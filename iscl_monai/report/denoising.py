@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iscl_monai.inference.acquaintance import Acquaintance
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import FamiliarityWatcher
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.report.series import SeriesReport, write_series_report
@@ -19,12 +19,12 @@ class DenoisingReport:
 
     Args:
         denoiser: what makes the images; named in the report.
-        acquaintance: that has judged each series when the report is written; what it warns of stands on top.
+        familiarity: that has judged each series when the report is written; what it warns of stands on top.
     """
 
-    def __init__(self, denoiser: Denoiser, acquaintance: Acquaintance) -> None:
+    def __init__(self, denoiser: Denoiser, familiarity: FamiliarityWatcher) -> None:
         self.denoiser = denoiser
-        self.acquaintance = acquaintance
+        self.familiarity = familiarity
         self.reports: list[SeriesReport] = []
 
     def begins(self, title: str, count: int) -> None:
@@ -49,6 +49,6 @@ class DenoisingReport:
         }
         skipped = [(str(one.path), one.reason) for one in done.skipped]
         skipped += [(refusal.file, f"refused: {refusal}") for refusal in done.refused]
-        warnings = " ".join(f"{title}: {sentence}." for title, sentence in self.acquaintance.warnings)
+        warnings = " ".join(f"{title}: {sentence}." for title, sentence in self.familiarity.warnings)
         summary = f"Unlike what the model was trained on. {warnings}" if warnings else ""
         write_series_report(folder / FILE, self.reports, made_with=made_with, skipped=skipped, summary=summary)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.inference.acquaintance import Acquaintance
+from iscl_monai.inference.familiarity import FamiliarityWatcher
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
@@ -26,12 +26,12 @@ class SeriesWatcher:
 
     Args:
         check_wanted: raises when it is not.
-        seen_noise: of the weights (:func:`iscl_monai.inference.acquaintance.seen_noise`).
+        training_noise: of the weights (:func:`iscl_monai.inference.familiarity.training_noise`).
     """
 
-    def __init__(self, check_wanted: Callable[[], None], seen_noise: dict[str, list[float]] | None = None) -> None:
+    def __init__(self, check_wanted: Callable[[], None], training_noise: dict[str, list[float]] | None = None) -> None:
         self.check_wanted = check_wanted
-        self.acquaintance = Acquaintance(seen_noise)
+        self.familiarity = FamiliarityWatcher(training_noise)
         self.regions = RegionMeasurement()
         self._every = 1
         self._checked_at = time.monotonic()
@@ -39,25 +39,25 @@ class SeriesWatcher:
     def begins(self, title: str, count: int) -> None:
         """A series begins; its slices are measured evenly."""
         self._every = max(1, count // MEASURED_SLICES)
-        self.acquaintance.begins(title, count)
+        self.familiarity.begins(title, count)
 
     def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
         if time.monotonic() - self._checked_at > CHECKS_EVERY_S:
             self.check_wanted()
             self._checked_at = time.monotonic()
-        self.acquaintance.slice_written(written)
+        self.familiarity.slice_written(written)
         if written.index % self._every == 0:
             self.regions.add(written.before_hu, written.after_hu, written.padded)
 
     def gave_up(self) -> None:
         """The series is refused."""
-        self.acquaintance.gave_up()
+        self.familiarity.gave_up()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Everything has been written."""
         self.check_wanted()
-        self.acquaintance.ends(folder, done)
+        self.familiarity.ends(folder, done)
 
 
 def result_of(
@@ -77,7 +77,7 @@ def result_of(
         "software": __version__,
         "device": denoiser.device.type,
         "seconds": seconds,
-        "unfamiliar": [sentence for _, sentence in watcher.acquaintance.warnings],
+        "unfamiliar": [sentence for _, sentence in watcher.familiarity.warnings],
         "regions": [
             {
                 "region": one.name,

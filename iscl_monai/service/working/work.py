@@ -47,7 +47,7 @@ class Work:
         denoiser_for: gives the denoiser of a strength, on a device ("" is the usual one).
         threads: slices at the same time; None: as many as are useful.
         stopping: whether the node stops.
-        seen_noise: of the weights (:func:`iscl_monai.inference.acquaintance.seen_noise`).
+        training_noise: of the weights (:func:`iscl_monai.inference.familiarity.training_noise`).
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Work:
         *,
         threads: int | None,
         stopping: Callable[[], bool],
-        seen_noise: dict[str, list[float]] | None = None,
+        training_noise: dict[str, list[float]] | None = None,
     ) -> None:
         self.store = store
         self.space = space
         self.denoiser_for = denoiser_for
         self.threads = threads
         self.stopping = stopping
-        self.seen_noise = seen_noise
+        self.training_noise = training_noise
         # Outcomes of jobs that ended without a result, until the database can be written:
         self._unwritten: list[tuple[JobRow, JobState, dict[str, Any]]] = []
 
@@ -98,7 +98,7 @@ class Work:
         source = self._link_sources(job, folder / "source")
         denoiser = self.denoiser_for(float(job.strength), job.device)
         derivation, moment = self._derivation_and_moment(job, denoiser)
-        watcher = SeriesWatcher(lambda: self._check_wanted(job), self.seen_noise)
+        watcher = SeriesWatcher(lambda: self._check_wanted(job), self.training_noise)
         outcome = denoise_series(
             source,
             folder / "derived",

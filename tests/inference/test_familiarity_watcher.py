@@ -13,7 +13,7 @@ from dicom.synthetic import Series
 from typer.testing import CliRunner
 
 from iscl_monai.cli import app
-from iscl_monai.inference.acquaintance import Acquaintance, seen_noise
+from iscl_monai.inference.familiarity import FamiliarityWatcher, training_noise
 from iscl_monai.inference.stream import DenoisedSlice
 
 
@@ -23,30 +23,30 @@ def slices(sigma_hu: float, count: int) -> list[DenoisedSlice]:
     return [DenoisedSlice(index, image, image, None) for index, image in enumerate(images)]
 
 
-def watch(acquaintance: Acquaintance, title: str, sigma_hu: float, *, refused: bool = False) -> None:
-    acquaintance.begins(title, 3)
+def watch(familiarity: FamiliarityWatcher, title: str, sigma_hu: float, *, refused: bool = False) -> None:
+    familiarity.begins(title, 3)
     for one in slices(sigma_hu, 3):
-        acquaintance.slice_written(one)
+        familiarity.slice_written(one)
     if refused:
-        acquaintance.gave_up()
+        familiarity.gave_up()
 
 
 def test_each_series_is_judged_by_itself_and_a_refused_one_not_at_all() -> None:
-    acquaintance = Acquaintance({"noise": [8.0, 30.0]})
-    watch(acquaintance, "loud", 80)
-    watch(acquaintance, "as in the training", 20)
-    watch(acquaintance, "refused", 90, refused=True)
-    watch(acquaintance, "quiet", 2)
-    acquaintance.ends(Path(), None)  # type: ignore[arg-type]
-    assert [title for title, _ in acquaintance.warnings] == ["loud", "quiet"]
+    familiarity = FamiliarityWatcher({"noise": [8.0, 30.0]})
+    watch(familiarity, "loud", 80)
+    watch(familiarity, "as in the training", 20)
+    watch(familiarity, "refused", 90, refused=True)
+    watch(familiarity, "quiet", 2)
+    familiarity.ends(Path(), None)  # type: ignore[arg-type]
+    assert [title for title, _ in familiarity.warnings] == ["loud", "quiet"]
 
 
 def test_weights_without_a_record_know_nothing(tmp_path: Path) -> None:
-    assert seen_noise(tmp_path) is None
+    assert training_noise(tmp_path) is None
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "training.json").write_text("[1]")
-    assert seen_noise(tmp_path) is None
-    watch(unknowing := Acquaintance(None), "any", 80)
+    assert training_noise(tmp_path) is None
+    watch(unknowing := FamiliarityWatcher(None), "any", 80)
     unknowing.ends(Path(), None)  # type: ignore[arg-type]
     assert unknowing.warnings == []
 

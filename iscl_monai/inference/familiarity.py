@@ -1,4 +1,4 @@
-"""Watches what is denoised, and says where its noise is unlike all that the weights have seen."""
+"""Watches what is denoised, and says where its noise is unlike that of the training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.stream import DenoisedSlice
-from iscl_monai.quality.acquaintance import evenly, noise_character, strangeness
+from iscl_monai.quality.familiarity import evenly, noise_character, unfamiliar_noise
 from iscl_monai.released import record_in
 
 
-def seen_noise(bundle: Path) -> dict[str, list[float]] | None:
+def training_noise(bundle: Path) -> dict[str, list[float]] | None:
     """Ranges of the noise that a bundle's weights were trained on; None if they do not say."""
     try:
         ranges = json.loads(record_in(bundle).read_text(encoding="utf-8")).get("noise")
@@ -21,11 +21,11 @@ def seen_noise(bundle: Path) -> dict[str, list[float]] | None:
     return ranges if isinstance(ranges, dict) else None
 
 
-class Acquaintance:
+class FamiliarityWatcher:
     """A :class:`iscl_monai.inference.series.Watcher` that keeps a few slices of each series until it ends.
 
     Args:
-        ranges: of :func:`seen_noise`.
+        ranges: of :func:`training_noise`.
 
     Attributes:
         warnings: of the series so far, a sentence each, with the series' title.
@@ -58,6 +58,6 @@ class Acquaintance:
 
     def _judge(self) -> None:
         if self._slices and self.ranges:
-            found = strangeness(noise_character(self._slices), self.ranges)
+            found = unfamiliar_noise(noise_character(self._slices), self.ranges)
             self.warnings += [(self._title, sentence) for sentence in found]
         self._slices = []

@@ -66,7 +66,7 @@ def ranges_of(characters: Iterable[NoiseCharacter]) -> dict[str, list[float]]:
     return {name: [float(min(values)), float(max(values))] for name, values in known.items() if values}
 
 
-def strangeness(scan: NoiseCharacter, ranges: Mapping[str, Any] | None) -> list[str]:
+def unfamiliar_noise(scan: NoiseCharacter, ranges: Mapping[str, Any] | None) -> list[str]:
     """How a scan differs from all that weights were trained on, a sentence for each quantity; none if it does not.
 
     Args:

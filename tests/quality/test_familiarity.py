@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from iscl_monai.quality.acquaintance import NoiseCharacter, evenly, noise_character, ranges_of, strangeness
+from iscl_monai.quality.familiarity import NoiseCharacter, evenly, noise_character, ranges_of, unfamiliar_noise
 
 
 def flat_slices(sigma_hu: float, blur_px: float, count: int = 3) -> list[np.ndarray]:
@@ -29,15 +29,15 @@ def test_what_cannot_be_measured_is_not_known_and_not_strange() -> None:
     scan = noise_character(lung)
     assert np.isnan(scan.noise)
     assert np.isnan(scan.fineness)
-    assert strangeness(scan, {"noise": [10.0, 20.0], "fineness": [0.1, 0.2]}) == []
+    assert unfamiliar_noise(scan, {"noise": [10.0, 20.0], "fineness": [0.1, 0.2]}) == []
     assert ranges_of([scan]) == {}
-    assert strangeness(noise_character(flat_slices(20, 0)), None) == []
+    assert unfamiliar_noise(noise_character(flat_slices(20, 0)), None) == []
 
 
 def test_the_training_itself_is_familiar() -> None:
     scans = [noise_character(flat_slices(sigma, blur)) for sigma in (10, 40) for blur in (0, 1)]
     ranges = ranges_of(scans)
-    assert all(strangeness(scan, ranges) == [] for scan in scans)
+    assert all(unfamiliar_noise(scan, ranges) == [] for scan in scans)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_training_itself_is_familiar() -> None:
     ],
 )
 def test_each_quantity_beyond_its_range_is_told(scan: NoiseCharacter, words: list[str]) -> None:
-    found = strangeness(scan, {"noise": [10.0, 40.0], "fineness": [0.1, 0.3]})
+    found = unfamiliar_noise(scan, {"noise": [10.0, 40.0], "fineness": [0.1, 0.3]})
     assert len(found) == len(words)
     for sentence, wanted in zip(found, words, strict=True):
         assert re.search(wanted, sentence), sentence
