@@ -91,9 +91,9 @@ def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, t
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
 
 
-def test_what_was_not_asked_for_is_not_judged(small_dataset: Path) -> None:
+def test_what_was_not_asked_for_is_not_judged(dataset: Path) -> None:
     only = Limits(f50_ratio_min=0.9, lowest_dose=0.5)
-    result = run_qa(Made(lambda image: image), small_dataset, limits=only)
+    result = run_qa(Made(lambda image: image), dataset, limits=only)
     assert {verdict.limit for verdict in result.verdicts} == {"f50_ratio_min"}
     assert {verdict.dose: verdict.status for verdict in result.verdicts} == {
         dose: "pass" if dose >= 0.5 else "not judged" for dose in DOSES
