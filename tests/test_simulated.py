@@ -105,7 +105,8 @@ def test_a_pool_gives_the_noise_of_its_scans_that_have_a_reference(tmp_path: Pat
     noisy = cached(scans, loading=chain, progress=False)
     clean = cached([PoolScan(image=files["quiet"], patient="c")], loading=chain, progress=False)
     assert isinstance(noise_source(noisy, clean, scans, chain), HarvestedNoise)
-    source = noise_source(noisy, clean, scans, chain, simulated_share=1.0)
+    source = noise_source(noisy, clean, scans, chain, simulated_share=0.5)
     assert isinstance(source, MixedNoise)
     assert isinstance(source.second, SimulatedNoise)
     assert len(source.second.fields) == 1
+    assert isinstance(noise_source(noisy, clean, scans, chain, simulated_share=1.0), SimulatedNoise)

@@ -110,13 +110,14 @@ def noise_source(
     Raises:
         Refusal: there is no such noise, or a reference cannot be read.
     """
-    harvested = HarvestedNoise(noisy, clean)
     if not simulated_share:
-        return harvested
+        return HarvestedNoise(noisy, clean)
     places = [place for place, scan in enumerate(scans) if scan.reference]
     quiet = cached(references([scans[place] for place in places]), loading=loading)
     simulated = SimulatedNoise([noisy[place] for place in places], [quiet[place] for place in range(len(quiet))])
-    return MixedNoise(harvested, simulated, share=simulated_share)
+    if simulated_share == 1:  # where nothing is harvested, no scan need be flat anywhere
+        return simulated
+    return MixedNoise(HarvestedNoise(noisy, clean), simulated, share=simulated_share)
 
 
 def _field(scan: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[Hashable, Any]:
