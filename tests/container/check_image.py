@@ -179,10 +179,14 @@ class Inside:
     def package(self) -> str:
         context, installed = self.work / "context", self.work / "installed"
         shutil.copytree(context / "iscl_monai", installed)
-        for part in ("LICENSE", "configs", "docs"):  # of the bundle, which the wheel puts into the package
-            inside, outside = installed / "bundles" / "iscl" / part, context / "bundles" / "iscl" / part
+        bundle = context / "bundles" / "iscl"  # which the wheel puts into the package
+        files = [
+            path for part in ("configs", "docs", "models") for path in (bundle / part).rglob("*") if path.is_file()
+        ]
+        for file in [bundle / "LICENSE", *(path for path in files if path.name != ".gitkeep")]:
+            inside = installed / "bundles" / "iscl" / file.relative_to(bundle)
             inside.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if outside.is_dir() else shutil.copyfile)(outside, inside)
+            shutil.copyfile(file, inside)
         ours = package(installed)
         theirs = self.look("package", "--network", "host")
         version = self.docker("run", "--rm", "--network", "host", IMAGE, "--version")
