@@ -101,10 +101,12 @@ def released_weights(bundle: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def record_in(bundle: Path | str) -> Path:
+def record_in(bundle: Path | str, size: str | None = None) -> Path:
     """Where it is said what the weights that :func:`weights_in` finds were trained on; the file may be missing."""
     folder = Path(bundle) / MODELS
     released = folder / "released.json"
+    if size in (ENSEMBLE, STUDENT):
+        return released
     return folder / "training.json" if (folder / "model.pt").is_file() or not released.is_file() else released
 
 

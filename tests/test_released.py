@@ -38,7 +38,8 @@ def test_weights_of_ones_own_come_first_and_released_ones_can_still_be_asked_for
     (bundle / "models" / "model.pt").write_bytes(b"mine")
     assert weights_in(bundle) == BundleWeights(size="trained", path=bundle / "models" / "model.pt")
     assert weights_in(bundle, "ensemble").path == bundle / "models" / "released.pt"
-    assert record_in(bundle) == bundle / "models" / "training.json"
+    assert record_in(bundle) == record_in(bundle, "trained") == bundle / "models" / "training.json"
+    assert record_in(bundle, "ensemble") == record_in(bundle, "student") == bundle / "models" / "released.json"
 
 
 @pytest.mark.parametrize("size", FILES)

@@ -120,7 +120,7 @@ def denoise(
             weights=weights,
             target_noise_hu=target_noise,
         )
-        with _Watching(denoiser if report else None, training_noise(bundle)) as watcher:
+        with _Watching(denoiser if report else None, training_noise(bundle, weights)) as watcher:
             outcome = run(
                 source,
                 destination,
@@ -134,7 +134,7 @@ def denoise(
                 watcher=watcher,
             )
         _print_outcome(outcome)
-        warning = warning_of(outcome.reconstructions, bundle)
+        warning = warning_of(outcome.reconstructions, bundle, weights)
         if warning:
             say(f"warning: {warning}")
         for title, sentence in watcher.familiarity.warnings:

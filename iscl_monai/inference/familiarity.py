@@ -12,10 +12,10 @@ from iscl_monai.quality.familiarity import evenly, noise_character, unfamiliar_n
 from iscl_monai.released import record_in
 
 
-def training_noise(bundle: Path) -> dict[str, list[float]] | None:
+def training_noise(bundle: Path, weights: str | None = None) -> dict[str, list[float]] | None:
     """Ranges of the noise that a bundle's weights were trained on; None if they do not say."""
     try:
-        ranges = json.loads(record_in(bundle).read_text(encoding="utf-8")).get("noise")
+        ranges = json.loads(record_in(bundle, weights).read_text(encoding="utf-8")).get("noise")
     except (OSError, ValueError, AttributeError):
         return None
     return ranges if isinstance(ranges, dict) else None

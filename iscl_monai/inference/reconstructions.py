@@ -9,18 +9,19 @@ from pathlib import Path
 from iscl_monai.released import record_in
 
 
-def warning_of(reconstructions: Iterable[str], bundle: Path) -> str:
+def warning_of(reconstructions: Iterable[str], bundle: Path, weights: str | None = None) -> str:
     """One line for a series whose reconstruction the weights have not seen; ``""`` when there is nothing to say.
 
     Args:
         reconstructions: of the series' headers (:attr:`iscl_monai.dicom.headers.SliceHeader.reconstruction`).
         bundle: whose record of training names the reconstructions of its training. Weights without one, or of an
             earlier version, say nothing.
+        weights: which of the bundle's (:func:`iscl_monai.released.weights_in`).
     """
     names = sorted(set(reconstructions) - {""})
     if not names:
         return ""
-    trained = _trained_on(record_in(bundle))
+    trained = _trained_on(record_in(bundle, weights))
     seen = {_family(name) for name in trained or ()}
     unseen = [name for name in names if _family(name) not in seen]
     if not unseen:
