@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iscl_monai.configuration.check import check
-from iscl_monai.configuration.places import bundle_root, dataset, image_item, images, released_weights
+from iscl_monai.configuration.places import bundle_root, dataset, image_item, images, released_weights_file
 from iscl_monai.configuration.processes import join, local_device, spread
 from iscl_monai.configuration.settings import SETTINGS, STRUCTURE
 
@@ -17,6 +17,6 @@ __all__ = [
     "images",
     "join",
     "local_device",
-    "released_weights",
+    "released_weights_file",
     "spread",
 ]

@@ -21,7 +21,7 @@ def bundle_root() -> str:
     return str(bundle_here("--bundle_root"))
 
 
-def released_weights(root: str) -> str:
+def released_weights_file(root: str) -> str:
     """The bundle's released weights, which a fine-tuning starts from.
 
     Raises:
