@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from iscl_monai.data import Datalist, ScanPair, pairs_of
 from iscl_monai.errors import DatalistRefusal
-from iscl_monai.evaluation.plausible import check_same_image
+from iscl_monai.evaluation.plausible import SAME_UNITS, check_same_image
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 
 Denoised = Callable[[ScanPair, Scan], NDArray[np.float32]]
@@ -171,22 +171,25 @@ def denoised_pairs(pairs: Sequence[ScanPair], denoised: Denoised, *, trust_hu: b
             reference=reference,
             noisy=noisy,
             dose=None if pair.truth is not None else noisy.simulated_dose if pair.dose is None else pair.dose,
-            truth=truth_of(pair, reference, trust_hu=trust_hu),
+            truth=truth_of(pair, reference),
             truth_protocol=pair.truth_protocol or "",
         )
 
 
-def truth_of(pair: ScanPair, reference: Scan, *, trust_hu: bool = False) -> Scan | None:
+def truth_of(pair: ScanPair, reference: Scan) -> Scan | None:
     """The truth of a pair, at the places of its reference; None where it has none.
 
+    Its reference vouches for its Hounsfield units: a truth of a made-up patient need not look like any patient, but
+    must lie where its reference lies.
+
     Raises:
-        Refusal: whatever cannot be read, or is not of the reference's place, scale and orientation.
+        Refusal: whatever cannot be read, or is not of the reference's place, units and orientation.
     """
     if pair.truth is None:
         return None
-    truth = read_scan(pair.truth, series_uid=pair.truth_series_uid, z_range_mm=pair.z_range_mm, trust_hu=trust_hu)
+    truth = read_scan(pair.truth, series_uid=pair.truth_series_uid, z_range_mm=pair.z_range_mm, trust_hu=True)
     check_same_place(truth, reference)
-    check_same_image(truth.hu, reference.hu, names=(pair.truth, pair.clean))
+    check_same_image(truth.hu, reference.hu, names=(pair.truth, pair.clean), scale=SAME_UNITS)
     return truth
 
 

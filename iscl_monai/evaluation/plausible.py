@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from iscl_monai.errors import ImageRefusal
 
 LOWEST_HU, HIGHEST_HU = -1100.0, 2000.0
 """Of the reference; air with its noise is within, padding and metal are not."""
-LEAST_SLOPE, LARGEST_SLOPE = 0.5, 2.0
 LARGEST_OFFSET_HU = 200.0
 LEAST_STRUCTURE_HU = 100.0
 """Standard deviation of the sampled reference: with less, noise alone could flatten the slope."""
@@ -28,7 +28,28 @@ Volume = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
-def check_same_image(test_hu: Volume, reference_hu: Volume, *, names: tuple[Path | str, Path | str]) -> None:
+@dataclass(frozen=True)
+class Scale:
+    """How far two images of one place may lie apart.
+
+    Attributes:
+        slopes: least and largest change of the one for each HU of the other.
+        offset_hu: largest difference of their medians.
+    """
+
+    slopes: tuple[float, float]
+    offset_hu: float
+
+
+SAME_IMAGE = Scale((0.5, 2.0), LARGEST_OFFSET_HU)
+"""Wide enough for a poor denoiser."""
+SAME_UNITS = Scale((0.9, 1.1), 20.0)
+"""A truth differs from its reference by noise, partial volume and streaks."""
+
+
+def check_same_image(
+    test_hu: Volume, reference_hu: Volume, *, names: tuple[Path | str, Path | str], scale: Scale = SAME_IMAGE
+) -> None:
     """Refuse a volume in another scale or another way round than its reference.
 
     Files do not say either: HU over 1000, stored integers or flipped rows lie under the same affine, and are scored
@@ -40,20 +61,21 @@ def check_same_image(test_hu: Volume, reference_hu: Volume, *, names: tuple[Path
         test_hu: (slice, row, column), what should be HU.
         reference_hu: HU of the same shape.
         names: of the two, as a refusal tells them.
+        scale: how far they may lie apart.
 
     Raises:
-        ImageRefusal: if test grows by less than 0.5 or more than 2 HU for each HU of the reference, lies more than
-            200 HU off at the median, or has less than half its RMSE when flipped or transposed.
+        ImageRefusal: if test grows by less or more for each HU of the reference than ``scale`` allows, lies further off
+            at the median, or has less than half its RMSE when flipped or transposed.
     """
     reference = thinned(reference_hu)
     test = thinned(test_hu)
     if np.ptp(test) == 0 or np.ptp(reference) == 0:
         return
     _check_orientation(test_hu, rmse_hu(test, reference), reference, names)
-    _check_scale(test, reference, names)
+    _check_scale(test, reference, names, scale)
 
 
-def _check_scale(test: Floats, reference: Floats, names: tuple[Path | str, Path | str]) -> None:
+def _check_scale(test: Floats, reference: Floats, names: tuple[Path | str, Path | str], scale: Scale) -> None:
     kept = (reference >= LOWEST_HU) & (reference <= HIGHEST_HU)
     if not kept.any():
         return
@@ -61,17 +83,18 @@ def _check_scale(test: Floats, reference: Floats, names: tuple[Path | str, Path 
     if reference.std() >= LEAST_STRUCTURE_HU:
         away = reference - reference.mean()
         slope = float((away * test).sum() / (away * away).sum())
-        if not LEAST_SLOPE <= slope <= LARGEST_SLOPE:
+        least, largest = scale.slopes
+        if not least <= slope <= largest:
             raise ImageRefusal(
                 f"{names[0]} changes by {slope:.3g} where {names[1]} changes by 1 HU",
-                allowed=f"{LEAST_SLOPE:g} to {LARGEST_SLOPE:g}",
+                allowed=f"{least:g} to {largest:g}",
                 cure="give both in Hounsfield units (air -1000, water 0), neither scaled, windowed nor inverted",
             )
     offset_hu = float(np.median(test - reference))
-    if abs(offset_hu) > LARGEST_OFFSET_HU:
+    if abs(offset_hu) > scale.offset_hu:
         raise ImageRefusal(
             f"{names[0]} lies {offset_hu:+.0f} HU from {names[1]} at the median",
-            allowed=f"within {LARGEST_OFFSET_HU:g} HU",
+            allowed=f"within {scale.offset_hu:g} HU",
             cure="give both in Hounsfield units (air -1000, water 0), with the rescale intercept applied",
         )
 

@@ -15,6 +15,7 @@ from iscl_monai.errors import ImageRefusal
 from iscl_monai.evaluation.benchmark.score import loaded
 from iscl_monai.evaluation.pairs import denoised_pairs, read_pair
 from iscl_monai.evaluation.plausible import check_same_image
+from iscl_monai.quality.protocol import TRUTH_REAL_ANATOMY
 
 Volume = npt.NDArray[np.float32]
 
@@ -132,3 +133,47 @@ def test_every_way_to_read_a_pair_asks(tmp_path: Path) -> None:
             next(denoised_pairs([pair], lambda _, noisy: noisy.hu))
         with pytest.raises(ImageRefusal, match=bad.name):
             next(iter(loaded([pair])))
+
+
+UNPROVEN_TRUTH = "no air near -1000 HU"
+
+
+def truth_beside(folder: Path, truth_hu: Volume) -> ScanPair:
+    """A pair whose scans are proven Hounsfield units, and whose truth has to be taken by its looks."""
+    full, low, truth = (
+        saved(folder / f"{name}.nii", hu)
+        for name, hu in (("full", noisy(5)), ("low", noisy(20)), ("truth", truth_hu))
+    )
+    return ScanPair(noisy=low, clean=full, patient="a", truth=truth, truth_protocol=TRUTH_REAL_ANATOMY.name)
+
+
+def test_the_reference_vouches_for_a_truth_that_looks_like_no_patient(tmp_path: Path) -> None:
+    truth_hu = body().clip(-940)  # no air near -1000: alone it would not be believed
+    pair = truth_beside(tmp_path, truth_hu)
+    with pytest.raises(ImageRefusal, match=UNPROVEN_TRUTH):
+        read_pair(tmp_path / "truth.nii", tmp_path / "truth.nii")
+    read = next(iter(loaded([pair])))
+    assert read.truth_hu is not None and np.array_equal(read.truth_hu, truth_hu)
+    evaluated = next(denoised_pairs([pair], lambda _, noisy: noisy.hu))
+    assert evaluated.truth is not None and np.array_equal(evaluated.truth.hu, truth_hu)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda hu: hu * np.float32(0.8), "changes by 0.8"),
+        (lambda hu: hu * np.float32(1.2), "changes by 1.2"),
+        (lambda hu: hu + np.float32(60), "lies .60 HU"),
+        (lambda hu: hu - np.float32(60), "lies -60 HU"),
+        (lambda hu: hu[:, ::-1], "rows flipped"),
+    ],
+    ids=["slope 0.8", "slope 1.2", "offset 60", "offset -60", "flipped"],
+)
+def test_a_truth_in_other_units_than_its_reference_is_refused(
+    change: Callable[[Volume], Volume], message: str, tmp_path: Path
+) -> None:
+    pair = truth_beside(tmp_path, change(body()))
+    with pytest.raises(ImageRefusal, match=message):
+        next(iter(loaded([pair])))
+    with pytest.raises(ImageRefusal, match=message):
+        next(denoised_pairs([pair], lambda _, noisy: noisy.hu))
