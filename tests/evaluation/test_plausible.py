@@ -141,8 +141,7 @@ UNPROVEN_TRUTH = "no air near -1000 HU"
 def truth_beside(folder: Path, truth_hu: Volume) -> ScanPair:
     """A pair whose scans are proven Hounsfield units, and whose truth has to be taken by its looks."""
     full, low, truth = (
-        saved(folder / f"{name}.nii", hu)
-        for name, hu in (("full", noisy(5)), ("low", noisy(20)), ("truth", truth_hu))
+        saved(folder / f"{name}.nii", hu) for name, hu in (("full", noisy(5)), ("low", noisy(20)), ("truth", truth_hu))
     )
     return ScanPair(noisy=low, clean=full, patient="a", truth=truth, truth_protocol=TRUTH_REAL_ANATOMY.name)
 
@@ -153,9 +152,11 @@ def test_the_reference_vouches_for_a_truth_that_looks_like_no_patient(tmp_path: 
     with pytest.raises(ImageRefusal, match=UNPROVEN_TRUTH):
         read_pair(tmp_path / "truth.nii", tmp_path / "truth.nii")
     read = next(iter(loaded([pair])))
-    assert read.truth_hu is not None and np.array_equal(read.truth_hu, truth_hu)
+    assert read.truth_hu is not None
+    assert np.array_equal(read.truth_hu, truth_hu)
     evaluated = next(denoised_pairs([pair], lambda _, noisy: noisy.hu))
-    assert evaluated.truth is not None and np.array_equal(evaluated.truth.hu, truth_hu)
+    assert evaluated.truth is not None
+    assert np.array_equal(evaluated.truth.hu, truth_hu)
 
 
 @pytest.mark.parametrize(
