@@ -15,6 +15,7 @@ from scipy import ndimage
 from iscl_monai.baselines.bm3d import bm3d
 from iscl_monai.baselines.classical import HU_WINDOW, ClassicalFilter, Slice
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.networks.denoising_network import slice_noise
 from iscl_monai.networks.skip import NonLocalSkip
 
 WIDTH_HU = HU_WINDOW.upper - HU_WINDOW.lower
@@ -120,7 +121,7 @@ class LocalNonLocalMeans(ClassicalFilter):
         """Average those whose surroundings are alike; the noise of the slice is not looked at."""
         x = self.hu_window.to_network(torch.from_numpy(image_hu)[None, None])
         with torch.inference_mode():
-            smoothed = NonLocalSkip(strength=self.strength)(x)
+            smoothed = NonLocalSkip(strength=self.strength).averaged(x, slice_noise(x, self.hu_window))
         return np.asarray(self.hu_window.to_hu(smoothed)[0, 0].numpy())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ class SeamlessInferer(SlidingWindowInferer):
 
     A pixel counts only in tiles that hold everything it can see: ``reach_px`` around it, or the border of the slice.
     So tiles overlap by twice the reach, lie evenly, begin where the network's strides do, and what is left is float
-    rounding. It holds for networks that look at nothing but neighbourhoods (frozen statistics).
+    rounding. It holds for networks that look at nothing but neighbourhoods (frozen statistics), and at the ``loudest``
+    noise of the whole slice, which a network that has such a method is told.
 
     Args:
         tile_px: largest side of a tile; None: whole slices.
@@ -58,7 +60,7 @@ class SeamlessInferer(SlidingWindowInferer):
             mirrored,
             roi_size=[side for side, _ in layout],
             sw_batch_size=1,
-            predictor=network,
+            predictor=_told_of_the_slice(network, mirrored),
             # MONAI turns the overlap back into a step with int(); half a pixel keeps it from rounding to the next.
             overlap=[max(0.0, 1 - (step + 0.5) / side) for side, step in layout],
             roi_weight_map=self._weights(layout),
@@ -94,3 +96,9 @@ class SeamlessInferer(SlidingWindowInferer):
         weights = torch.full([side], HARDLY)
         weights[halo : side - halo] = 1.0
         return weights
+
+
+def _told_of_the_slice(network: Callable[..., Any], whole: Tensor) -> Callable[..., Any]:
+    """A network that is given, beside each tile, what :meth:`iscl_monai.networks.DenoisingNetwork.loudest` sees."""
+    loudest = getattr(network, "loudest", None)
+    return network if loudest is None else partial(network, loudest=loudest(whole))

@@ -21,7 +21,7 @@ from iscl_monai.networks.description import (
 )
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
-from iscl_monai.networks.local import QUIET_OF_NOISE, local_mean
+from iscl_monai.networks.local import QUIET_OF_NOISE, local_mean, loudest_noise, quiet_deviation
 from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
 from iscl_monai.networks.unet import NoiseEstimator, NoiseUNet, UNetGenerator
@@ -32,6 +32,8 @@ MODES = ("ensemble", "generator", "extractor")
 AIR_HU = -980.0
 BREATH_HU = -930.0
 """Local means up to the first are air and left alone, from the second on tissue; between them is a ramp."""
+SOFT_TISSUE_HU = (-150.0, 200.0)
+"""Local means of fat, muscle and organs with contrast medium: what tells how loud a slice is."""
 
 
 class DenoisingNetwork(nn.Module):
@@ -80,6 +82,7 @@ class DenoisingNetwork(nn.Module):
         )  # slices are mirrored up to multiples of it, and tiles begin at its multiples
         self.keep_mean_px = keep_mean_px
         self.air_hu, self.breath_hu = AIR_HU, BREATH_HU  # TorchScript knows no globals
+        self.darkest, self.brightest = soft_tissue(hu_window)
         self.lower_hu, self.upper_hu = float(hu_window.lower), float(hu_window.upper)
         self.denoiser = denoiser
         self.noise_extractor = noise_extractor
@@ -204,21 +207,41 @@ class DenoisingNetwork(nn.Module):
             return None
         return float(network.wanted_noise) / QUIET_OF_NOISE * (self.upper_hu - self.lower_hu) / 2
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Denoise images."""
+    @torch.jit.export
+    def loudest(self, x: Tensor) -> Tensor:
+        """The noise that no place of whole slices exceeds (:func:`iscl_monai.networks.local.loudest_noise`).
+
+        What a tile cannot see of its slice; of sizes that need no mirroring, as tiles are cut from.
+
+        Returns:
+            (batch, 1, 1, 1), in the units of ``x``; infinite where it cannot be told.
+        """
+        return loudest_noise(x, quiet_deviation(x), self.darkest, self.brightest)
+
+    def forward(self, x: Tensor, loudest: Tensor | None = None) -> Tensor:
+        """Denoise images.
+
+        Args:
+            x: the images.
+            loudest: of the slices that tiles were cut from, as :meth:`loudest` gives it; None: these are whole slices.
+        """
         padded = self._mirrored(x)
+        noise = self._noise(padded, loudest)  # of each place: what is seen nearby, but no more than the slice has
         if self.mode == "generator":
-            answer = self.finish(padded, self.denoiser(padded))
+            answer = self.finish(padded, self.denoiser(padded, noise=noise))
         elif self.mode == "extractor":
-            answer = self.finish(padded, padded - self.noise_extractor(padded))
+            answer = self.finish(padded, padded - self.noise_extractor(padded, noise=noise))
         else:
-            return self.modes(x)[2]
+            y_hat = self.denoiser(padded, noise=noise)
+            y_bar = padded - self.noise_extractor(padded, noise=noise)
+            answer = self.finish(padded, self.blend * y_hat + (1 - self.blend) * y_bar)
         return answer[..., : x.shape[-2], : x.shape[-1]]
 
     def modes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The answers of generator, extractor and ensemble, for the price of one ensemble."""
         padded = self._mirrored(x)
-        y_hat, y_bar = self.denoiser(padded), padded - self.noise_extractor(padded)
+        noise = self._noise(padded, None)
+        y_hat, y_bar = self.denoiser(padded, noise=noise), padded - self.noise_extractor(padded, noise=noise)
         ensemble = self.blend * y_hat + (1 - self.blend) * y_bar
         rows, columns = x.shape[-2], x.shape[-1]
         return (
@@ -234,6 +257,11 @@ class DenoisingNetwork(nn.Module):
             prediction = x + self._tissue(x) * (prediction - x)
         return prediction.clamp(-1.0, 1.0)
 
+    def _noise(self, x: Tensor, loudest: Tensor | None) -> Tensor:
+        noise = quiet_deviation(x)
+        bound = loudest_noise(x, noise, self.darkest, self.brightest) if loudest is None else loudest
+        return torch.minimum(noise, bound)
+
     def _mirrored(self, x: Tensor) -> Tensor:
         return symmetric_pad(x, -x.shape[-2] % self.stride_px, -x.shape[-1] % self.stride_px)
 
@@ -244,6 +272,26 @@ class DenoisingNetwork(nn.Module):
             return torch.ones_like(x)
         mean_hu = (local_mean(x, self.keep_mean_px) + 1) / 2 * (self.upper_hu - self.lower_hu) + self.lower_hu
         return ((mean_hu - self.air_hu) / (self.breath_hu - self.air_hu)).clamp(0.0, 1.0)
+
+
+def slice_noise(x: Tensor, hu_window: HUWindow) -> Tensor:
+    """The noise of each place of whole slices: what is seen nearby, but no more than the slice has anywhere.
+
+    Args:
+        x: (batch, 1, rows, columns) in [-1, 1].
+        hu_window: what [-1, 1] means.
+
+    Returns:
+        The same shape and units.
+    """
+    noise = quiet_deviation(x)
+    return torch.minimum(noise, loudest_noise(x, noise, *soft_tissue(hu_window)))
+
+
+def soft_tissue(hu_window: HUWindow) -> tuple[float, float]:
+    """Local means, in network units, between which tissue is soft; -1 and 1 where the window does not hold them."""
+    darkest, brightest = (float(hu_window.to_network(torch.tensor(hu))) for hu in SOFT_TISSUE_HU)
+    return darkest, brightest
 
 
 def checked_mode(mode: str) -> str:

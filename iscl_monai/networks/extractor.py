@@ -57,7 +57,7 @@ class NoiseExtractor(nn.Module):
         """How far away a pixel of the input can change one of the output (half the receptive field)."""
         return self.layers
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Estimate the noise of each image."""
-        noise: Tensor = self.steps(x)
-        return noise
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Estimate the noise of each image; that of each place, as other networks are given it, is not asked for."""
+        estimated: Tensor = self.steps(x)
+        return estimated

@@ -100,13 +100,19 @@ class Generator(nn.Module):
         own = int(3 + down + 2 * self.residual_blocks * self.stride + up + 3)
         return max(own, self.skip.reach_px) if self.kind == "nonlocal" else own
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it."""
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Translate an image into the other domain; sizes that the strides do not divide are mirrored up to it.
+
+        Args:
+            x: the images.
+            noise: of each place, of the shape of ``x``, where more is known of it than can be seen nearby; for a
+                ``nonlocal`` skip alone.
+        """
         rows, columns = x.shape[-2], x.shape[-1]
         padded = symmetric_pad(x, -rows % self.stride, -columns % self.stride)
         translated = torch.tanh(self.steps(padded))[..., :rows, :columns]
         if self.kind == "nonlocal":
-            noise = quiet_deviation(x)
+            noise = quiet_deviation(x) if noise is None else noise
             return self.skip.averaged(x, noise) + self.skip.bound * noise * translated
         if self.kind == "identity":
             return x + self.reach * translated

@@ -58,8 +58,8 @@ class RedCNN(nn.Module):
         """How far away a pixel of the input can change one of the output (half the receptive field)."""
         return 2 * LAYERS * (KERNEL // 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Denoise images."""
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Denoise images; the noise of each place, as other networks are given it, is not asked for."""
         edge = LAYERS * (KERNEL // 2)
         # The paper trains and tests on what fits; a mirrored border keeps the image's own rim from turning dark.
         h = nn.functional.pad(x, [edge, edge, edge, edge], mode="reflect")

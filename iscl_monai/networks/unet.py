@@ -105,16 +105,18 @@ class NoiseEstimator(nn.Module):
         own: int = cells[0] + down + up + cells[0] + 2 * (PHASE_MEAN_CELLS // 2) * cells[0]
         return own + self.stride - 1 + max(quiet_deviation_reach_px(), 2 * (LEVEL_PX // 2))
 
-    def excess(self, x: Tensor, belongs: Tensor | None) -> Tensor:
+    def excess(self, x: Tensor, belongs: Tensor | None, noise: Tensor | None) -> Tensor:
         """What is noise in each image, as far as it is not wanted there.
 
         Args:
             x: the images.
             belongs: noise of each place that belongs to the image (a map, or what broadcasts to one), in training;
                 None: as :meth:`want` said.
+            noise: of each place, of the shape of ``x``, where more is known of it than can be seen nearby; None:
+                what can be seen nearby.
         """
         rows, columns = x.shape[-2], x.shape[-1]
-        noise = quiet_deviation(x).detach()
+        noise = quiet_deviation(x).detach() if noise is None else noise
         strength = self._share(noise, belongs) * noise
         down, right = -rows % self.stride, -columns % self.stride
         answer = self.in_units(symmetric_pad(x, down, right), symmetric_pad(noise, down, right))
@@ -163,9 +165,9 @@ class NoiseUNet(NoiseEstimator):
             width=self.width, levels=self.levels, blocks=self.blocks, unshuffle=self.unshuffle
         )
 
-    def forward(self, x: Tensor, belongs: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, belongs: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """See :meth:`NoiseEstimator.excess`."""
-        return self.excess(x, belongs)
+        return self.excess(x, belongs, noise)
 
 
 class UNetGenerator(NoiseEstimator):
@@ -196,9 +198,9 @@ class UNetGenerator(NoiseEstimator):
         """Its arguments, to travel with the weights."""
         return UNetDescription(width=self.width, levels=self.levels, blocks=self.blocks, unshuffle=self.unshuffle)
 
-    def forward(self, x: Tensor, belongs: Tensor | None = None) -> Tensor:
-        """The image translated into the other domain."""
-        return x + self.sign * self.excess(x, belongs)
+    def forward(self, x: Tensor, belongs: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """The image translated into the other domain; arguments as of :meth:`NoiseEstimator.excess`."""
+        return x + self.sign * self.excess(x, belongs, noise)
 
 
 class ResidualPair(nn.Module):

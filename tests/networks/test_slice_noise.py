@@ -1,0 +1,116 @@
+"""No place of a slice counts as louder than its soft tissue lets it be: lung and bone are no noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from iscl_monai.baselines import LocalNonLocalMeans
+from iscl_monai.evaluation.scans import read_scan
+from iscl_monai.hu import HUWindow
+from iscl_monai.inference import Denoiser
+from iscl_monai.inference.tiles import SeamlessInferer
+from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor, NoiseUNet, UNetGenerator
+from iscl_monai.networks.denoising_network import slice_noise
+from iscl_monai.networks.local import LOUDEST_OF_TISSUE, box_mean, quiet_deviation
+from tests.real_data import real
+
+BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "iscl"
+WINDOW = HUWindow(-1000, 1000)
+NOISE_HU = 10.0
+
+
+def chest(rows: int = 192, columns: int = 160, *, fine_hu: float = 60.0, noise_hu: float = NOISE_HU) -> Tensor:
+    """Muscle above, lung with fine structure below: one grain beside the other, no quiet place; network units."""
+    source = torch.Generator().manual_seed(4)
+    hu = torch.full((1, 1, rows, columns), 50.0)
+    below = slice(rows // 3, None)
+    hu[..., below, :] = -800 + fine_hu * torch.randn(hu[..., below, :].shape, generator=source)
+    return WINDOW.to_network(hu + noise_hu * torch.randn(hu.shape, generator=source))
+
+
+def lung(image: Tensor) -> Tensor:
+    return image[..., image.shape[-2] // 3 + 30 :, :]
+
+
+def ensemble(mode: str = "ensemble", *, unets: bool = True) -> DenoisingNetwork:
+    torch.manual_seed(2)
+    f, h = (UNetGenerator(width=4), NoiseUNet(width=4)) if unets else (Generator(width=4, skip="nonlocal"), None)
+    made = DenoisingNetwork(
+        denoiser=f, noise_extractor=h or NoiseExtractor(layers=3), hu_window=WINDOW, mode=mode
+    ).eval()
+    for weights in made.parameters():
+        torch.nn.init.normal_(weights, 0, 0.2)
+    return made
+
+
+def test_fine_structure_is_as_loud_as_soft_tissue_at_most() -> None:
+    seen, told = (noise * 1000 for noise in (quiet_deviation(chest()), slice_noise(chest(), WINDOW)))
+    assert float(lung(seen).median()) > 45
+    muscle = float(seen[..., :40, :].median())
+    assert float(lung(told).max()) <= 1.05 * LOUDEST_OF_TISSUE * muscle
+    torch.testing.assert_close(told[..., :40, :], seen[..., :40, :].clamp_max(float(told.max())))
+
+
+def test_a_loud_slice_is_as_loud_as_it_looks() -> None:
+    x = chest(fine_hu=0, noise_hu=60)
+    assert (slice_noise(x, WINDOW) == quiet_deviation(x)).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("window", [HUWindow(-100, 1000), HUWindow(-1000, 150)])
+def test_a_window_without_soft_tissue_tells_nothing(window: HUWindow) -> None:
+    x = chest()
+    assert torch.equal(slice_noise(x, window), quiet_deviation(x))
+
+
+def test_a_slice_without_soft_tissue_tells_nothing() -> None:
+    x = lung(chest())
+    assert torch.equal(slice_noise(x, WINDOW), quiet_deviation(x))
+
+
+def test_slices_of_a_batch_are_told_apart() -> None:
+    both = torch.cat([chest(), chest(noise_hu=40)])
+    alone = torch.cat([slice_noise(both[:1], WINDOW), slice_noise(both[1:], WINDOW)])
+    assert torch.equal(slice_noise(both, WINDOW), alone)
+
+
+@pytest.mark.parametrize(
+    ("mode", "unets"), [("generator", True), ("extractor", True), ("ensemble", True), ("generator", False)]
+)
+@torch.no_grad()
+def test_networks_take_less_from_the_lung(mode: str, *, unets: bool) -> None:
+    made, x = ensemble(mode, unets=unets), chest()
+    told, free = (float((lung(made(x, loudest) - x)).square().mean()) for loudest in (None, torch.tensor(2.0)))
+    assert told < 0.5 * free
+    torch.testing.assert_close(made.modes(x)[("generator", "extractor", "ensemble").index(mode)], made(x))
+
+
+@torch.no_grad()
+def test_a_tile_of_lung_is_told_of_the_muscle_elsewhere() -> None:
+    made = ensemble("generator")
+    x = chest(8 * made.reach_px, 40)
+    least = -(-(4 * made.reach_px + 3 * made.stride_px) // 16) * 16
+    tiled = SeamlessInferer(tile_px=least, reach_px=made.reach_px, stride_px=made.stride_px)
+    torch.testing.assert_close(tiled(x, made), made(x), rtol=0, atol=1e-5)
+    torch.testing.assert_close(tiled(x, torch.jit.script(made)), made(x), rtol=0, atol=1e-5)
+    assert (tiled(x, made.forward) - made(x)).abs().max() > 1e-3  # what would be without being told
+
+
+def test_the_filter_that_goes_by_local_noise_is_told_too() -> None:
+    hu = WINDOW.to_hu(chest())[0, 0].numpy()
+    removed = -LocalNonLocalMeans().change_hu(hu)
+    assert lung(torch.from_numpy(removed)[None, None]).std() < 2.5 * NOISE_HU
+
+
+@pytest.mark.parametrize("archive", ["qa/ge_head_tilt", "train/lidc_idri_0001"])
+def test_released_weights_take_no_more_from_lung_and_bone_than_from_soft_tissue(archive: str) -> None:
+    hu = read_scan(real(archive)).hu
+    image_hu = np.ascontiguousarray(hu[len(hu) // 2], np.float32)
+    removed = torch.from_numpy(Denoiser.from_bundle(BUNDLE, target_noise_hu=0).change_hu(image_hu))
+    mean = box_mean(torch.from_numpy(image_hu)[None, None], 9)[0, 0]
+    soft, rest = (mean > -150) & (mean < 200), ((mean > -950) & (mean < -500)) | (mean > 300)
+    assert removed[rest].std() <= LOUDEST_OF_TISSUE * removed[soft].std()
