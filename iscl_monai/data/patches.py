@@ -21,6 +21,7 @@ from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.quality.familiarity import evenly, noise_character, ranges_of
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
+from iscl_monai.transforms import RandDeadLeavesd
 
 MEMORY_SHARE = 0.8
 BYTES_PER_VOXEL = 2.1  # int16 HU and the coarse body map; float32 only for scans with fractional HU
@@ -38,6 +39,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         windowing: HU to network range.
         seed: of the whole row.
         harvested: where noise comes from; with it each pair has a third image, ``harvested``: the clean patch with it.
+        painting: what may replace clean patches that noise is added to, a random transform of ``clean`` in HU.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         windowing: Any,
         seed: int = 0,
         harvested: NoiseSource | None = None,
+        painting: RandDeadLeavesd | None = None,
     ) -> None:
         self.pools = {"noisy": noisy, "clean": clean}
         self.chances = {name: _by_voxels(pool) for name, pool in self.pools.items() if pool}
@@ -56,18 +59,26 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         self.windowing = windowing
         self.seed = seed
         self.harvested = harvested
+        self.painting = painting
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1], and ``harvested`` if there is any."""
         if self.harvested is None:
             return {name: self._patch(name, index) for name in self.pools}
-        clean_hu = self._patch_hu("clean", index)
+        clean_hu = self._painted(self._patch_hu("clean", index), index)
         noise_hu = self.harvested.draw(clean_hu.shape[-1], np.random.default_rng((self.seed, index, 2)))
         return {
             "noisy": self._patch("noisy", index),
             "clean": self._windowed(clean_hu),
             "harvested": self._windowed(clean_hu + noise_hu),
         }
+
+    def _painted(self, clean_hu: Tensor, index: int) -> Tensor:
+        if self.painting is None:
+            return clean_hu
+        self.painting.set_random_state(seed=int(np.random.default_rng((self.seed, index, 3)).integers(2**32)))
+        painted: Tensor = self.painting({"clean": clean_hu})["clean"]
+        return painted
 
     def _patch(self, name: str, index: int) -> Tensor:
         return self._windowed(self._patch_hu(name, index))
