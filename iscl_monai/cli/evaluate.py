@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,7 @@ class _Request:
     method: str | None
     section: str
     device: str
+    target_noise: float | None
     out: Path | None
     trust_hu: bool
 
@@ -86,6 +87,15 @@ def evaluate(
         ),
     ] = False,
     device: Annotated[str | None, typer.Option(show_default="auto", help="auto, cpu or cuda.")] = None,
+    target_noise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HU",
+            min=0,
+            help="Noise that a bundle is to leave; 0: none.  [default: its weights' clean scans']",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to make, with metrics.json and report.html.")
     ] = None,
@@ -109,9 +119,13 @@ def evaluate(
 
         iscl-monai evaluate --no-reference low_dose/ denoised/ --out panel/
     """
-    chosen = {"protocol": protocol or "hu-body", "section": section or "test", "device": device or "auto"}
-    made_by = {"bundle": bundle, "denoised": denoised, "method": method}
-    request = _Request(first=first, second=second, noisy=noisy, out=out, trust_hu=trust_hu, **made_by, **chosen)  # type: ignore[arg-type]
+    chosen: dict[str, Any] = {
+        "protocol": protocol or "hu-body",
+        "section": section or "test",
+        "device": device or "auto",
+    }
+    made_by: dict[str, Any] = {"bundle": bundle, "denoised": denoised, "method": method, "target_noise": target_noise}
+    request = _Request(first=first, second=second, noisy=noisy, out=out, trust_hu=trust_hu, **made_by, **chosen)
     with exit_codes():
         _check_used(protocol, section, device, pair=second is not None, no_reference=no_reference)
         _check_datalist_options(request, pair=second is not None, no_reference=no_reference)
@@ -143,6 +157,8 @@ def _check_datalist_options(request: _Request, *, pair: bool, no_reference: bool
             _refuse(f"{name} without a datalist", f"{name} with a datalist", "leave it out")
         if value is not None and request.bundle is not None:
             _refuse(f"{name} with --bundle", "one of --bundle, --denoised and --method", "leave one out")
+    if request.target_noise is not None and (pair or request.denoised is not None or request.method is not None):
+        _refuse("--target-noise without a bundle that denoises", "--target-noise with a bundle", "leave it out")
     if request.denoised is not None and request.method is not None:
         _refuse("--denoised with --method", "one of --bundle, --denoised and --method", "leave one out")
 
@@ -188,6 +204,7 @@ def _datalist(request: _Request) -> None:
             protocol=request.protocol,
             section=request.section,
             device=request.device,
+            target_noise_hu=request.target_noise,
             trust_hu=request.trust_hu,
             progress=progress,
         )
@@ -203,7 +220,12 @@ def _without_reference(request: _Request) -> None:
         _refuse("--bundle with NOISY and DENOISED", "one of --bundle and DENOISED", "leave one out")
     bundle = _bundle(request) if request.second is None else None
     comparison = evaluate_without_reference(
-        request.first, request.second, bundle=bundle, device=request.device, trust_hu=request.trust_hu
+        request.first,
+        request.second,
+        bundle=bundle,
+        device=request.device,
+        target_noise_hu=None if bundle is None else request.target_noise,
+        trust_hu=request.trust_hu,
     )
     _print_comparison(request, comparison)
 

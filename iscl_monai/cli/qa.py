@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -67,6 +67,15 @@ def qa(
         str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
     ] = "ensemble",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    target_noise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HU",
+            min=0,
+            help="Noise that the bundle is to leave; 0: judge all it can take.  [default: its weights' clean scans']",
+            show_default=False,
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 on a fault, or where something could not be measured.")
     ] = False,
@@ -98,7 +107,8 @@ def qa(
         result = _checked(
             out,
             bundle,
-            {"mode": mode, "device": device, "method": method or ""},
+            method,
+            {"mode": mode, "device": device, "target_noise_hu": target_noise},
             _plan(dataset, seed, _shares(doses), limits, beside, quick=quick),
         )
     if strict and (result.faults or result.unmeasured or (wishes and result.missed_wishes)):
@@ -133,7 +143,7 @@ def _plan(
     )
 
 
-def _checked(out: Path, bundle: Path | None, options: Mapping[str, str], plan: Plan) -> QaResult:
+def _checked(out: Path, bundle: Path | None, method: str | None, options: Mapping[str, Any], plan: Plan) -> QaResult:
     from iscl_monai.durable import check_free
     from iscl_monai.errors import ConfigRefusal
     from iscl_monai.evaluation.qa import check
@@ -142,12 +152,16 @@ def _checked(out: Path, bundle: Path | None, options: Mapping[str, str], plan: P
 
     check_free(out)
     denoiser: SliceDenoiser
-    if options["method"]:
+    if method:
         if bundle is not None and os.environ.get("ISCL_MONAI_BUNDLE") != str(bundle):
             raise ConfigRefusal("--method with a bundle", allowed="one of the two", cure="leave one out")
-        denoiser = named_denoiser(options["method"])
+        if options["target_noise_hu"] is not None:
+            raise ConfigRefusal(
+                "--target-noise with --method", allowed="--target-noise with a bundle", cure="leave one out"
+            )
+        denoiser = named_denoiser(method)
     else:
-        denoiser = Denoiser.from_bundle(found_bundle(bundle), mode=options["mode"], device=options["device"])
+        denoiser = Denoiser.from_bundle(found_bundle(bundle), **options)
     result = check(out, denoiser, plan, say=say, bar=_bar)
     _print_result(out, result)
     return result
@@ -188,6 +202,9 @@ def _print_result(out: Path, result: QaResult) -> None:
             dose = "" if verdict.dose is None else f" at {100 * verdict.dose:g} % of the dose"
             value = "" if verdict.status == "not measurable" else f" {verdict.value:.3g}, allowed {verdict.allowed}"
             say(f"{verdict.status}: {verdict.quantity}{dose}:{value or ' -'} ({verdict.limit})")
+    left_hu = float(result.denoiser.get("target_noise_hu", 0))
+    if left_hu > 0 and any("noise reduction" in verdict.quantity.lower() for verdict in result.faults):
+        say(f"note: these weights leave {left_hu:g} HU of noise on purpose; --target-noise 0 judges all they can take")
     judged = [verdict for verdict in result.verdicts if verdict.status != "not judged"]
     passed = sum(verdict.status == "pass" for verdict in judged)
     say(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from iscl_monai.data import Datalist, ScanPair
 from iscl_monai.dicom.pixels import without_warnings
@@ -161,6 +162,7 @@ def evaluate_datalist(
     protocol: str = "hu-body",
     section: str = "test",
     device: str = "auto",
+    target_noise_hu: float | None = None,
     trust_hu: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -180,6 +182,7 @@ def evaluate_datalist(
         protocol: see :func:`evaluate_pair`.
         section: ``test`` or ``validation``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        target_noise_hu: that ``bundle`` is to leave, see :meth:`iscl_monai.inference.denoiser.Denoiser.from_bundle`.
         trust_hu: see :func:`evaluate_pair`.
         progress: see ``Progress``.
 
@@ -190,7 +193,8 @@ def evaluate_datalist(
     scores, against_truth = Scores(named_protocol(protocol)), dict[str, Scores]()
     scans = Datalist.load(datalist)
     pairs = pairs_in(scans, section)
-    made = _made_by(scans, pairs, bundle, denoised, method, device=device, trust_hu=trust_hu)
+    options: dict[str, Any] = {"device": device, "target_noise_hu": target_noise_hu}
+    made = _made_by(scans, pairs, bundle, denoised, method, options=options, trust_hu=trust_hu)
     progress = progress or (lambda done, total: None)
     by_reference = judged_by_reference([pair.truth for pair in pairs])
     progress(0, len(pairs))
@@ -228,7 +232,7 @@ def _made_by(
     denoised: Path | str | None,
     method: str | None,
     *,
-    device: str,
+    options: Mapping[str, Any],
     trust_hu: bool,
 ) -> _Made:
     given = [name for name, value in (("bundle", bundle), ("denoised", denoised), ("method", method)) if value]
@@ -244,7 +248,7 @@ def _made_by(
     if bundle is not None:
         patients = [pair.patient for pair in pairs]
         checked = refuse_seen(Path(bundle), patients, split_protocol=scans.split_protocol)
-        denoiser: SliceDenoiser = Denoiser.from_bundle(bundle, device=device)
+        denoiser: SliceDenoiser = Denoiser.from_bundle(bundle, **options)
     else:
         denoiser = named_denoiser(method or "")
         checked = NOT_CHECKED if isinstance(denoiser, SubmittedFunction) else ""
@@ -261,6 +265,7 @@ def evaluate_without_reference(
     *,
     bundle: Path | str | None = None,
     device: str = "auto",
+    target_noise_hu: float | None = None,
     trust_hu: bool = False,
 ) -> Comparison:
     """Measure a denoised scan of which there is no truth; that cannot tell whether a lesion was kept.
@@ -270,6 +275,7 @@ def evaluate_without_reference(
         denoised: likewise, voxel by voxel at the same place; None where ``bundle`` denoises.
         bundle: folder of a trained bundle; None where ``denoised`` is given.
         device: ``auto``, ``cpu`` or ``cuda``.
+        target_noise_hu: that ``bundle`` is to leave, see :meth:`iscl_monai.inference.denoiser.Denoiser.from_bundle`.
         trust_hu: see :func:`evaluate_pair`.
 
     Raises:
@@ -281,7 +287,7 @@ def evaluate_without_reference(
             allowed="one of the two",
             cure="give what was denoised, or what is to denoise",
         )
-    denoiser = None if bundle is None else Denoiser.from_bundle(bundle, device=device)
+    denoiser = None if bundle is None else Denoiser.from_bundle(bundle, device=device, target_noise_hu=target_noise_hu)
     with without_warnings():
         before = read_scan(Path(noisy), trust_hu=trust_hu)
         if denoiser is None:

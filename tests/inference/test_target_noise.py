@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -67,6 +68,38 @@ def test_what_was_left_on_purpose_stands_in_the_images(unet_bundle: Path, tmp_pa
         assert f"target_noise_hu {target}" in header.DerivationDescription
         uids.add(header.SeriesInstanceUID)
     assert len(uids) == 2
+
+
+def test_a_scan_is_measured_at_the_noise_that_is_asked_for(unet_bundle: Path, tmp_path: Path) -> None:
+    Series(slots=range(2), rows=64, columns=64).write(tmp_path / "low")
+    left = {}
+    for target in ("0", "100"):
+        options = ["--bundle", str(unet_bundle), "--device", "cpu", "--target-noise", target]
+        out = tmp_path / target
+        done = CliRunner().invoke(
+            app, ["evaluate", "--no-reference", str(tmp_path / "low"), *options, "--out", str(out)]
+        )
+        assert done.exit_code == 0, done.output
+        metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        assert metrics["made_with"]["target_noise_hu"] == target
+        left[target] = metrics
+    assert left["0"] != left["100"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "denoised", "reference", "--target-noise", "5"],
+        ["evaluate", "D", "--method", "tv", "--target-noise", "5"],
+        ["evaluate", "D", "--denoised", "theirs", "--target-noise", "5"],
+        ["qa", "--method", "tv", "--target-noise", "5"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_a_noise_for_what_cannot_be_told_is_refused(words: list[str]) -> None:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "--target-noise with" in done.output
 
 
 def test_weights_that_cannot_be_told_are_refused(bundle: Path) -> None:
