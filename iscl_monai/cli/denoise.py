@@ -38,6 +38,14 @@ def denoise(
             show_default=False,
         ),
     ] = None,
+    target_dose: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TIMES",
+            help="Leave the noise of so many times the scan's dose instead: 4 leaves half of it.",
+            show_default=False,
+        ),
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
     ] = "ensemble",
@@ -119,6 +127,7 @@ def denoise(
             tile_px=tile,
             weights=weights,
             target_noise_hu=target_noise,
+            target_dose=target_dose,
         )
         with _Watching(denoiser if report else None, training_noise(bundle, weights)) as watcher:
             outcome = run(

@@ -55,6 +55,8 @@ class Denoiser:
         self.kept = {"keep_mean_px": str(network.keep_mean_px), "statistics": network.statistics}
         if network.wanted_noise_hu is not None:
             self.kept["target_noise_hu"] = f"{network.wanted_noise_hu:.3g}"
+        if network.wanted_dose is not None:
+            self.kept["target_dose"] = f"{network.wanted_dose:.3g}"
         self.inferer = inferer
         folded = fold_normalisation(copy.deepcopy(network).eval()).requires_grad_(False)
         # Channels last: up to twice as fast on CPUs here, and what tensor cores want.
@@ -71,6 +73,7 @@ class Denoiser:
         tile_px: int | None = None,
         weights: str | None = None,
         target_noise_hu: float | None = None,
+        target_dose: float | None = None,
     ) -> Denoiser:
         """The denoiser of a bundle; sizes, HU window and blend come with its weights, and no code is run.
 
@@ -84,16 +87,18 @@ class Denoiser:
                 trained in the bundle, or else the released ensemble.
             target_noise_hu: noise that images keep, for weights that can be told (:meth:`DenoisingNetwork.want`);
                 0: none; None: that of the clean scans they were trained on.
+            target_dose: the dose whose noise images keep, over their own, instead; 1 or more. 4: half the noise.
 
         Raises:
             CheckpointRefusal: no weights there, or not those that were released.
-            ConfigRefusal: an unknown mode, strength, device or tile size, or weights that cannot be told a noise.
+            ConfigRefusal: an unknown mode, strength, device or tile size, weights that cannot be told a noise, both a
+                noise and a dose, or less than the image's own dose.
         """
         checked_mode(mode)
         file = weights_in(bundle, weights).path
         network = DenoisingNetwork.from_file(file, mode=mode)
-        if target_noise_hu is not None:
-            network.want(noise_hu=target_noise_hu)
+        if target_noise_hu is not None or target_dose is not None:
+            _tell(network, target_noise_hu, target_dose)
         inferer = None if tile_px is None else _in_tiles(tile_px, network)
         identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer)
@@ -176,6 +181,18 @@ class Denoiser:
                 cure="give --tile 256, --workers 1 or --device cpu",
             ) from error
         return answer
+
+
+def _tell(network: DenoisingNetwork, noise_hu: float | None, dose: float | None) -> None:
+    if noise_hu is not None and dose is not None:
+        raise ConfigRefusal(
+            f"target noise {noise_hu:g} HU and target dose {dose:g}", allowed="one of the two", cure="leave one out"
+        )
+    if dose is not None and not dose >= 1:
+        raise ConfigRefusal(
+            f"target dose {dose:g}", allowed="1 or more times the dose of the scan", cure="4 leaves half the noise"
+        )
+    network.want(noise_hu=noise_hu or 0.0, dose=0.0 if dose is None else 1 / dose)
 
 
 def _in_tiles(tile_px: int, network: DenoisingNetwork) -> Callable[..., Any]:

@@ -56,7 +56,7 @@ class DenoisingNetwork(nn.Module):
         that tiles of a slice see what the whole slice sees.
     """
 
-    __jit_unused_properties__ = ("hu_window", "reach_px", "wanted_noise_hu")
+    __jit_unused_properties__ = ("hu_window", "reach_px", "wanted_noise_hu", "wanted_dose")
 
     blend: Tensor
     description: Tensor
@@ -201,11 +201,19 @@ class DenoisingNetwork(nn.Module):
 
     @property
     def wanted_noise_hu(self) -> float | None:
-        """Noise that an image keeps, in HU; None for networks that take what they learnt to take."""
+        """Noise that an image keeps, in HU; None where a dose is wanted, or a network takes what it learnt to take."""
         network = self.noise_extractor if self.mode == "extractor" else self.denoiser
-        if not isinstance(network, NoiseEstimator):
+        if not isinstance(network, NoiseEstimator) or float(network.dose) > 0:
             return None
         return float(network.wanted_noise) / QUIET_OF_NOISE * (self.upper_hu - self.lower_hu) / 2
+
+    @property
+    def wanted_dose(self) -> float | None:
+        """The dose whose noise an image keeps, over its own; None where none is wanted."""
+        network = self.noise_extractor if self.mode == "extractor" else self.denoiser
+        if not isinstance(network, NoiseEstimator) or float(network.dose) == 0:
+            return None
+        return 1 / float(network.dose)
 
     @torch.jit.export
     def loudest(self, x: Tensor) -> Tensor:

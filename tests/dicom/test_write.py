@@ -144,8 +144,10 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, series: CTSeries,
     else:
         values = {"NaN": np.nan, "infinity": np.inf, "too much": 32767, "too little": -40000}
         hu[3, 2, 1] = values[wrong]  # 32767 HU are 33791 stored
-    with pytest.raises(ImageRefusal, match="do:"):
+    with pytest.raises(ImageRefusal, match="do:") as refusal:
         write_derived_series(series, hu, tmp_path / "derived", derivation=derivation())
+    if wrong == "shape":
+        assert refusal.value.cure == "give the whole series, in the order read_series gave it"
     assert nothing_left(tmp_path)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from dicom.derived import derivation, derive, read, write_source
 from dicom.synthetic import Series, setting
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from iscl_monai.dicom import write as writing
@@ -110,8 +111,8 @@ def test_the_disk_is_named_however_deep_it_lies(error: Exception) -> None:
     refusal = not_written(Path("out.dcm"), error, "source.dcm")
     assert isinstance(refusal, OutputRefusal)
     assert refusal.came == "out.dcm cannot be written (No space left on device)"
-    assert "space left" in refusal.allowed
-    assert "make room" in refusal.cure
+    assert refusal.allowed == "a folder with write permission and space left"
+    assert refusal.cure == "make room or give another place"
 
 
 def test_an_error_of_the_disk_without_words_is_named_by_its_number() -> None:
@@ -123,8 +124,8 @@ def test_a_value_that_cannot_be_encoded_is_the_sources_fault(error: Exception) -
     refusal = not_written(Path("out.dcm"), error, "source.dcm")
     assert isinstance(refusal, DicomRefusal)
     assert (refusal.file, refusal.tag, refusal.found) == ("source.dcm", "an element", "not writable (bad value)")
-    assert "DICOM" in refusal.allowed
-    assert "remove that element" in refusal.cure
+    assert refusal.allowed == "values that DICOM can hold"
+    assert refusal.cure == "export the series again, or remove that element"
 
 
 def test_a_long_reason_is_cut() -> None:
@@ -242,6 +243,58 @@ def element(vr: str, value: Any) -> Dataset:
 )
 def test_values_and_their_kind_count(one: tuple[str, Any], other: tuple[str, Any], same: bool) -> None:
     assert (first_difference(element(*one), element(*other)) is None) == same
+
+
+def nested(*items: Dataset) -> Dataset:
+    made = with_meta()
+    made.ReferencedImageSequence = list(items)
+    return made
+
+
+def item(**elements: Any) -> Dataset:
+    made = Dataset()
+    for keyword, value in elements.items():
+        setattr(made, keyword, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ([item(PatientID="A")], [item(PatientID="A")], True),
+        ([item(PatientID="A")], [item(PatientID="B")], False),
+        ([item(PatientID="A"), item(KVP="1")], [item(PatientID="A"), item(KVP="2")], False),
+        ([item(PatientID="A")], [item(PatientID="A"), item(PatientID="A")], False),
+        ([item(PatientID="A"), item(PatientID="A")], [item(PatientID="A")], False),
+        ([item(PatientID="A")], [], False),
+        ([item(PatientID="A")], [item(PatientID="A", KVP="1")], False),
+        ([item(PatientID="A", KVP="1")], [item(PatientID="A")], False),
+        ([], [], True),
+        ([item(ReferencedSeriesSequence=[item(KVP="1")])], [item(ReferencedSeriesSequence=[item(KVP="1")])], True),
+        ([item(ReferencedSeriesSequence=[item(KVP="1")])], [item(ReferencedSeriesSequence=[item(KVP="2")])], False),
+    ],
+)
+def test_sequences_are_compared_item_by_item(one: list[Dataset], other: list[Dataset], same: bool) -> None:
+    assert (first_difference(nested(*one), nested(*other)) is None) == same
+
+
+@pytest.mark.parametrize(
+    ("stored", "same"),
+    [
+        (b"M\xfcller", True),
+        (b"M\xfcller ", True),
+        (b"M\xfcller\0", True),
+        (b" M\xfcller", False),
+        (b"M\xfclleX", False),
+    ],
+)
+def test_text_that_its_character_set_does_not_have_is_compared_as_bytes(stored: bytes, same: bool) -> None:
+    """An even length is reached with a space or a zero; nothing else may change."""
+    tag = Tag("InstitutionName")
+    written, read = with_meta(), with_meta()
+    written[tag] = DataElement(tag, "LO", b"M\xfcller", already_converted=True)
+    read[tag] = RawDataElement(tag, "LO", len(stored), stored, 0, is_implicit_VR=False, is_little_endian=True)
+    assert (first_difference(written, read) is None) == same
 
 
 # --- the series --------------------------------------------------------------------------------------

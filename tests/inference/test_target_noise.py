@@ -57,6 +57,30 @@ def test_the_weights_say_what_noise_stays_unless_the_user_does(unet_bundle: Path
     assert [denoiser.parameters["target_noise_hu"] for denoiser in denoisers] == ["0", "12", "20", "100"]
 
 
+@pytest.mark.parametrize(("dose", "share"), [(1, 0.0), (4, 0.5), (16, 0.75)])
+def test_the_noise_of_a_larger_dose_is_a_share_of_all(
+    unet_bundle: Path, noisy_hu: np.ndarray, dose: float, share: float
+) -> None:
+    everything = Denoiser.from_bundle(unet_bundle, device="cpu", target_noise_hu=0.0).change_hu(noisy_hu)
+    denoiser = Denoiser.from_bundle(unet_bundle, device="cpu", target_dose=dose)
+    np.testing.assert_allclose(denoiser.change_hu(noisy_hu), share * everything, rtol=0, atol=0.01)
+    assert denoiser.parameters["target_dose"] == str(dose)
+    assert "target_noise_hu" not in denoiser.parameters
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"target_dose": 0.5}, "target dose 0.5; allowed: 1 or more times"),
+        ({"target_dose": float("nan")}, "target dose nan"),
+        ({"target_dose": 4.0, "target_noise_hu": 10.0}, "allowed: one of the two"),
+    ],
+)
+def test_doses_that_make_no_sense_are_refused(unet_bundle: Path, wanted: dict[str, float], words: str) -> None:
+    with pytest.raises(ConfigRefusal, match=words):
+        Denoiser.from_bundle(unet_bundle, device="cpu", **wanted)
+
+
 def test_what_was_left_on_purpose_stands_in_the_images(unet_bundle: Path, tmp_path: Path) -> None:
     Series(slots=range(2), rows=32, columns=32).write(tmp_path / "in")
     uids = set()
@@ -68,6 +92,10 @@ def test_what_was_left_on_purpose_stands_in_the_images(unet_bundle: Path, tmp_pa
         assert f"target_noise_hu {target}" in header.DerivationDescription
         uids.add(header.SeriesInstanceUID)
     assert len(uids) == 2
+    options = ["--bundle", str(unet_bundle), "--device", "cpu", "--target-dose", "4"]
+    assert CliRunner().invoke(app, ["denoise", str(tmp_path / "in"), str(tmp_path / "dose"), *options]).exit_code == 0
+    header = pydicom.dcmread(next((tmp_path / "dose").rglob("*.dcm")), stop_before_pixels=True)
+    assert "target_dose 4" in header.DerivationDescription
 
 
 def test_a_scan_is_measured_at_the_noise_that_is_asked_for(unet_bundle: Path, tmp_path: Path) -> None:
