@@ -13,7 +13,9 @@ from iscl_monai.data import HarvestedNoise, UnpairedPatches
 from iscl_monai.data.harvest import ScanNoise, harvest
 from iscl_monai.errors import DatalistRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.transforms import STRUCTURES, BodyFractiond, HUWindowd, RandLesionsd, augmentation
+from iscl_monai.networks.local import LOUDEST_OF_TISSUE, QUIET_OF_NOISE
+from iscl_monai.transforms import BodyFractiond, HUWindowd, RandDeadLeavesd, RandLesionsd, augmentation
+from iscl_monai.transforms.lesions import STRUCTURES
 
 
 def scan(noise_hu: float, *, seed: int = 0, texture_px: float = 0.7, tissue_hu: float = 40.0) -> dict[str, Any]:
@@ -92,9 +94,30 @@ def test_the_third_image_is_the_clean_one_with_noise_and_repeats() -> None:
     tissue = (item["clean"] > -0.5) & (item["harvested"] < 1)
     assert 30 < float(added_hu[tissue].std()) < 48
     again = patches(strengths=(1.0, 1.0), quiet_share=0, lesions=3)[5]
-    assert set(item) == {"noisy", "clean", "harvested"}
+    assert set(item) == {"noisy", "clean", "harvested", "belongs"}
     assert all(torch.equal(item[name], again[name]) for name in item)
     assert not torch.equal(row[6]["harvested"], item["harvested"])
+
+
+def test_a_map_tells_what_noise_belongs_to_the_clean_patch() -> None:
+    """Structure that is everywhere is none of it: clean scans say how loud they are."""
+    row = patches(strengths=(1.0, 1.0), quiet_share=0)
+    item = row[5]
+    assert 1000 * float(item["belongs"].median()) == pytest.approx(QUIET_OF_NOISE * 10, rel=0.25)
+    busy = scan(10, seed=1)
+    grains = 300 * np.random.default_rng(1).standard_normal((1, 160, 64, 6))
+    busy["image"][:, :, 80:144] += torch.from_numpy(grains.astype(np.int16))
+    row = UnpairedPatches(
+        [scan(40)], [busy], augmentation=row.augmentation, windowing=row.windowing, harvested=row.harvested
+    )
+    assert 1000 * row.loudest[0] == pytest.approx(LOUDEST_OF_TISSUE * QUIET_OF_NOISE * 10, rel=0.2)
+    assert max(float(row[n]["belongs"].max()) for n in range(8)) <= row.loudest[0]
+
+
+def test_nothing_of_the_noise_belongs_to_a_painted_patch() -> None:
+    row = patches(strengths=(1.0, 1.0), quiet_share=0)
+    row.painting = RandDeadLeavesd("clean", share=1.0)
+    assert float(row[5]["belongs"].max()) == 0
 
 
 def test_it_changes_nothing_about_the_other_two() -> None:

@@ -18,7 +18,7 @@ from iscl_monai.data.harvest import NoiseSource
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.networks.local import LOUDEST_OF_TISSUE, quiet_deviation
 from iscl_monai.quality.familiarity import evenly, noise_character, ranges_of
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 from iscl_monai.transforms import RandDeadLeavesd
@@ -60,35 +60,50 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         self.seed = seed
         self.harvested = harvested
         self.painting = painting
+        self.loudest = [] if harvested is None else [self._loudest(scan) for scan in clean]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1], and ``harvested`` if there is any."""
+        """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1].
+
+        With harvested noise ``harvested`` as well, and the noise of each place that belongs to the clean patch itself
+        (``belongs``, as :func:`iscl_monai.networks.local.quiet_deviation` sees it).
+        """
         if self.harvested is None:
-            return {name: self._patch(name, index) for name in self.pools}
-        clean_hu = self._painted(self._patch_hu("clean", index), index)
+            return {name: self._windowed(self._patch_hu(name, index)) for name in self.pools}
+        clean_hu, loudest = self._clean_hu(index)
         noise_hu = self.harvested.draw(clean_hu.shape[-1], np.random.default_rng((self.seed, index, 2)))
+        clean = self._windowed(clean_hu)
         return {
-            "noisy": self._patch("noisy", index),
-            "clean": self._windowed(clean_hu),
+            "noisy": self._windowed(self._patch_hu("noisy", index)),
+            "clean": clean,
             "harvested": self._windowed(clean_hu + noise_hu),
+            "belongs": quiet_deviation(clean[None])[0].clamp_max(loudest),
         }
 
-    def _painted(self, clean_hu: Tensor, index: int) -> Tensor:
-        if self.painting is None:
-            return clean_hu
-        self.painting.set_random_state(seed=int(np.random.default_rng((self.seed, index, 3)).integers(2**32)))
-        painted: Tensor = self.painting({"clean": clean_hu})["clean"]
-        return painted
+    def _clean_hu(self, index: int) -> tuple[Tensor, float]:
+        """A clean patch, and the noise that no place of it exceeds, in network units; 0 for a painted one."""
+        clean_hu = self._patch_hu("clean", index)
+        if self.painting is not None:
+            self.painting.set_random_state(seed=int(np.random.default_rng((self.seed, index, 3)).integers(2**32)))
+            painted: Tensor = self.painting({"clean": clean_hu})["clean"]
+            if painted is not clean_hu:
+                return painted, 0.0
+        return clean_hu, self.loudest[self._drawn("clean", index)[0]]
 
-    def _patch(self, name: str, index: int) -> Tensor:
-        return self._windowed(self._patch_hu(name, index))
+    def _drawn(self, name: str, index: int) -> tuple[int, int]:
+        """Which scan of a pool a patch is cut from, and the seed of everything random in it."""
+        rng = np.random.default_rng((self.seed, index, list(self.pools).index(name)))
+        return int(rng.choice(len(self.pools[name]), p=self.chances[name])), int(rng.integers(2**32))
 
     def _patch_hu(self, name: str, index: int) -> Tensor:
-        rng = np.random.default_rng((self.seed, index, list(self.pools).index(name)))
-        pool = self.pools[name]
-        scan = pool[int(rng.choice(len(pool), p=self.chances[name]))]
-        self.augmentation.set_random_state(seed=int(rng.integers(2**32)))
-        return plain_tensor(self.augmentation(scan)["image"])
+        scan, seed = self._drawn(name, index)
+        self.augmentation.set_random_state(seed=seed)
+        return plain_tensor(self.augmentation(self.pools[name][scan])["image"])
+
+    def _loudest(self, scan: Mapping[str, Any]) -> float:
+        """Noise that no place of a scan exceeds; infinite where there is no soft tissue to tell it from."""
+        quiet = scan_quiet_noise(scan, self.windowing.hu_window)
+        return LOUDEST_OF_TISSUE * quiet if np.isfinite(quiet) else float("inf")
 
     def _windowed(self, patch_hu: Tensor) -> Tensor:
         return plain_tensor(self.windowing({"image": patch_hu})["image"]).contiguous()
@@ -169,26 +184,27 @@ def pool_noise_hu(pool: Sequence[Mapping[str, Any]]) -> float:
     return float(np.nanmedian([noise_sigma_hu(scan) for scan in scans]))
 
 
-def pool_quiet_noise(pool: Sequence[Mapping[str, Any]], hu_window: HUWindow, *, slices: int = 6) -> float:
-    """Noise of a cached pool as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in network units.
+def pool_quiet_noise(pool: Sequence[Mapping[str, Any]], hu_window: HUWindow) -> float:
+    """Noise of a cached pool in network units: the median of its scans' :func:`scan_quiet_noise`."""
+    return float(np.nanmedian([scan_quiet_noise(scan, hu_window) for scan in pool]))
+
+
+def scan_quiet_noise(scan: Mapping[str, Any], hu_window: HUWindow, *, slices: int = 6) -> float:
+    """Noise of a scan as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in network units.
 
     Args:
-        pool: cached volumes.
+        scan: a cached volume.
         hu_window: what [-1, 1] means.
-        slices: of each scan that are looked at.
+        slices: that are looked at.
 
     Returns:
-        The median over the scans' medians in soft tissue.
+        The median in soft tissue; NaN where there is none.
     """
-    found = []
-    for scan in pool:
-        image = torch.as_tensor(scan["image"])
-        chosen = image[..., :: max(1, image.shape[-1] // slices)].permute(3, 0, 1, 2).float()
-        lowest, highest = SOFT_TISSUE_HU
-        tissue = (chosen > lowest) & (chosen < highest)
-        noise = quiet_deviation(hu_window.to_network(chosen))[tissue]
-        found.append(float(noise.median()) if noise.numel() else float("nan"))
-    return float(np.nanmedian(found))
+    image = torch.as_tensor(scan["image"])
+    chosen = image[..., :: max(1, image.shape[-1] // slices)].permute(3, 0, 1, 2).float()
+    lowest, highest = SOFT_TISSUE_HU
+    noise = quiet_deviation(hu_window.to_network(chosen))[(chosen > lowest) & (chosen < highest)]
+    return float(noise.median()) if noise.numel() else float("nan")
 
 
 def pool_noise_ranges(*pools: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -229,5 +245,5 @@ class PairedPatches(UnpairedPatches):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The pair ``{"noisy", "clean"}`` of one place, each (1, rows, columns) in [-1, 1]."""
-        both = self._patch("noisy", index)
+        both = self._windowed(self._patch_hu("noisy", index))
         return {"noisy": both[:1], "clean": both[1:]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ignite.engine import Engine
@@ -21,8 +21,20 @@ from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.unet import LEAST_NOISE, NoiseEstimator
 
 Batch = dict[str, Tensor]
-Taught = tuple[Tensor, Tensor]
-"""Clean images, and the same with harvested noise."""
+
+
+class Taught(NamedTuple):
+    """Clean images and the same with harvested noise; all (batch, 1, rows, columns).
+
+    Attributes:
+        clean: without it.
+        noisy: with it.
+        belongs: the noise of each place that the clean images have themselves.
+    """
+
+    clean: Tensor
+    noisy: Tensor
+    belongs: Tensor
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -62,7 +74,7 @@ class ISCLTrainer(Trainer):
         device: where the networks live.
         max_epochs: epochs of the whole run.
         train_data_loader: yields batches ``{"noisy", "clean"}`` of (batch, 1, rows, columns) in [-1, 1], and
-            ``harvested`` or not.
+            ``harvested`` with the map ``belongs`` or not (:class:`iscl_monai.data.UnpairedPatches`).
         denoiser: F, noisy to clean.
         degrader: G, clean to noisy.
         noise_extractor: H, noisy to noise.
@@ -143,24 +155,28 @@ class ISCLTrainer(Trainer):
 
     def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
         x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
-        harvested = self._harvested(batch)
+        taught = self._taught(batch, y)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             if self.state.iteration > self.warm_up_steps:
-                output = self._iscl_step(x, y, harvested)
-            elif harvested is None:
+                output = self._iscl_step(x, y, taught)
+            elif taught is None:
                 output = self._warm_up_step(x, y)
             else:
-                output = self._harvest_step(x, y, harvested)
+                output = self._harvest_step(x, taught)
         project_rho(*map(unwrapped, self._networks()))
         plain = {name: _plain(value) for name, value in output.items()}
         engine.state.output = plain  # type: ignore[assignment]  # ignite says int
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return plain
 
-    def _harvested(self, batch: Batch) -> Tensor | None:
+    def _taught(self, batch: Batch, y: Tensor) -> Taught | None:
         if "harvested" not in batch:
             return None
-        return torch.as_tensor(batch["harvested"]).to(self.state.device, non_blocking=self.non_blocking)
+        harvested, belongs = (
+            torch.as_tensor(batch[name]).to(self.state.device, non_blocking=self.non_blocking)
+            for name in ("harvested", "belongs")
+        )
+        return Taught(y, harvested, belongs)
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return (
@@ -171,8 +187,7 @@ class ISCLTrainer(Trainer):
             self.clean_discriminator,
         )
 
-    def _iscl_step(self, x: Tensor, y: Tensor, harvested: Tensor | None = None) -> dict[str, Tensor]:
-        taught = None if harvested is None else (y, harvested)
+    def _iscl_step(self, x: Tensor, y: Tensor, taught: Taught | None = None) -> dict[str, Tensor]:
         x, y = (images[: self._cooperating(len(images), taught)] for images in (x, y))
         y_hat, x_hat = self.denoiser(x), self.degrader(y) if self.weights.use_degrader else y
         n_hat = self.noise_extractor(x) if self.weights.use_extractor else torch.zeros_like(x)
@@ -228,10 +243,11 @@ class ISCLTrainer(Trainer):
             terms["cycle"] = losses.cycle_loss(x, x_tilde, y, self.denoiser(x_hat), noisy=noisy)
             nested = nested + self.weights.cycle * terms["cycle"]
         if self.weights.bypass:
-            terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, self._quieter(self.denoiser, x_bar, y))
+            belongs = quiet_deviation(y) if taught is None else taught.belongs[: len(y)]
+            terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, _told(self.denoiser, x_bar, belongs))
             nested = nested + self.weights.bypass * terms["bypass"]
         if taught is not None and self.weights.harvest:
-            terms["harvest"] = self._harvest_loss(self.denoiser, *taught, taught[0])
+            terms["harvest"] = self._harvest_loss(self.denoiser, taught, taught.clean)
             nested = nested + self.weights.harvest * terms["harvest"]
         if self.weights.zero_mean:
             terms["zero_mean"] = losses.zero_mean_loss(x - y_hat) + losses.zero_mean_loss(x_hat - y)
@@ -261,30 +277,23 @@ class ISCLTrainer(Trainer):
         if self.weights.zero_mean:
             loss = loss + self.weights.zero_mean * losses.zero_mean_loss(n_hat)
         if taught is not None and self.weights.harvest:
-            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, *taught, taught[1] - taught[0])
+            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, taught, taught.noisy - taught.clean)
             loss = loss + self.weights.harvest * terms["harvested_noise"]
         _descend(self.extractor_optimizer, loss)
         return terms
 
-    def _harvest_loss(self, network: nn.Module, y: Tensor, harvested: Tensor, wanted: Tensor) -> Tensor:
-        """How far a network is from the wanted answer to a clean image with harvested noise.
+    def _harvest_loss(self, network: nn.Module, taught: Taught, wanted: Tensor) -> Tensor:
+        """How far a network is from the wanted answer to clean images with harvested noise."""
+        noise = quiet_deviation(taught.noisy).clamp_min(LEAST_NOISE)
+        answer = _told(network, taught.noisy, taught.belongs)
+        return losses.harvest_loss(answer, wanted, noise, squared=self.weights.squared)
 
-        The clean image has a noise of its own, which belongs to it: networks that can be told so are.
-        """
-        noise = quiet_deviation(harvested).clamp_min(LEAST_NOISE)
-        return losses.harvest_loss(self._quieter(network, harvested, y), wanted, noise, squared=self.weights.squared)
-
-    def _quieter(self, network: nn.Module, noisy: Tensor, clean: Tensor) -> Tensor:
-        """A network's answer to a noisy image, told what noise belongs to its clean twin if it is one to be told."""
-        knows = isinstance(unwrapped(network), NoiseEstimator)
-        answer: Tensor = network(noisy, quiet_deviation(clean)) if knows else network(noisy)
-        return answer
-
-    def _harvest_step(self, x: Tensor, y: Tensor, harvested: Tensor) -> dict[str, Tensor]:
-        terms = {"harvest": self._harvest_loss(self.denoiser, y, harvested, y)}
+    def _harvest_step(self, x: Tensor, taught: Taught) -> dict[str, Tensor]:
+        terms = {"harvest": self._harvest_loss(self.denoiser, taught, taught.clean)}
         _descend(self.generator_optimizer, terms["harvest"])
         if self.weights.use_extractor:
-            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, y, harvested, harvested - y)
+            noise = taught.noisy - taught.clean
+            terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, taught, noise)
             _descend(self.extractor_optimizer, terms["harvested_noise"])
         with torch.no_grad():
             y_hat = unwrapped(self.denoiser)(x[:1])
@@ -305,6 +314,13 @@ class ISCLTrainer(Trainer):
             terms["pseudo_noise"] = losses.pseudo_noise_loss(n_hat, x - y_hat.detach())
             _descend(self.extractor_optimizer, terms["pseudo_noise"])
         return {**terms, "x": x, "y_hat": y_hat, "n_hat": n_hat}
+
+
+def _told(network: nn.Module, noisy: Tensor, belongs: Tensor) -> Tensor:
+    """A network's answer to noisy images, told what of their noise belongs there if it is one to be told."""
+    knows = isinstance(unwrapped(network), NoiseEstimator)
+    answer: Tensor = network(noisy, belongs) if knows else network(noisy)
+    return answer
 
 
 def _descend(optimizer: Optimizer, loss: Tensor) -> None:

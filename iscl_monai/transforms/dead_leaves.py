@@ -17,8 +17,8 @@ from iscl_monai.transforms.volumes import Item
 
 LEAVES = 80
 RADII_PX = (1.0, 40.0)
-SOFTNESS_PX = (0.1, 0.8)
-"""Of an edge: from what no scanner resolves to what most make of it."""
+SOFTNESS_PX = (0.02, 0.8)
+"""Of an edge, evenly in the logarithm: from stairs of whole pixels, which no scanner draws, to what most make of it."""
 CORNERS = (2.0, 2.0, 8.0)
 """Exponents of the outlines: two thirds are ellipses, a third has corners."""
 STEEPEST_HU = 4.0
@@ -72,7 +72,7 @@ class RandDeadLeavesd(RandomizableTransform, MapTransform):
         radius = self._radius()
         row, column = self.R.uniform(-radius / 2, size + radius / 2, 2)
         stretch, turn = self.R.uniform(0.6, 1.0), self.R.uniform(0, np.pi)
-        softness, corners = self.R.uniform(*SOFTNESS_PX), self.R.choice(CORNERS)
+        softness, corners = np.exp(self.R.uniform(*np.log(SOFTNESS_PX))), self.R.choice(CORNERS)
         steep, uphill = self.R.uniform(0, STEEPEST_HU) * (self.R.random_sample() < 0.3), self.R.uniform(0, 2 * np.pi)
         reach = 1.5 * radius + 8 * softness
         rows, columns = (slice(max(0, int(at - reach)), int(max(0, at + reach)) + 2) for at in (row, column))

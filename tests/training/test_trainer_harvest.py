@@ -22,17 +22,19 @@ from iscl_monai.networks import UNetGenerator
 from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.normalization import normalisations
 from iscl_monai.networks.unet import LEAST_NOISE
-from iscl_monai.training.trainer import Batch
+from iscl_monai.training.trainer import Batch, Taught
 
 # --- harvested noise ---------------------------------------------------------------------------------
 
 
 def harvested_batches(count: int) -> list[Batch]:
     source = torch.Generator().manual_seed(13)
-    return [
-        {**batch, "harvested": batch["clean"] + 0.1 * torch.randn(2, 1, 64, 64, generator=source, dtype=torch.float64)}
-        for batch in batches(count)
-    ]
+    made = []
+    for batch in batches(count):
+        added = 0.1 * torch.randn(2, 1, 64, 64, generator=source, dtype=torch.float64)
+        belongs = quiet_deviation(batch["clean"])
+        made.append({**batch, "harvested": batch["clean"] + added, "belongs": belongs})
+    return made
 
 
 @pytest.mark.parametrize(("share", "cooperating"), [(1.0, 2), (0.5, 1), (0.1, 1)])
@@ -107,8 +109,10 @@ def test_networks_that_can_be_told_learn_what_noise_belongs_to_the_clean_image()
     engine = trainer(made, [], epoch_length=1)
     y = batches(1, torch.float32)[0]["clean"]
     loud = y + 0.5 * torch.randn(y.shape)
-    assert engine._harvest_loss(made["denoiser"], y, y, y) == 0
-    assert engine._harvest_loss(made["denoiser"], y, loud, y) > 0.1
+    belongs = quiet_deviation(y)
+    assert engine._harvest_loss(made["denoiser"], Taught(y, y, belongs), y) == 0
+    assert engine._harvest_loss(made["denoiser"], Taught(y, loud, belongs), y) > 0.1
+    assert engine._harvest_loss(made["denoiser"], Taught(y, y, torch.zeros_like(y)), y) > 0.1  # nothing belongs there
 
 
 def test_the_cycle_may_be_the_clean_half_alone() -> None:
