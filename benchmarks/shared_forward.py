@@ -16,7 +16,7 @@ from iscl_monai import losses
 from iscl_monai.losses import LossWeights
 from iscl_monai.networks import Discriminator, Generator, NoiseExtractor
 from iscl_monai.training import ISCLTrainer, LookaheadRAdam
-from iscl_monai.training.trainer import _descend, frozen
+from iscl_monai.training.learning import descend, frozen
 
 
 class LiteralTrainer(ISCLTrainer):
@@ -28,7 +28,7 @@ class LiteralTrainer(ISCLTrainer):
         with torch.no_grad():
             y_hat, x_hat, n_hat = f(x), g(y), h(x)
         loss = losses.discriminator_loss(d_x(x), d_x(x_hat)) + losses.discriminator_loss(d_y(y), d_y(y_hat))
-        _descend(self.discriminator_optimizer, loss + losses.boosting_loss(d_x(y + n_hat), d_y(x - n_hat)))
+        descend(self.discriminator_optimizer, loss + losses.boosting_loss(d_x(y + n_hat), d_y(x - n_hat)))
 
         with torch.no_grad():
             n_hat = h(x)
@@ -36,13 +36,13 @@ class LiteralTrainer(ISCLTrainer):
         with frozen(d_x, d_y):
             adversarial = losses.adversarial_loss(d_x(x_hat), d_y(y_hat))
         nested = losses.cycle_loss(x, g(y_hat), y, f(x_hat)) + losses.bypass_loss(y_hat, x - n_hat, y, f(y + n_hat))
-        _descend(self.generator_optimizer, adversarial + self.weights.nested * nested)
+        descend(self.generator_optimizer, adversarial + self.weights.nested * nested)
 
         with torch.no_grad():
             n_bar, x_hat = x - f(x), g(y)
         n_hat = h(x)
         loss = losses.pseudo_noise_loss(n_hat, n_bar) + losses.noise_consistency_loss(x_hat, y, h(x_hat))
-        _descend(self.extractor_optimizer, loss)
+        descend(self.extractor_optimizer, loss)
         return {"x": x, "y_hat": y_hat, "n_hat": n_hat}
 
 

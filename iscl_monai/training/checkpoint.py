@@ -20,7 +20,7 @@ from ignite.engine import Engine, Events
 from iscl_monai.data import Datalist, RunSampler
 from iscl_monai.data.identity import Identity, first_change
 from iscl_monai.errors import CheckpointRefusal
-from iscl_monai.training.trainer import unwrapped
+from iscl_monai.training.learning import unwrapped
 from iscl_monai.weights import load_tensors, save_durably
 
 NAME = re.compile(r"checkpoint_epoch=(\d+)\.pt")

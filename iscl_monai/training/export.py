@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, default_collate
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.networks import DenoisingNetwork, gather_statistics
-from iscl_monai.training.trainer import unwrapped
+from iscl_monai.training.learning import unwrapped
 
 
 class WeightAveraging:

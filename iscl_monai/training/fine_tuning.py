@@ -12,7 +12,7 @@ from iscl_monai.errors import CheckpointRefusal
 from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.training.export import Export
 from iscl_monai.training.handlers import ModelWriter
-from iscl_monai.training.trainer import unwrapped
+from iscl_monai.training.learning import unwrapped
 from iscl_monai.training.validation import KEY_METRIC, Validation
 
 WISHES = ("wanted_noise", "dose")

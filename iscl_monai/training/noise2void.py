@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from iscl_monai.networks import project_rho
-from iscl_monai.training.trainer import Batch, prepare_unpaired_batch, unwrapped
+from iscl_monai.training.batches import Batch, prepare_unpaired_batch
+from iscl_monai.training.learning import unwrapped
 
 MASKED_SHARE = 1 / 64
 RADIUS_PX = 2

@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from ignite.engine import Engine
 from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from iscl_monai import losses
 from iscl_monai.losses import LossWeights
 from iscl_monai.networks import project_rho
 from iscl_monai.networks.local import quiet_deviation
-from iscl_monai.networks.unet import LEAST_NOISE, NoiseEstimator
-
-Batch = dict[str, Tensor]
-
-
-class Taught(NamedTuple):
-    """Clean images and the same with harvested noise; all (batch, 1, rows, columns).
-
-    Attributes:
-        clean: without it.
-        noisy: with it.
-        belongs: the noise of each place that the clean images have themselves.
-    """
-
-    clean: Tensor
-    noisy: Tensor
-    belongs: Tensor
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The network itself, without the wrapper of distributed training."""
-    return network.module if isinstance(network, DistributedDataParallel) else network
-
-
-@contextmanager
-def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Networks that pass gradients on to their input but collect none themselves, for a while."""
-    learning = [p for network in networks for p in network.parameters() if p.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-
-
-def prepare_unpaired_batch(
-    batch: Batch, device: torch.device | str | None = None, non_blocking: bool = False, **kwargs: Any
-) -> tuple[Tensor, Tensor]:
-    """The two unpaired images of a batch, ``noisy`` and ``clean``, on the device; both (batch, 1, rows, columns)."""
-    x, y = (torch.as_tensor(batch[key]).to(device, non_blocking=non_blocking, **kwargs) for key in ("noisy", "clean"))
-    return x, y
+from iscl_monai.networks.unet import LEAST_NOISE
+from iscl_monai.training.batches import Batch, Harvested, harvested_of, prepare_unpaired_batch
+from iscl_monai.training.learning import descend, frozen, plain, told_answer, unwrapped
 
 
 class ISCLTrainer(Trainer):
@@ -155,7 +113,7 @@ class ISCLTrainer(Trainer):
 
     def _iteration(self, engine: Engine, batch: Batch) -> dict[str, Any]:
         x, y = self.prepare_batch(batch, self.state.device, self.non_blocking)
-        taught = self._taught(batch, y)
+        taught = harvested_of(batch, y, non_blocking=self.non_blocking)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             if self.state.iteration > self.warm_up_steps:
                 output = self._iscl_step(x, y, taught)
@@ -164,19 +122,10 @@ class ISCLTrainer(Trainer):
             else:
                 output = self._harvest_step(x, taught)
         project_rho(*map(unwrapped, self._networks()))
-        plain = {name: _plain(value) for name, value in output.items()}
-        engine.state.output = plain  # type: ignore[assignment]  # ignite says int
+        terms = {name: plain(value) for name, value in output.items()}
+        engine.state.output = terms  # type: ignore[assignment]  # ignite says int
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return plain
-
-    def _taught(self, batch: Batch, y: Tensor) -> Taught | None:
-        if "harvested" not in batch:
-            return None
-        harvested, belongs = (
-            torch.as_tensor(batch[name]).to(self.state.device, non_blocking=self.non_blocking)
-            for name in ("harvested", "belongs")
-        )
-        return Taught(y, harvested, belongs)
+        return terms
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return (
@@ -187,7 +136,7 @@ class ISCLTrainer(Trainer):
             self.clean_discriminator,
         )
 
-    def _iscl_step(self, x: Tensor, y: Tensor, taught: Taught | None = None) -> dict[str, Tensor]:
+    def _iscl_step(self, x: Tensor, y: Tensor, taught: Harvested | None = None) -> dict[str, Tensor]:
         x, y = (images[: self._cooperating(len(images), taught)] for images in (x, y))
         y_hat, x_hat = self.denoiser(x), self.degrader(y) if self.weights.use_degrader else y
         n_hat = self.noise_extractor(x) if self.weights.use_extractor else torch.zeros_like(x)
@@ -201,7 +150,7 @@ class ISCLTrainer(Trainer):
             "n_hat": n_hat,
         }
 
-    def _cooperating(self, images: int, taught: Taught | None) -> int:
+    def _cooperating(self, images: int, taught: Harvested | None) -> int:
         """How many images of a batch the networks teach each other with; all of them where nothing else teaches."""
         return images if taught is None else max(1, round(self.cooperating_share * images))
 
@@ -222,7 +171,7 @@ class ISCLTrainer(Trainer):
         if self.weights.boosting:
             terms["boosting"] = losses.boosting_loss(d_x(self._in_range(x_bar)), d_y(self._in_range(y_bar)))
             loss = loss + self.weights.boosting * terms["boosting"]
-        _descend(self.discriminator_optimizer, loss)
+        descend(self.discriminator_optimizer, loss)
         return terms
 
     def _update_generators(
@@ -233,7 +182,7 @@ class ISCLTrainer(Trainer):
         y_hat: Tensor,
         x_bar: Tensor,
         y_bar: Tensor,
-        taught: Taught | None,
+        taught: Harvested | None,
     ) -> dict[str, Tensor]:
         adversarial, terms = self._adversarial(x_hat, y_hat)
         nested = x.new_zeros(())
@@ -244,7 +193,7 @@ class ISCLTrainer(Trainer):
             nested = nested + self.weights.cycle * terms["cycle"]
         if self.weights.bypass:
             belongs = quiet_deviation(y) if taught is None else taught.belongs[: len(y)]
-            terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, _told(self.denoiser, x_bar, belongs))
+            terms["bypass"] = losses.bypass_loss(y_hat, y_bar, y, told_answer(self.denoiser, x_bar, belongs))
             nested = nested + self.weights.bypass * terms["bypass"]
         if taught is not None and self.weights.harvest:
             terms["harvest"] = self._harvest_loss(self.denoiser, taught, taught.clean)
@@ -252,7 +201,7 @@ class ISCLTrainer(Trainer):
         if self.weights.zero_mean:
             terms["zero_mean"] = losses.zero_mean_loss(x - y_hat) + losses.zero_mean_loss(x_hat - y)
             nested = nested + self.weights.zero_mean * terms["zero_mean"]
-        _descend(self.generator_optimizer, self.weights.adversarial * adversarial + self.weights.nested * nested)
+        descend(self.generator_optimizer, self.weights.adversarial * adversarial + self.weights.nested * nested)
         return terms
 
     def _adversarial(self, x_hat: Tensor, y_hat: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -263,7 +212,7 @@ class ISCLTrainer(Trainer):
             adversarial = losses.adversarial_loss(d_x(self._in_range(x_hat)), d_y(self._in_range(y_hat)))
         return adversarial, {"adversarial": adversarial}
 
-    def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor, taught: Taught | None) -> dict[str, Tensor]:
+    def _update_extractor(self, x: Tensor, y: Tensor, n_hat: Tensor, taught: Harvested | None) -> dict[str, Tensor]:
         if not self.weights.use_extractor:
             return {}
         with torch.no_grad():  # F and G as step 2 left them
@@ -279,22 +228,22 @@ class ISCLTrainer(Trainer):
         if taught is not None and self.weights.harvest:
             terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, taught, taught.noisy - taught.clean)
             loss = loss + self.weights.harvest * terms["harvested_noise"]
-        _descend(self.extractor_optimizer, loss)
+        descend(self.extractor_optimizer, loss)
         return terms
 
-    def _harvest_loss(self, network: nn.Module, taught: Taught, wanted: Tensor) -> Tensor:
+    def _harvest_loss(self, network: nn.Module, taught: Harvested, wanted: Tensor) -> Tensor:
         """How far a network is from the wanted answer to clean images with harvested noise."""
         noise = quiet_deviation(taught.noisy).clamp_min(LEAST_NOISE)
-        answer = _told(network, taught.noisy, taught.belongs)
+        answer = told_answer(network, taught.noisy, taught.belongs)
         return losses.harvest_loss(answer, wanted, noise, squared=self.weights.squared)
 
-    def _harvest_step(self, x: Tensor, taught: Taught) -> dict[str, Tensor]:
+    def _harvest_step(self, x: Tensor, taught: Harvested) -> dict[str, Tensor]:
         terms = {"harvest": self._harvest_loss(self.denoiser, taught, taught.clean)}
-        _descend(self.generator_optimizer, terms["harvest"])
+        descend(self.generator_optimizer, terms["harvest"])
         if self.weights.use_extractor:
             noise = taught.noisy - taught.clean
             terms["harvested_noise"] = self._harvest_loss(self.noise_extractor, taught, noise)
-            _descend(self.extractor_optimizer, terms["harvested_noise"])
+            descend(self.extractor_optimizer, terms["harvested_noise"])
         with torch.no_grad():
             y_hat = unwrapped(self.denoiser)(x[:1])
         # One image is enough for pictures and guards.
@@ -307,28 +256,10 @@ class ISCLTrainer(Trainer):
         if self.warm_up_generators:
             own = losses.reconstruction_loss(x, y_hat) + losses.reconstruction_loss(y, self.degrader(y))
             terms["reconstruction"] = own
-            _descend(self.generator_optimizer, own)
+            descend(self.generator_optimizer, own)
         n_hat = torch.zeros_like(x)
         if self.weights.use_extractor:
             n_hat = self.noise_extractor(x)
             terms["pseudo_noise"] = losses.pseudo_noise_loss(n_hat, x - y_hat.detach())
-            _descend(self.extractor_optimizer, terms["pseudo_noise"])
+            descend(self.extractor_optimizer, terms["pseudo_noise"])
         return {**terms, "x": x, "y_hat": y_hat, "n_hat": n_hat}
-
-
-def _told(network: nn.Module, noisy: Tensor, belongs: Tensor) -> Tensor:
-    """A network's answer to noisy images, told what of their noise belongs there if it is one to be told."""
-    knows = isinstance(unwrapped(network), NoiseEstimator)
-    answer: Tensor = network(noisy, belongs) if knows else network(noisy)
-    return answer
-
-
-def _descend(optimizer: Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-
-
-def _plain(value: Tensor) -> float | Tensor:
-    """Loss terms as floats; images detached."""
-    return value.item() if value.ndim == 0 else value.detach()

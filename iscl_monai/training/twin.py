@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from iscl_monai.losses import reconstruction_loss
 from iscl_monai.networks import project_rho
-from iscl_monai.training.trainer import Batch, prepare_unpaired_batch, unwrapped
+from iscl_monai.training.batches import Batch, prepare_unpaired_batch
+from iscl_monai.training.learning import unwrapped
 
 
 class SupervisedTwin(Trainer):

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from iscl_monai.networks import Discriminator, Generator, NoiseExtractor
 from iscl_monai.networks.normalization import normalisations
 from iscl_monai.training import ISCLTrainer
-from iscl_monai.training.trainer import Batch
+from iscl_monai.training.batches import Batch
 
 NAMES = ("denoiser", "degrader", "noise_extractor", "noisy_discriminator", "clean_discriminator")
 Networks = dict[str, nn.Module]

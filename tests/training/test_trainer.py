@@ -27,7 +27,8 @@ from training.literal import (
 from iscl_monai.losses import LossWeights
 from iscl_monai.networks.normalization import normalisations
 from iscl_monai.training import LookaheadRAdam
-from iscl_monai.training.trainer import Batch, frozen, prepare_unpaired_batch, unwrapped
+from iscl_monai.training.batches import Batch, prepare_unpaired_batch
+from iscl_monai.training.learning import frozen, unwrapped
 
 ABLATIONS: list[dict[str, float]] = [
     {},

@@ -22,7 +22,7 @@ from iscl_monai.networks import UNetGenerator
 from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.normalization import normalisations
 from iscl_monai.networks.unet import LEAST_NOISE
-from iscl_monai.training.trainer import Batch, Taught
+from iscl_monai.training.batches import Batch, Harvested
 
 # --- harvested noise ---------------------------------------------------------------------------------
 
@@ -110,9 +110,12 @@ def test_networks_that_can_be_told_learn_what_noise_belongs_to_the_clean_image()
     y = batches(1, torch.float32)[0]["clean"]
     loud = y + 0.5 * torch.randn(y.shape)
     belongs = quiet_deviation(y)
-    assert engine._harvest_loss(made["denoiser"], Taught(y, y, belongs), y) == 0
-    assert engine._harvest_loss(made["denoiser"], Taught(y, loud, belongs), y) > 0.1
-    assert engine._harvest_loss(made["denoiser"], Taught(y, y, torch.zeros_like(y)), y) > 0.1  # nothing belongs there
+    assert engine._harvest_loss(made["denoiser"], Harvested(y, y, belongs), y) == 0
+    assert engine._harvest_loss(made["denoiser"], Harvested(y, loud, belongs), y) > 0.1
+    # Where nothing belongs, all noise is to be taken:
+    assert (
+        engine._harvest_loss(made["denoiser"], Harvested(y, y, torch.zeros_like(y)), y) > 0.1
+    )  # nothing belongs there
 
 
 def test_the_cycle_may_be_the_clean_half_alone() -> None:
