@@ -36,6 +36,7 @@ from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedFunction, 
 from iscl_monai.evaluation.training_record import refuse_seen
 from iscl_monai.inference import SliceDenoiser
 from iscl_monai.inference.slice_denoiser import denoise_volume
+from iscl_monai.quality.fidelity import FidelityMean
 from iscl_monai.quality.protocol import Protocol
 
 Tell = Callable[[str], object]
@@ -181,29 +182,16 @@ def _row(
         tell(f"{method.title}, seed {seed}: no weights ({reason})")
         return Row(method=method, seed=seed, stopped=reason)
     folder = request.out / method.name / (f"seed{seed}" if method.training else "")
-    listed, pairs = scored
     bundle = training.bundle if training else None
-    denoiser = denoiser_of(method, bundle, device=request.device, pairs=listed)
+    denoiser = denoiser_of(method, bundle, device=request.device, pairs=scored[0])
     tell(f"scoring {method.title}" + (f", seed {seed}" if method.training else ""))
     weights = _weights_digest(method, training, denoiser)
     known = {"weights": weights, "parameters": denoiser.parameters}
-
-    scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
-    held_against = [*request.protocols, *score.truth_protocols(pairs)]
-    protocols = {"protocols": [protocol.identity for protocol in held_against]}
-    measured = once(
-        folder / "scores.json",
-        known | scans | protocols,
-        lambda: score.to_json(score.scores(denoiser, pairs, request.protocols)),
-    )
-    if not (folder / "pictures.npz").is_file():
-        (folder / "pictures.json").unlink(missing_ok=True)
-    once(folder / "pictures.json", known | scans, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
     row = Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
-        fidelity=score.from_json(measured, held_against),
+        fidelity=_fidelity(folder, known, denoiser, request.protocols, scored[1]),
         repeatable=not (isinstance(denoiser, SubmittedFunction) and not denoiser.repeatable),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
@@ -219,6 +207,27 @@ def _row(
         figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
     cost = Cost(**with_nan(once(folder / "cost.json", known, lambda: asdict(cost_of(method, bundle)))))
     return replace(row, equal_noise=at_equal_noise, physics=with_nan(figures), cost=cost)
+
+
+def _fidelity(
+    folder: Path,
+    known: Mapping[str, Any],
+    denoiser: SliceDenoiser,
+    protocols: Sequence[Protocol],
+    pairs: Sequence[score.LoadedPair],
+) -> dict[str, dict[str, FidelityMean]]:
+    """Scores against references and truths, and pictures, made once."""
+    scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
+    held_against = [*protocols, *score.truth_protocols(pairs)]
+    measured = once(
+        folder / "scores.json",
+        {**known, **scans, "protocols": [protocol.identity for protocol in held_against]},
+        lambda: score.to_json(score.scores(denoiser, pairs, protocols)),
+    )
+    if not (folder / "pictures.npz").is_file():
+        (folder / "pictures.json").unlink(missing_ok=True)
+    once(folder / "pictures.json", {**known, **scans}, lambda: _pictured(denoiser, pairs, folder / "pictures.npz"))
+    return score.from_json(measured, held_against)
 
 
 def _weights_digest(method: Method, training: Training | None, denoiser: SliceDenoiser) -> str:
