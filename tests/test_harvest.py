@@ -13,7 +13,8 @@ from iscl_monai.data import HarvestedNoise, UnpairedPatches
 from iscl_monai.data.harvest import ScanNoise, harvest
 from iscl_monai.errors import DatalistRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks.local import LOUDEST_OF_TISSUE, QUIET_OF_NOISE
+from iscl_monai.networks.local import QUIET_OF_NOISE
+from iscl_monai.networks.slice_noise import LOUDEST_OF_TISSUE
 from iscl_monai.transforms import BodyFractiond, HUWindowd, RandDeadLeavesd, RandLesionsd, augmentation
 from iscl_monai.transforms.lesions import STRUCTURES
 

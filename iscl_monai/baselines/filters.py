@@ -15,8 +15,8 @@ from scipy import ndimage
 from iscl_monai.baselines.bm3d import bm3d
 from iscl_monai.baselines.classical import HU_WINDOW, ClassicalFilter, Slice
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.networks.denoising_network import slice_noise
 from iscl_monai.networks.skip import NonLocalSkip
+from iscl_monai.networks.slice_noise import slice_noise
 
 WIDTH_HU = HU_WINDOW.upper - HU_WINDOW.lower
 

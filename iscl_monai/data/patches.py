@@ -18,7 +18,8 @@ from iscl_monai.data.harvest import NoiseSource
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import MemoryRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks.local import LOUDEST_OF_TISSUE, quiet_deviation
+from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.networks.slice_noise import LOUDEST_OF_TISSUE
 from iscl_monai.quality.familiarity import evenly, noise_character, ranges_of
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 from iscl_monai.transforms import RandDeadLeavesd

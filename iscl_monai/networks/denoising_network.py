@@ -21,9 +21,10 @@ from iscl_monai.networks.description import (
 )
 from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
-from iscl_monai.networks.local import QUIET_OF_NOISE, local_mean, loudest_noise, quiet_deviation
+from iscl_monai.networks.local import QUIET_OF_NOISE, local_mean, quiet_deviation
 from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
+from iscl_monai.networks.slice_noise import loudest_noise, soft_tissue
 from iscl_monai.networks.unet import NoiseEstimator, NoiseUNet, UNetGenerator
 from iscl_monai.weights import load_tensors, naming
 
@@ -32,8 +33,6 @@ MODES = ("ensemble", "generator", "extractor")
 AIR_HU = -980.0
 BREATH_HU = -930.0
 """Local means up to the first are air and left alone, from the second on tissue; between them is a ramp."""
-SOFT_TISSUE_HU = (-150.0, 200.0)
-"""Local means of fat, muscle and organs with contrast medium: what tells how loud a slice is."""
 
 
 class DenoisingNetwork(nn.Module):
@@ -217,7 +216,7 @@ class DenoisingNetwork(nn.Module):
 
     @torch.jit.export
     def loudest(self, x: Tensor) -> Tensor:
-        """The noise that no place of whole slices exceeds (:func:`iscl_monai.networks.local.loudest_noise`).
+        """The noise that no place of whole slices exceeds (:func:`iscl_monai.networks.slice_noise.loudest_noise`).
 
         What a tile cannot see of its slice; of sizes that need no mirroring, as tiles are cut from.
 
@@ -280,26 +279,6 @@ class DenoisingNetwork(nn.Module):
             return torch.ones_like(x)
         mean_hu = (local_mean(x, self.keep_mean_px) + 1) / 2 * (self.upper_hu - self.lower_hu) + self.lower_hu
         return ((mean_hu - self.air_hu) / (self.breath_hu - self.air_hu)).clamp(0.0, 1.0)
-
-
-def slice_noise(x: Tensor, hu_window: HUWindow) -> Tensor:
-    """The noise of each place of whole slices: what is seen nearby, but no more than the slice has anywhere.
-
-    Args:
-        x: (batch, 1, rows, columns) in [-1, 1].
-        hu_window: what [-1, 1] means.
-
-    Returns:
-        The same shape and units.
-    """
-    noise = quiet_deviation(x)
-    return torch.minimum(noise, loudest_noise(x, noise, *soft_tissue(hu_window)))
-
-
-def soft_tissue(hu_window: HUWindow) -> tuple[float, float]:
-    """Local means, in network units, between which tissue is soft; -1 and 1 where the window does not hold them."""
-    darkest, brightest = (float(hu_window.to_network(torch.tensor(hu))) for hu in SOFT_TISSUE_HU)
-    return darkest, brightest
 
 
 def checked_mode(mode: str) -> str:

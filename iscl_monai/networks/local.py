@@ -12,11 +12,6 @@ CLIPPED = 0.95
 QUIET_OF_NOISE = 0.86
 """:func:`quiet_deviation` over the noise of reports (:func:`iscl_monai.quality.noise.noise_sigma_hu`): median of ten
 slices of seven patients, 0.83 to 1.04; 0.89 of white noise."""
-LOUDEST_OF_TISSUE = 1.3
-"""Noise of the loudest places over that of the middle of soft tissue. In loud scans, where noise hides structure, lung
-is 0.8 to 1.1, bone 1.1 to 1.5 and nine tenths of soft tissue up to 1.2 times as loud as its median (13 scans of 80 to
-20 HU); in quiet scans lung seems 1.2 to 3.5 times as loud (9 scans of 7 to 16 HU): that is its vessels."""
-LEAST_TISSUE_PX = 400
 
 
 def local_mean(image: Tensor, side: int) -> Tensor:
@@ -78,41 +73,6 @@ def quiet_deviation(x: Tensor, side: int = NEIGHBOURHOOD_PX, quiet: int = QUIET_
     least = box_minimum(deviation, quiet)
     known = (least < 2.0).to(x.dtype)
     return box_mean(least * known, quiet) / box_mean(known, quiet).clamp_min(1e-6)
-
-
-def loudest_noise(
-    x: Tensor,
-    noise: Tensor,
-    darkest: float,
-    brightest: float,
-    ratio: float = LOUDEST_OF_TISSUE,
-    least_px: int = LEAST_TISSUE_PX,
-    side: int = NEIGHBOURHOOD_PX,
-) -> Tensor:
-    """The noise that no place of an image exceeds, told from its soft tissue.
-
-    Where fine structure is everywhere (lung, mastoid cells, trabecular bone), no place nearby is quiet, and
-    :func:`quiet_deviation` takes structure for noise. The noise of CT varies slowly, and soft tissue shows it.
-
-    Args:
-        x: (batch, 1, rows, columns) in [-1, 1].
-        noise: its :func:`quiet_deviation`.
-        darkest: local mean from which on, in the units of ``x``, tissue is soft; -1 or less: cannot be told.
-        brightest: local mean up to which tissue is soft; 1 or more: cannot be told.
-        ratio: of the loudest places to the median.
-        least_px: soft tissue that is enough to tell.
-        side: of the squares whose mean is looked at, in pixels; odd.
-
-    Returns:
-        (batch, 1, 1, 1), in the units of ``x``; infinite where there is no soft tissue to tell it from.
-    """
-    mean = box_mean(x, side)
-    soft = ((mean > darkest) & (mean < brightest)).flatten(1)
-    if darkest <= -1 or brightest >= 1:
-        soft = torch.zeros_like(soft)
-    median = torch.where(soft, noise.flatten(1), float("nan")).nanmedian(1)[0]
-    bound = torch.where(soft.sum(1) >= least_px, ratio * median, float("inf"))
-    return bound[:, None, None, None]
 
 
 def quiet_deviation_reach_px(side: int = NEIGHBOURHOOD_PX, quiet: int = QUIET_PX) -> int:

@@ -15,8 +15,8 @@ from iscl_monai.hu import HUWindow
 from iscl_monai.inference import Denoiser
 from iscl_monai.inference.tiles import SeamlessInferer
 from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor, NoiseUNet, UNetGenerator
-from iscl_monai.networks.denoising_network import slice_noise
-from iscl_monai.networks.local import LOUDEST_OF_TISSUE, box_mean, quiet_deviation
+from iscl_monai.networks.local import box_mean, quiet_deviation
+from iscl_monai.networks.slice_noise import LOUDEST_OF_TISSUE, slice_noise
 from tests.real_data import real
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "iscl"
