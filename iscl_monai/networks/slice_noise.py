@@ -2,15 +2,17 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks.local import NEIGHBOURHOOD_PX, box_mean, quiet_deviation
+from iscl_monai.networks.local import quiet_deviation
 
 LOUDEST_OF_TISSUE = 1.3
 """Noise of the loudest places over that of the middle of soft tissue. In loud scans, where noise hides structure, lung
 is 0.8 to 1.1, bone 1.1 to 1.5 and nine tenths of soft tissue up to 1.2 times as loud as its median (13 scans of 80 to
 20 HU); in quiet scans lung seems 1.2 to 3.5 times as loud (9 scans of 7 to 16 HU): that is its vessels."""
-LEAST_TISSUE_PX = 400
+BLOCK_PX = 8
+LEAST_BLOCKS = 6
 FAT_AND_ORGANS_HU = (-150.0, 200.0)
 """Local means of fat, muscle and organs with contrast medium: what tells how loud a slice is."""
 
@@ -41,8 +43,8 @@ def loudest_noise(
     darkest: float,
     brightest: float,
     ratio: float = LOUDEST_OF_TISSUE,
-    least_px: int = LEAST_TISSUE_PX,
-    side: int = NEIGHBOURHOOD_PX,
+    block_px: int = BLOCK_PX,
+    least_blocks: int = LEAST_BLOCKS,
 ) -> Tensor:
     """The noise that no place of an image exceeds, told from its soft tissue.
 
@@ -55,16 +57,18 @@ def loudest_noise(
         darkest: local mean from which on, in the units of ``x``, tissue is soft; -1 or less: cannot be told.
         brightest: local mean up to which tissue is soft; 1 or more: cannot be told.
         ratio: of the loudest places to the median.
-        least_px: soft tissue that is enough to tell.
-        side: of the squares whose mean is looked at, in pixels; odd.
+        block_px: side of the squares whose mean is looked at.
+        least_blocks: of soft tissue that are enough to tell.
 
     Returns:
         (batch, 1, 1, 1), in the units of ``x``; infinite where there is no soft tissue to tell it from.
     """
-    mean = box_mean(x, side)
+    mean = avg_pool2d(x, block_px)
     soft = ((mean > darkest) & (mean < brightest)).flatten(1)
     if darkest <= -1 or brightest >= 1:
         soft = torch.zeros_like(soft)
-    median = torch.where(soft, noise.flatten(1), float("nan")).nanmedian(1)[0]
-    bound = torch.where(soft.sum(1) >= least_px, ratio * median, float("inf"))
+    # The map is smooth: the middle of each block is enough of it, and quickly sorted.
+    middles = noise[:, :, block_px // 2 :: block_px, block_px // 2 :: block_px][:, :, : mean.size(2), : mean.size(3)]
+    median = torch.where(soft, middles.flatten(1), float("nan")).nanmedian(1)[0]
+    bound = torch.where(soft.sum(1) >= least_blocks, ratio * median, float("inf"))
     return bound[:, None, None, None]
