@@ -41,13 +41,14 @@ def settle(place: Place) -> None:
     completion.step()
 
 
-def working(place: Place, denoiser: Denoiser, *, stopping: Any = lambda: False) -> Work:
+def working(place: Place, denoiser: Denoiser, *, stopping: Any = lambda: False, training_noise: Any = None) -> Work:
     return Work(
         place.store,
         place.space,
         lambda strength, device: denoiser.at_strength(strength),
         threads=1,
         stopping=stopping,
+        training_noise=training_noise,
     )
 
 
@@ -78,6 +79,40 @@ def test_a_job_becomes_one_delivery_for_each_object(place: Place, denoiser: Deno
     assert sources == {pydicom.dcmread(file).SOPInstanceUID for file in files}
     assert left(place) == [str(Path(row["folder"]).parent)]
     assert not working(place, denoiser).run_next()
+
+
+HOLDING = [{"name": "all", "send_to": ["pacs"], "quiet_s": 10, "hold_unlike": True}]
+SENDING = [{**HOLDING[0], "hold_unlike": False}]
+
+
+@pytest.mark.parametrize(
+    ("rules", "training_noise", "state", "reason"),
+    [
+        (HOLDING, {"noise": [1.0, 2.0]}, "held", "held: unlike the training: noise of"),
+        (HOLDING, {"noise": [1.0, 200.0]}, "sending", ""),
+        (HOLDING, None, "held", "held: the weights do not say"),
+        (SENDING, {"noise": [1.0, 2.0]}, "sending", ""),
+        (SENDING, None, "sending", ""),
+    ],
+)
+def test_what_is_unlike_the_training_is_held_if_the_rule_wants_that(
+    rules: Any, training_noise: Any, state: str, reason: str, denoiser: Denoiser, tmp_path: Path
+) -> None:
+    place = Place(tmp_path / "data", rules=rules)
+    place.take(scan(tmp_path / "s", rows=64, columns=64))
+    settle(place)
+    assert working(place, denoiser, training_noise=training_noise).run_next()
+    row = job(place)
+    assert row["state"] == state
+    assert row["reason"].startswith(reason)
+    assert bool(row["reason"]) == bool(reason)
+    made = rows_of(place.store, select(deliveries))
+    assert [one["state"] for one in made] == ["waiting"] * 3, "held or not, it is all there"
+    assert all((place.store.data / one["file"]).is_file() for one in made)
+    resume.recover_jobs(place.store, 1)
+    resume.clear_job_folders(place.store)
+    assert job(place)["state"] == state, "a start after a crash changes nothing about it"
+    assert all((place.store.data / one["file"]).is_file() for one in made)
 
 
 def test_late_slices_get_the_time_and_series_of_the_first(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:

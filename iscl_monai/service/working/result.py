@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from iscl_monai.inference.series import Outcome
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.quality.regions import RegionMeasurement
+from iscl_monai.service.database.rows import JobRow
 from iscl_monai.service.sending.outbox import DerivedObject
 from iscl_monai.version import __version__
 
@@ -58,6 +59,22 @@ class SeriesWatcher:
         """Everything has been written."""
         self.check_wanted()
         self.familiarity.ends(folder, done)
+
+
+def reason_to_hold(job: JobRow, result: Mapping[str, Any], training_noise: Mapping[str, Any] | None) -> str:
+    """Why an admin has to look at a job before it is sent; ``""`` when nobody has to.
+
+    Args:
+        job: its row.
+        result: of :func:`result_of`.
+        training_noise: as of :class:`SeriesWatcher`.
+    """
+    if not job.hold_unlike:
+        return ""
+    if not training_noise:
+        return "held: the weights do not say what noise they were trained on"
+    unlike = "; ".join(result["unfamiliar"])
+    return f"held: unlike the training: {unlike}" if unlike else ""
 
 
 def result_of(

@@ -27,7 +27,7 @@ from iscl_monai.service.log import log
 from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries, finish_job
 from iscl_monai.service.space import Space
 from iscl_monai.service.working.claim import claim_next_job, sources_of
-from iscl_monai.service.working.result import SeriesWatcher, result_of
+from iscl_monai.service.working.result import SeriesWatcher, reason_to_hold, result_of
 from iscl_monai.service.working.resume import JOBS_FOLDER
 from iscl_monai.version import __version__
 
@@ -115,20 +115,24 @@ class Work:
             log.warning("job.unfamiliar", job=job.id, what=sentence)
         for parent in (folder, folder.parent, folder.parent.parent, self.store.data):
             sync_folder(parent)
+        hold = reason_to_hold(job, result, self.training_noise)
+        state = JobState.HELD if hold else JobState.SENDING
         with self.store.writing() as change:
             change.move(
                 jobs,
                 job.id,
-                JobState.SENDING,
+                state,
                 held_by=job.claim,
                 folder=str((folder / "derived").relative_to(self.store.data)),
                 result=result,
                 derivation=derivation,
-                reason="",
+                reason=hold,
             )
             add_deliveries(change, job.id, derived, job.send_to)
             finish_job(change, job.id)
-        log.info("job.sending", job=job.id, slices=len(derived), seconds=round(result["seconds"], 1))
+        (log.warning if hold else log.info)(
+            f"job.{state}", job=job.id, slices=len(derived), seconds=round(result["seconds"], 1), reason=hold
+        )
 
     def _link_sources(self, job: JobRow, folder: Path) -> Path:
         """A folder with the objects of the job and no others, whatever arrives meanwhile; links take no space."""
