@@ -33,6 +33,9 @@ class NiftiVolume:
         check: read all voxels once, and look whether they are HU (:mod:`iscl_monai.dicom.values`).
         trust_hu: take values as HU that show no air, e.g. a crop within the body; not what cannot be HU.
 
+    Attributes:
+        sampled_hu: up to nine slices, by which the values were judged; none without ``check``.
+
     Raises:
         ImageRefusal: no whole CT volume in Hounsfield units.
     """
@@ -54,6 +57,7 @@ class NiftiVolume:
             if self.dtype.kind not in "iuf" or not finite or self.slope == 0:
                 raise ImageRefusal(f"{path}: {self.dtype} with slope {slope:g}", allowed="real numbers", cure=CURE_HU)
             ends, sampled = self._looked_at() if check else ([], [])
+            self.sampled_hu = [hu for hu, _ in sampled]
         except ImageRefusal:
             raise
         except Exception as error:  # nibabel and zlib raise nearly anything for damaged files

@@ -16,6 +16,7 @@ from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome, Watcher, check_places
 from iscl_monai.inference.slice_denoiser import check_slice
@@ -39,6 +40,7 @@ def denoise_image(
     trust_hu: bool = False,
     workers: int | None = None,
     watcher: Watcher | None = None,
+    training: TrainingRecord | None = None,
 ) -> Outcome:
     """Denoise a NIfTI volume, slice by slice along its third axis.
 
@@ -53,6 +55,8 @@ def denoise_image(
         trust_hu: see :class:`iscl_monai.dicom.nifti.NiftiVolume`.
         workers: slices worked on at the same time.
         watcher: see :class:`iscl_monai.inference.series.Watcher`.
+        training: of the weights; in what the scan is unlike it stands in the outcome: 80 characters in the file are too
+            few for it.
 
     Raises:
         Refusal: no CT volume, or a destination that is taken; then there is no destination.
@@ -69,8 +73,10 @@ def denoise_image(
         volume = NiftiVolume(source, trust_hu=trust_hu)
         check_slice(np.zeros((volume.rows, volume.columns), np.float32))
         made = _Writing(volume, folder, destination, denoiser, save_residual=save_residual)
+        differences = training.differences(volume.sampled_hu) if training is not None else ()
+        unlike = [one.sentence for one in differences]
         if watcher is not None:
-            watcher.begins(source.name, volume.count)
+            watcher.begins(source.name, volume.count, unlike)
         workers = workers or useful_workers(denoiser.device.type, volume.count, (volume.rows, volume.columns))
 
         def work(stored: Stored) -> tuple[Stored, Stored]:
@@ -85,7 +91,7 @@ def denoise_image(
         if watcher is not None:
             watcher.ends(folder, Plan((), ()))
         move_into_place(dict(made.places()))
-    return Outcome(destination, ((source.name, volume.count),))
+    return Outcome(destination, ((source.name, volume.count),), unlike=tuple((source.name, one) for one in unlike))
 
 
 class _Writing:

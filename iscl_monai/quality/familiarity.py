@@ -22,8 +22,40 @@ FEWEST_PATCHES = 4
 MOST_SLICES = 8
 TOLERATED = 1.15
 """A scan may be so much beyond the range of the training without a word: as much as the measures scatter."""
-UNITS = {"noise": "HU", "fineness": "cycles per pixel"}
-NAMES = {"noise": "noise of", "fineness": "noise of a mean frequency of"}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that is measured of a scan, in words.
+
+    Args:
+        words: before its value.
+        short: where no value follows.
+        unit: of its value.
+    """
+
+    words: str
+    short: str
+    unit: str
+
+
+QUANTITIES = {
+    "noise": Quantity("noise of", "noise", "HU"),
+    "fineness": Quantity("noise of a mean frequency of", "frequency of the noise", "cycles per pixel"),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which a scan is unlike all scans of a training.
+
+    Args:
+        sentence: what it is, how far it is from the training, and what the training had.
+        short: the same in a few words, ASCII, for a DerivationDescription.
+    """
+
+    sentence: str
+    short: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,29 +94,28 @@ def evenly(count: int, most: int = MOST_SLICES) -> list[int]:
 def ranges_of(characters: Iterable[NoiseCharacter]) -> dict[str, list[float]]:
     """Least and largest of each quantity over the scans of a training, as JSON can hold them; unknown ones left out."""
     each = list(characters)
-    known = {name: [value for one in each if np.isfinite(value := getattr(one, name))] for name in UNITS}
+    known = {name: [value for one in each if np.isfinite(value := getattr(one, name))] for name in QUANTITIES}
     return {name: [float(min(values)), float(max(values))] for name, values in known.items() if values}
 
 
-def unfamiliar_noise(scan: NoiseCharacter, ranges: Mapping[str, Any] | None) -> list[str]:
-    """How a scan differs from all that weights were trained on, a sentence for each quantity; none if it does not.
+def unfamiliar_noise(scan: NoiseCharacter, ranges: Mapping[str, Any] | None) -> list[Difference]:
+    """How a scan differs from all that weights were trained on, by quantity; none if it does not.
 
     Args:
         scan: of :func:`noise_character`.
         ranges: of :func:`ranges_of`; None: the weights do not say.
     """
     found = []
-    for name, unit in UNITS.items():
+    for name, quantity in QUANTITIES.items():
         value = getattr(scan, name)
         least, largest = (ranges or {}).get(name) or (0.0, float("inf"))
         if not np.isfinite(value) or value <= 0 or least / TOLERATED <= value <= largest * TOLERATED:
             continue
         beyond = value / largest if value > largest else least / value
-        side = "above" if value > largest else "below"
-        found.append(
-            f"{NAMES[name]} {value:.3g} {unit}, {beyond:.2g} times {side} all scans of the training "
-            f"({least:.3g} to {largest:.3g})"
-        )
+        distance = f"{beyond:.2g} times {'above' if value > largest else 'below'}"
+        measured = f"{quantity.words} {value:.3g} {quantity.unit}"
+        training = f"all scans of the training ({least:.3g} to {largest:.3g})"
+        found.append(Difference(f"{measured}, {distance} {training}", f"{quantity.short} {distance}"))
     return found
 
 

@@ -56,8 +56,12 @@ def test_the_training_itself_is_familiar() -> None:
 def test_each_quantity_beyond_its_range_is_told(scan: NoiseCharacter, words: list[str]) -> None:
     found = unfamiliar_noise(scan, {"noise": [10.0, 40.0], "fineness": [0.1, 0.3]})
     assert len(found) == len(words)
-    for sentence, wanted in zip(found, words, strict=True):
-        assert re.search(wanted, sentence), sentence
+    for one, wanted in zip(found, words, strict=True):
+        assert re.search(wanted, one.sentence), one.sentence
+        distance = re.search(r"\d\S* times (above|below)", one.sentence)
+        assert distance
+        assert one.short.endswith(distance[0])
+        assert one.short.isascii()
 
 
 @pytest.mark.parametrize(("count", "slices"), [(1, [0]), (3, [0, 1, 2]), (100, [0, 14, 28, 42, 57, 71, 85, 99])])
