@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from iscl_monai.inference.reconstructions import unseen_reconstructions
-from iscl_monai.quality.familiarity import Difference, Image, noise_character, unfamiliar_noise
+from iscl_monai.quality.familiarity import GEOMETRY, Difference, Image, differences_from, noise_character
 from iscl_monai.released import record_in
 
 
@@ -19,10 +19,12 @@ class TrainingRecord:
 
     Args:
         noise: ranges (:func:`iscl_monai.quality.familiarity.ranges_of`); None: they do not say.
+        geometry: ranges of pixel size and slice thickness, in so far as they say.
         reconstructions: names of iterative reconstructions; None: they do not say.
     """
 
     noise: Mapping[str, Sequence[float]] | None = None
+    geometry: Mapping[str, Sequence[float]] = field(default_factory=dict)
     reconstructions: Sequence[str] | None = None
 
     @classmethod
@@ -41,18 +43,23 @@ class TrainingRecord:
         noise, names = record.get("noise"), record.get("reconstructions")
         return cls(
             noise=noise if isinstance(noise, dict) else None,
+            geometry={name: record[name] for name in GEOMETRY if isinstance(record.get(name), list)},
             reconstructions=[str(name) for name in names] if isinstance(names, list) else None,
         )
 
-    def differences(self, slices_hu: Sequence[Image], reconstructions: Iterable[str] = ()) -> tuple[Difference, ...]:
+    def differences(
+        self, slices_hu: Sequence[Image], geometry: Mapping[str, float], reconstructions: Iterable[str] = ()
+    ) -> tuple[Difference, ...]:
         """How a scan is unlike all scans of the training.
 
         Args:
             slices_hu: a few slices of it, HU (row, column) each.
+            geometry: of :func:`iscl_monai.quality.familiarity.geometry_of`.
             reconstructions: that its headers name.
         """
-        noise = unfamiliar_noise(noise_character(slices_hu), self.noise) if self.noise else []
-        return (*noise, *unseen_reconstructions(reconstructions, self.reconstructions))
+        noise = differences_from(self.noise, vars(noise_character(slices_hu))) if self.noise else []
+        voxels = differences_from(self.geometry, geometry)
+        return (*noise, *voxels, *unseen_reconstructions(reconstructions, self.reconstructions))
 
 
 def in_short(differences: Sequence[Difference]) -> str:

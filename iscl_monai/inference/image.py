@@ -22,6 +22,7 @@ from iscl_monai.inference.series import Outcome, Watcher, check_places
 from iscl_monai.inference.slice_denoiser import check_slice
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.parallel import in_order, useful_workers
+from iscl_monai.quality.familiarity import geometry_of
 
 Stored = npt.NDArray[Any]
 
@@ -73,8 +74,7 @@ def denoise_image(
         volume = NiftiVolume(source, trust_hu=trust_hu)
         check_slice(np.zeros((volume.rows, volume.columns), np.float32))
         made = _Writing(volume, folder, destination, denoiser, save_residual=save_residual)
-        differences = training.differences(volume.sampled_hu) if training is not None else ()
-        unlike = [one.sentence for one in differences]
+        unlike = _unlike(volume, training)
         if watcher is not None:
             watcher.begins(source.name, volume.count, unlike)
         workers = workers or useful_workers(denoiser.device.type, volume.count, (volume.rows, volume.columns))
@@ -92,6 +92,12 @@ def denoise_image(
             watcher.ends(folder, Plan((), ()))
         move_into_place(dict(made.places()))
     return Outcome(destination, ((source.name, volume.count),), unlike=tuple((source.name, one) for one in unlike))
+
+
+def _unlike(volume: NiftiVolume, training: TrainingRecord | None) -> list[str]:
+    if training is None:
+        return []
+    return [one.sentence for one in training.differences(volume.sampled_hu, geometry_of([volume.spacing_mm]))]
 
 
 class _Writing:

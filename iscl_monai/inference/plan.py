@@ -22,7 +22,7 @@ from iscl_monai.dicom.wholeness import check_whole
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.familiarity import TrainingRecord, in_short
 from iscl_monai.inference.slice_denoiser import LARGEST_PX, SMALLEST_PX
-from iscl_monai.quality.familiarity import Difference
+from iscl_monai.quality.familiarity import Difference, geometry_of
 
 MOST_KEPT_BYTES = 16 * 2**20
 """Of the files of a series that are read before it is denoised: nine slices in 16 bits are 5 MB."""
@@ -201,7 +201,8 @@ def _looked_at(
     remark = check_hounsfield(headers, kept)
     if training is None:
         return remark, ()
-    unlike = training.differences(slices_hu, {header.reconstruction for header in headers})
+    geometry = geometry_of((header.pixel_spacing for header in headers), (header.slice_thickness for header in headers))
+    unlike = training.differences(slices_hu, geometry, {header.reconstruction for header in headers})
     return ". ".join(filter(None, (remark, in_short(unlike)))), unlike
 
 

@@ -48,7 +48,7 @@ def denoiser(bundle: Path) -> Denoiser:
     return Denoiser.from_bundle(bundle, device="cpu")
 
 
-@pytest.mark.parametrize("content", [None, "[1]", "no JSON", '{"noise": 3, "reconstructions": 4}'])
+@pytest.mark.parametrize("content", [None, "[1]", "no JSON", '{"noise": 3, "reconstructions": 4, "pixel_mm": 5}'])
 def test_weights_without_a_record_say_nothing(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "models").mkdir()
@@ -56,7 +56,7 @@ def test_weights_without_a_record_say_nothing(tmp_path: Path, content: str | Non
     record = TrainingRecord.of_bundle(tmp_path)
     assert record == TrainingRecord()
     loud = (40 + 80 * np.random.default_rng(1).standard_normal((64, 64))).astype(np.float32)
-    assert record.differences([loud]) == ()
+    assert record.differences([loud], {"pixel_mm": 9.0, "thickness_mm": 9.0}) == ()
     assert in_short(()) == ""
 
 
@@ -91,6 +91,29 @@ def test_what_is_said_is_what_the_weights_know(
     assert bool(outcome.unlike) == bool(expected)
 
 
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_pixels_and_slices_of_another_size_are_said_too(
+    multi_frame: bool, bundle: Path, denoiser: Denoiser, tmp_path: Path
+) -> None:
+    mine = tmp_path / "bundle"
+    shutil.copytree(bundle, mine)
+    content = {"noise": {}, "pixel_mm": [1.2, 1.4], "thickness_mm": [1.0, 1.5]}
+    (mine / "models" / "training.json").write_text(json.dumps(content))
+    if multi_frame:
+        (tmp_path / "in").mkdir()
+        Enhanced(rows=64, columns=64, bits=16).write(tmp_path / "in" / "enhanced.dcm")
+    else:
+        scan(tmp_path / "in", pixel_spacing_mm=(0.6, 0.6), spacing_mm=3.0)
+    record = TrainingRecord.of_bundle(mine)
+    outcome = denoise(tmp_path / "in", tmp_path / "out", denoiser=denoiser, training=record)
+    pixels, slices = (sentence for _, sentence in outcome.unlike)
+    assert re.search(r"^pixels of 0\.\d+ mm, \S+ times below all scans of the training \(1\.2 to 1\.4\)$", pixels)
+    assert re.search(r"^slices of [23]\S* mm, \S+ times above all scans of the training \(1 to 1\.5\)$", slices)
+    if not multi_frame:
+        expected = "Unlike the training: pixel size 2 times below, slice thickness 2 times above"
+        assert all(text.endswith(expected) for text in descriptions(tmp_path / "out"))
+
+
 def test_a_multi_frame_image_and_a_volume_are_judged_too(denoiser: Denoiser, tmp_path: Path) -> None:
     Enhanced(rows=64, columns=64, bits=16).write(tmp_path / "enhanced.dcm")
     outcome = denoise(tmp_path / "enhanced.dcm", tmp_path / "out.dcm", denoiser=denoiser, training=QUIET)
@@ -100,8 +123,10 @@ def test_a_multi_frame_image_and_a_volume_are_judged_too(denoiser: Denoiser, tmp
     assert ["Unlike the training: noise" in step for step in steps] == [True] * 4
     values = Series(slots=range(3), rows=64, columns=64).hu().transpose(2, 1, 0)
     volume = Nifti(shape=values.shape, values=values).write(tmp_path / "scan.nii")
-    for training, count in ((QUIET, 1), (LOUD, 0)):
-        outcome = denoise(volume, tmp_path / f"{count}.nii", denoiser=denoiser, training=training)
+    large = TrainingRecord(noise={}, geometry={"pixel_mm": [2.0, 3.0], "thickness_mm": [1.0, 1.0]}, reconstructions=[])
+    for training, count in ((QUIET, 1), (LOUD, 0), (large, 1)):
+        outcome = denoise(volume, tmp_path / "out.nii", denoiser=denoiser, training=training)
+        (tmp_path / "out.nii").unlink()
         assert [title for title, _ in outcome.unlike] == ["scan.nii"] * count
 
 
