@@ -116,8 +116,7 @@ def denoise(
             return
         bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
         from iscl_monai.inference.anything import denoise as run
-        from iscl_monai.inference.familiarity import training_noise
-        from iscl_monai.inference.reconstructions import warning_of
+        from iscl_monai.inference.familiarity import TrainingRecord
 
         denoiser = _denoiser(
             bundle,
@@ -129,7 +128,7 @@ def denoise(
             target_noise_hu=target_noise,
             target_dose=target_dose,
         )
-        with _Watching(denoiser if report else None, training_noise(bundle, weights)) as watcher:
+        with _Watching(denoiser if report else None) as watcher:
             outcome = run(
                 source,
                 destination,
@@ -141,12 +140,10 @@ def denoise(
                 keep_private=keep_private or (),
                 workers=workers,
                 watcher=watcher,
+                training=TrainingRecord.of_bundle(bundle, weights),
             )
         _print_outcome(outcome)
-        warning = warning_of(outcome.reconstructions, bundle, weights)
-        if warning:
-            say(f"warning: {warning}")
-        for title, sentence in watcher.familiarity.warnings:
+        for title, sentence in outcome.unlike:
             say(f"warning: {title}: {sentence}")
         _end_in_part(outcome.refused)
 
@@ -158,13 +155,11 @@ def _denoiser(bundle: Path, **options: Any) -> Any:
 
 
 class _Watching:
-    """Progress on the terminal, the report if there is to be one, and whether the weights know such scans."""
+    """Progress on the terminal, and the report if there is to be one."""
 
-    def __init__(self, reported: Any, seen: Any) -> None:
+    def __init__(self, reported: Any) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        from iscl_monai.inference.familiarity import FamiliarityWatcher
 
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -174,12 +169,11 @@ class _Watching:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self.familiarity = FamiliarityWatcher(seen)
         self.report: Any = None
         if reported is not None:
             from iscl_monai.report.denoising import DenoisingReport
 
-            self.report = DenoisingReport(reported, self.familiarity)
+            self.report = DenoisingReport(reported)
         self.task: Any = None
 
     def __enter__(self) -> _Watching:
@@ -189,30 +183,26 @@ class _Watching:
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def begins(self, title: str, count: int) -> None:
+    def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
         """A series begins."""
-        self.familiarity.begins(title, count)
         self.task = self.bar.add_task(printable(title)[:40], total=count)
         if self.report is not None:
-            self.report.begins(title, count)
+            self.report.begins(title, count, unlike)
 
     def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
         self.bar.advance(self.task)
-        self.familiarity.slice_written(written)
         if self.report is not None:
             self.report.slice_written(written)
 
     def gave_up(self) -> None:
         """The series is refused after all."""
         self.bar.remove_task(self.task)
-        self.familiarity.gave_up()
         if self.report is not None:
             self.report.gave_up()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Everything has been written."""
-        self.familiarity.ends(folder, done)
         if self.report is not None:
             self.report.ends(folder, done)
 

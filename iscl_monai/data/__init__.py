@@ -13,6 +13,7 @@ from iscl_monai.data.patches import (
     pool_noise_ranges,
     pool_quiet_noise,
 )
+from iscl_monai.data.pool_geometry import pool_geometry_ranges
 from iscl_monai.data.scan import PoolScan, ScanPair
 from iscl_monai.data.simulated import SimulatedNoise, noise_source
 
@@ -33,6 +34,7 @@ __all__ = [
     "check_same_shape",
     "noise_source",
     "pairs_of",
+    "pool_geometry_ranges",
     "pool_noise_hu",
     "pool_noise_ranges",
     "pool_quiet_noise",

@@ -210,7 +210,7 @@ def scan_quiet_noise(scan: Mapping[str, Any], hu_window: HUWindow, *, slices: in
 
 def pool_noise_ranges(*pools: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     """What noise is in cached pools (:func:`iscl_monai.quality.familiarity.ranges_of`): weights will know no other."""
-    return ranges_of(noise_character(_few_slices(scan)) for pool in pools for scan in pool)
+    return ranges_of(vars(noise_character(_few_slices(scan))) for pool in pools for scan in pool)
 
 
 def _few_slices(scan: Mapping[str, Any]) -> list[NDArray[np.float32]]:

@@ -7,6 +7,7 @@ of its kind.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -49,8 +50,9 @@ def load_ct(
     Returns:
         float32 HU, shape (row, column, slice); NIfTI keeps its file order instead. And the metadata:
         ``affine`` (4x4, RAS, for exactly this index order), ``filename_or_obj``, ``series_uid``,
-        ``positions_mm`` (one per slice), ``spacing`` (mm per axis) and ``evenly_spaced``. When the latter
-        is False (DICOM, ``geometry="slices"``) the affine's third column is only the mean step.
+        ``positions_mm`` (one per slice), ``spacing`` (mm per axis), ``slice_thickness_mm`` (NaN when not known)
+        and ``evenly_spaced``. When the latter is False (DICOM, ``geometry="slices"``) the affine's third column is only
+        the mean step.
 
     Raises:
         DicomRefusal: DICOM that would have to be guessed.
@@ -73,6 +75,7 @@ def load_ct(
     lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
     meta = _meta(path, lps_to_ras @ series.affine_lps, series.positions_mm)
     meta["series_uid"] = series.series_uid
+    meta["slice_thickness_mm"] = math.nan if series.slice_thickness_mm is None else series.slice_thickness_mm
     meta["evenly_spaced"] = series.spacing_between_slices_mm is not None or len(series.files) == 1
     # A view: each slice stays contiguous in memory, and nothing is copied.
     return series.hu.transpose(1, 2, 0), meta
@@ -85,6 +88,7 @@ def _meta(path: Path, affine: npt.NDArray[np.float64], positions_mm: tuple[float
         "affine": affine,
         "positions_mm": positions_mm,
         "spacing": tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist()),
+        "slice_thickness_mm": math.nan,
         "evenly_spaced": True,
     }
 

@@ -33,6 +33,10 @@ class NiftiVolume:
         check: read all voxels once, and look whether they are HU (:mod:`iscl_monai.dicom.values`).
         trust_hu: take values as HU that show no air, e.g. a crop within the body; not what cannot be HU.
 
+    Attributes:
+        spacing_mm: between rows, between columns.
+        sampled_hu: up to nine slices, by which the values were judged; none without ``check``.
+
     Raises:
         ImageRefusal: no whole CT volume in Hounsfield units.
     """
@@ -46,6 +50,8 @@ class NiftiVolume:
             self.columns, self.rows, self.count = spatial_shape(image)
             # Front and patient's right, as a report shows them: RAS counts toward the right, the front, the head.
             self.upright = tuple(-1 if step > 0 else 1 for step in (image.affine[1, 1], image.affine[0, 0]))
+            columns_mm, rows_mm = np.linalg.norm(image.affine[:3, :2], axis=0)
+            self.spacing_mm = (float(rows_mm), float(columns_mm))
             self.slope, self.intercept = float(image.dataobj.slope), float(image.dataobj.inter)
             with _open(path, "rb") as file:
                 self.header = file.read(int(image.dataobj.offset))
@@ -54,6 +60,7 @@ class NiftiVolume:
             if self.dtype.kind not in "iuf" or not finite or self.slope == 0:
                 raise ImageRefusal(f"{path}: {self.dtype} with slope {slope:g}", allowed="real numbers", cure=CURE_HU)
             ends, sampled = self._looked_at() if check else ([], [])
+            self.sampled_hu = [hu for hu, _ in sampled]
         except ImageRefusal:
             raise
         except Exception as error:  # nibabel and zlib raise nearly anything for damaged files
@@ -64,8 +71,7 @@ class NiftiVolume:
             ) from error
         if check:
             check_range(path, *self._range(ends))
-            columns_mm, rows_mm = np.linalg.norm(image.affine[:3, :2], axis=0)
-            judgement = judge_values(sampled, spacing_mm=(float(rows_mm), float(columns_mm)))
+            judgement = judge_values(sampled, spacing_mm=self.spacing_mm)
             check_image_values(path, judgement, trust_hu=trust_hu)
 
     def _looked_at(self) -> tuple[list[tuple[np.float32, np.float32]], list[SampledSlice]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from iscl_monai.dicom.images import is_image_file
 from iscl_monai.errors import ConfigRefusal, ImageRefusal, Refusal
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.image import denoise_image, is_nifti
 from iscl_monai.inference.series import Outcome, Watcher, denoise_series
 
@@ -24,6 +25,7 @@ def denoise(
     keep_private: Sequence[str] = (),
     workers: int | None = None,
     watcher: Watcher | None = None,
+    training: TrainingRecord | None = None,
 ) -> Outcome:
     """Denoise a DICOM folder, a DICOM file or a NIfTI volume into the same kind of thing.
 
@@ -45,6 +47,7 @@ def denoise(
             trust_hu=trust_hu,
             workers=workers,
             watcher=watcher,
+            training=training,
         )
     check_trust(source, trust_hu=trust_hu)
     return denoise_series(
@@ -57,6 +60,7 @@ def denoise(
         keep_private=keep_private,
         workers=workers,
         watcher=watcher,
+        training=training,
     )
 
 

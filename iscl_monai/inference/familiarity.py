@@ -1,63 +1,67 @@
-"""Watches what is denoised, and says where its noise is unlike that of the training."""
+"""Is a scan like those that weights were trained on? Judged by a few of its slices, before the first is denoised."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.inference.plan import Plan
-from iscl_monai.inference.stream import DenoisedSlice
-from iscl_monai.quality.familiarity import evenly, noise_character, unfamiliar_noise
+from iscl_monai.inference.reconstructions import unseen_reconstructions
+from iscl_monai.quality.familiarity import GEOMETRY, Difference, Image, differences_from, noise_character
 from iscl_monai.released import record_in
 
 
-def training_noise(bundle: Path, weights: str | None = None) -> dict[str, list[float]] | None:
-    """Ranges of the noise that a bundle's weights were trained on; None if they do not say."""
-    try:
-        ranges = json.loads(record_in(bundle, weights).read_text(encoding="utf-8")).get("noise")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return ranges if isinstance(ranges, dict) else None
-
-
-class FamiliarityWatcher:
-    """A :class:`iscl_monai.inference.series.Watcher` that keeps a few slices of each series until it ends.
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What weights say about the scans of their training.
 
     Args:
-        ranges: of :func:`training_noise`.
-
-    Attributes:
-        warnings: of the series so far, a sentence each, with the series' title.
+        noise: ranges (:func:`iscl_monai.quality.familiarity.ranges_of`); None: they do not say.
+        geometry: ranges of pixel size and slice thickness, in so far as they say.
+        reconstructions: names of iterative reconstructions; None: they do not say.
     """
 
-    def __init__(self, ranges: dict[str, list[float]] | None) -> None:
-        self.ranges = ranges
-        self.warnings: list[tuple[str, str]] = []
-        self._title = ""
-        self._looked_at: set[int] = set()
-        self._slices: list[Any] = []
+    noise: Mapping[str, Sequence[float]] | None = None
+    geometry: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    reconstructions: Sequence[str] | None = None
 
-    def begins(self, title: str, count: int) -> None:
-        """The next series."""
-        self._judge()
-        self._title, self._looked_at = title, set(evenly(count))
+    @classmethod
+    def of_bundle(cls, bundle: Path, weights: str | None = None) -> TrainingRecord:
+        """What is recorded beside a bundle's weights; nothing where there is no record, or none that can be read.
 
-    def slice_written(self, written: DenoisedSlice) -> None:
-        """The next slice of it."""
-        if written.index in self._looked_at:
-            self._slices.append(written.before_hu.copy())
+        Args:
+            bundle: its folder.
+            weights: which of the bundle's (:func:`iscl_monai.released.weights_in`).
+        """
+        try:
+            content = json.loads(record_in(bundle, weights).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = None
+        record: dict[str, Any] = content if isinstance(content, dict) else {}
+        noise, names = record.get("noise"), record.get("reconstructions")
+        return cls(
+            noise=noise if isinstance(noise, dict) else None,
+            geometry={name: record[name] for name in GEOMETRY if isinstance(record.get(name), list)},
+            reconstructions=[str(name) for name in names] if isinstance(names, list) else None,
+        )
 
-    def gave_up(self) -> None:
-        """Forget the series that was begun last."""
-        self._slices = []
+    def differences(
+        self, slices_hu: Sequence[Image], geometry: Mapping[str, float], reconstructions: Iterable[str] = ()
+    ) -> tuple[Difference, ...]:
+        """How a scan is unlike all scans of the training.
 
-    def ends(self, folder: Path, done: Plan) -> None:
-        """Judge the last series."""
-        self._judge()
+        Args:
+            slices_hu: a few slices of it, HU (row, column) each.
+            geometry: of :func:`iscl_monai.quality.familiarity.geometry_of`.
+            reconstructions: that its headers name.
+        """
+        noise = differences_from(self.noise, vars(noise_character(slices_hu))) if self.noise else []
+        voxels = differences_from(self.geometry, geometry)
+        return (*noise, *voxels, *unseen_reconstructions(reconstructions, self.reconstructions))
 
-    def _judge(self) -> None:
-        if self._slices and self.ranges:
-            found = unfamiliar_noise(noise_character(self._slices), self.ranges)
-            self.warnings += [(self._title, sentence) for sentence in found]
-        self._slices = []
+
+def in_short(differences: Sequence[Difference]) -> str:
+    """What a derived object says of them; ``""`` for none."""
+    return f"Unlike the training: {', '.join(one.short for one in differences)}" if differences else ""

@@ -16,11 +16,13 @@ from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome, Watcher, check_places
 from iscl_monai.inference.slice_denoiser import check_slice
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.parallel import in_order, useful_workers
+from iscl_monai.quality.familiarity import geometry_of
 
 Stored = npt.NDArray[Any]
 
@@ -39,6 +41,7 @@ def denoise_image(
     trust_hu: bool = False,
     workers: int | None = None,
     watcher: Watcher | None = None,
+    training: TrainingRecord | None = None,
 ) -> Outcome:
     """Denoise a NIfTI volume, slice by slice along its third axis.
 
@@ -53,6 +56,8 @@ def denoise_image(
         trust_hu: see :class:`iscl_monai.dicom.nifti.NiftiVolume`.
         workers: slices worked on at the same time.
         watcher: see :class:`iscl_monai.inference.series.Watcher`.
+        training: of the weights; in what the scan is unlike it stands in the outcome: 80 characters in the file are too
+            few for it.
 
     Raises:
         Refusal: no CT volume, or a destination that is taken; then there is no destination.
@@ -69,8 +74,9 @@ def denoise_image(
         volume = NiftiVolume(source, trust_hu=trust_hu)
         check_slice(np.zeros((volume.rows, volume.columns), np.float32))
         made = _Writing(volume, folder, destination, denoiser, save_residual=save_residual)
+        unlike = _unlike(volume, training)
         if watcher is not None:
-            watcher.begins(source.name, volume.count)
+            watcher.begins(source.name, volume.count, unlike)
         workers = workers or useful_workers(denoiser.device.type, volume.count, (volume.rows, volume.columns))
 
         def work(stored: Stored) -> tuple[Stored, Stored]:
@@ -85,7 +91,13 @@ def denoise_image(
         if watcher is not None:
             watcher.ends(folder, Plan((), ()))
         move_into_place(dict(made.places()))
-    return Outcome(destination, ((source.name, volume.count),))
+    return Outcome(destination, ((source.name, volume.count),), unlike=tuple((source.name, one) for one in unlike))
+
+
+def _unlike(volume: NiftiVolume, training: TrainingRecord | None) -> list[str]:
+    if training is None:
+        return []
+    return [one.sentence for one in training.differences(volume.sampled_hu, geometry_of([volume.spacing_mm]))]
 
 
 class _Writing:

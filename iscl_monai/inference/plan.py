@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.images import is_image_file
 from iscl_monai.dicom.pixels import decode_slice, read_content
 from iscl_monai.dicom.residual import RESIDUAL_KIND, RESIDUAL_TITLE
-from iscl_monai.dicom.value_statistics import SampledSlice
+from iscl_monai.dicom.value_statistics import Floats, SampledSlice
 from iscl_monai.dicom.wholeness import check_whole
 from iscl_monai.errors import DicomRefusal
+from iscl_monai.inference.familiarity import TrainingRecord, in_short
 from iscl_monai.inference.slice_denoiser import LARGEST_PX, SMALLEST_PX
+from iscl_monai.quality.familiarity import Difference, geometry_of
 
 MOST_KEPT_BYTES = 16 * 2**20
 """Of the files of a series that are read before it is denoised: nine slices in 16 bits are 5 MB."""
@@ -34,12 +36,15 @@ class ClassicSeries:
 
     Attributes:
         headers: in the order in which they go out, see :func:`iscl_monai.dicom.geometry.reading_order`.
-        remark: what the derived objects say about doubtful attributes of the source; ``""`` when there are none.
+        remark: what the derived objects say about doubtful attributes of the source, and in what it is unlike the
+            training; ``""`` when there is nothing to say.
+        unlike: in what it is unlike the training of the weights.
         contents: bytes of some of the files, which have been read already; taken out when their slice is denoised.
     """
 
     headers: tuple[SliceHeader, ...]
     remark: str = ""
+    unlike: tuple[Difference, ...] = ()
     contents: dict[Path, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -52,18 +57,14 @@ class ClassicSeries:
         """Number of slices."""
         return len(self.headers)
 
-    @property
-    def reconstructions(self) -> set[str]:
-        """Names of iterative or learned reconstructions; ``""`` where a file names none."""
-        return {header.reconstruction for header in self.headers}
-
 
 @dataclass(frozen=True)
 class MultiFrame:
-    """One Enhanced CT file whose header has been checked."""
+    """One Enhanced CT file whose header has been checked; attributes as of :class:`ClassicSeries`."""
 
     image: EnhancedImage
     remark: str = ""
+    unlike: tuple[Difference, ...] = ()
 
     @property
     def title(self) -> str:
@@ -74,11 +75,6 @@ class MultiFrame:
     def count(self) -> int:
         """Number of frames."""
         return self.image.frames
-
-    @property
-    def reconstructions(self) -> set[str]:
-        """As of :class:`ClassicSeries`."""
-        return {header.reconstruction for header in self.image.frame_headers}
 
 
 Source = ClassicSeries | MultiFrame
@@ -93,7 +89,9 @@ class Plan:
     refused: tuple[DicomRefusal, ...] = ()
 
 
-def plan(source: Path, *, series_uid: str | None = None, strict: bool = False) -> Plan:
+def plan(
+    source: Path, *, series_uid: str | None = None, strict: bool = False, training: TrainingRecord | None = None
+) -> Plan:
     """Decide what to denoise: every original axial CT series.
 
     Every image is denoised by itself, so a series need not be a volume: phases, a bolus that is watched, and ranges
@@ -103,6 +101,7 @@ def plan(source: Path, *, series_uid: str | None = None, strict: bool = False) -
         source: a DICOM file or folder.
         series_uid: only this SeriesInstanceUID, which then may be derived (but not by us) or reformatted.
         strict: refuse everything when anything is refused.
+        training: of the weights that shall denoise it; None: series are compared with none.
 
     Raises:
         DicomRefusal: nothing to denoise, or, if ``strict``, a series that cannot be denoised without guessing or
@@ -120,7 +119,7 @@ def plan(source: Path, *, series_uid: str | None = None, strict: bool = False) -
             continue
         try:
             check_whole(headers, found.skipped)
-            judged, left_aside = _judged(headers)
+            judged, left_aside = _judged(headers, training)
             accepted.append(judged)
             skipped += left_aside
         except DicomRefusal as refusal:
@@ -147,11 +146,11 @@ def _is_ours(header: SliceHeader) -> bool:
     return header.image_type[3:4] in OUR_KINDS or header.description.endswith(OUR_TITLES)
 
 
-def _judged(headers: Sequence[SliceHeader]) -> tuple[Source, list[Skipped]]:
+def _judged(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> tuple[Source, list[Skipped]]:
     """A series that can be denoised, and its files that are no images of it."""
     if headers[0].sop_class in MULTIFRAME_CT:
         _check_size(headers[0])
-        return _proven_frames(open_enhanced(headers[0].path)), []
+        return _proven_frames(open_enhanced(headers[0].path), training), []
     for header in headers:
         rules.check_slice(header)
         rules.check_stored(header)
@@ -162,10 +161,10 @@ def _judged(headers: Sequence[SliceHeader]) -> tuple[Source, list[Skipped]]:
     left_aside += [_set_aside(copy, f"the same image again as {original.path.name}") for copy, original in copies]
     rules.check_one_patient(images)
     _check_one_kind(images)
-    return _proven(tuple(geometry.reading_order(images))), left_aside
+    return _proven(tuple(geometry.reading_order(images)), training), left_aside
 
 
-def _proven(headers: tuple[SliceHeader, ...]) -> ClassicSeries:
+def _proven(headers: tuple[SliceHeader, ...], training: TrainingRecord | None) -> ClassicSeries:
     """A series whose values have been looked at; what was read of its files for that is kept, as far as it is small."""
     contents: dict[Path, bytes] = {}
 
@@ -176,15 +175,35 @@ def _proven(headers: tuple[SliceHeader, ...]) -> ClassicSeries:
         slice_, _ = decode_slice(headers[index], content)
         return slice_.hu(), slice_.padded
 
-    return ClassicSeries(headers, check_hounsfield(headers, sampled), contents)
+    return ClassicSeries(headers, *_looked_at(headers, sampled, training), contents)
 
 
-def _proven_frames(image: EnhancedImage) -> MultiFrame:
+def _proven_frames(image: EnhancedImage, training: TrainingRecord | None) -> MultiFrame:
     def sampled(index: int) -> SampledSlice:
         slice_ = image.frame(index)
         return slice_.hu(), slice_.padded
 
-    return MultiFrame(image, check_hounsfield(image.frame_headers, sampled))
+    return MultiFrame(image, *_looked_at(image.frame_headers, sampled, training))
+
+
+def _looked_at(
+    headers: Sequence[SliceHeader], sampled: Callable[[int], SampledSlice], training: TrainingRecord | None
+) -> tuple[str, tuple[Difference, ...]]:
+    """Remark and differences of a series: what is read to prove its values is compared with the training, too."""
+    slices_hu: list[Floats] = []
+
+    def kept(index: int) -> SampledSlice:
+        hu, padded = sampled(index)
+        if training is not None:
+            slices_hu.append(hu)
+        return hu, padded
+
+    remark = check_hounsfield(headers, kept)
+    if training is None:
+        return remark, ()
+    geometry = geometry_of((header.pixel_spacing for header in headers), (header.slice_thickness for header in headers))
+    unlike = training.differences(slices_hu, geometry, {header.reconstruction for header in headers})
+    return ". ".join(filter(None, (remark, in_short(unlike)))), unlike
 
 
 def _without_reference_images(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Skipped]]:

@@ -15,6 +15,7 @@ from iscl_monai.dicom.examine import Skipped
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.plan import Plan, Source, folder_names, plan
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.inference.stream import DenoisedSlice, stream
@@ -23,8 +24,8 @@ from iscl_monai.inference.stream import DenoisedSlice, stream
 class Watcher(Protocol):
     """Sees every slice as it is written, in order, and may add files (a report) before the output appears."""
 
-    def begins(self, title: str, count: int) -> None:
-        """A series of so many slices begins."""
+    def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
+        """A series of so many slices begins; a sentence for each thing in which it is unlike the training."""
 
     def slice_written(self, written: DenoisedSlice) -> None:
         """The next slice has been written."""
@@ -45,14 +46,14 @@ class Outcome:
         series: title and number of slices of each denoised series.
         skipped: every file that was not used, with the reason.
         refused: series that cannot be denoised, and damaged files.
-        reconstructions: names of the iterative or learned reconstructions of the series, where their files name one.
+        unlike: title of a series, and a sentence, for each thing in which a series is unlike the training.
     """
 
     destination: Path
     series: tuple[tuple[str, int], ...]
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[DicomRefusal, ...] = ()
-    reconstructions: tuple[str, ...] = ()
+    unlike: tuple[tuple[str, str], ...] = ()
 
 
 def denoise_series(
@@ -67,6 +68,7 @@ def denoise_series(
     workers: int | None = None,
     watcher: Watcher | None = None,
     moment: datetime | None = None,
+    training: TrainingRecord | None = None,
 ) -> Outcome:
     """Denoise every original axial CT series of a folder, or a single file.
 
@@ -85,6 +87,8 @@ def denoise_series(
         watcher: see :class:`Watcher`.
         moment: date and time, with a time zone, that the derived objects bear; default: now. Who adds late slices to a
             series gives that of the first ones: one series has one time.
+        training: of the weights; in what a series is unlike it stands in the outcome and in every derived object.
+            None: series are compared with none.
 
     Returns:
         What was denoised and what was not.
@@ -95,7 +99,7 @@ def denoise_series(
     source, destination = Path(source), Path(destination)
     check_places(source, destination)
     with without_warnings():
-        decided = plan(source, series_uid=series_uid, strict=strict)
+        decided = plan(source, series_uid=series_uid, strict=strict, training=training)
         derivation = derivation_of(denoiser, keep_private, moment)
         with _whole(source, destination) as folder:
             done, refused = [], list(decided.refused)
@@ -115,14 +119,14 @@ def denoise_series(
             if watcher is not None:
                 watcher.ends(folder, decided)
     counts = tuple((series.title, series.count) for series in decided.series)
-    named = {name for series in decided.series for name in series.reconstructions if name}
-    return Outcome(destination, counts, decided.skipped, decided.refused, tuple(sorted(named)))
+    unlike = tuple((series.title, one.sentence) for series in decided.series for one in series.unlike)
+    return Outcome(destination, counts, decided.skipped, decided.refused, unlike)
 
 
 def _watch(one: Source, slices: Iterator[DenoisedSlice], watcher: Watcher | None) -> None:
     """Take every slice of a series, and show it to whoever watches."""
     if watcher is not None:
-        watcher.begins(one.title, one.count)
+        watcher.begins(one.title, one.count, [difference.sentence for difference in one.unlike])
     try:
         for seen in slices:
             if watcher is not None:

@@ -1,11 +1,13 @@
-"""Is a scan's noise like the noise that weights were trained on? How loud it is, and how fine, as images show it.
+"""Is a scan like those that weights were trained on? How loud its noise is, and how fine, and how large its voxels.
 
 A network sees pixels, so the fineness counts in cycles per pixel: a sharp kernel, a small field of view, thin slices
-and iterative reconstruction all show in these two, whatever the header says or leaves out.
+and iterative reconstruction all show in the noise, whatever the header says or leaves out. Pixel size and slice
+thickness say how large anatomy is in pixels, and how much of it lies in one slice.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +24,43 @@ FEWEST_PATCHES = 4
 MOST_SLICES = 8
 TOLERATED = 1.15
 """A scan may be so much beyond the range of the training without a word: as much as the measures scatter."""
-UNITS = {"noise": "HU", "fineness": "cycles per pixel"}
-NAMES = {"noise": "noise of", "fineness": "noise of a mean frequency of"}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that is measured of a scan, in words.
+
+    Args:
+        words: before its value.
+        short: where no value follows.
+        unit: of its value.
+    """
+
+    words: str
+    short: str
+    unit: str
+
+
+QUANTITIES = {
+    "noise": Quantity("noise of", "noise", "HU"),
+    "fineness": Quantity("noise of a mean frequency of", "frequency of the noise", "cycles per pixel"),
+    "pixel_mm": Quantity("pixels of", "pixel size", "mm"),
+    "thickness_mm": Quantity("slices of", "slice thickness", "mm"),
+}
+NOISE, GEOMETRY = ("noise", "fineness"), ("pixel_mm", "thickness_mm")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which a scan is unlike all scans of a training.
+
+    Args:
+        sentence: what it is, how far it is from the training, and what the training had.
+        short: the same in a few words, ASCII, for a DerivationDescription.
+    """
+
+    sentence: str
+    short: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,32 +96,59 @@ def evenly(count: int, most: int = MOST_SLICES) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
 
 
-def ranges_of(characters: Iterable[NoiseCharacter]) -> dict[str, list[float]]:
-    """Least and largest of each quantity over the scans of a training, as JSON can hold them; unknown ones left out."""
-    each = list(characters)
-    known = {name: [value for one in each if np.isfinite(value := getattr(one, name))] for name in UNITS}
-    return {name: [float(min(values)), float(max(values))] for name, values in known.items() if values}
-
-
-def unfamiliar_noise(scan: NoiseCharacter, ranges: Mapping[str, Any] | None) -> list[str]:
-    """How a scan differs from all that weights were trained on, a sentence for each quantity; none if it does not.
+def geometry_of(
+    spacings_mm: Iterable[Sequence[float] | None], thicknesses_mm: Iterable[float | None] = ()
+) -> dict[str, float]:
+    """Pixel size and slice thickness of a scan, in mm: medians over its slices.
 
     Args:
-        scan: of :func:`noise_character`.
-        ranges: of :func:`ranges_of`; None: the weights do not say.
+        spacings_mm: between rows and between columns, of some or all of its slices; None: not known.
+        thicknesses_mm: likewise.
+
+    Returns:
+        ``pixel_mm``, the side of a square that is as large as a pixel, and ``thickness_mm``; without what is not known.
+    """
+    sides = [math.sqrt(spacing[0] * spacing[1]) for spacing in spacings_mm if spacing is not None]
+    thicknesses = [thickness for thickness in thicknesses_mm if thickness is not None]
+    known = {
+        name: [value for value in values if 0 < value < math.inf]
+        for name, values in zip(GEOMETRY, (sides, thicknesses), strict=True)
+    }
+    return {name: float(np.median(values)) for name, values in known.items() if values}
+
+
+def ranges_of(scans: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Least and largest of each quantity over the scans of a training, as JSON can hold them; unknown ones left out.
+
+    Args:
+        scans: what was measured of each: values of some of ``QUANTITIES``.
+    """
+    known: dict[str, list[float]] = {}
+    for scan in scans:
+        for name, value in scan.items():
+            if np.isfinite(value):
+                known.setdefault(name, []).append(float(value))
+    return {name: [min(values), max(values)] for name, values in known.items()}
+
+
+def differences_from(ranges: Mapping[str, Any], scan: Mapping[str, float]) -> list[Difference]:
+    """In what a scan lies beyond all scans of a training by more than ``TOLERATED``.
+
+    Args:
+        ranges: of :func:`ranges_of`; of what is not among them nothing is said.
+        scan: values of some of ``QUANTITIES``; of NaN nothing is said.
     """
     found = []
-    for name, unit in UNITS.items():
-        value = getattr(scan, name)
-        least, largest = (ranges or {}).get(name) or (0.0, float("inf"))
-        if not np.isfinite(value) or value <= 0 or least / TOLERATED <= value <= largest * TOLERATED:
+    for name, quantity in QUANTITIES.items():
+        value = scan.get(name, math.nan)
+        least, largest = ranges.get(name) or (0.0, math.inf)
+        if not math.isfinite(value) or value <= 0 or least / TOLERATED <= value <= largest * TOLERATED:
             continue
         beyond = value / largest if value > largest else least / value
-        side = "above" if value > largest else "below"
-        found.append(
-            f"{NAMES[name]} {value:.3g} {unit}, {beyond:.2g} times {side} all scans of the training "
-            f"({least:.3g} to {largest:.3g})"
-        )
+        distance = f"{beyond:.2g} times {'above' if value > largest else 'below'}"
+        measured = f"{quantity.words} {value:.3g} {quantity.unit}"
+        training = f"all scans of the training ({least:.3g} to {largest:.3g})"
+        found.append(Difference(f"{measured}, {distance} {training}", f"{quantity.short} {distance}"))
     return found
 
 

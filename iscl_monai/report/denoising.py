@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from iscl_monai.inference.denoiser import Denoiser
-from iscl_monai.inference.familiarity import FamiliarityWatcher
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.report.series import SeriesReport, write_series_report
@@ -19,17 +19,17 @@ class DenoisingReport:
 
     Args:
         denoiser: what makes the images; named in the report.
-        familiarity: that has judged each series when the report is written; what it warns of stands on top.
     """
 
-    def __init__(self, denoiser: Denoiser, familiarity: FamiliarityWatcher) -> None:
+    def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
-        self.familiarity = familiarity
         self.reports: list[SeriesReport] = []
+        self._warnings: list[str] = []  # of each series, in what it is unlike the training
 
-    def begins(self, title: str, count: int) -> None:
+    def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
         """The next series."""
         self.reports.append(SeriesReport(name=title, count=count))
+        self._warnings.append(" ".join(f"{title}: {sentence}." for sentence in unlike))
 
     def slice_written(self, written: DenoisedSlice) -> None:
         """The next slice of it."""
@@ -38,6 +38,7 @@ class DenoisingReport:
     def gave_up(self) -> None:
         """Forget the series that was begun last."""
         self.reports.pop()
+        self._warnings.pop()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Write the report; it gets its name together with the images."""
@@ -49,6 +50,6 @@ class DenoisingReport:
         }
         skipped = [(str(one.path), one.reason) for one in done.skipped]
         skipped += [(refusal.file, f"refused: {refusal}") for refusal in done.refused]
-        warnings = " ".join(f"{title}: {sentence}." for title, sentence in self.familiarity.warnings)
+        warnings = " ".join(filter(None, self._warnings))
         summary = f"Unlike what the model was trained on. {warnings}" if warnings else ""
         write_series_report(folder / FILE, self.reports, made_with=made_with, skipped=skipped, summary=summary)

@@ -51,6 +51,8 @@ class Rule(Strict):
         priority: ``urgent``, ``normal`` or ``later``.
         quiet_s: a series is complete after so many seconds without a new object.
         send_to: names of peers.
+        hold_unlike: what is unlike the training of the weights is denoised and kept, and sent only after an admin has
+            released it.
     """
 
     name: Name
@@ -60,6 +62,7 @@ class Rule(Strict):
     priority: Literal["urgent", "normal", "later"] = "normal"
     quiet_s: Seconds = 30
     send_to: tuple[Name, ...] = ()
+    hold_unlike: bool = False
 
     @model_validator(mode="after")
     def _sound(self) -> Rule:

@@ -24,6 +24,7 @@ def describe(settings: Settings) -> Iterator[str]:
         action = "nothing"
         if rule.process:
             action = f"strength {rule.strength:g}, {rule.priority}, to {', '.join(rule.send_to)}"
+            action += "; held back if unlike the training" if rule.hold_unlike else ""
         yield f"rule {number}, {rule.name}: {condition}; after {rule.quiet_s:g} s: {action}"
     yield f"pages on {settings.web.host}:{settings.web.port}; files in {settings.data}; model in {settings.bundle}"
 

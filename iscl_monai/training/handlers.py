@@ -14,7 +14,7 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from iscl_monai.data import Datalist, pool_noise_ranges
+from iscl_monai.data import Datalist, pool_geometry_ranges, pool_noise_ranges
 from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import DenoisingNetwork
@@ -157,7 +157,8 @@ class ModelWriter:
         validation: whose key metric decides.
         scans: what is trained on; the patients are written to ``training.json`` beside the weights, so that nobody
             scores them on what they have seen, and the iterative reconstructions, so that others are warned of.
-        pools: cached volumes that are trained on; the range of their noise goes there, too.
+        pools: cached volumes that are trained on; the ranges of their noise, pixel size and slice thickness go there,
+            too.
         enabled: False on all but the first process.
     """
 
@@ -194,6 +195,7 @@ class ModelWriter:
                 "datalist_digest": self.scans.digest,
                 "reconstructions": sorted({scan.reconstruction for scan in both if scan.reconstruction}),
                 "noise": pool_noise_ranges(*self.pools),
+                **pool_geometry_ranges(*self.pools),
             }
             with whole_file(self.folder / "training.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())

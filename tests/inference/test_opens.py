@@ -14,7 +14,9 @@ def test_every_source_file_is_opened_at_most_twice(tmp_path: Path) -> None:
     Series(rows=32, columns=32, description="one").write(source / "one")
     Series(rows=32, columns=32, description="two", rle=True, slots=range(3)).write(source / "two")
     (source / "notes.txt").write_text("not a DICOM file")
-    words = ["--bundle", make_bundle(tmp_path / "bundle"), "--device", "cpu"]
+    bundle = make_bundle(tmp_path / "bundle")
+    (bundle / "models" / "training.json").write_text('{"noise": {"noise": [1, 2]}}')  # each series is judged, too
+    words = ["--bundle", bundle, "--device", "cpu"]
     plain, full, alone = opens(
         source,
         "iscl_monai.cli:app",

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from iscl_monai.inference.reconstructions import warning_of
+from iscl_monai.inference.familiarity import TrainingRecord
+from iscl_monai.inference.reconstructions import unseen_reconstructions
 
 
-def bundle(folder: Path, content: object) -> Path:
+def record(folder: Path, content: object) -> TrainingRecord:
     (folder / "models").mkdir()
     (folder / "models" / "training.json").write_text(json.dumps(content), encoding="utf-8")
-    return folder
+    return TrainingRecord.of_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -28,15 +29,16 @@ def bundle(folder: Path, content: object) -> Path:
     ],
 )
 def test_unseen_reconstructions_are_named(tmp_path: Path, names: list[str], trained: list[str], words: str) -> None:
-    found = warning_of(names, bundle(tmp_path, {"patients": [], "reconstructions": trained}))
-    assert words in found
-    assert bool(words) == bool(found)
-    assert "\n" not in found
+    known = record(tmp_path, {"patients": [], "reconstructions": trained}).reconstructions
+    found = unseen_reconstructions(names, known)
+    assert [words in one.sentence for one in found] == [True] * bool(words)
+    assert all("\n" not in one.sentence + one.short for one in found)
 
 
 @pytest.mark.parametrize("content", [{"patients": []}, [], {"reconstructions": "none"}])
 def test_weights_that_do_not_say(tmp_path: Path, content: object) -> None:
     expected = "iterative reconstruction (ASiR 50); the weights do not say whether they have seen any"
-    assert warning_of(["ASiR 50"], bundle(tmp_path, content)) == expected
-    assert warning_of(["ASiR 50"], tmp_path / "absent") == expected
-    assert warning_of([""], tmp_path / "absent") == ""
+    for silent in (record(tmp_path, content), TrainingRecord.of_bundle(tmp_path / "absent")):
+        (found,) = unseen_reconstructions(["ASiR 50"], silent.reconstructions)
+        assert found.sentence == expected
+        assert unseen_reconstructions([""], silent.reconstructions) == []

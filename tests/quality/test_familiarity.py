@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from iscl_monai.quality.familiarity import NoiseCharacter, evenly, noise_character, ranges_of, unfamiliar_noise
+from iscl_monai.quality.familiarity import (
+    NoiseCharacter,
+    differences_from,
+    evenly,
+    geometry_of,
+    noise_character,
+    ranges_of,
+)
 
 
 def flat_slices(sigma_hu: float, blur_px: float, count: int = 3) -> list[np.ndarray]:
@@ -29,15 +36,15 @@ def test_what_cannot_be_measured_is_not_known_and_not_strange() -> None:
     scan = noise_character(lung)
     assert np.isnan(scan.noise)
     assert np.isnan(scan.fineness)
-    assert unfamiliar_noise(scan, {"noise": [10.0, 20.0], "fineness": [0.1, 0.2]}) == []
-    assert ranges_of([scan]) == {}
-    assert unfamiliar_noise(noise_character(flat_slices(20, 0)), None) == []
+    assert differences_from({"noise": [10.0, 20.0], "fineness": [0.1, 0.2]}, vars(scan)) == []
+    assert ranges_of([vars(scan)]) == {}
+    assert differences_from({}, vars(noise_character(flat_slices(20, 0)))) == []
 
 
 def test_the_training_itself_is_familiar() -> None:
-    scans = [noise_character(flat_slices(sigma, blur)) for sigma in (10, 40) for blur in (0, 1)]
+    scans = [vars(noise_character(flat_slices(sigma, blur))) for sigma in (10, 40) for blur in (0, 1)]
     ranges = ranges_of(scans)
-    assert all(unfamiliar_noise(scan, ranges) == [] for scan in scans)
+    assert all(differences_from(ranges, scan) == [] for scan in scans)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +61,38 @@ def test_the_training_itself_is_familiar() -> None:
     ],
 )
 def test_each_quantity_beyond_its_range_is_told(scan: NoiseCharacter, words: list[str]) -> None:
-    found = unfamiliar_noise(scan, {"noise": [10.0, 40.0], "fineness": [0.1, 0.3]})
+    found = differences_from({"noise": [10.0, 40.0], "fineness": [0.1, 0.3]}, vars(scan))
     assert len(found) == len(words)
-    for sentence, wanted in zip(found, words, strict=True):
-        assert re.search(wanted, sentence), sentence
+    for one, wanted in zip(found, words, strict=True):
+        assert re.search(wanted, one.sentence), one.sentence
+        distance = re.search(r"\d\S* times (above|below)", one.sentence)
+        assert distance
+        assert one.short.endswith(distance[0])
+        assert one.short.isascii()
+
+
+@pytest.mark.parametrize(
+    ("pixel_mm", "thickness_mm", "short"),
+    [
+        (0.7, 2.0, []),
+        (1.1, 3.4, []),  # beyond, but tolerated
+        (2.0, 2.0, ["pixel size 2 times above"]),
+        (0.7, 10.0, ["slice thickness 3.3 times above"]),
+        (0.25, 0.5, ["pixel size 2 times below", "slice thickness 2 times below"]),
+    ],
+)
+def test_voxels_of_another_size_are_told(pixel_mm: float, thickness_mm: float, short: list[str]) -> None:
+    ranges = ranges_of([geometry_of([(0.5, 0.5)], [1.0]), geometry_of([(1.0, 1.0)], [3.0])])
+    assert ranges == {"pixel_mm": [0.5, 1.0], "thickness_mm": [1.0, 3.0]}
+    scan = geometry_of([(pixel_mm, pixel_mm)] * 3, [thickness_mm] * 3)
+    assert [one.short for one in differences_from(ranges, scan)] == short
+    assert differences_from({"noise": [1.0, 2.0]}, scan) == [], "weights that do not know voxels say nothing of them"
+
+
+def test_a_size_that_headers_do_not_give_is_not_known() -> None:
+    assert geometry_of([None, (0.0, 0.0)], [None, 0.0, float("nan")]) == {}
+    assert geometry_of([None, (0.5, 2.0)], [None, 2.5]) == {"pixel_mm": 1.0, "thickness_mm": 2.5}
+    assert ranges_of([{}, {"pixel_mm": 0.8}]) == {"pixel_mm": [0.8, 0.8]}
 
 
 @pytest.mark.parametrize(("count", "slices"), [(1, [0]), (3, [0, 1, 2]), (100, [0, 14, 28, 42, 57, 71, 85, 99])])

@@ -54,13 +54,13 @@ class House:
         self.settings: Settings = self.place.settings
         self.store: Store = self.place.store
 
-    def job(self, count: int = 3, to: tuple[str, ...] = ("pacs",), **more: Any) -> Job:
-        """A new series and a job for it that is sending."""
+    def job(self, count: int = 3, to: tuple[str, ...] = ("pacs",), state: str = "sending", **more: Any) -> Job:
+        """A new series and a job for it that is sending, or held."""
         uids = new_uid(), new_uid()
         with self.store.writing() as change:
             values = {"study_uid": uids[0], "series_uid": uids[1], "tags": {}, "first_at": now(), "last_at": now()}
             series_id = change.add(series, state="settled", **values)
-        return self.again(series_id, self.made(count, uids, **more), to)
+        return self.again(series_id, self.made(count, uids, **more), to, state)
 
     def made(self, count: int, uids: tuple[str, str], **more: Any) -> list[DerivedObject]:
         """Files of a derived series."""
@@ -78,13 +78,19 @@ class House:
             for head, file in zip(heads, files, strict=True)
         ]
 
-    def again(self, series_id: int, derived: list[DerivedObject], to: tuple[str, ...] = ("pacs",)) -> Job:
+    def again(
+        self,
+        series_id: int,
+        derived: list[DerivedObject],
+        to: tuple[str, ...] = ("pacs",),
+        state: str = "sending",
+    ) -> Job:
         """Another job of a series."""
         with self.store.writing() as change:
             values = {"series_id": series_id, "rule": "all", "strength": "1", "send_to": list(to)}
             job_id = change.add(jobs, state="queued", created_at=now(), updated_at=now(), **values)
             change.move(jobs, job_id, "running")
-            change.move(jobs, job_id, "sending", folder=f"jobs/{job_id}")
+            change.move(jobs, job_id, state, folder=f"jobs/{job_id}")
             add_deliveries(change, job_id, derived, to)
             finish_job(change, job_id)
         return Job(self.store, job_id, series_id, derived)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from service.rows import new_uid
 from service.whole import NodeUnderTest, derived_sources, sent_uids, stopped_at_the_end, storescu, until
 
 from iscl_monai.service.database.states import MACHINES
+from iscl_monai.service.database.store import Store
+from iscl_monai.service.working.queue import release
 
 SLICES = 3
 
@@ -76,6 +80,10 @@ def test_every_way_of_the_table_is_killed_somewhere_or_named_here() -> None:
     elsewhere = {
         "jobs:running->queued": "recovery itself: test_killed_while_it_recovers",
         "jobs:running->refused": "test_killed_when_a_series_is_refused",
+        "jobs:running->held": "test_killed_when_a_series_is_held",
+        "jobs:held->sending": "one row, by a person: test_killed_when_a_series_is_held",
+        "jobs:held->cancelled": "one row, by a person",
+        "jobs:held->superseded": "with series:receiving->settled, in one transaction",
         "jobs:running->failed": "no file but the row is changed: as refused",
         "jobs:running->cancelled": "one row, by a person",
         "jobs:queued->cancelled": "one row, by a person",
@@ -192,3 +200,30 @@ def test_killed_when_a_series_is_refused(phase: str, pacs: Orthanc, bundle: Path
         until(lambda: node.states("jobs") == {"refused": 1}, lambda: node.log[-4000:])
         (row,) = node.rows("SELECT reason FROM jobs")
         assert "RescaleSlope" in row["reason"]
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_killed_when_a_series_is_held(phase: str, pacs: Orthanc, bundle: Path, tmp_path: Path) -> None:
+    study, mine = new_uid(), tmp_path / "bundle"
+    shutil.copytree(bundle, mine)
+    (mine / "models" / "training.json").write_text(json.dumps({"noise": {"noise": [1.0, 2.0]}}))
+    files = Series(slots=range(SLICES), rows=64, columns=64, study_uid=study).write(tmp_path / "s")
+    with stopped_at_the_end(NodeUnderTest(tmp_path / "node", mine, pacs)) as node:
+        node.more = {"rules": [{**node.settings()["rules"][1], "hold_unlike": True}]}
+        node.start(kill_at=f"jobs:running->held:{phase}")
+        assert storescu(files, node.port)
+        until(node.ended, lambda: node.log[-4000:])
+        node.start()
+        until(lambda: node.states("jobs") == {"held": 1}, lambda: node.log[-4000:])
+        assert node.stop() == 0
+        assert derived_sources(pacs, study) == [], "nothing was sent"
+        (row,) = node.rows("SELECT reason FROM jobs")
+        assert "times above all scans of the training" in row["reason"]
+        assert row["reason"].removeprefix("held: unlike the training: ") in node.log
+        store = Store(node.data)
+        with store.writing() as change:
+            release(change, 1, "anna")
+        store.close()
+        node.start()
+        node.wait_done()
+        check_whole(node, pacs, study, files)

@@ -167,6 +167,39 @@ def test_what_goes_on_cannot_be_retried(state: str, place: Place, tmp_path: Path
         queue.retry(change, 1, "anna")
 
 
+def held(place: Place, folder: Path) -> None:
+    place.take(scan(folder))
+    settled(place)
+    with place.store.writing() as change:
+        change.move(jobs, 1, "running")
+        change.move(jobs, 1, "held", reason="held: unlike the training: loud", folder="jobs/1/x/derived")
+
+
+def test_what_is_held_is_sent_when_it_is_released_and_the_reason_stays(place: Place, tmp_path: Path) -> None:
+    held(place, tmp_path / "s")
+    with place.store.writing() as change:
+        queue.release(change, 1, "anna")
+    (row,) = rows_of(place.store, select(jobs))
+    assert (row["state"], row["reason"]) == ("sending", "")
+    assert row["note"] == "held: unlike the training: loud; released by anna"
+    (line,) = rows_of(place.store, select(audit))
+    assert (line["who"], line["action"], line["object"]) == ("anna", "release", "job 1")
+    with pytest.raises(NotAllowedNow, match="sending"), place.store.writing() as change:
+        queue.release(change, 1, "anna")
+    with pytest.raises(NotAllowedNow, match="absent"), place.store.writing() as change:
+        queue.release(change, 2, "anna")
+
+
+def test_what_is_held_goes_to_nobody_by_a_retry(place: Place, tmp_path: Path) -> None:
+    held(place, tmp_path / "s")
+    with pytest.raises(NotAllowedNow, match="held"), place.store.writing() as change:
+        queue.retry(change, 1, "anna")
+    with place.store.writing() as change:
+        queue.cancel(change, 1, "anna")
+        queue.retry(change, 1, "anna")
+    assert rows_of(place.store, select(jobs.c.state)) == [{"state": "queued"}], "it is judged again"
+
+
 def test_a_refused_job_can_be_put_away(place: Place, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "s"))
     settled(place)

@@ -66,7 +66,7 @@ def test_done_series_go_after_their_time_and_not_before(
     assert rows_of(place.store, select(jobs.c.folder, jobs.c.state)) == [{"folder": None, "state": "done"}]
 
 
-@pytest.mark.parametrize("state", ["queued", "running", "sending", "failed", "refused", "cancelled"])
+@pytest.mark.parametrize("state", ["queued", "running", "held", "sending", "failed", "refused", "cancelled"])
 def test_what_is_not_done_stays(state: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_job(place, tmp_path / "s", state)
     after(100_000, monkeypatch)
@@ -80,6 +80,14 @@ def test_failed_ones_go_if_that_is_wanted(tmp_path: Path, monkeypatch: pytest.Mo
     after(2, monkeypatch)
     Retention(place.settings, place.store).step()
     assert files(place) == []
+
+
+def test_what_is_held_waits_for_a_person_for_however_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path / "data", retention={"unfinished_h": 1, "done_h": 1})
+    with_job(place, tmp_path / "s", "held")
+    after(100_000, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert len(files(place)) == 4
 
 
 def test_what_was_left_alone_goes_too(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

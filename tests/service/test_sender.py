@@ -19,7 +19,7 @@ from iscl_monai.service.database.store import Move
 from iscl_monai.service.database.tables import deliveries
 from iscl_monai.service.dicom_settings import TLS
 from iscl_monai.service.tls import server_context
-from iscl_monai.service.working.queue import cancel, retry
+from iscl_monai.service.working.queue import cancel, release, retry
 
 TRUSTED: dict[str, Any] = {"confirm": "status"}
 
@@ -253,6 +253,23 @@ def test_a_cancelled_job_is_sent_no_further(tmp_path: Path) -> None:
         next_job.becomes("done")
     assert set(pacs.took) - next_job.uids == {job.derived[0].sop_instance_uid}
     assert job.row()["state"] == "cancelled"
+
+
+def test_what_is_held_goes_to_nobody_until_it_is_released(tmp_path: Path) -> None:
+    pacs = Pacs()
+    home = house(tmp_path, pacs)
+    kept, next_job = home.job(2, state="held"), home.job(2)
+    with pacs.running(), home.sending() as sender:
+        next_job.becomes("done")
+        sender.wake()
+        last = home.job(1)
+        last.becomes("done")
+        assert set(pacs.offered) == next_job.uids | last.uids
+        assert kept.row()["state"] == "held"
+        with home.store.writing() as change:
+            release(change, kept.id, "somebody")
+        kept.becomes("done")
+    assert kept.uids <= set(pacs.took)
 
 
 def test_a_destination_that_the_settings_lost_fails_visibly(tmp_path: Path) -> None:

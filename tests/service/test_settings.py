@@ -114,6 +114,14 @@ def test_a_worker_gets_the_same_settings() -> None:
     assert Settings.model_validate_json(usual.model_dump_json()) == usual
 
 
+def test_what_is_held_back_is_said_in_words(tmp_path: Path) -> None:
+    plain, holding = (
+        read(tmp_path, GOOD.replace("[[rules]]", f"[[rules]]\n{line}")) for line in ("", "hold_unlike = true")
+    )
+    assert not any("held back" in line for line in describe(plain))
+    assert any("to pacs; held back if unlike the training" in line for line in describe(holding))
+
+
 def test_what_they_mean_in_words() -> None:
     words = list(describe(read_settings(SAMPLE)))
     assert "listens as ISCL on 0.0.0.0:11112 (no TLS)" in words

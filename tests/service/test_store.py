@@ -199,19 +199,40 @@ def test_a_damaged_database_is_refused_or_whole(at: int, damage: bytes, tmp_path
 def test_an_upgrade_keeps_a_copy(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_job(place, "queued")
     place.store.close()
-    scripts = tmp_path / "migrations"
-    (scripts / "versions").mkdir(parents=True)
-    for path in [*migration.MIGRATIONS.glob("*.*"), *migration.MIGRATIONS.glob("versions/*.py")]:
-        (scripts / path.relative_to(migration.MIGRATIONS)).write_bytes(path.read_bytes())
-    (scripts / "versions" / "0002_next.py").write_text(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision = '0002'\ndown_revision = '0001'\n"
+    scripts = copy_migrations(tmp_path / "migrations")
+    (scripts / "versions" / "0003_next.py").write_text(
+        "from alembic import op\nimport sqlalchemy as sa\nrevision = '0003'\ndown_revision = '0002'\n"
         "def upgrade():\n    op.add_column('jobs', sa.Column('more', sa.Text))\n"
     )
     monkeypatch.setattr(migration, "MIGRATIONS", scripts)
-    assert migrate(tmp_path / "data") == "0002"
-    with closing(sqlite3.connect(tmp_path / "data" / f"{DATABASE}.before-0002")) as copy:
+    assert migrate(tmp_path / "data") == "0003"
+    with closing(sqlite3.connect(tmp_path / "data" / f"{DATABASE}.before-0003")) as copy:
         assert copy.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
-        assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+
+
+def copy_migrations(scripts: Path) -> Path:
+    (scripts / "versions").mkdir(parents=True)
+    for path in [*migration.MIGRATIONS.glob("*.*"), *migration.MIGRATIONS.glob("versions/*.py")]:
+        (scripts / path.relative_to(migration.MIGRATIONS)).write_bytes(path.read_bytes())
+    return scripts
+
+
+def test_jobs_of_the_first_version_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = copy_migrations(tmp_path / "migrations")
+    (scripts / "versions" / "0002_hold_unlike.py").unlink()
+    with monkeypatch.context() as first:
+        first.setattr(migration, "MIGRATIONS", scripts)
+        assert migrate(tmp_path) == "0001"
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+        database.execute("INSERT INTO series VALUES (1, '1.2', '1.3', 'settled', '', '{}', '', '', NULL)")
+        values = "1, 1, 'queued', 'r', '1', 1, '[]', 0, '', 0, '', '', '', '', '', NULL, NULL, '', ''"
+        database.execute(f"INSERT INTO jobs VALUES ({values})")
+    migrate(tmp_path)
+    store = Store(tmp_path)
+    (job,) = store.read(rows.JobRow, select(jobs))
+    store.close()
+    assert (job.state, job.hold_unlike) == (JobState.QUEUED, 0)
 
 
 ROWS = {

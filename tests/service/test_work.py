@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from iscl_monai.errors import MemoryRefusal, OutputRefusal, StoreUnavailable
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.service.database.tables import deliveries, instances, jobs
 from iscl_monai.service.working import queue, resume, work
 from iscl_monai.service.working import result as result_module
@@ -41,13 +42,14 @@ def settle(place: Place) -> None:
     completion.step()
 
 
-def working(place: Place, denoiser: Denoiser, *, stopping: Any = lambda: False) -> Work:
+def working(place: Place, denoiser: Denoiser, *, stopping: Any = lambda: False, noise: Any = None) -> Work:
     return Work(
         place.store,
         place.space,
         lambda strength, device: denoiser.at_strength(strength),
         threads=1,
         stopping=stopping,
+        training=TrainingRecord(noise=noise),
     )
 
 
@@ -78,6 +80,43 @@ def test_a_job_becomes_one_delivery_for_each_object(place: Place, denoiser: Deno
     assert sources == {pydicom.dcmread(file).SOPInstanceUID for file in files}
     assert left(place) == [str(Path(row["folder"]).parent)]
     assert not working(place, denoiser).run_next()
+
+
+HOLDING = [{"name": "all", "send_to": ["pacs"], "quiet_s": 10, "hold_unlike": True}]
+SENDING = [{**HOLDING[0], "hold_unlike": False}]
+
+
+@pytest.mark.parametrize(
+    ("rules", "noise", "state", "reason"),
+    [
+        (HOLDING, {"noise": [1.0, 2.0]}, "held", "held: unlike the training: noise of"),
+        (HOLDING, {"noise": [1.0, 200.0]}, "sending", ""),
+        (HOLDING, None, "held", "held: the weights do not say"),
+        (SENDING, {"noise": [1.0, 2.0]}, "sending", ""),
+        (SENDING, None, "sending", ""),
+    ],
+)
+def test_what_is_unlike_the_training_is_held_if_the_rule_wants_that(
+    rules: Any, noise: Any, state: str, reason: str, denoiser: Denoiser, tmp_path: Path
+) -> None:
+    place = Place(tmp_path / "data", rules=rules)
+    place.take(scan(tmp_path / "s", rows=64, columns=64))
+    settle(place)
+    assert working(place, denoiser, noise=noise).run_next()
+    row = job(place)
+    assert row["state"] == state
+    assert row["reason"].startswith(reason)
+    assert bool(row["reason"]) == bool(reason)
+    made = rows_of(place.store, select(deliveries))
+    assert [one["state"] for one in made] == ["waiting"] * 3, "held or not, it is all there"
+    said = [pydicom.dcmread(place.store.data / one["file"]).DerivationDescription for one in made]
+    unlike = noise == {"noise": [1.0, 2.0]}
+    assert ["Unlike the training: noise" in text for text in said] == [unlike] * 3, "held or not, images say it"
+    assert bool(row["result"]["unfamiliar"]) == unlike
+    resume.recover_jobs(place.store, 1)
+    resume.clear_job_folders(place.store)
+    assert job(place)["state"] == state, "a start after a crash changes nothing about it"
+    assert all((place.store.data / one["file"]).is_file() for one in made)
 
 
 def test_late_slices_get_the_time_and_series_of_the_first(place: Place, denoiser: Denoiser, tmp_path: Path) -> None:
@@ -217,7 +256,7 @@ def test_too_little_gpu_memory_falls_back_to_the_cpu_and_says_so(
         asked.append(device)
         return denoiser if device == "cpu" else Small()
 
-    runs = Work(place.store, place.space, for_job, threads=1, stopping=lambda: False)
+    runs = Work(place.store, place.space, for_job, threads=1, stopping=lambda: False, training=TrainingRecord())
     runs.run_next()
     row = job(place)
     assert (row["state"], row["device"]) == ("queued", "cpu")

@@ -7,7 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
+from dicom.synthetic import Series
+
 from iscl_monai.training.handlers import ModelWriter
+from iscl_monai.transforms import loading
 
 
 def test_the_iterative_reconstructions_of_both_pools_are_written(tmp_path: Path) -> None:
@@ -26,3 +30,22 @@ def test_the_iterative_reconstructions_of_both_pools_are_written(tmp_path: Path)
     content = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert content["reconstructions"] == ["AIDR 3D std", "ASiR 30"]
     assert content["patients"] == ["a", "b", "c", "d"]
+
+
+def test_noise_pixel_size_and_slice_thickness_of_both_pools_are_written(tmp_path: Path) -> None:
+    """As scans are read for a training."""
+
+    def pool(name: str, pixel_mm: float, thickness_mm: float) -> list[Any]:
+        made = Series(rows=64, columns=64, pixel_spacing_mm=(pixel_mm, pixel_mm), spacing_mm=thickness_mm)
+        made.write(tmp_path / name)
+        return [loading("image")({"image": tmp_path / name})]
+
+    scans = SimpleNamespace(noisy=[], clean=[], validation=[], split_protocol=None, digest="x")
+    parts = cast(Any, {"network": None, "validation": None, "scans": scans})
+    pools = [pool("noisy", 0.75, 1.0), pool("clean", 0.5, 5.0)]
+    ModelWriter(folder=tmp_path, pools=pools, **parts)._record()
+    content = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
+    np.testing.assert_allclose(content["pixel_mm"], [0.5, 0.75])
+    np.testing.assert_allclose(content["thickness_mm"], [1.0, 5.0])
+    least, largest = content["noise"]["noise"]
+    assert 10 < least <= largest < 40

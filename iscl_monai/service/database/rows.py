@@ -54,6 +54,7 @@ class JobRow:
     strength: str
     priority: int
     send_to: list[str]
+    hold_unlike: int
     attempts: int
     device: str
     again: int

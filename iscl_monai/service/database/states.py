@@ -31,6 +31,7 @@ class JobState(State):
 
     QUEUED = "queued"
     RUNNING = "running"
+    HELD = "held"
     SENDING = "sending"
     REFUSED = "refused"
     FAILED = "failed"
@@ -100,12 +101,14 @@ JOBS = _machine(
         JobState.QUEUED: {JobState.RUNNING, JobState.CANCELLED, JobState.SUPERSEDED},
         JobState.RUNNING: {
             JobState.SENDING,
+            JobState.HELD,  # unlike the training, and its rule wants an admin to look at it first
             JobState.REFUSED,
             JobState.FAILED,
             JobState.QUEUED,  # the node or the worker died
             JobState.CANCELLED,
             JobState.SUPERSEDED,
         },
+        JobState.HELD: {JobState.SENDING, JobState.CANCELLED, JobState.SUPERSEDED},  # released, or not
         JobState.SENDING: {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED},
         # Somebody wants it done again, or has seen it:
         JobState.REFUSED: {JobState.QUEUED, JobState.CANCELLED, JobState.SUPERSEDED},
@@ -149,5 +152,5 @@ COMMITMENTS = _machine(
 MACHINES: Mapping[str, Machine[Any]] = {machine.name: machine for machine in (SERIES, JOBS, DELIVERIES, COMMITMENTS)}
 
 OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.SENDING)  # nobody has to do anything about these
-NEEDS_A_PERSON = (JobState.FAILED, JobState.REFUSED)
+NEEDS_A_PERSON = (JobState.HELD, JobState.FAILED, JobState.REFUSED)
 OPEN_DELIVERIES = (DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.ASKED)

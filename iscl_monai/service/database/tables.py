@@ -70,11 +70,13 @@ jobs = Table(
     Column("strength", String(16), nullable=False),  # as text: it is part of the derived UIDs
     Column("priority", Integer, nullable=False, default=1),  # 0 urgent, 1 normal, 2 later
     Column("send_to", JSON, nullable=False),  # names of peers
+    # 1: unlike the training, it is held until an admin has released it
+    Column("hold_unlike", Integer, nullable=False, default=0, server_default="0"),
     Column("attempts", Integer, nullable=False, default=0),  # how often a worker has taken it
     Column("device", String(16), nullable=False, default=""),  # "cpu" after the GPU had too little memory
     Column("again", Integer, nullable=False, default=0),  # 1: a person wants it processed again
     Column("note", Text, nullable=False, default=""),  # what a person should know, e.g. a fallback
-    Column("reason", Text, nullable=False, default=""),  # of refused, failed, cancelled; why it waits
+    Column("reason", Text, nullable=False, default=""),  # of refused, failed, cancelled; why it waits, or is held
     Column("claim", String(32), nullable=False, default=""),  # of the worker that runs it; an older one may not finish
     Column("derivation", String(64), nullable=False, default=""),  # identity of model and settings
     Column("moment", String(40), nullable=False, default=""),  # date and time that the derived objects bear

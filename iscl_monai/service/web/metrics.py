@@ -127,7 +127,8 @@ class _NodeCollector(Collector):
     def _deliveries(self) -> Metric:
         family = GaugeMetricFamily("iscl_deliveries", "deliveries by state", labels=["state", "destination"])
         by = (deliveries.c.state, deliveries.c.destination)
-        current = jobs.c.state.in_((JobState.SENDING, JobState.FAILED, JobState.DONE))  # others are of no interest
+        # others are of no interest
+        current = jobs.c.state.in_((JobState.HELD, JobState.SENDING, JobState.FAILED, JobState.DONE))
         counted = select(*by, func.count()).join(jobs, jobs.c.id == deliveries.c.job_id).where(current)
         for state, destination, count in self.site.store.tuples(counted.group_by(*by)):
             family.add_metric([state, destination], count)

@@ -88,6 +88,11 @@ class Entry:
         return self.job is not None and (self.state in RETRIED or stuck)
 
     @property
+    def can_release(self) -> bool:
+        """Whether its job is held back."""
+        return self.state == JobState.HELD
+
+    @property
     def can_cancel(self) -> bool:
         """Whether its job may be cancelled."""
         return self.job is not None and cancellable(self.job)

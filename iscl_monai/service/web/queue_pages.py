@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Path, Request
 from starlette.responses import RedirectResponse, Response
 
-from iscl_monai.service.web.guard import OperatorChanges, Viewer, safe_path
+from iscl_monai.service.web.guard import AdminChanges, OperatorChanges, Viewer, safe_path
 from iscl_monai.service.web.overview import FILTERS, counts_by_state, entries
 from iscl_monai.service.web.sessions import Person
 from iscl_monai.service.web.site import page, page_number, site_of, wants_fragment
@@ -62,6 +62,14 @@ def retry(request: Request, person: OperatorChanges, job_id: Id, back: Back = "/
     """Try a job again."""
     with site_of(request).store.writing() as change:
         queue.retry(change, job_id, person.name)
+    return RedirectResponse(safe_path(back), 303)
+
+
+@router.post("/jobs/{job_id}/release")
+def release(request: Request, person: AdminChanges, job_id: Id, back: Back = "/") -> Response:
+    """Send what was held back."""
+    with site_of(request).store.writing() as change:
+        queue.release(change, job_id, person.name)
     return RedirectResponse(safe_path(back), 303)
 
 

@@ -34,6 +34,7 @@ STATE_KINDS: Mapping[str, str] = {  # how a state is coloured; the page shows it
     SeriesState.SETTLED: "quiet",
     JobState.QUEUED: "quiet",
     JobState.RUNNING: "busy",
+    JobState.HELD: "warn",
     JobState.SENDING: "busy",
     JobState.REFUSED: "warn",
     JobState.FAILED: "bad",

@@ -49,6 +49,7 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
         strength=f"{rule.strength:g}",
         priority=PRIORITIES[rule.priority],
         send_to=list(rule.send_to),
+        hold_unlike=int(rule.hold_unlike),
         again=int(row.reason == PROCESS_AGAIN),
         created_at=now(),
         updated_at=now(),
@@ -90,6 +91,24 @@ def retry(change: Change, job_id: int, actor: str) -> None:
     else:
         change.move(jobs, job_id, JobState.QUEUED, reason="", attempts=0, device="")
     change.note(actor, "retry", f"job {job_id}")
+
+
+def release(change: Change, job_id: int, actor: str) -> None:
+    """Send what was held back: somebody has looked at it.
+
+    Raises:
+        NotAllowedNow: the job is not held.
+    """
+    row = next(iter(change.read(JobRow, select(jobs).where(jobs.c.id == job_id))), None)
+    if row is None or row.state is not JobState.HELD:
+        raise NotAllowedNow(
+            f"job {job_id} is {row.state if row else 'absent'}",
+            allowed="held jobs",
+            cure="look at it again: it has changed meanwhile",
+        )
+    note = "; ".join(filter(None, (row.note, row.reason, f"released by {actor}")))
+    change.move(jobs, job_id, JobState.SENDING, reason="", note=note)
+    change.note(actor, "release", f"job {job_id}", row.reason)
 
 
 def cancel(change: Change, job_id: int, actor: str) -> None:

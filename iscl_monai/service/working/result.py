@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.inference.familiarity import FamiliarityWatcher
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.quality.regions import RegionMeasurement
+from iscl_monai.service.database.rows import JobRow
 from iscl_monai.service.sending.outbox import DerivedObject
 from iscl_monai.version import __version__
 
@@ -26,38 +27,48 @@ class SeriesWatcher:
 
     Args:
         check_wanted: raises when it is not.
-        training_noise: of the weights (:func:`iscl_monai.inference.familiarity.training_noise`).
     """
 
-    def __init__(self, check_wanted: Callable[[], None], training_noise: dict[str, list[float]] | None = None) -> None:
+    def __init__(self, check_wanted: Callable[[], None]) -> None:
         self.check_wanted = check_wanted
-        self.familiarity = FamiliarityWatcher(training_noise)
         self.regions = RegionMeasurement()
         self._every = 1
         self._checked_at = time.monotonic()
 
-    def begins(self, title: str, count: int) -> None:
+    def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
         """A series begins; its slices are measured evenly."""
         self._every = max(1, count // MEASURED_SLICES)
-        self.familiarity.begins(title, count)
 
     def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
         if time.monotonic() - self._checked_at > CHECKS_EVERY_S:
             self.check_wanted()
             self._checked_at = time.monotonic()
-        self.familiarity.slice_written(written)
         if written.index % self._every == 0:
             self.regions.add(written.before_hu, written.after_hu, written.padded)
 
     def gave_up(self) -> None:
         """The series is refused."""
-        self.familiarity.gave_up()
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Everything has been written."""
         self.check_wanted()
-        self.familiarity.ends(folder, done)
+
+
+def reason_to_hold(job: JobRow, outcome: Outcome, training: TrainingRecord) -> str:
+    """Why an admin has to look at a job before it is sent; ``""`` when nobody has to.
+
+    Args:
+        job: its row.
+        outcome: of its denoising.
+        training: of the weights.
+    """
+    if not job.hold_unlike:
+        return ""
+    if not training.noise:
+        return "held: the weights do not say what noise they were trained on"
+    unlike = "; ".join(sentence for _, sentence in outcome.unlike)
+    return f"held: unlike the training: {unlike}" if unlike else ""
 
 
 def result_of(
@@ -77,7 +88,7 @@ def result_of(
         "software": __version__,
         "device": denoiser.device.type,
         "seconds": seconds,
-        "unfamiliar": [sentence for _, sentence in watcher.familiarity.warnings],
+        "unfamiliar": [sentence for _, sentence in outcome.unlike],
         "regions": [
             {
                 "region": one.name,

@@ -67,7 +67,7 @@ class Retention:
 
     def _is_due(self, change: Change, row: SeriesRow, found: list[JobRow]) -> bool:
         states = {job.state for job in found}
-        if states & {*OPEN_JOBS} or self._is_committed(change, row.id):
+        if states & {*OPEN_JOBS, JobState.HELD} or self._is_committed(change, row.id):
             return False
         (current,) = change.read(SeriesRow, select(series).where(series.c.id == row.id))
         if current.state is not SeriesState.SETTLED:

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.durable import sync_folder
 from iscl_monai.errors import DicomRefusal, MemoryRefusal, NotAllowedNow, OutputRefusal, Refusal, StoreUnavailable
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.series import Outcome, denoise_series
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.service.database.rows import JobRow
@@ -27,7 +28,7 @@ from iscl_monai.service.log import log
 from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries, finish_job
 from iscl_monai.service.space import Space
 from iscl_monai.service.working.claim import claim_next_job, sources_of
-from iscl_monai.service.working.result import SeriesWatcher, result_of
+from iscl_monai.service.working.result import SeriesWatcher, reason_to_hold, result_of
 from iscl_monai.service.working.resume import JOBS_FOLDER
 from iscl_monai.version import __version__
 
@@ -47,7 +48,7 @@ class Work:
         denoiser_for: gives the denoiser of a strength, on a device ("" is the usual one).
         threads: slices at the same time; None: as many as are useful.
         stopping: whether the node stops.
-        training_noise: of the weights (:func:`iscl_monai.inference.familiarity.training_noise`).
+        training: of the weights.
     """
 
     def __init__(
@@ -58,14 +59,14 @@ class Work:
         *,
         threads: int | None,
         stopping: Callable[[], bool],
-        training_noise: dict[str, list[float]] | None = None,
+        training: TrainingRecord,
     ) -> None:
         self.store = store
         self.space = space
         self.denoiser_for = denoiser_for
         self.threads = threads
         self.stopping = stopping
-        self.training_noise = training_noise
+        self.training = training
         # Outcomes of jobs that ended without a result, until the database can be written:
         self._unwritten: list[tuple[JobRow, JobState, dict[str, Any]]] = []
 
@@ -98,7 +99,7 @@ class Work:
         source = self._link_sources(job, folder / "source")
         denoiser = self.denoiser_for(float(job.strength), job.device)
         derivation, moment = self._derivation_and_moment(job, denoiser)
-        watcher = SeriesWatcher(lambda: self._check_wanted(job), self.training_noise)
+        watcher = SeriesWatcher(lambda: self._check_wanted(job))
         outcome = denoise_series(
             source,
             folder / "derived",
@@ -107,6 +108,7 @@ class Work:
             workers=self.threads,
             watcher=watcher,
             moment=moment,
+            training=self.training,
         )
         shutil.rmtree(source)
         derived = self._read_derived(outcome, folder / "derived")
@@ -115,20 +117,28 @@ class Work:
             log.warning("job.unfamiliar", job=job.id, what=sentence)
         for parent in (folder, folder.parent, folder.parent.parent, self.store.data):
             sync_folder(parent)
+        hold = reason_to_hold(job, outcome, self.training)
+        self._hand_over(job, folder / "derived", derived, result, derivation, hold)
+
+    def _hand_over(
+        self,
+        job: JobRow,
+        folder: Path,
+        derived: list[DerivedObject],
+        result: dict[str, Any],
+        derivation: str,
+        hold: str,
+    ) -> None:
+        """Let what was made be sent, or be held for the reason that is given."""
+        state = JobState.HELD if hold else JobState.SENDING
+        values = {"folder": str(folder.relative_to(self.store.data)), "result": result, "derivation": derivation}
         with self.store.writing() as change:
-            change.move(
-                jobs,
-                job.id,
-                JobState.SENDING,
-                held_by=job.claim,
-                folder=str((folder / "derived").relative_to(self.store.data)),
-                result=result,
-                derivation=derivation,
-                reason="",
-            )
+            change.move(jobs, job.id, state, held_by=job.claim, reason=hold, **values)
             add_deliveries(change, job.id, derived, job.send_to)
             finish_job(change, job.id)
-        log.info("job.sending", job=job.id, slices=len(derived), seconds=round(result["seconds"], 1))
+        (log.warning if hold else log.info)(
+            f"job.{state}", job=job.id, slices=len(derived), seconds=round(result["seconds"], 1), reason=hold
+        )
 
     def _link_sources(self, job: JobRow, folder: Path) -> Path:
         """A folder with the objects of the job and no others, whatever arrives meanwhile; links take no space."""

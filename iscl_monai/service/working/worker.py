@@ -20,7 +20,7 @@ from typing import Any
 from iscl_monai.errors import Refusal
 from iscl_monai.inference.batching import Batcher, SharedDenoiser
 from iscl_monai.inference.denoiser import Denoiser
-from iscl_monai.inference.familiarity import training_noise
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.loaded_model import LoadedModel, write_loaded_model
@@ -107,8 +107,8 @@ def main() -> int:
 def _loops(settings: Settings, store: Store, models: Models, stopping: Callable[[], bool]) -> list[Loop]:
     threads = settings.work.batch if models.on_gpu else settings.work.threads or None
     space = Space(settings.data, settings.disk)
-    seen = training_noise(settings.bundle)
-    work = Work(store, space, models.at, threads=threads, stopping=stopping, training_noise=seen)
+    training = TrainingRecord.of_bundle(settings.bundle)
+    work = Work(store, space, models.at, threads=threads, stopping=stopping, training=training)
 
     def step() -> float:
         return 0.0 if work.run_next() else LOOKS_EVERY_S

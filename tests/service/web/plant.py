@@ -162,7 +162,15 @@ class Plant:
                 change.move(jobs, job_id, state)
             change.move(jobs, job_id, states[-1], **values)
 
-    def worked(self, job_id: int, smooth: Callable[[Any], Any] | None = None, seconds: float = 12.5) -> None:
+    def worked(
+        self,
+        job_id: int,
+        smooth: Callable[[Any], Any] | None = None,
+        seconds: float = 12.5,
+        *,
+        state: str = "sending",
+        reason: str = "",
+    ) -> None:
         """What the worker does: derived files, deliveries, result."""
         made = self.derive(job_id, smooth or (lambda hu: uniform_filter(hu, 3)))
         self.move_job(job_id, "running")
@@ -171,7 +179,8 @@ class Plant:
             change.move(
                 jobs,
                 job_id,
-                "sending",
+                state,
+                reason=reason,
                 folder=folder,
                 claim=folder.split("/")[2],
                 result=result(made, seconds),

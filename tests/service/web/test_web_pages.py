@@ -281,6 +281,31 @@ def test_viewer_has_no_buttons_and_is_refused(plant: Plant) -> None:
     assert not [row for row in plant.audited() if row[0] == "viewer"]
 
 
+def test_what_is_held_says_why_and_only_an_admin_releases_it(plant: Plant) -> None:
+    series = plant.synthetic()
+    job = plant.settled(series)
+    plant.worked(job, state="held", reason="held: unlike the training: noise of 80 HU")
+    for role in ("viewer", "operator"):
+        page = plant.client(role).get(f"/series/{series}").text
+        assert "noise of 80 HU" in page
+        assert "Release" not in page
+        assert post(plant.client(role), f"/jobs/{job}/release").status_code == 403
+    assert "noise of 80 HU" in plant.client("viewer").get("/?show=attention").text
+    assert plant.job(job)["state"] == "held"
+    client = plant.client("admin")
+    page = client.get(f"/series/{series}").text
+    assert "Release and send" in page
+    assert "before.png" in page, "an admin can look at what is held"
+    answer = post(client, f"/jobs/{job}/release", back=f"/series/{series}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/series/{series}")
+    assert plant.job(job)["state"] == "sending"
+    page = client.get(f"/series/{series}").text
+    assert "Release and send" not in page
+    assert "noise of 80 HU; released by admin" in page
+    assert ("admin", "release", f"job {job}") in plant.audited()
+    assert post(client, f"/jobs/{job}/release").status_code == 409
+
+
 def test_series_tells_what_was_made_and_where_it_went(plant: Plant) -> None:
     plant.with_web(viewer_url="https://viewer.example/?study={study_uid}")
     series = plant.synthetic()
