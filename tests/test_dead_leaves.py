@@ -106,3 +106,9 @@ def test_noise_is_added_to_what_is_painted_and_noisy_scans_are_not_painted() -> 
     again = patches(1)
     again[2]  # what was asked for before changes nothing
     assert torch.equal(again[5]["clean"], with_leaves["clean"])
+
+
+def test_painting_without_noise_to_add_is_refused() -> None:
+    made = patches(1)
+    with pytest.raises(ConfigRefusal, match="dead_leaves_share without harvested noise"):
+        UnpairedPatches([], [], augmentation=made.augmentation, windowing=made.windowing, painting=made.painting)

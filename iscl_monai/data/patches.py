@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from iscl_monai.data.harvest import NoiseSource
 from iscl_monai.data.scan import PoolScan
-from iscl_monai.errors import MemoryRefusal
+from iscl_monai.errors import ConfigRefusal, MemoryRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.slice_noise import LOUDEST_OF_TISSUE
@@ -41,6 +41,9 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         seed: of the whole row.
         harvested: where noise comes from; with it each pair has a third image, ``harvested``: the clean patch with it.
         painting: what may replace clean patches that noise is added to, a random transform of ``clean`` in HU.
+
+    Raises:
+        ConfigRefusal: painting without harvested noise.
     """
 
     def __init__(
@@ -59,6 +62,12 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         self.augmentation = augmentation
         self.windowing = windowing
         self.seed = seed
+        if painting is not None and harvested is None:
+            raise ConfigRefusal(
+                "dead_leaves_share without harvested noise",
+                allowed="with harvest_weight above 0, e.g. unet.json",
+                cure="set dead_leaves_share to 0",
+            )
         self.harvested = harvested
         self.painting = painting
         self.loudest = [] if harvested is None else [self._loudest(scan) for scan in clean]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from iscl_monai.data import Datalist, ScanPair, pairs_of
 from iscl_monai.errors import DatalistRefusal
-from iscl_monai.evaluation.plausible import SAME_UNITS, check_same_image
+from iscl_monai.evaluation.plausible import check_same_image, check_same_units
 from iscl_monai.evaluation.scans import Scan, check_same_place, read_scan
 
 Denoised = Callable[[ScanPair, Scan], NDArray[np.float32]]
@@ -189,7 +189,8 @@ def truth_of(pair: ScanPair, reference: Scan) -> Scan | None:
         return None
     truth = read_scan(pair.truth, series_uid=pair.truth_series_uid, z_range_mm=pair.z_range_mm, trust_hu=True)
     check_same_place(truth, reference)
-    check_same_image(truth.hu, reference.hu, names=(pair.truth, pair.clean), scale=SAME_UNITS)
+    check_same_image(truth.hu, reference.hu, names=(pair.truth, pair.clean))
+    check_same_units(truth.hu, reference.hu, names=(pair.truth, pair.clean))
     return truth
 
 

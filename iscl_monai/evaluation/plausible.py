@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from iscl_monai.errors import ImageRefusal
 
 LOWEST_HU, HIGHEST_HU = -1100.0, 2000.0
 """Of the reference; air with its noise is within, padding and metal are not."""
+LEAST_SLOPE, LARGEST_SLOPE = 0.5, 2.0
 LARGEST_OFFSET_HU = 200.0
+LOWEST_TISSUE_HU = -300.0
+LARGEST_TISSUE_OFFSET_HU = 20.0
+LARGEST_TISSUE_SLOPE = 1.15
+"""Of a truth to its reference, and its inverse the other way: they differ by noise, partial volume and streaks."""
+LEAST_TISSUE_STRUCTURE_HU = 40.0
+FEWEST_BLOCKS = 20
 LEAST_STRUCTURE_HU = 100.0
 """Standard deviation of the sampled reference: with less, noise alone could flatten the slope."""
 LEAST_RMSE_HU = 1.0
@@ -28,28 +35,7 @@ Volume = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How far two images of one place may lie apart.
-
-    Attributes:
-        slopes: least and largest change of the one for each HU of the other.
-        offset_hu: largest difference of their medians.
-    """
-
-    slopes: tuple[float, float]
-    offset_hu: float
-
-
-SAME_IMAGE = Scale((0.5, 2.0), LARGEST_OFFSET_HU)
-"""Wide enough for a poor denoiser."""
-SAME_UNITS = Scale((0.9, 1.1), 20.0)
-"""A truth differs from its reference by noise, partial volume and streaks."""
-
-
-def check_same_image(
-    test_hu: Volume, reference_hu: Volume, *, names: tuple[Path | str, Path | str], scale: Scale = SAME_IMAGE
-) -> None:
+def check_same_image(test_hu: Volume, reference_hu: Volume, *, names: tuple[Path | str, Path | str]) -> None:
     """Refuse a volume in another scale or another way round than its reference.
 
     Files do not say either: HU over 1000, stored integers or flipped rows lie under the same affine, and are scored
@@ -61,21 +47,64 @@ def check_same_image(
         test_hu: (slice, row, column), what should be HU.
         reference_hu: HU of the same shape.
         names: of the two, as a refusal tells them.
-        scale: how far they may lie apart.
 
     Raises:
-        ImageRefusal: if test grows by less or more for each HU of the reference than ``scale`` allows, lies further off
-            at the median, or has less than half its RMSE when flipped or transposed.
+        ImageRefusal: if test grows by less than 0.5 or more than 2 HU for each HU of the reference, lies more than
+            200 HU off at the median, or has less than half its RMSE when flipped or transposed.
     """
     reference = thinned(reference_hu)
     test = thinned(test_hu)
     if np.ptp(test) == 0 or np.ptp(reference) == 0:
         return
     _check_orientation(test_hu, rmse_hu(test, reference), reference, names)
-    _check_scale(test, reference, names, scale)
+    _check_scale(test, reference, names)
 
 
-def _check_scale(test: Floats, reference: Floats, names: tuple[Path | str, Path | str], scale: Scale) -> None:
+def check_same_units(truth_hu: Volume, reference_hu: Volume, *, names: tuple[Path | str, Path | str]) -> None:
+    """Refuse a truth whose tissue lies elsewhere than that of its reference, which vouches for its Hounsfield units.
+
+    Air is not looked at: it may be masked, padded or clipped in one of them. Each sampled slice is looked at by
+    itself; one with hardly any tissue is left out.
+
+    Args:
+        truth_hu: (slice, row, column).
+        reference_hu: HU of the same shape.
+        names: of the two, as a refusal tells them.
+
+    Raises:
+        ImageRefusal: if tissue lies more than 20 HU off at the median of a slice, or grows by more than 1.15 or less
+            than its inverse for each HU of the reference.
+    """
+    truth, reference = thinned(truth_hu), thinned(reference_hu)
+    tissue = (reference > LOWEST_TISSUE_HU) & (reference < HIGHEST_HU)
+    tissue = ndimage.binary_erosion(tissue, np.ones((1, 3, 3)))  # at skin and lung a sharper or softer edge is all
+    for one, other, within in zip(truth, reference, tissue, strict=True):
+        if within.sum() >= FEWEST_BLOCKS:
+            _check_tissue(one[within], other[within], names)
+
+
+def _check_tissue(truth: Floats, reference: Floats, names: tuple[Path | str, Path | str]) -> None:
+    offset_hu = float(np.median(truth - reference))
+    if abs(offset_hu) > LARGEST_TISSUE_OFFSET_HU:
+        raise ImageRefusal(
+            f"{names[0]}: tissue of a slice lies {offset_hu:+.0f} HU from that of {names[1]} at the median",
+            allowed=f"within {LARGEST_TISSUE_OFFSET_HU:g} HU",
+            cure="give both in Hounsfield units (air -1000, water 0), of one place",
+        )
+    # The reference over the truth, not the other way round: its noise would flatten that slope.
+    away = truth - truth.mean()
+    if truth.std() < LEAST_TISSUE_STRUCTURE_HU:
+        return
+    slope = float((away * away).sum() / (away * reference).sum())
+    if not 1 / LARGEST_TISSUE_SLOPE <= slope <= LARGEST_TISSUE_SLOPE:
+        raise ImageRefusal(
+            f"{names[0]}: tissue of a slice changes by {slope:.3g} where {names[1]} changes by 1 HU",
+            allowed=f"{1 / LARGEST_TISSUE_SLOPE:.2g} to {LARGEST_TISSUE_SLOPE:g}",
+            cure="give both in Hounsfield units (air -1000, water 0), neither scaled nor windowed",
+        )
+
+
+def _check_scale(test: Floats, reference: Floats, names: tuple[Path | str, Path | str]) -> None:
     kept = (reference >= LOWEST_HU) & (reference <= HIGHEST_HU)
     if not kept.any():
         return
@@ -83,18 +112,17 @@ def _check_scale(test: Floats, reference: Floats, names: tuple[Path | str, Path 
     if reference.std() >= LEAST_STRUCTURE_HU:
         away = reference - reference.mean()
         slope = float((away * test).sum() / (away * away).sum())
-        least, largest = scale.slopes
-        if not least <= slope <= largest:
+        if not LEAST_SLOPE <= slope <= LARGEST_SLOPE:
             raise ImageRefusal(
                 f"{names[0]} changes by {slope:.3g} where {names[1]} changes by 1 HU",
-                allowed=f"{least:g} to {largest:g}",
+                allowed=f"{LEAST_SLOPE:g} to {LARGEST_SLOPE:g}",
                 cure="give both in Hounsfield units (air -1000, water 0), neither scaled, windowed nor inverted",
             )
     offset_hu = float(np.median(test - reference))
-    if abs(offset_hu) > scale.offset_hu:
+    if abs(offset_hu) > LARGEST_OFFSET_HU:
         raise ImageRefusal(
             f"{names[0]} lies {offset_hu:+.0f} HU from {names[1]} at the median",
-            allowed=f"within {scale.offset_hu:g} HU",
+            allowed=f"within {LARGEST_OFFSET_HU:g} HU",
             cure="give both in Hounsfield units (air -1000, water 0), with the rescale intercept applied",
         )
 

@@ -19,6 +19,8 @@ from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
 from iscl_monai.released import weights_in
 
+LARGEST_DOSE = 1e4
+
 
 class Denoiser:
     """A network with its HU window, applied as a change to the original Hounsfield units.
@@ -54,10 +56,11 @@ class Denoiser:
         self.mode = network.mode
         self.kept = {"keep_mean_px": str(network.keep_mean_px), "statistics": network.statistics}
         if network.wanted_noise_hu is not None:
-            self.kept["target_noise_hu"] = f"{network.wanted_noise_hu:.3g}"
+            self.kept["target_noise_hu"] = f"{network.wanted_noise_hu:.6g}"
         if network.wanted_dose is not None:
-            self.kept["target_dose"] = f"{network.wanted_dose:.3g}"
+            self.kept["target_dose"] = f"{network.wanted_dose:.6g}"
         self.inferer = inferer
+        self._sizes = (network.reach_px, network.stride_px)
         folded = fold_normalisation(copy.deepcopy(network).eval()).requires_grad_(False)
         # Channels last: up to twice as fast on CPUs here, and what tensor cores want.
         self.network: nn.Module = folded.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -168,6 +171,11 @@ class Denoiser:
         other.strength = float(strength)
         return other
 
+    def _least_tile_px(self) -> int:
+        from iscl_monai.inference.tiles import least_tile_px  # as below
+
+        return least_tile_px(*self._sizes)
+
     def _predict(self, image: Tensor) -> Tensor:
         try:
             answer: Tensor = self.network(image) if self.inferer is None else self.inferer(image, self.network)
@@ -178,7 +186,7 @@ class Denoiser:
             raise MemoryRefusal(
                 f"slices of {shape} pixels ({str(error).splitlines()[0][:160]})",
                 allowed="slices that fit the memory of the device",
-                cure="give --tile 256, --workers 1 or --device cpu",
+                cure=f"give --workers 1 or --device cpu; if slices are larger, --tile {self._least_tile_px()}",
             ) from error
         return answer
 
@@ -188,9 +196,11 @@ def _tell(network: DenoisingNetwork, noise_hu: float | None, dose: float | None)
         raise ConfigRefusal(
             f"target noise {noise_hu:g} HU and target dose {dose:g}", allowed="one of the two", cure="leave one out"
         )
-    if dose is not None and not dose >= 1:
+    if dose is not None and not 1 <= dose <= LARGEST_DOSE:
         raise ConfigRefusal(
-            f"target dose {dose:g}", allowed="1 or more times the dose of the scan", cure="4 leaves half the noise"
+            f"target dose {dose:g}",
+            allowed=f"1 to {LARGEST_DOSE:g} times the dose of the scan",
+            cure="4 leaves half the noise",
         )
     network.want(noise_hu=noise_hu or 0.0, dose=0.0 if dose is None else 1 / dose)
 

@@ -39,7 +39,7 @@ class SeamlessInferer(SlidingWindowInferer):
         self.halo_px = -(-reach_px // stride_px) * stride_px
         self.stride_px = stride_px
         self.tile_px = tile_px
-        least = -(-4 * self.halo_px // 16) * 16 + 16
+        least = least_tile_px(reach_px, stride_px)
         if tile_px is not None and tile_px < least:
             raise ConfigRefusal(
                 f"tiles of {tile_px} pixels",
@@ -96,6 +96,12 @@ class SeamlessInferer(SlidingWindowInferer):
         weights = torch.full([side], HARDLY)
         weights[halo : side - halo] = 1.0
         return weights
+
+
+def least_tile_px(reach_px: int, stride_px: int) -> int:
+    """Side of the smallest tiles that hold a pixel which sees enough; arguments as of :class:`SeamlessInferer`."""
+    halo_px = -(-reach_px // stride_px) * stride_px
+    return -(-4 * halo_px // 16) * 16 + 16
 
 
 def _told_of_the_slice(network: Callable[..., Any], whole: Tensor) -> Callable[..., Any]:

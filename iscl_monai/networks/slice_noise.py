@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks.local import quiet_deviation
+from iscl_monai.networks.local import CLIPPED, quiet_deviation, quiet_deviation_reach_px
 
 LOUDEST_OF_TISSUE = 1.3
 """Noise of the loudest places over that of the middle of soft tissue. In loud scans, where noise hides structure, lung
@@ -13,6 +13,7 @@ is 0.8 to 1.1, bone 1.1 to 1.5 and nine tenths of soft tissue up to 1.2 times as
 20 HU); in quiet scans lung seems 1.2 to 3.5 times as loud (9 scans of 7 to 16 HU): that is its vessels."""
 BLOCK_PX = 8
 LEAST_BLOCKS = 6
+REACH_BLOCKS = -(-quiet_deviation_reach_px() // BLOCK_PX)
 FAT_AND_ORGANS_HU = (-150.0, 200.0)
 """Local means of fat, muscle and organs with contrast medium: what tells how loud a slice is."""
 
@@ -45,6 +46,8 @@ def loudest_noise(
     ratio: float = LOUDEST_OF_TISSUE,
     block_px: int = BLOCK_PX,
     least_blocks: int = LEAST_BLOCKS,
+    around: int = REACH_BLOCKS,
+    clipped: float = CLIPPED,
 ) -> Tensor:
     """The noise that no place of an image exceeds, told from its soft tissue.
 
@@ -59,12 +62,20 @@ def loudest_noise(
         ratio: of the loudest places to the median.
         block_px: side of the squares whose mean is looked at.
         least_blocks: of soft tissue that are enough to tell.
+        around: blocks that the noise map sees around each.
+        clipped: means beyond this are cut off by the window.
 
     Returns:
         (batch, 1, 1, 1), in the units of ``x``; infinite where there is no soft tissue to tell it from.
     """
     mean = avg_pool2d(x, block_px)
-    soft = ((mean > darkest) & (mean < brightest)).flatten(1)
+    # Where somebody has filled an image up with one value, and for the reach of the map around it, there is no noise to
+    # be told: the map is 0 there. Air that the window clips is no filling: the map knows it.
+    span = max_pool2d(x, block_px) + max_pool2d(-x, block_px)
+    filled = ((span == 0) & (mean.abs() < clipped)).to(x.dtype)
+    reach = 2 * around + 1
+    near_filling = max_pool2d(filled, reach, 1, around) > 0
+    soft = ((mean > darkest) & (mean < brightest) & ~near_filling).flatten(1)
     if darkest <= -1 or brightest >= 1:
         soft = torch.zeros_like(soft)
     # The map is smooth: the middle of each block is enough of it, and quickly sorted.

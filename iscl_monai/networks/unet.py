@@ -68,7 +68,7 @@ class NoiseEstimator(nn.Module):
         self.width, self.levels, self.blocks, self.unshuffle = width, levels, blocks, unshuffle
         self.stride = int(unshuffle * 2 ** (levels - 1))
         self.level_px, self.mean_cells = LEVEL_PX, PHASE_MEAN_CELLS  # TorchScript knows no globals
-        self.soft_limit, self.least_noise, self.loudest = SOFT_LIMIT, LEAST_NOISE, LOUDEST
+        self.soft_limit, self.least_noise, self.most = SOFT_LIMIT, LEAST_NOISE, LOUDEST
         widths = [width * 2**level for level in range(levels)]
         self.first = nn.Conv2d(unshuffle**2, width, 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(channels, blocks) for channels in widths)
@@ -91,7 +91,7 @@ class NoiseEstimator(nn.Module):
                 none. Places that are no louder are left alone.
             dose: of the images, as a share of the dose that is wanted; 0: go by the noise.
         """
-        if noise < 0 or not 0 <= dose <= 1:
+        if not 0 <= noise < float("inf") or not 0 <= dose <= 1:
             raise ConfigRefusal(f"noise={noise}, dose={dose}", allowed="noise >= 0, dose 0 to 1", cure="0 for neither")
         self.wanted_noise.fill_(noise)
         self.dose.fill_(dose)
@@ -136,7 +136,7 @@ class NoiseEstimator(nn.Module):
         for grow, blocks in zip(self.grow, self.decoder):  # noqa: B905 - as above
             h = interpolate(grow(h), scale_factor=2.0, mode="bilinear") + passed.pop()
             h = blocks(h)
-        cells = self.loudest * torch.tanh(self.last(h) / self.loudest)
+        cells = self.most * torch.tanh(self.last(h) / self.most)
         cells = cells - local_mean(cells, self.mean_cells)
         return pixel_shuffle(cells, self.unshuffle)
 

@@ -14,7 +14,7 @@ from iscl_monai.data import ScanPair
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.evaluation.benchmark.score import loaded
 from iscl_monai.evaluation.pairs import denoised_pairs, read_pair
-from iscl_monai.evaluation.plausible import check_same_image
+from iscl_monai.evaluation.plausible import check_same_image, check_same_units
 from iscl_monai.quality.protocol import TRUTH_REAL_ANATOMY
 
 Volume = npt.NDArray[np.float32]
@@ -159,16 +159,29 @@ def test_the_reference_vouches_for_a_truth_that_looks_like_no_patient(tmp_path: 
     assert np.array_equal(evaluated.truth.hu, truth_hu)
 
 
+def tissue_changed(change: Callable[[Volume], Volume]) -> Callable[[Volume], Volume]:
+    return lambda hu: np.where(hu > -300, change(hu), hu).astype(np.float32)
+
+
+def every_other(offset_hu: float) -> Callable[[Volume], Volume]:
+    return lambda hu: hu + np.float32(offset_hu) * np.where(np.arange(len(hu)) % 2, 1, -1)[:, None, None]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda hu: hu * np.float32(0.8), "changes by 0.8"),
-        (lambda hu: hu * np.float32(1.2), "changes by 1.2"),
+        (lambda hu: hu * np.float32(1.3), "changes by 1.3"),
         (lambda hu: hu + np.float32(60), "lies .60 HU"),
         (lambda hu: hu - np.float32(60), "lies -60 HU"),
+        (every_other(150), "lies .150 HU"),
+        (tissue_changed(lambda hu: hu * np.float32(0.5)), "lies -20 HU|changes by 0.5"),
+        (tissue_changed(lambda hu: 0 * hu), "lies -40 HU"),
+        (tissue_changed(lambda hu: hu + np.float32(60)), "lies .60 HU"),
+        (lambda hu: 0 * hu, "a mask or a picture"),
+        (lambda hu: 0 * hu - 1000, "lies -1040 HU"),
         (lambda hu: hu[:, ::-1], "rows flipped"),
     ],
-    ids=["slope 0.8", "slope 1.2", "offset 60", "offset -60", "flipped"],
 )
 def test_a_truth_in_other_units_than_its_reference_is_refused(
     change: Callable[[Volume], Volume], message: str, tmp_path: Path
@@ -178,3 +191,18 @@ def test_a_truth_in_other_units_than_its_reference_is_refused(
         next(iter(loaded([pair])))
     with pytest.raises(ImageRefusal, match=message):
         next(denoised_pairs([pair], lambda _, noisy: noisy.hu))
+
+
+@pytest.mark.parametrize(
+    ("truth", "reference"),
+    [
+        (body(), noisy(100)),
+        (body(), np.clip(noisy(200), -1024, 3071)),
+        (body(), np.where(body() < -950, -1024, noisy(10)).astype(np.float32)),
+        (np.where(body() < -950, -2000, body()).astype(np.float32), noisy(10)),
+        (blurred(body(), 1), noisy(10)),
+    ],
+    ids=["100 HU of noise", "200 HU, clipped", "masked air", "padding", "blurred"],
+)
+def test_a_truth_beside_noise_masks_and_padding_is_accepted(truth: Volume, reference: Volume) -> None:
+    check_same_units(truth, reference, names=("truth", "reference"))

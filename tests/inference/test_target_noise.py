@@ -71,14 +71,23 @@ def test_the_noise_of_a_larger_dose_is_a_share_of_all(
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"target_dose": 0.5}, "target dose 0.5; allowed: 1 or more times"),
+        ({"target_dose": 0.5}, "target dose 0.5; allowed: 1 to 10000 times"),
         ({"target_dose": float("nan")}, "target dose nan"),
+        ({"target_dose": float("inf")}, "target dose inf"),
+        ({"target_noise_hu": float("nan")}, "noise=nan"),
         ({"target_dose": 4.0, "target_noise_hu": 10.0}, "allowed: one of the two"),
     ],
 )
 def test_doses_that_make_no_sense_are_refused(unet_bundle: Path, wanted: dict[str, float], words: str) -> None:
     with pytest.raises(ConfigRefusal, match=words):
         Denoiser.from_bundle(unet_bundle, device="cpu", **wanted)
+
+
+def test_two_noises_that_differ_are_told_apart(unet_bundle: Path) -> None:
+    """By these words derived images get their UIDs."""
+    wanted = [{"target_noise_hu": 10.06}, {"target_noise_hu": 10.14}, {"target_dose": 1.002}, {"target_dose": 1.004}]
+    words = [str(Denoiser.from_bundle(unet_bundle, device="cpu", **one).parameters) for one in wanted]
+    assert len(set(words)) == 4
 
 
 def test_what_was_left_on_purpose_stands_in_the_images(unet_bundle: Path, tmp_path: Path) -> None:

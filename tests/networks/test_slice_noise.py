@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from iscl_monai.baselines import LocalNonLocalMeans
+from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.scans import read_scan
 from iscl_monai.hu import HUWindow
 from iscl_monai.inference import Denoiser
@@ -114,3 +115,27 @@ def test_released_weights_take_no_more_from_lung_and_bone_than_from_soft_tissue(
     mean = box_mean(torch.from_numpy(image_hu)[None, None], 9)[0, 0]
     soft, rest = (mean > -150) & (mean < 200), ((mean > -950) & (mean < -500)) | (mean > 300)
     assert removed[rest].std() <= LOUDEST_OF_TISSUE * removed[soft].std()
+
+
+@pytest.mark.parametrize("border", [40, 64])
+def test_what_somebody_filled_up_with_one_value_tells_nothing(border: int) -> None:
+    """Zeros around a slice that was padded or turned are no soft tissue without noise."""
+    x = chest()
+    filled = torch.full(
+        (1, 1, x.shape[-2] + 2 * border, x.shape[-1] + 2 * border), float(WINDOW.to_network(torch.tensor(0.0)))
+    )
+    filled[..., border:-border, border:-border] = x
+    told = slice_noise(filled, WINDOW)
+    muscle = float(quiet_deviation(x)[..., :40, :].median())
+    assert 0.9 * LOUDEST_OF_TISSUE * muscle <= float(told.max()) <= 1.1 * LOUDEST_OF_TISSUE * muscle
+
+
+def test_a_slice_without_any_noise_has_none() -> None:
+    x = chest(fine_hu=0, noise_hu=0)
+    assert float(slice_noise(x, WINDOW)[..., :30, :].max()) == 0
+
+
+@pytest.mark.parametrize("noise", [float("nan"), float("inf"), -1.0])
+def test_a_wanted_noise_that_is_none_is_refused(noise: float) -> None:
+    with pytest.raises(ConfigRefusal, match="noise >= 0"):
+        ensemble().want(noise_hu=noise)
