@@ -97,7 +97,8 @@ def denoise_image(
 def _unlike(volume: NiftiVolume, training: TrainingRecord | None) -> list[str]:
     if training is None:
         return []
-    return [one.sentence for one in training.differences(volume.sampled_hu, geometry_of([volume.spacing_mm]))]
+    compared = training.compare(volume.sampled_hu, geometry_of([volume.spacing_mm]))
+    return [one.sentence for one in compared.unlike]
 
 
 class _Writing:

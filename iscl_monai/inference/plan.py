@@ -39,12 +39,14 @@ class ClassicSeries:
         remark: what the derived objects say about doubtful attributes of the source, and in what it is unlike the
             training; ``""`` when there is nothing to say.
         unlike: in what it is unlike the training of the weights.
+        unmeasured: what cannot be compared with it (:class:`iscl_monai.inference.familiarity.Comparison`).
         contents: bytes of some of the files, which have been read already; taken out when their slice is denoised.
     """
 
     headers: tuple[SliceHeader, ...]
     remark: str = ""
     unlike: tuple[Difference, ...] = ()
+    unmeasured: str = ""
     contents: dict[Path, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -65,6 +67,7 @@ class MultiFrame:
     image: EnhancedImage
     remark: str = ""
     unlike: tuple[Difference, ...] = ()
+    unmeasured: str = ""
 
     @property
     def title(self) -> str:
@@ -188,8 +191,8 @@ def _proven_frames(image: EnhancedImage, training: TrainingRecord | None) -> Mul
 
 def _looked_at(
     headers: Sequence[SliceHeader], sampled: Callable[[int], SampledSlice], training: TrainingRecord | None
-) -> tuple[str, tuple[Difference, ...]]:
-    """Remark and differences of a series: what is read to prove its values is compared with the training, too."""
+) -> tuple[str, tuple[Difference, ...], str]:
+    """Remark of a series, and what :class:`Comparison` has: what is read to prove its values is compared, too."""
     slices_hu: list[Floats] = []
 
     def kept(index: int) -> SampledSlice:
@@ -200,10 +203,11 @@ def _looked_at(
 
     remark = check_hounsfield(headers, kept)
     if training is None:
-        return remark, ()
+        return remark, (), ""
     geometry = geometry_of((header.pixel_spacing for header in headers), (header.slice_thickness for header in headers))
-    unlike = training.differences(slices_hu, geometry, {header.reconstruction for header in headers})
-    return ". ".join(filter(None, (remark, in_short(unlike)))), unlike
+    compared = training.compare(slices_hu, geometry, {header.reconstruction for header in headers})
+    remarks = ". ".join(filter(None, (remark, in_short(compared.unlike))))
+    return remarks, compared.unlike, compared.unmeasured
 
 
 def _without_reference_images(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Skipped]]:

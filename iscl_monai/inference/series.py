@@ -47,6 +47,7 @@ class Outcome:
         skipped: every file that was not used, with the reason.
         refused: series that cannot be denoised, and damaged files.
         unlike: title of a series, and a sentence, for each thing in which a series is unlike the training.
+        unmeasured: title of a series, and a sentence, for each whose noise cannot be compared with the training.
     """
 
     destination: Path
@@ -54,6 +55,7 @@ class Outcome:
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[DicomRefusal, ...] = ()
     unlike: tuple[tuple[str, str], ...] = ()
+    unmeasured: tuple[tuple[str, str], ...] = ()
 
 
 def denoise_series(
@@ -120,7 +122,8 @@ def denoise_series(
                 watcher.ends(folder, decided)
     counts = tuple((series.title, series.count) for series in decided.series)
     unlike = tuple((series.title, one.sentence) for series in decided.series for one in series.unlike)
-    return Outcome(destination, counts, decided.skipped, decided.refused, unlike)
+    unmeasured = tuple((series.title, series.unmeasured) for series in decided.series if series.unmeasured)
+    return Outcome(destination, counts, decided.skipped, decided.refused, unlike, unmeasured)
 
 
 def _watch(one: Source, slices: Iterator[DenoisedSlice], watcher: Watcher | None) -> None:

@@ -91,6 +91,11 @@ def noise_character(slices_hu: Sequence[Image]) -> NoiseCharacter:
     )
 
 
+def is_measured(value: float) -> bool:
+    """Whether a value of one of ``QUANTITIES`` is one: all of them are finite and above zero."""
+    return 0 < value < math.inf
+
+
 def evenly(count: int, most: int = MOST_SLICES) -> list[int]:
     """Which slices of a scan to look at."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
@@ -111,7 +116,7 @@ def geometry_of(
     sides = [math.sqrt(spacing[0] * spacing[1]) for spacing in spacings_mm if spacing is not None]
     thicknesses = [thickness for thickness in thicknesses_mm if thickness is not None]
     known = {
-        name: [value for value in values if 0 < value < math.inf]
+        name: [value for value in values if is_measured(value)]
         for name, values in zip(GEOMETRY, (sides, thicknesses), strict=True)
     }
     return {name: float(np.median(values)) for name, values in known.items() if values}
@@ -126,7 +131,7 @@ def ranges_of(scans: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
     known: dict[str, list[float]] = {}
     for scan in scans:
         for name, value in scan.items():
-            if np.isfinite(value):
+            if is_measured(value):
                 known.setdefault(name, []).append(float(value))
     return {name: [min(values), max(values)] for name, values in known.items()}
 
@@ -136,13 +141,13 @@ def differences_from(ranges: Mapping[str, Any], scan: Mapping[str, float]) -> li
 
     Args:
         ranges: of :func:`ranges_of`; of what is not among them nothing is said.
-        scan: values of some of ``QUANTITIES``; of NaN nothing is said.
+        scan: values of some of ``QUANTITIES``; of what is not measured nothing is said.
     """
     found = []
     for name, quantity in QUANTITIES.items():
         value = scan.get(name, math.nan)
         least, largest = ranges.get(name) or (0.0, math.inf)
-        if not math.isfinite(value) or value <= 0 or least / TOLERATED <= value <= largest * TOLERATED:
+        if not is_measured(value) or least / TOLERATED <= value <= largest * TOLERATED:
             continue
         beyond = value / largest if value > largest else least / value
         distance = f"{beyond:.2g} times {'above' if value > largest else 'below'}"

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from iscl_monai.cli import app
 from iscl_monai.inference.anything import denoise
 from iscl_monai.inference.denoiser import Denoiser
-from iscl_monai.inference.familiarity import TrainingRecord, in_short
+from iscl_monai.inference.familiarity import Comparison, TrainingRecord, in_short
 
 QUIET = TrainingRecord(noise={"noise": [1.0, 10.0]}, reconstructions=[])
 LOUD = TrainingRecord(noise={"noise": [1.0, 100.0]}, reconstructions=["ASiR 30"])
@@ -56,8 +56,58 @@ def test_weights_without_a_record_say_nothing(tmp_path: Path, content: str | Non
     record = TrainingRecord.of_bundle(tmp_path)
     assert record == TrainingRecord()
     loud = (40 + 80 * np.random.default_rng(1).standard_normal((64, 64))).astype(np.float32)
-    assert record.differences([loud], {"pixel_mm": 9.0, "thickness_mm": 9.0}) == ()
+    assert record.compare([loud], {"pixel_mm": 9.0, "thickness_mm": 9.0}) == Comparison()
     assert in_short(()) == ""
+
+
+DAMAGED = ("[1]", "[6.7]", "[null, null]", '["1", "2"]', "[true, true]", "5", "[0, 0]", "[NaN, NaN]", "[20, 1]")
+
+
+@pytest.mark.parametrize("damaged", [*DAMAGED, "[1, 2, 3]", "[-1, 2]", "[1, Infinity]", f"[1, 1{'0' * 400}]", "{}"])
+def test_a_damaged_range_says_nothing_and_stops_nobody(tmp_path: Path, damaged: str) -> None:
+    ranges = dict.fromkeys(("noise", "fineness"), damaged)
+    for name, content in (("one", {**ranges, "fineness": "[0.1, 0.2]"}), ("both", ranges)):
+        noise = ", ".join(f'"{quantity}": {range_}' for quantity, range_ in content.items())
+        sizes = f'"pixel_mm": {damaged}, "thickness_mm": {damaged}, "reconstructions": {damaged}'
+        (tmp_path / name / "models").mkdir(parents=True)
+        (tmp_path / name / "models" / "training.json").write_text(f'{{"noise": {{{noise}}}, {sizes}}}')
+    assert TrainingRecord.of_bundle(tmp_path / "both") in (TrainingRecord(), TrainingRecord(reconstructions=["1", "2"]))
+    record = TrainingRecord.of_bundle(tmp_path / "one")
+    assert record.noise == {"fineness": [0.1, 0.2]}
+    assert not record.knows_noise
+    loud = (40 + 80 * np.random.default_rng(1).standard_normal((64, 64))).astype(np.float32)
+    compared = record.compare([loud], {"pixel_mm": 9.0, "thickness_mm": 9.0})
+    assert [one.short.split(" 1.")[0] for one in compared.unlike] == ["frequency of the noise"]
+
+
+@pytest.mark.parametrize(
+    "content", ['{"noise": {"foo": [1, 2]}}', '{"noise": [1], "reconstructions": [null]}', "[" * 100_000]
+)
+def test_a_record_of_something_else_says_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "training.json").write_text(content)
+    assert TrainingRecord.of_bundle(tmp_path) == TrainingRecord()
+
+
+@pytest.mark.parametrize(
+    ("known", "background_hu", "noise_hu", "words"),
+    [
+        (("noise", "fineness"), 1000.0, 20.0, "its noise cannot be measured, "),  # bone alone
+        (("noise", "fineness"), 40.0, 0.0, "its noise cannot be measured, "),  # constant
+        (("fineness",), 1000.0, 20.0, "the frequency of its noise cannot be measured, "),
+        (("noise", "fineness"), 40.0, 20.0, ""),
+        ((), 1000.0, 20.0, ""),
+    ],
+)
+def test_noise_that_cannot_be_measured_is_said_to_be_so(
+    known: tuple[str, ...], background_hu: float, noise_hu: float, words: str
+) -> None:
+    record = TrainingRecord(noise={name: [1e-9, 1e9] for name in known})
+    noise = noise_hu * np.random.default_rng(1).standard_normal((64, 64))
+    compared = record.compare([(background_hu + noise).astype(np.float32)], {})
+    assert compared.unlike == (), "it is not said to be unlike the training"
+    assert compared.unmeasured.startswith(words)
+    assert bool(compared.unmeasured) == bool(words)
 
 
 def test_every_image_of_a_series_says_it_and_no_image_of_another(denoiser: Denoiser, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_what_an_earlier_job_delivered_is_not_sent_again(home: House) -> None:
     early = home.again(first.series_id, uids[:3], ("pacs", "archive"))
     deliver(home, early)
     with home.store.writing() as change:
-        supersede(change, first.series_id)
+        supersede(change, first.series_id, "late objects")
     late = home.again(first.series_id, uids, ("pacs", "archive"))
     assert states(late) == ["confirmed"] * 3 + ["waiting"] * 2
     assert states(late, "archive") == ["waiting"] * 5

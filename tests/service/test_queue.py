@@ -200,6 +200,54 @@ def test_what_is_held_goes_to_nobody_by_a_retry(place: Place, tmp_path: Path) ->
     assert rows_of(place.store, select(jobs.c.state)) == [{"state": "queued"}], "it is judged again"
 
 
+CAREFUL_AND_FREE = [
+    {"name": "careful", "when": {"Modality": "CT"}, "send_to": ["pacs"], "quiet_s": 10, "hold_unlike": True},
+    {"name": "free", "when": {"Modality": "OT"}, "send_to": ["pacs"], "quiet_s": 10},
+]
+
+
+def ended(place: Place, state: str) -> None:
+    """The first job, which was to be held, has come so far."""
+    ways = {"queued": (), "held": ("running", "held"), "cancelled": ("running", "held", "cancelled")}
+    with place.store.writing() as change:
+        for step in ways[state]:
+            change.move(jobs, 1, step)
+
+
+@pytest.mark.parametrize("state", ["queued", "held", "cancelled"])
+def test_nobody_evades_a_hold_by_processing_again(state: str, tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", rules=CAREFUL_AND_FREE)
+    uids = (new_uid(), new_uid())
+    place.take(scan(tmp_path / "a", uids=uids))
+    settled(place)
+    ended(place, state)
+    with place.store.writing() as change:
+        queue.process_again(change, 1, "free", "otto")
+    first, second = settled(place)
+    assert (first["state"], first["reason"]) == ("superseded", "processed again by rule free")
+    assert (second["rule"], second["hold_unlike"], second["state"]) == ("free", 1, "queued")
+    assert second["note"] == "to be held if unlike the training, as an earlier job was"
+    with place.store.writing() as change:
+        queue.process_again(change, 1, "free", "otto")
+    assert [job["hold_unlike"] for job in settled(place)] == [1, 1, 1], "twice is no way either"
+    place.take(scan(tmp_path / "b", 2, first=3, uids=uids))
+    *_, third, late = settled(place)
+    assert (late["rule"], late["hold_unlike"]) == ("free", 1)
+    assert (third["state"], third["reason"]) == ("superseded", "more objects of the series came")
+
+
+def test_a_series_without_a_hold_gets_that_of_its_rule(tmp_path: Path) -> None:
+    place = Place(tmp_path / "data", rules=CAREFUL_AND_FREE)
+    place.take(scan(tmp_path / "s", change=setting(Modality="OT")))
+    assert [(job["rule"], job["hold_unlike"]) for job in settled(place)] == [("free", 0)]
+    with place.store.writing() as change:
+        queue.process_again(change, 1, None, "otto")
+    assert [(job["hold_unlike"], job["note"]) for job in settled(place)] == [(0, "")] * 2
+    with place.store.writing() as change:
+        queue.process_again(change, 1, "careful", "otto")
+    assert [(job["hold_unlike"], job["note"]) for job in settled(place)] == [(0, ""), (0, ""), (1, "")]
+
+
 def test_a_refused_job_can_be_put_away(place: Place, tmp_path: Path) -> None:
     place.take(scan(tmp_path / "s"))
     settled(place)

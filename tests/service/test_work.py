@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from dicom.synthetic import only, setting
@@ -49,7 +50,7 @@ def working(place: Place, denoiser: Denoiser, *, stopping: Any = lambda: False, 
         lambda strength, device: denoiser.at_strength(strength),
         threads=1,
         stopping=stopping,
-        training=TrainingRecord(noise=noise),
+        training=TrainingRecord(noise=noise or {}),
     )
 
 
@@ -84,23 +85,39 @@ def test_a_job_becomes_one_delivery_for_each_object(place: Place, denoiser: Deno
 
 HOLDING = [{"name": "all", "send_to": ["pacs"], "quiet_s": 10, "hold_unlike": True}]
 SENDING = [{**HOLDING[0], "hold_unlike": False}]
+FINENESS = {"fineness": [0.01, 0.7]}
+LOUDER, LIKE = {"noise": [1.0, 2.0], **FINENESS}, {"noise": [1.0, 200.0], **FINENESS}
+
+
+def noisy(background_hu: int, noise_hu: float = 20.0) -> Any:
+    """Every slice is noise around one value."""
+
+    def change(dataset: pydicom.Dataset, index: int) -> None:
+        noise = noise_hu * np.random.default_rng(index).standard_normal((64, 64))
+        dataset.PixelData = (1024 + background_hu + noise).astype(np.uint16).tobytes()
+
+    return change
 
 
 @pytest.mark.parametrize(
-    ("rules", "noise", "state", "reason"),
+    ("rules", "noise", "background_hu", "state", "reason"),
     [
-        (HOLDING, {"noise": [1.0, 2.0]}, "held", "held: unlike the training: noise of"),
-        (HOLDING, {"noise": [1.0, 200.0]}, "sending", ""),
-        (HOLDING, None, "held", "held: the weights do not say"),
-        (SENDING, {"noise": [1.0, 2.0]}, "sending", ""),
-        (SENDING, None, "sending", ""),
+        (HOLDING, LOUDER, 40, "held", "held: unlike the training: noise of"),
+        (HOLDING, LIKE, 40, "sending", ""),
+        (HOLDING, LIKE, -800, "held", "held: its noise cannot be measured, so nobody knows whether it is like"),
+        (HOLDING, None, 40, "held", "held: the weights do not say"),
+        (HOLDING, FINENESS, 40, "held", "held: the weights do not say"),
+        (HOLDING, {"noise": LIKE["noise"]}, 40, "held", "held: the weights do not say"),
+        (SENDING, LOUDER, 40, "sending", ""),
+        (SENDING, LIKE, -800, "sending", ""),
+        (SENDING, None, 40, "sending", ""),
     ],
 )
 def test_what_is_unlike_the_training_is_held_if_the_rule_wants_that(
-    rules: Any, noise: Any, state: str, reason: str, denoiser: Denoiser, tmp_path: Path
+    rules: Any, noise: Any, background_hu: int, state: str, reason: str, denoiser: Denoiser, tmp_path: Path
 ) -> None:
     place = Place(tmp_path / "data", rules=rules)
-    place.take(scan(tmp_path / "s", rows=64, columns=64))
+    place.take(scan(tmp_path / "s", rows=64, columns=64, change=noisy(background_hu)))
     settle(place)
     assert working(place, denoiser, noise=noise).run_next()
     row = job(place)
@@ -110,7 +127,7 @@ def test_what_is_unlike_the_training_is_held_if_the_rule_wants_that(
     made = rows_of(place.store, select(deliveries))
     assert [one["state"] for one in made] == ["waiting"] * 3, "held or not, it is all there"
     said = [pydicom.dcmread(place.store.data / one["file"]).DerivationDescription for one in made]
-    unlike = noise == {"noise": [1.0, 2.0]}
+    unlike = noise == LOUDER
     assert ["Unlike the training: noise" in text for text in said] == [unlike] * 3, "held or not, images say it"
     assert bool(row["result"]["unfamiliar"]) == unlike
     resume.recover_jobs(place.store, 1)

@@ -120,7 +120,7 @@ JOBS = _machine(
         },
         JobState.CANCELLED: {JobState.QUEUED, JobState.SUPERSEDED},
         JobState.DONE: set(),
-        JobState.SUPERSEDED: set(),  # late slices came: a newer job has all of them
+        JobState.SUPERSEDED: set(),  # a newer job has all objects: late ones came, or a person wanted it done again
     },
 )
 

@@ -15,6 +15,7 @@ from iscl_monai.service.settings import Settings
 NO_RULE_QUIET_S = 30.0
 RETRIED = (JobState.FAILED, JobState.REFUSED, JobState.CANCELLED)  # states from which a job can be tried again
 PROCESS_AGAIN = "asked again"  # reason of a series that a person wants processed again
+LATE_OBJECTS = "more objects of the series came"
 
 
 def rule_for(settings: Settings, row: SeriesRow) -> Rule | None:
@@ -26,7 +27,8 @@ def rule_for(settings: Settings, row: SeriesRow) -> Rule | None:
 def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     """A series is complete: make the job that its rule asks for, of all objects that are here.
 
-    Jobs made before for fewer objects are superseded: what they have delivered stays, as the same objects.
+    Jobs made before are superseded: what they have delivered stays, as the same objects. If one of them was to be
+    held when unlike the training, so is the new one, whatever its rule says: only an admin may send what was held.
 
     Returns:
         The job's id; None when there is none, for the reason that the series now bears.
@@ -40,7 +42,9 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
         return None
     here = (instances.c.series_id == series_id) & (instances.c.file.is_not(None))
     sources = list(change.execute(select(instances.c.id).where(here)).scalars())
-    supersede(change, series_id)
+    again = row.reason == PROCESS_AGAIN
+    keeps_hold = not rule.hold_unlike and _has_hold(change, series_id)
+    supersede(change, series_id, f"processed again by rule {rule.name}" if again else LATE_OBJECTS)
     job = change.add(
         jobs,
         series_id=series_id,
@@ -49,8 +53,9 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
         strength=f"{rule.strength:g}",
         priority=PRIORITIES[rule.priority],
         send_to=list(rule.send_to),
-        hold_unlike=int(rule.hold_unlike),
-        again=int(row.reason == PROCESS_AGAIN),
+        hold_unlike=int(rule.hold_unlike or keeps_hold),
+        again=int(again),
+        note="to be held if unlike the training, as an earlier job was" if keeps_hold else "",
         created_at=now(),
         updated_at=now(),
     )
@@ -60,7 +65,13 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     return job
 
 
-def supersede(change: Change, series_id: int, reason: str = "more objects of the series came") -> None:
+def _has_hold(change: Change, series_id: int) -> bool:
+    """Whether a job of the series was to be held; with one superseded in the queue nobody may evade that either."""
+    held = (jobs.c.series_id == series_id) & (jobs.c.hold_unlike == 1)
+    return change.execute(select(jobs.c.id).where(held).limit(1)).first() is not None
+
+
+def supersede(change: Change, series_id: int, reason: str) -> None:
     """End the older jobs of a series: a newer job, or the decision for none, takes their place."""
     for row in change.read(JobRow, select(jobs).where(jobs.c.series_id == series_id)):
         if JOBS.allows(row.state, JobState.SUPERSEDED):

@@ -58,6 +58,8 @@ class SeriesWatcher:
 def reason_to_hold(job: JobRow, outcome: Outcome, training: TrainingRecord) -> str:
     """Why an admin has to look at a job before it is sent; ``""`` when nobody has to.
 
+    What is not known to be like the training is held as well as what is known to be unlike it.
+
     Args:
         job: its row.
         outcome: of its denoising.
@@ -65,10 +67,13 @@ def reason_to_hold(job: JobRow, outcome: Outcome, training: TrainingRecord) -> s
     """
     if not job.hold_unlike:
         return ""
-    if not training.noise:
-        return "held: the weights do not say what noise they were trained on"
     unlike = "; ".join(sentence for _, sentence in outcome.unlike)
-    return f"held: unlike the training: {unlike}" if unlike else ""
+    reasons = [f"unlike the training: {unlike}"] if unlike else []
+    if training.knows_noise:
+        reasons += [sentence for _, sentence in outcome.unmeasured]
+    else:
+        reasons.append("the weights do not say what noise they were trained on")
+    return f"held: {'; '.join(reasons)}" if reasons else ""
 
 
 def result_of(

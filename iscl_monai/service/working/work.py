@@ -36,7 +36,7 @@ PATIENT_TAGS = ("PatientID", "PatientName")  # their values do not belong into a
 
 
 class NotWantedError(Exception):
-    """Somebody cancelled the job, newer slices superseded it, or the node stops."""
+    """Somebody cancelled the job, a newer job superseded it, or the node stops."""
 
 
 class Work:
