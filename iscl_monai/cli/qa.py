@@ -204,7 +204,7 @@ def _print_result(out: Path, result: QaResult) -> None:
             say(f"{verdict.status}: {verdict.quantity}{dose}:{value or ' -'} ({verdict.limit})")
     left_hu = float(result.denoiser.get("target_noise_hu", 0))
     if left_hu > 0 and any("noise reduction" in verdict.quantity.lower() for verdict in result.faults):
-        say(f"note: these weights leave {left_hu:.3g} HU of noise on purpose; --target-noise 0 judges all they can take")
+        say(f"note: these weights leave {left_hu:.3g} HU on purpose; --target-noise 0 judges all they can take")
     judged = [verdict for verdict in result.verdicts if verdict.status != "not judged"]
     passed = sum(verdict.status == "pass" for verdict in judged)
     say(
