@@ -5,6 +5,7 @@ The pieces on MONAI (``engine``, ``tiles``) are imported from their own modules:
 
 from iscl_monai.inference.anything import denoise
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.image import denoise_image
 from iscl_monai.inference.series import Outcome, denoise_series
 from iscl_monai.inference.slice_denoiser import ModelIdentity, SliceDenoiser, denoise_volume
@@ -14,6 +15,7 @@ __all__ = [
     "ModelIdentity",
     "Outcome",
     "SliceDenoiser",
+    "TrainingRecord",
     "denoise",
     "denoise_image",
     "denoise_series",

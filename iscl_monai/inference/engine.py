@@ -12,6 +12,7 @@ from monai.engines import Evaluator
 
 from iscl_monai.inference.anything import denoise
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.image import is_nifti
 
 
@@ -28,6 +29,7 @@ class DenoisingEngine(Evaluator):
         output_dir: where ``<name>_denoised`` is made for every path, a folder or a file as the path is.
         save_residual: see :func:`iscl_monai.inference.anything.denoise`.
         trust_hu: likewise, for the NIfTI files among the scans.
+        training: likewise.
         val_handlers: ignite handlers; ``engine.state.output`` is the outcome of the scan.
     """
 
@@ -40,6 +42,7 @@ class DenoisingEngine(Evaluator):
         output_dir: Path | str,
         save_residual: bool = False,
         trust_hu: bool = False,
+        training: TrainingRecord | None = None,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(device=device, val_data_loader=val_data_loader, val_handlers=val_handlers)
@@ -47,6 +50,7 @@ class DenoisingEngine(Evaluator):
         self.output_dir = Path(output_dir)
         self.save_residual = save_residual
         self.trust_hu = trust_hu
+        self.training = training
 
     def _iteration(self, engine: Engine, batchdata: Any) -> Any:
         """One scan."""
@@ -59,7 +63,10 @@ class DenoisingEngine(Evaluator):
             series_uid=series_uid,
             save_residual=self.save_residual,
             trust_hu=self.trust_hu and is_nifti(source),
+            training=self.training,
         )
+        for title, sentence in outcome.unlike:
+            engine.logger.warning("%s: %s", title, sentence)
         engine.logger.info("%s: %d series, %d files skipped", source, len(outcome.series), len(outcome.skipped))
         return outcome
 

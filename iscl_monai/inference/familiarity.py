@@ -60,8 +60,18 @@ class TrainingRecord:
             bundle: its folder.
             weights: which of the bundle's (:func:`iscl_monai.released.weights_in`).
         """
+        return cls._of_record(record_in(bundle, weights))
+
+    @classmethod
+    def of_weights(cls, weights: Path | str) -> TrainingRecord:
+        """As :meth:`of_bundle`, by the file of the weights, a bundle's ``models/model.pt`` or released ones."""
+        own = Path(weights).name == "model.pt"
+        return cls._of_record(Path(weights).with_name("training.json" if own else "released.json"))
+
+    @classmethod
+    def _of_record(cls, path: Path) -> TrainingRecord:
         try:
-            content = json.loads(record_in(bundle, weights).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             content = None
         record: dict[str, Any] = content if isinstance(content, dict) else {}

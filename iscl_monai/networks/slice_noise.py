@@ -68,6 +68,8 @@ def loudest_noise(
     Returns:
         (batch, 1, 1, 1), in the units of ``x``; infinite where there is no soft tissue to tell it from.
     """
+    if min(x.size(2), x.size(3)) < block_px:
+        return torch.full([x.size(0), 1, 1, 1], float("inf"), dtype=x.dtype, device=x.device)
     mean = avg_pool2d(x, block_px)
     # Where somebody has filled an image up with one value, and for the reach of the map around it, there is no noise to
     # be told: the map is 0 there. Air that the window clips is no filling: the map knows it.

@@ -224,6 +224,7 @@ OTHER: dict[str, Any] = {
     "noisy_cycle_weight": 0.0,
     "harvest_weight": 1.0,
     "simulated_share": 0.5,
+    "dead_leaves_share": 0.5,
     "cooperating_share": 0.5,
     "structures": 1,
     "coarsest": 2.0,

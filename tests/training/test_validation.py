@@ -33,7 +33,7 @@ class Times(nn.Module):
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(float(factor)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         return x * self.factor
 
 
