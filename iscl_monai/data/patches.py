@@ -39,7 +39,8 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: draws and turns a patch; everything random in it is seeded here.
         windowing: HU to network range.
         seed: of the whole row.
-        harvested: where noise comes from; with it each pair has a third image, ``harvested``: the clean patch with it.
+        harvested: where noise comes from; with it each pair has a third image, ``harvested``: the clean patch with it,
+            and a map, ``belongs``: the noise of the clean patch itself.
         painting: what may replace clean patches that noise is added to, a random transform of ``clean`` in HU.
 
     Raises:

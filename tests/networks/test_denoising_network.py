@@ -139,8 +139,9 @@ def test_weights_bring_back_the_network_they_come_from(
 
 
 def test_weights_inside_those_of_another_network_find_their_way() -> None:
-    outer = torch.nn.ModuleDict({"inner": made()})
-    outer.load_state_dict(outer.state_dict())
+    outer, other = (torch.nn.ModuleDict({"inner": made(blend=blend)}) for blend in (0.5, 0.25))
+    outer.load_state_dict(other.state_dict())
+    assert float(outer["inner"].blend) == 0.25
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------
