@@ -94,9 +94,11 @@ class Recorder(nn.Module):
         super().__init__()
         self.network = network
         self.largest: list[float] = []
+        self.spread: list[float] = []
 
     def forward(self, image: Tensor) -> Tensor:
         self.largest.append(image.abs().max().item())
+        self.spread.append(image.std().item())
         logits: Tensor = self.network(image)
         return logits
 
@@ -127,6 +129,8 @@ def test_no_discriminator_can_win_by_the_range_of_fakes(clip_fakes: bool) -> Non
         assert len(largest) == 4, "real, fake and boosting fake, then the generators' own"
         assert all(value <= 1 for value in largest) == clip_fakes
         assert sum(value > 1 for value in largest) == (0 if clip_fakes else 3)
+        spread: Any = made[name].spread
+        assert min(spread) > 0.1, "what is cut to the window keeps what lies inside it"
 
 
 def test_an_iteration_returns_every_term_and_the_pictures_without_graphs() -> None:

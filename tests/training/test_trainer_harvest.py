@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from training.literal import (
     Literal,
     batches,
@@ -99,6 +99,9 @@ def test_during_the_warm_up_harvested_noise_teaches_denoiser_and_extractor_alone
     assert largest_difference(ours, theirs) < 1e-9
     output: Any = engine.state.output
     assert set(output) == {"harvest", "harvested_noise", "x", "y_hat", "n_hat"}
+    assert len(output["x"]) == len(output["y_hat"]) == len(output["n_hat"]) == 1, "one image is enough for pictures"
+    assert torch.equal(output["x"], data[-1]["noisy"][:1])
+    assert torch.equal(output["n_hat"], output["x"] - output["y_hat"])
 
 
 def test_networks_that_can_be_told_learn_what_noise_belongs_to_the_clean_image() -> None:
@@ -116,6 +119,33 @@ def test_networks_that_can_be_told_learn_what_noise_belongs_to_the_clean_image()
     assert (
         engine._harvest_loss(made["denoiser"], Harvested(y, y, torch.zeros_like(y)), y) > 0.1
     )  # nothing belongs there
+
+
+class _Hearing(UNetGenerator):
+    """Notes what noise it is told to leave."""
+
+    def __init__(self) -> None:
+        super().__init__(width=2, levels=2)
+        self.heard: list[Tensor] = []
+
+    def forward(self, x: Tensor, belongs: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        if belongs is not None:
+            self.heard.append(belongs)
+        answer: Tensor = super().forward(x, belongs, noise)
+        return answer
+
+
+@pytest.mark.parametrize("harvested", [True, False])
+def test_the_bypass_leaves_the_noise_that_belongs_to_the_clean_image(harvested: bool) -> None:
+    """A batch says what belongs (nothing, in painted patches); else it is the clean image's own noise."""
+    made = networks(torch.float32)
+    made["denoiser"] = _Hearing()
+    engine = trainer(made, [], epoch_length=1, weights=LossWeights(harvest=0.0))
+    batch = batches(1, torch.float32)[0]
+    y, said = batch["clean"], torch.full_like(batch["clean"], 0.25)
+    engine._iscl_step(batch["noisy"], y, Harvested(y, y, said) if harvested else None)
+    assert len(made["denoiser"].heard) == 1
+    assert torch.equal(made["denoiser"].heard[0], said if harvested else quiet_deviation(y))
 
 
 def test_the_cycle_may_be_the_clean_half_alone() -> None:
