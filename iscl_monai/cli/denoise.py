@@ -145,6 +145,8 @@ def denoise(
         _print_outcome(outcome)
         for title, sentence in outcome.unlike:
             say(f"warning: {title}: {sentence}")
+        for title, sentence in (*outcome.unmeasured, *outcome.notes):
+            say(f"note: {title}: {sentence}")
         _end_in_part(outcome.refused)
 
 

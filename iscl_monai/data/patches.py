@@ -10,7 +10,6 @@ import psutil
 import torch.distributed
 from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -20,7 +19,6 @@ from iscl_monai.errors import ConfigRefusal, MemoryRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.slice_noise import LOUDEST_OF_TISSUE
-from iscl_monai.quality.familiarity import evenly, noise_character, ranges_of
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 from iscl_monai.transforms import RandDeadLeavesd
 
@@ -216,16 +214,6 @@ def scan_quiet_noise(scan: Mapping[str, Any], hu_window: HUWindow, *, slices: in
     lowest, highest = SOFT_TISSUE_HU
     noise = quiet_deviation(hu_window.to_network(chosen))[(chosen > lowest) & (chosen < highest)]
     return float(noise.median()) if noise.numel() else float("nan")
-
-
-def pool_noise_ranges(*pools: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """What noise is in cached pools (:func:`iscl_monai.quality.familiarity.ranges_of`): weights will know no other."""
-    return ranges_of(vars(noise_character(_few_slices(scan))) for pool in pools for scan in pool)
-
-
-def _few_slices(scan: Mapping[str, Any]) -> list[NDArray[np.float32]]:
-    image = plain_tensor(torch.as_tensor(scan["image"]))[0]
-    return [image[..., index].numpy().astype(np.float32) for index in evenly(image.shape[-1])]
 
 
 class PairedPatches(UnpairedPatches):
