@@ -112,6 +112,7 @@ def denoise(
     """
     with exit_codes():
         if dry_run:
+            _check_targets(target_noise, target_dose)
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
         bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
@@ -148,6 +149,12 @@ def denoise(
         for title, sentence in (*outcome.unmeasured, *outcome.notes):
             say(f"note: {title}: {sentence}")
         _end_in_part(outcome.refused)
+
+
+def _check_targets(noise_hu: float | None, dose: float | None) -> None:
+    from iscl_monai.inference.slice_denoiser import check_targets
+
+    check_targets(noise_hu, dose)
 
 
 def _denoiser(bundle: Path, **options: Any) -> Any:
