@@ -86,7 +86,11 @@ def denoise(
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", help="Work in seamless tiles, for slices that do not fit the memory."),
+        typer.Option(
+            metavar="PIXELS",
+            help="Work in seamless tiles, for slices that exceed the memory; 528 or more with the released weights.",
+            show_default=False,
+        ),
     ] = None,
     workers: Annotated[
         int | None,
