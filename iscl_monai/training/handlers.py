@@ -19,7 +19,7 @@ from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.report.numbers import OPTIMISTIC
-from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, summary
+from iscl_monai.training.validation import DenoisingEvaluator, Validation, score, summary
 from iscl_monai.weights import save_durably
 
 
@@ -216,8 +216,8 @@ class ModelWriter:
         numbers = [{name: value for name, value in entry.items() if math.isfinite(value)} for entry in history]
         with whole_file(self.folder / "validation.json") as file:
             file.write((json.dumps({"note": OPTIMISTIC, "history": numbers}, indent=2) + "\n").encode())
-        scores = [entry.get(KEY_METRIC, math.nan) for entry in history]
-        if math.isnan(scores[-1]) or scores[-1] >= max(score for score in scores if not math.isnan(score)):
+        scores = [score(entry) for entry in history]
+        if math.isnan(scores[-1]) or scores[-1] >= max(one for one in scores if not math.isnan(one)):
             save_durably(weights, self.folder / "model.pt")
 
 
