@@ -21,7 +21,7 @@ from iscl_monai.quality.familiarity import (
     is_measured,
     noise_character,
 )
-from iscl_monai.released import record_in
+from iscl_monai.released import record_beside, record_in
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ class TrainingRecord:
     @classmethod
     def of_weights(cls, weights: Path | str) -> TrainingRecord:
         """As :meth:`of_bundle`, by the file of the weights, a bundle's ``models/model.pt`` or released ones."""
-        own = Path(weights).name == "model.pt"
-        return cls._of_record(Path(weights).with_name("training.json" if own else "released.json"))
+        return cls._of_record(record_beside(weights))
 
     @classmethod
     def _of_record(cls, path: Path) -> TrainingRecord:

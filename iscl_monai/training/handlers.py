@@ -194,6 +194,8 @@ class ModelWriter:
         self.scans = scans
         self.pools = pools
         self.enabled = enabled
+        self.earlier_patients: tuple[str, ...] = ()
+        """Whom the weights that a training starts from were trained on."""
 
     def attach(self, engine: Engine) -> None:
         """Write after validations; attach after :class:`Validation`."""
@@ -203,8 +205,10 @@ class ModelWriter:
 
     def _record(self) -> None:
         if self.scans is not None:
+            content = training_record(self.scans, self.pools)
+            content["patients"] = sorted({*content["patients"], *self.earlier_patients})
             with whole_file(self.folder / "training.json") as file:
-                file.write((json.dumps(training_record(self.scans, self.pools), indent=2) + "\n").encode())
+                file.write((json.dumps(content, indent=2) + "\n").encode())
 
     def __call__(self, engine: Engine) -> None:
         """Write what the validation that just ran calls for."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ignite.engine import Engine
 
-from iscl_monai.training.fine_tuning import FineTuning
+from iscl_monai.errors import CheckpointRefusal
+from iscl_monai.training.fine_tuning import FineTuning, _patients_of
 from iscl_monai.training.validation import TRUTH_ERROR, score
 
 
@@ -50,3 +52,23 @@ def test_the_error_to_the_truth_decides_where_it_is_known() -> None:
     assert score(entry(0, 40)) > score(entry(1, 30))
     values: Any = score({})
     assert values != values
+
+
+@pytest.mark.parametrize(
+    ("file", "record", "patients"),
+    [("model.pt", "training.json", ("a", "b")), ("released.pt", "released.json", ("a", "b")), ("model.pt", "", ())],
+)
+def test_whom_the_start_was_trained_on_is_known_by_its_record(
+    file: str, record: str, patients: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if record:
+        (tmp_path / record).write_text('{"patients": ["a", "b"]}')
+    assert _patients_of(tmp_path / file) == patients
+    assert ("whom" in caplog.text) == (not record)
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"patients": 3}', "{}"])
+def test_a_damaged_record_of_the_start_is_refused(damaged: str, tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_text(damaged)
+    with pytest.raises(CheckpointRefusal, match=r"training\.json: no list of patients"):
+        _patients_of(tmp_path / "model.pt")
