@@ -120,8 +120,8 @@ def plan(
             continue
         try:
             check_whole(headers, found.skipped)
-            judged, left_aside = _judged(headers, training)
-            accepted.append(judged)
+            source_series, left_aside = _accepted_series(headers, training)
+            accepted.append(source_series)
             skipped += left_aside
         except DicomRefusal as refusal:
             refused.append(refusal)
@@ -147,11 +147,11 @@ def _is_ours(header: SliceHeader) -> bool:
     return header.image_type[3:4] in OUR_KINDS or header.description.endswith(OUR_TITLES)
 
 
-def _judged(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> tuple[Source, list[Skipped]]:
+def _accepted_series(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> tuple[Source, list[Skipped]]:
     """A series that can be denoised, and its files that are no images of it."""
     if headers[0].sop_class in MULTIFRAME_CT:
         _check_size(headers[0])
-        return _proven_frames(open_enhanced(headers[0].path), training), []
+        return _multi_frame(open_enhanced(headers[0].path), training), []
     for header in headers:
         rules.check_slice(header)
         rules.check_stored(header)
@@ -162,10 +162,10 @@ def _judged(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> 
     left_aside += [_set_aside(copy, f"the same image again as {original.path.name}") for copy, original in copies]
     rules.check_one_patient(images)
     _check_one_kind(images)
-    return _proven(tuple(geometry.reading_order(images)), training), left_aside
+    return _classic_series(tuple(geometry.reading_order(images)), training), left_aside
 
 
-def _proven(headers: tuple[SliceHeader, ...], training: TrainingRecord | None) -> ClassicSeries:
+def _classic_series(headers: tuple[SliceHeader, ...], training: TrainingRecord | None) -> ClassicSeries:
     """A series whose values have been looked at; what was read of its files for that is kept, as far as it is small."""
     contents: dict[Path, bytes] = {}
 
@@ -176,18 +176,18 @@ def _proven(headers: tuple[SliceHeader, ...], training: TrainingRecord | None) -
         slice_, _ = decode_slice(headers[index], content)
         return slice_.hu(), slice_.padded
 
-    return ClassicSeries(headers, *_looked_at(headers, sampled, training), contents)
+    return ClassicSeries(headers, *_remark_and_comparison(headers, sampled, training), contents)
 
 
-def _proven_frames(image: EnhancedImage, training: TrainingRecord | None) -> MultiFrame:
+def _multi_frame(image: EnhancedImage, training: TrainingRecord | None) -> MultiFrame:
     def sampled(index: int) -> SampledSlice:
         slice_ = image.frame(index)
         return slice_.hu(), slice_.padded
 
-    return MultiFrame(image, *_looked_at(image.frame_headers, sampled, training))
+    return MultiFrame(image, *_remark_and_comparison(image.frame_headers, sampled, training))
 
 
-def _looked_at(
+def _remark_and_comparison(
     headers: Sequence[SliceHeader], sampled: Callable[[int], SampledSlice], training: TrainingRecord | None
 ) -> tuple[str, Comparison]:
     """Remark of a series, and its comparison with the training: what is read to prove its values is compared, too."""
