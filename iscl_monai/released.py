@@ -110,6 +110,11 @@ def record_in(bundle: Path | str, size: str | None = None) -> Path:
     return folder / "training.json" if (folder / "model.pt").is_file() or not released.is_file() else released
 
 
+def record_beside(weights: Path | str) -> Path:
+    """As :func:`record_in`, by the file of the weights: a bundle's ``models/model.pt``, or released ones."""
+    return Path(weights).with_name("training.json" if Path(weights).name == "model.pt" else "released.json")
+
+
 def _absent(path: Path) -> CheckpointRefusal:
     return CheckpointRefusal(
         f"{path} does not exist",

@@ -407,6 +407,19 @@ def test_memory_counts_only_the_slices_in_range(
 # --- slices to validate on ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("known", [("truth", "dose"), ("dose", "dose"), ("truth", "")])
+def test_truth_and_dose_come_along_if_one_is_known_of_every_pair(folder: Path, known: tuple[str, str]) -> None:
+    datalist = load(folder, good())
+    (pair,) = datalist.validation
+    knowledge = {"truth": {"truth": pair.clean, "truth_protocol": "truth-real-anatomy"}, "dose": {"dose": 0.25}, "": {}}
+    pairs = [replace(pair, **knowledge[one]) for one in known]
+    slices = SliceDataset(pairs, noisy=datalist.noisy, hu_window=WINDOW, slices_per_scan=1)
+    added = [item.keys() - {"noisy", "noisy_hu", "clean", "clean_hu", "body"} for item in slices.slices]
+    assert added == [set()] * 2 if "" in known else added == [{f"{one}_hu" if one == "truth" else one} for one in known]
+    if added[0] == {"truth_hu"}:
+        assert torch.equal(slices[0]["truth_hu"], slices[0]["clean_hu"])
+
+
 def test_slices_of_pairs(folder: Path) -> None:
     datalist = load(folder, good())
     slices = SliceDataset(datalist.validation, noisy=datalist.noisy, hu_window=WINDOW, slices_per_scan=2)

@@ -11,7 +11,7 @@ from torch import Tensor
 from iscl_monai.data import UnpairedPatches
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.transforms import HUWindowd, RandDeadLeavesd, augmentation
+from iscl_monai.transforms import HUWindowd, RandDeadLeavesd, augmentation, dead_leaves
 from iscl_monai.transforms.dead_leaves import RADII_PX, STEEPEST_HU
 
 NOISE_HU = 12.0
@@ -55,6 +55,19 @@ def test_its_hounsfield_units_are_those_of_the_patch(seed: int) -> None:
     assert picture.max() < patch().max() + shade
     near = ((picture[..., None] - torch.tensor([-90.0, 50.0])).abs() < 4 * NOISE_HU).any(-1)
     assert near.float().mean() > 0.8
+
+
+def test_no_leaf_is_cut_off_at_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    painting = RandDeadLeavesd("clean", share=1.0)
+    pictures = np.full((2, 60, 64, 64), -1000.0, np.float32)
+    for faded, several in zip((dead_leaves.FADED, 1000.0), pictures, strict=True):
+        monkeypatch.setattr(dead_leaves, "FADED", faded)
+        for seed, picture in enumerate(several):
+            painting.set_random_state(seed=seed)
+            painting._drop_leaf(picture, 1000.0)
+    small, whole = pictures
+    assert (whole > 0).any(axis=(1, 2)).sum() > 30
+    assert np.abs(small - whole).max() < 0.01
 
 
 def test_a_seed_paints_its_picture_again_and_no_other() -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
+from iscl_monai.inference import Denoiser
+from iscl_monai.inference.tiles import least_tile_px
+from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.released import BundleWeights, record_in, weights_in
 
 FILES = {"ensemble": "models/released.pt", "student": "models/student.pt"}
@@ -68,3 +71,14 @@ def test_what_is_not_there_is_refused(bundle: Path, spoil: object, size: str | N
 def test_a_size_that_does_not_exist_is_refused(bundle: Path) -> None:
     with pytest.raises(ConfigRefusal, match="allowed: trained, ensemble, student"):
         weights_in(bundle, "huge")
+
+
+def test_the_least_tile_of_what_is_released_is_said() -> None:
+    root = Path(__file__).parents[1]
+    for size in FILES:
+        network = DenoisingNetwork.from_file(weights_in(root / "bundles" / "iscl", size).path)
+        least = least_tile_px(network.reach_px, network.stride_px)
+        with pytest.raises(ConfigRefusal, match=f"tiles of {least - 1} pixels; allowed: {least} or more"):
+            Denoiser.from_bundle(root / "bundles" / "iscl", weights=size, device="cpu", tile_px=least - 1)
+        for place in ("docs/how-to/weights.md", "bundles/iscl/docs/README.md", "iscl_monai/cli/denoise.py"):
+            assert f"{least} or more" in " ".join((root / place).read_text(encoding="utf-8").split()), place

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data_prep.commands.progress import progress_bar
+from iscl_monai.console import IN_PART
 from iscl_monai.errors import ConfigRefusal, OutputRefusal
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ def dose(
     clean_below: Annotated[
         float | None, typer.Option(metavar="HU", help="Of a table: only series with less noise than this.")
     ] = None,
-    skip_refused: Annotated[
-        bool, typer.Option("--skip-refused", help="Of a table: go on after a series that cannot be simulated.")
-    ] = False,
     accept_calibration: Annotated[
         bool,
         typer.Option("--accept-calibration", help="Simulate although the virtual scanner does not explain the scan."),
@@ -79,7 +77,8 @@ def dose(
     reconstruction, whose noise is not linear; the --accept options simulate all the same, and the result says so.
 
     Given a table from `scan`, every series in it that is fit for training is simulated, unless it is said to be of low
-    dose, and a table is written that `split` can read. Patient names and IDs stay in the headers of what is made.
+    dose, and a table is written that `split` can read. Patient names and IDs stay in the headers of what is made. A
+    series that is refused does not hold up the others; it is named at the end, and the exit code is then 3.
 
     Examples, a scan; a pair of 3 mm series from 1 mm slices; a NIfTI file; a whole archive:
 
@@ -104,7 +103,6 @@ def dose(
         "--thickness": thickness is not None,
         "--body-part": bool(body_part),
         "--clean-below": clean_below is not None,
-        "--skip-refused": skip_refused,
         "--report": report is not None,
         "--trust-hu": trust_hu,
     }
@@ -113,7 +111,7 @@ def dose(
     if source.suffix.lower() in TABLES or (source / "series.parquet").is_file():
         from data_prep.dose.archive import TableRequest
 
-        _only(given, {"--thickness", "--body-part", "--clean-below", "--skip-refused"}, "a table")
+        _only(given, {"--thickness", "--body-part", "--clean-below"}, "a table")
         request = TableRequest(
             fraction=fraction,
             thickness_mm=thickness,
@@ -122,7 +120,7 @@ def dose(
             seed=common.pop("seed"),
             accepted=common.pop("accepted"),
         )
-        _table(source, destination, request, skip_refused=skip_refused, **common)
+        _table(source, destination, request, **common)
     elif source.name.lower().endswith((".nii", ".nii.gz")):
         _only(given, {"--trust-hu"}, "a NIfTI file")
         from data_prep.dose.nifti import simulate_volume
@@ -197,10 +195,12 @@ def _table(source: Path, destination: Path, request: TableRequest, **options: An
 
     with progress_bar("slices", slices_to_simulate(read_table(source), request)) as progress:
         batch = simulate_table(source, destination, request=request, progress=progress, **options)
-    for refusal in batch.refused:
-        print(f"left out: {refusal}", file=sys.stderr)
     for warning in batch.warnings:
         _warn(warning)
     left_out = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
     typer.echo(f"{batch.made} series made; {left_out or 'none left out'}", err=True)
     typer.echo(batch.table)
+    for refusal in batch.refused:
+        print(f"refused: {refusal}", file=sys.stderr)
+    if batch.refused:
+        raise typer.Exit(IN_PART)

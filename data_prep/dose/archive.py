@@ -109,7 +109,6 @@ def simulate_table(
     destination: Path,
     *,
     request: TableRequest,
-    skip_refused: bool = False,
     workers: int | None = None,
     device: str = "cpu",
     progress: Callable[[int], object] | None = None,
@@ -117,20 +116,20 @@ def simulate_table(
     """Simulate low dose for every fit full-dose series of a table.
 
     Each becomes a folder in ``destination``, which appears whole; those of an earlier run are kept. Where slices are
-    averaged, the averaged full-dose series is written too: the two are a pair.
+    averaged, the averaged full-dose series is written too: the two are a pair. A series that cannot be simulated does
+    not hold up the others.
 
     Args:
         table: as ``scan`` wrote it (``.parquet``, ``.csv``, or their folder).
         destination: folder for the series, and for ``series.parquet`` and ``series.csv``: the old rows and the new.
         request: what is wanted of each series.
-        skip_refused: go on after a series that cannot be simulated.
         workers: slices worked on at the same time; None: the CPU cores.
         device: where torch computes, if it does.
         progress: called with the number of slices simulated since the last call.
 
     Raises:
         DatalistRefusal: if the table cannot be read, or holds no series to simulate.
-        Refusal: of the first series that cannot be simulated, unless ``skip_refused``.
+        Refusal: of the first series, if none can be simulated.
     """
     rows = read_table(table)
     reasons = [request.reason_against(row) for row in rows]
@@ -150,10 +149,10 @@ def simulate_table(
         result = _attempt(row, destination, request, workers, device, progress, warnings)
         if isinstance(result, list):
             made += result
-        elif skip_refused:
-            refused.append(result)
         else:
-            raise result
+            refused.append(result)
+    if not made:
+        raise refused[0]
     destination.mkdir(parents=True, exist_ok=True)
     new = {row.path for row in made}
     parquet, _ = write_table([*(row for row in rows if row.path not in new), *made], destination / STEM)

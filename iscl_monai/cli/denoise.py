@@ -86,7 +86,11 @@ def denoise(
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", help="Work in seamless tiles, for slices that do not fit the memory."),
+        typer.Option(
+            metavar="PIXELS",
+            help="Work in seamless tiles, for slices that exceed the memory; 528 or more with the released weights.",
+            show_default=False,
+        ),
     ] = None,
     workers: Annotated[
         int | None,
@@ -112,6 +116,7 @@ def denoise(
     """
     with exit_codes():
         if dry_run:
+            _check_targets(target_noise, target_dose)
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
         bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
@@ -145,7 +150,15 @@ def denoise(
         _print_outcome(outcome)
         for title, sentence in outcome.unlike:
             say(f"warning: {title}: {sentence}")
+        for title, sentence in (*outcome.unmeasured, *outcome.notes):
+            say(f"note: {title}: {sentence}")
         _end_in_part(outcome.refused)
+
+
+def _check_targets(noise_hu: float | None, dose: float | None) -> None:
+    from iscl_monai.inference.slice_denoiser import check_targets
+
+    check_targets(noise_hu, dose)
 
 
 def _denoiser(bundle: Path, **options: Any) -> Any:

@@ -10,10 +10,9 @@ from iscl_monai.data.patches import (
     cached,
     check_memory,
     pool_noise_hu,
-    pool_noise_ranges,
     pool_quiet_noise,
 )
-from iscl_monai.data.pool_geometry import pool_geometry_ranges
+from iscl_monai.data.pool_record import pool_record
 from iscl_monai.data.scan import PoolScan, ScanPair
 from iscl_monai.data.simulated import SimulatedNoise, noise_source
 
@@ -34,9 +33,8 @@ __all__ = [
     "check_same_shape",
     "noise_source",
     "pairs_of",
-    "pool_geometry_ranges",
     "pool_noise_hu",
-    "pool_noise_ranges",
     "pool_quiet_noise",
+    "pool_record",
     "references",
 ]

@@ -56,7 +56,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         trust_hu: see :func:`iscl_monai.dicom.monai_io.load_ct`.
 
     Items: ``noisy`` and, of pairs, ``clean`` in [-1, 1]; ``noisy_hu``, ``clean_hu``; ``body``, True inside
-    the skin; all (1, rows, columns).
+    the skin; all (1, rows, columns). If of each pair either the truth or the dose is known, so that errors to the truth
+    can be compared, also ``truth_hu`` or ``dose``.
     """
 
     def __init__(
@@ -69,17 +70,19 @@ class SliceDataset(Dataset[dict[str, Any]]):
         trust_hu: bool = False,
     ) -> None:
         self.slices: list[dict[str, Any]] = []
-        keys = ("noisy", "clean") if pairs else ("noisy",)
-        load = preprocessing(keys, hu_window, trust_hu=trust_hu)
-        items = [p.item() for p in pairs] or [{**scan.item(), "noisy": str(scan.image)} for scan in noisy[:4]]
-        for item in items:
-            volume = load(item)
+        known = all(pair.truth is not None or pair.dose is not None for pair in pairs)
+        items = [_item(pair, known=known) for pair in pairs]
+        for item in items or [{**scan.item(), "noisy": str(scan.image)} for scan in noisy[:4]]:
+            keys = [name for name in ("noisy", "clean", "truth") if name in item]
+            volume = preprocessing(keys, hu_window, trust_hu=trust_hu)(item)
             images = {key: volume[key] for name in keys for key in (name, f"{name}_hu")}
             check_same_shape(item, images)
+            images.pop("truth", None)
             total = volume["noisy"].shape[-1]
             count = min(slices_per_scan, total)
+            dose = {"dose": item["dose"]} if "dose" in item else {}
             for index in [round((i + 0.5) * total / count - 0.5) for i in range(count)]:
-                self.slices.append(_one_slice(images, index))
+                self.slices.append(_one_slice(images, index) | dose)
 
     def __len__(self) -> int:
         """All slices of all scans."""
@@ -88,6 +91,18 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One slice; see the class."""
         return self.slices[index]
+
+
+def _item(pair: ScanPair, *, known: bool) -> dict[str, Any]:
+    """A pair as the transforms want it, with what tells its errors to the truth where that is of use."""
+    item = pair.item()
+    if known and pair.truth is not None:
+        item["truth"] = str(pair.truth)
+        if pair.truth_series_uid is not None:
+            item["truth_series_uid"] = pair.truth_series_uid
+    elif known and pair.dose is not None:
+        item["dose"] = float(pair.dose)
+    return item
 
 
 def _one_slice(images: Mapping[str, Tensor], index: int) -> dict[str, Any]:
@@ -124,10 +139,12 @@ def check_same_shape(item: Mapping[str, Any], images: Mapping[str, Tensor]) -> N
     Raises:
         DatalistRefusal: naming both files and shapes.
     """
-    if "clean" in images and images["clean"].shape != images["noisy"].shape:
-        noisy, clean = (f"{item[key]} is {tuple(images[key].shape[1:])}" for key in ("noisy", "clean"))
+    for other in ("clean", "truth"):
+        if other not in images or images[other].shape == images["noisy"].shape:
+            continue
+        noisy, wrong = (f"{item[key]} is {tuple(images[key].shape[1:])}" for key in ("noisy", other))
         raise DatalistRefusal(
-            f"{noisy}, {clean}",
+            f"{noisy}, {wrong}",
             allowed="pairs of the same rows, columns and slices",
             cure="pair a scan with its own reference, with the same z_range_mm",
         )

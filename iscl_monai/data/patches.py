@@ -10,7 +10,6 @@ import psutil
 import torch.distributed
 from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -19,8 +18,7 @@ from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import ConfigRefusal, MemoryRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
-from iscl_monai.networks.slice_noise import LOUDEST_OF_TISSUE
-from iscl_monai.quality.familiarity import evenly, noise_character, ranges_of
+from iscl_monai.networks.slice_noise import loudest_noise, soft_tissue
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
 from iscl_monai.transforms import RandDeadLeavesd
 
@@ -71,7 +69,8 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
             )
         self.harvested = harvested
         self.painting = painting
-        self.loudest = [] if harvested is None else [self._loudest(scan) for scan in clean]
+        window = windowing.hu_window
+        self.loudest = [] if harvested is None else [scan_loudest_noise(scan, window) for scan in clean]
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1].
@@ -110,11 +109,6 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         scan, seed = self._drawn(name, index)
         self.augmentation.set_random_state(seed=seed)
         return plain_tensor(self.augmentation(self.pools[name][scan])["image"])
-
-    def _loudest(self, scan: Mapping[str, Any]) -> float:
-        """Noise that no place of a scan exceeds; infinite where there is no soft tissue to tell it from."""
-        quiet = scan_quiet_noise(scan, self.windowing.hu_window)
-        return LOUDEST_OF_TISSUE * quiet if np.isfinite(quiet) else float("inf")
 
     def _windowed(self, patch_hu: Tensor) -> Tensor:
         return plain_tensor(self.windowing({"image": patch_hu})["image"]).contiguous()
@@ -200,32 +194,43 @@ def pool_quiet_noise(pool: Sequence[Mapping[str, Any]], hu_window: HUWindow) -> 
     return float(np.nanmedian([scan_quiet_noise(scan, hu_window) for scan in pool]))
 
 
-def scan_quiet_noise(scan: Mapping[str, Any], hu_window: HUWindow, *, slices: int = 6) -> float:
+def scan_loudest_noise(scan: Mapping[str, Any], hu_window: HUWindow) -> float:
+    """Noise that no place of a scan exceeds, in network units: the median of what deployed networks see in its slices.
+
+    Args:
+        scan: a cached volume.
+        hu_window: what [-1, 1] means.
+
+    Returns:
+        The median of :func:`iscl_monai.networks.slice_noise.loudest_noise`; infinite where no slice has soft tissue to
+        tell it from.
+    """
+    x = hu_window.to_network(_slices_of(scan))
+    bounds = loudest_noise(x, quiet_deviation(x), *soft_tissue(hu_window))
+    known = bounds[bounds.isfinite()]
+    return float(known.median()) if known.numel() else float("inf")
+
+
+def scan_quiet_noise(scan: Mapping[str, Any], hu_window: HUWindow) -> float:
     """Noise of a scan as :func:`iscl_monai.networks.local.quiet_deviation` sees it, in network units.
 
     Args:
         scan: a cached volume.
         hu_window: what [-1, 1] means.
-        slices: that are looked at.
 
     Returns:
         The median in soft tissue; NaN where there is none.
     """
-    image = torch.as_tensor(scan["image"])
-    chosen = image[..., :: max(1, image.shape[-1] // slices)].permute(3, 0, 1, 2).float()
+    chosen = _slices_of(scan)
     lowest, highest = SOFT_TISSUE_HU
     noise = quiet_deviation(hu_window.to_network(chosen))[(chosen > lowest) & (chosen < highest)]
     return float(noise.median()) if noise.numel() else float("nan")
 
 
-def pool_noise_ranges(*pools: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """What noise is in cached pools (:func:`iscl_monai.quality.familiarity.ranges_of`): weights will know no other."""
-    return ranges_of(vars(noise_character(_few_slices(scan))) for pool in pools for scan in pool)
-
-
-def _few_slices(scan: Mapping[str, Any]) -> list[NDArray[np.float32]]:
-    image = plain_tensor(torch.as_tensor(scan["image"]))[0]
-    return [image[..., index].numpy().astype(np.float32) for index in evenly(image.shape[-1])]
+def _slices_of(scan: Mapping[str, Any], count: int = 6) -> Tensor:
+    """About so many slices of a volume, HU (slice, 1, row, column)."""
+    image = plain_tensor(torch.as_tensor(scan["image"]))
+    return image[..., :: max(1, image.shape[-1] // count)].permute(3, 0, 1, 2).float()
 
 
 class PairedPatches(UnpairedPatches):

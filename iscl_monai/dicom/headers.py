@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ KEYWORDS = [
     "RescaleIntercept",
     "RescaleType",
     "MultienergyCTAcquisition",
+    "BodyPartExamined",
     "ConvolutionKernel",
     "Manufacturer",
     "ManufacturerModelName",
@@ -130,6 +132,8 @@ class SliceHeader:
     reconstruction: str = ""
     """Name and strength of an iterative or learned reconstruction, ``""`` where the file names none; see
     :func:`iscl_monai.dicom.reconstruction.reconstruction_of`."""
+    body_part: str = ""
+    """BodyPartExamined."""
     instance_number: int | None = None
     transfer_syntax: str = ""
     media_sop_class: str = ""
@@ -144,6 +148,12 @@ class SliceHeader:
     def flavour(self) -> str:
         """``ImageType`` value 3 (AXIAL, LOCALIZER, ...; PS3.3 C.8.2.1.1.1), ``""`` when absent."""
         return self.image_type[2] if len(self.image_type) > 2 else ""
+
+    @property
+    def vendor(self) -> str:
+        """First word of Manufacturer in capitals (``GE``, ``SIEMENS``), as the rest changes with the years."""
+        word = re.match(r"[A-Z]+", self.manufacturer.upper())
+        return word[0] if word else ""
 
 
 def read_header(path: Path) -> SliceHeader:
@@ -234,6 +244,7 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         manufacturer=manufacturer,
         model=model,
         kvp=number_of(dataset, "KVP"),
+        body_part=text_of(dataset, "BodyPartExamined"),
         instance_number=integer_of(dataset, "InstanceNumber"),
         transfer_syntax=str(meta.get("TransferSyntaxUID", "")),
         media_sop_class=str(meta.get("MediaStorageSOPClassUID", "")),

@@ -50,9 +50,9 @@ def load_ct(
     Returns:
         float32 HU, shape (row, column, slice); NIfTI keeps its file order instead. And the metadata:
         ``affine`` (4x4, RAS, for exactly this index order), ``filename_or_obj``, ``series_uid``,
-        ``positions_mm`` (one per slice), ``spacing`` (mm per axis), ``slice_thickness_mm`` (NaN when not known)
-        and ``evenly_spaced``. When the latter is False (DICOM, ``geometry="slices"``) the affine's third column is only
-        the mean step.
+        ``positions_mm`` (one per slice), ``spacing`` (mm per axis), ``slice_thickness_mm`` (NaN when not known),
+        ``vendor``, ``kernel`` and ``body_part`` (``""`` when not known) and ``evenly_spaced``. When the
+        latter is False (DICOM, ``geometry="slices"``) the affine's third column is only the mean step.
 
     Raises:
         DicomRefusal: DICOM that would have to be guessed.
@@ -76,6 +76,8 @@ def load_ct(
     meta = _meta(path, lps_to_ras @ series.affine_lps, series.positions_mm)
     meta["series_uid"] = series.series_uid
     meta["slice_thickness_mm"] = math.nan if series.slice_thickness_mm is None else series.slice_thickness_mm
+    first = series.headers[0]
+    meta |= {"vendor": first.vendor, "kernel": first.kernel[0] if first.kernel else "", "body_part": first.body_part}
     meta["evenly_spaced"] = series.spacing_between_slices_mm is not None or len(series.files) == 1
     # A view: each slice stays contiguous in memory, and nothing is copied.
     return series.hu.transpose(1, 2, 0), meta
@@ -89,6 +91,9 @@ def _meta(path: Path, affine: npt.NDArray[np.float64], positions_mm: tuple[float
         "positions_mm": positions_mm,
         "spacing": tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist()),
         "slice_thickness_mm": math.nan,
+        "vendor": "",
+        "kernel": "",
+        "body_part": "",
         "evenly_spaced": True,
     }
 

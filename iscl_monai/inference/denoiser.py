@@ -14,13 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, MemoryRefusal
-from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice
+from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice, check_targets
 from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
 from iscl_monai.released import weights_in
-
-LARGEST_DOSE = 1e4
-"""Of a wanted dose over that of the scan: it leaves a hundredth of the noise; more is a slip of the keyboard."""
 
 
 class Denoiser:
@@ -101,8 +98,9 @@ class Denoiser:
         checked_mode(mode)
         file = weights_in(bundle, weights).path
         network = DenoisingNetwork.from_file(file, mode=mode)
+        check_targets(target_noise_hu, target_dose)
         if target_noise_hu is not None or target_dose is not None:
-            _tell(network, target_noise_hu, target_dose)
+            network.want(noise_hu=target_noise_hu or 0.0, dose=0.0 if target_dose is None else 1 / target_dose)
         inferer = None if tile_px is None else _in_tiles(tile_px, network)
         identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer)
@@ -190,20 +188,6 @@ class Denoiser:
                 cure=f"give --workers 1 or --device cpu; if slices are larger, --tile {self._least_tile_px()}",
             ) from error
         return answer
-
-
-def _tell(network: DenoisingNetwork, noise_hu: float | None, dose: float | None) -> None:
-    if noise_hu is not None and dose is not None:
-        raise ConfigRefusal(
-            f"target noise {noise_hu:g} HU and target dose {dose:g}", allowed="one of the two", cure="leave one out"
-        )
-    if dose is not None and not 1 <= dose <= LARGEST_DOSE:
-        raise ConfigRefusal(
-            f"target dose {dose:g}",
-            allowed=f"1 to {LARGEST_DOSE:g} times the dose of the scan",
-            cure="4 leaves half the noise",
-        )
-    network.want(noise_hu=noise_hu or 0.0, dose=0.0 if dose is None else 1 / dose)
 
 
 def _in_tiles(tile_px: int, network: DenoisingNetwork) -> Callable[..., Any]:

@@ -67,6 +67,8 @@ class DenoisingEngine(Evaluator):
         )
         for title, sentence in outcome.unlike:
             engine.logger.warning("%s: %s", title, sentence)
+        for title, sentence in (*outcome.unmeasured, *outcome.notes):
+            engine.logger.info("%s: %s", title, sentence)
         engine.logger.info("%s: %d series, %d files skipped", source, len(outcome.series), len(outcome.skipped))
         return outcome
 

@@ -16,7 +16,7 @@ from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
 from iscl_monai.inference.denoiser import Denoiser
-from iscl_monai.inference.familiarity import TrainingRecord
+from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome, Watcher, check_places
 from iscl_monai.inference.slice_denoiser import check_slice
@@ -74,7 +74,8 @@ def denoise_image(
         volume = NiftiVolume(source, trust_hu=trust_hu)
         check_slice(np.zeros((volume.rows, volume.columns), np.float32))
         made = _Writing(volume, folder, destination, denoiser, save_residual=save_residual)
-        unlike = _unlike(volume, training)
+        compared = _compare(volume, training)
+        unlike = [one.sentence for one in compared.unlike]
         if watcher is not None:
             watcher.begins(source.name, volume.count, unlike)
         workers = workers or useful_workers(denoiser.device.type, volume.count, (volume.rows, volume.columns))
@@ -91,14 +92,16 @@ def denoise_image(
         if watcher is not None:
             watcher.ends(folder, Plan((), ()))
         move_into_place(dict(made.places()))
-    return Outcome(destination, ((source.name, volume.count),), unlike=tuple((source.name, one) for one in unlike))
+    return Outcome(
+        destination,
+        ((source.name, volume.count),),
+        unlike=tuple((source.name, one) for one in unlike),
+        unmeasured=((source.name, compared.unmeasured),) if compared.unmeasured else (),
+    )
 
 
-def _unlike(volume: NiftiVolume, training: TrainingRecord | None) -> list[str]:
-    if training is None:
-        return []
-    compared = training.compare(volume.sampled_hu, geometry_of([volume.spacing_mm]))
-    return [one.sentence for one in compared.unlike]
+def _compare(volume: NiftiVolume, training: TrainingRecord | None) -> Comparison:
+    return NOT_COMPARED if training is None else training.compare(volume.sampled_hu, geometry_of([volume.spacing_mm]))
 
 
 class _Writing:

@@ -20,9 +20,10 @@ from iscl_monai.dicom.residual import RESIDUAL_KIND, RESIDUAL_TITLE
 from iscl_monai.dicom.value_statistics import Floats, SampledSlice
 from iscl_monai.dicom.wholeness import check_whole
 from iscl_monai.errors import DicomRefusal
-from iscl_monai.inference.familiarity import TrainingRecord, in_short
+from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord, in_short
+from iscl_monai.inference.header_names import HeaderNames
 from iscl_monai.inference.slice_denoiser import LARGEST_PX, SMALLEST_PX
-from iscl_monai.quality.familiarity import Difference, geometry_of
+from iscl_monai.quality.familiarity import geometry_of
 
 MOST_KEPT_BYTES = 16 * 2**20
 """Of the files of a series that are read before it is denoised: nine slices in 16 bits are 5 MB."""
@@ -38,15 +39,13 @@ class ClassicSeries:
         headers: in the order in which they go out, see :func:`iscl_monai.dicom.geometry.reading_order`.
         remark: what the derived objects say about doubtful attributes of the source, and in what it is unlike the
             training; ``""`` when there is nothing to say.
-        unlike: in what it is unlike the training of the weights.
-        unmeasured: what cannot be compared with it (:class:`iscl_monai.inference.familiarity.Comparison`).
+        comparison: of it with the training of the weights.
         contents: bytes of some of the files, which have been read already; taken out when their slice is denoised.
     """
 
     headers: tuple[SliceHeader, ...]
     remark: str = ""
-    unlike: tuple[Difference, ...] = ()
-    unmeasured: str = ""
+    comparison: Comparison = NOT_COMPARED
     contents: dict[Path, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -66,8 +65,7 @@ class MultiFrame:
 
     image: EnhancedImage
     remark: str = ""
-    unlike: tuple[Difference, ...] = ()
-    unmeasured: str = ""
+    comparison: Comparison = NOT_COMPARED
 
     @property
     def title(self) -> str:
@@ -122,8 +120,8 @@ def plan(
             continue
         try:
             check_whole(headers, found.skipped)
-            judged, left_aside = _judged(headers, training)
-            accepted.append(judged)
+            source_series, left_aside = _accepted_series(headers, training)
+            accepted.append(source_series)
             skipped += left_aside
         except DicomRefusal as refusal:
             refused.append(refusal)
@@ -149,11 +147,11 @@ def _is_ours(header: SliceHeader) -> bool:
     return header.image_type[3:4] in OUR_KINDS or header.description.endswith(OUR_TITLES)
 
 
-def _judged(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> tuple[Source, list[Skipped]]:
+def _accepted_series(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> tuple[Source, list[Skipped]]:
     """A series that can be denoised, and its files that are no images of it."""
     if headers[0].sop_class in MULTIFRAME_CT:
         _check_size(headers[0])
-        return _proven_frames(open_enhanced(headers[0].path), training), []
+        return _multi_frame(open_enhanced(headers[0].path), training), []
     for header in headers:
         rules.check_slice(header)
         rules.check_stored(header)
@@ -164,10 +162,10 @@ def _judged(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> 
     left_aside += [_set_aside(copy, f"the same image again as {original.path.name}") for copy, original in copies]
     rules.check_one_patient(images)
     _check_one_kind(images)
-    return _proven(tuple(geometry.reading_order(images)), training), left_aside
+    return _classic_series(tuple(geometry.reading_order(images)), training), left_aside
 
 
-def _proven(headers: tuple[SliceHeader, ...], training: TrainingRecord | None) -> ClassicSeries:
+def _classic_series(headers: tuple[SliceHeader, ...], training: TrainingRecord | None) -> ClassicSeries:
     """A series whose values have been looked at; what was read of its files for that is kept, as far as it is small."""
     contents: dict[Path, bytes] = {}
 
@@ -178,21 +176,21 @@ def _proven(headers: tuple[SliceHeader, ...], training: TrainingRecord | None) -
         slice_, _ = decode_slice(headers[index], content)
         return slice_.hu(), slice_.padded
 
-    return ClassicSeries(headers, *_looked_at(headers, sampled, training), contents)
+    return ClassicSeries(headers, *_remark_and_comparison(headers, sampled, training), contents)
 
 
-def _proven_frames(image: EnhancedImage, training: TrainingRecord | None) -> MultiFrame:
+def _multi_frame(image: EnhancedImage, training: TrainingRecord | None) -> MultiFrame:
     def sampled(index: int) -> SampledSlice:
         slice_ = image.frame(index)
         return slice_.hu(), slice_.padded
 
-    return MultiFrame(image, *_looked_at(image.frame_headers, sampled, training))
+    return MultiFrame(image, *_remark_and_comparison(image.frame_headers, sampled, training))
 
 
-def _looked_at(
+def _remark_and_comparison(
     headers: Sequence[SliceHeader], sampled: Callable[[int], SampledSlice], training: TrainingRecord | None
-) -> tuple[str, tuple[Difference, ...], str]:
-    """Remark of a series, and what :class:`Comparison` has: what is read to prove its values is compared, too."""
+) -> tuple[str, Comparison]:
+    """Remark of a series, and its comparison with the training: what is read to prove its values is compared, too."""
     slices_hu: list[Floats] = []
 
     def kept(index: int) -> SampledSlice:
@@ -203,11 +201,11 @@ def _looked_at(
 
     remark = check_hounsfield(headers, kept)
     if training is None:
-        return remark, (), ""
+        return remark, NOT_COMPARED
     geometry = geometry_of((header.pixel_spacing for header in headers), (header.slice_thickness for header in headers))
-    compared = training.compare(slices_hu, geometry, {header.reconstruction for header in headers})
+    compared = training.compare(slices_hu, geometry, HeaderNames.of(headers))
     remarks = ". ".join(filter(None, (remark, in_short(compared.unlike))))
-    return remarks, compared.unlike, compared.unmeasured
+    return remarks, compared
 
 
 def _without_reference_images(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Skipped]]:

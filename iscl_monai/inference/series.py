@@ -48,6 +48,7 @@ class Outcome:
         refused: series that cannot be denoised, and damaged files.
         unlike: title of a series, and a sentence, for each thing in which a series is unlike the training.
         unmeasured: title of a series, and a sentence, for each whose noise cannot be compared with the training.
+        notes: title of a series, and a sentence, for what was compared and is no reason to warn.
     """
 
     destination: Path
@@ -56,6 +57,7 @@ class Outcome:
     refused: tuple[DicomRefusal, ...] = ()
     unlike: tuple[tuple[str, str], ...] = ()
     unmeasured: tuple[tuple[str, str], ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def denoise_series(
@@ -121,15 +123,22 @@ def denoise_series(
             if watcher is not None:
                 watcher.ends(folder, decided)
     counts = tuple((series.title, series.count) for series in decided.series)
-    unlike = tuple((series.title, one.sentence) for series in decided.series for one in series.unlike)
-    unmeasured = tuple((series.title, series.unmeasured) for series in decided.series if series.unmeasured)
-    return Outcome(destination, counts, decided.skipped, decided.refused, unlike, unmeasured)
+    compared = [(series.title, series.comparison) for series in decided.series]
+    return Outcome(
+        destination,
+        counts,
+        decided.skipped,
+        decided.refused,
+        unlike=tuple((title, one.sentence) for title, comparison in compared for one in comparison.unlike),
+        unmeasured=tuple((title, comparison.unmeasured) for title, comparison in compared if comparison.unmeasured),
+        notes=tuple((title, note) for title, comparison in compared for note in comparison.notes),
+    )
 
 
 def _watch(one: Source, slices: Iterator[DenoisedSlice], watcher: Watcher | None) -> None:
     """Take every slice of a series, and show it to whoever watches."""
     if watcher is not None:
-        watcher.begins(one.title, one.count, [difference.sentence for difference in one.unlike])
+        watcher.begins(one.title, one.count, [difference.sentence for difference in one.comparison.unlike])
     try:
         for seen in slices:
             if watcher is not None:

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from iscl_monai.errors import CheckpointRefusal, ImageRefusal
+from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, ImageRefusal
 from iscl_monai.parallel import in_order, useful_workers
 
 SMALLEST_PX, LARGEST_PX = 16, 4096
+LARGEST_DOSE = 1e4
+"""Of a wanted dose over that of the scan: it leaves a hundredth of the noise; more is a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,28 @@ def _volume_change(denoiser: VolumeDenoiser, volume_hu: npt.NDArray[np.float32])
             cure="mend change_volume_hu of the denoiser",
         )
     return change_hu
+
+
+def check_targets(noise_hu: float | None, dose: float | None) -> None:
+    """Refuse what nobody can leave in an image.
+
+    Args:
+        noise_hu: to be left, HU; None: not asked for.
+        dose: whose noise is to be left, over that of the scan; None: not asked for.
+
+    Raises:
+        ConfigRefusal: both, or a dose below the scan's own or beyond ``LARGEST_DOSE``.
+    """
+    if noise_hu is not None and dose is not None:
+        raise ConfigRefusal(
+            f"target noise {noise_hu:g} HU and target dose {dose:g}", allowed="one of the two", cure="leave one out"
+        )
+    if dose is not None and not 1 <= dose <= LARGEST_DOSE:
+        raise ConfigRefusal(
+            f"target dose {dose:g}",
+            allowed=f"1 to {LARGEST_DOSE:g} times the dose of the scan",
+            cure="4 leaves half the noise",
+        )
 
 
 def check_slice(slice_hu: npt.NDArray[Any]) -> None:

@@ -24,7 +24,7 @@ class SeamlessInferer(SlidingWindowInferer):
     A pixel counts only in tiles that hold everything it can see: ``reach_px`` around it, or the border of the slice.
     So tiles overlap by twice the reach, lie evenly, begin where the network's strides do, and what is left is float
     rounding. It holds for networks that look at nothing but neighbourhoods (frozen statistics), and at the ``loudest``
-    noise of the whole slice, which a network that has such a method is told.
+    noise of the whole slice: a module that has such a method, itself or in what it wraps, is given it with each tile.
 
     Args:
         tile_px: largest side of a tile; None: whole slices.
@@ -60,7 +60,7 @@ class SeamlessInferer(SlidingWindowInferer):
             mirrored,
             roi_size=[side for side, _ in layout],
             sw_batch_size=1,
-            predictor=_told_of_the_slice(network, mirrored),
+            predictor=_with_slice_noise(network, mirrored),
             # MONAI turns the overlap back into a step with int(); half a pixel keeps it from rounding to the next.
             overlap=[max(0.0, 1 - (step + 0.5) / side) for side, step in layout],
             roi_weight_map=self._weights(layout),
@@ -104,7 +104,13 @@ def least_tile_px(reach_px: int, stride_px: int) -> int:
     return -(-4 * halo_px // 16) * 16 + 16
 
 
-def _told_of_the_slice(network: Callable[..., Any], whole: Tensor) -> Callable[..., Any]:
-    """A network that is given, beside each tile, what :meth:`iscl_monai.networks.DenoisingNetwork.loudest` sees."""
-    loudest = getattr(network, "loudest", None)
+def _with_slice_noise(network: Callable[..., Any], whole: Tensor) -> Callable[..., Any]:
+    """A network that is given, beside each tile, what :meth:`iscl_monai.networks.DenoisingNetwork.loudest` sees.
+
+    Whatever module wraps such a network, or method of it is called, is given it, too: one that passes it on answers
+    right, one that does not take it fails at once. Unknown to it, each tile would bound its noise by its own tissue.
+    """
+    owner = getattr(network, "__self__", network)
+    parts = owner.modules() if isinstance(owner, torch.nn.Module) else [owner]
+    loudest = next((part.loudest for part in parts if hasattr(part, "loudest")), None)
     return network if loudest is None else partial(network, loudest=loudest(whole))

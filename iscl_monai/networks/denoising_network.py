@@ -194,7 +194,7 @@ class DenoisingNetwork(nn.Module):
                 raise ConfigRefusal(
                     f"a wanted noise for a {type(network).__name__}",
                     allowed="UNetGenerator and NoiseUNet",
-                    cure="train with unet.json, or give a strength instead",
+                    cure="leave the wanted noise out, or use weights that were trained with unet.json",
                 )
             network.want(noise=QUIET_OF_NOISE * noise_hu * 2 / (self.upper_hu - self.lower_hu), dose=dose)
 

@@ -1,8 +1,9 @@
-"""Is a scan like those that weights were trained on? How loud its noise is, and how fine, and how large its voxels.
+"""Is a scan like those that weights were trained on? Its noise, the size of its voxels, and what of a body it shows.
 
 A network sees pixels, so the fineness counts in cycles per pixel: a sharp kernel, a small field of view, thin slices
 and iterative reconstruction all show in the noise, whatever the header says or leaves out. Pixel size and slice
-thickness say how large anatomy is in pixels, and how much of it lies in one slice.
+thickness say how large anatomy is in pixels, and how much of it lies in one slice; size and tissues of the body say
+which part of it that is (:mod:`iscl_monai.quality.composition`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from iscl_monai.quality.spectrum import noise_power_spectrum, radial, soft_tissu
 Image = NDArray[np.float32]
 
 FEWEST_PATCHES = 4
-MOST_SLICES = 8
 TOLERATED = 1.15
 """A scan may be so much beyond the range of the training without a word: as much as the measures scatter."""
 
@@ -46,6 +46,11 @@ QUANTITIES = {
     "fineness": Quantity("noise of a mean frequency of", "frequency of the noise", "cycles per pixel"),
     "pixel_mm": Quantity("pixels of", "pixel size", "mm"),
     "thickness_mm": Quantity("slices of", "slice thickness", "mm"),
+    "body_cm2": Quantity("a body of", "body area", "cm2 in a slice"),
+    "lung_percent": Quantity("another body region: lung in", "share of lung", "% of the body"),
+    "fat_percent": Quantity("another body region: fat in", "share of fat", "% of the body"),
+    "soft_percent": Quantity("another body region: soft tissue in", "share of soft tissue", "% of the body"),
+    "bone_percent": Quantity("another body region: bone in", "share of bone", "% of the body"),
 }
 NOISE, GEOMETRY = ("noise", "fineness"), ("pixel_mm", "thickness_mm")
 
@@ -94,11 +99,6 @@ def noise_character(slices_hu: Sequence[Image]) -> NoiseCharacter:
 def is_measured(value: float) -> bool:
     """Whether a value of one of ``QUANTITIES`` is one: all of them are finite and above zero."""
     return 0 < value < math.inf
-
-
-def evenly(count: int, most: int = MOST_SLICES) -> list[int]:
-    """Which slices of a scan to look at."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
 
 
 def geometry_of(

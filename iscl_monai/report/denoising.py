@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import Comparison
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.report.series import SeriesReport, write_series_report
@@ -51,5 +52,11 @@ class DenoisingReport:
         skipped = [(str(one.path), one.reason) for one in done.skipped]
         skipped += [(refusal.file, f"refused: {refusal}") for refusal in done.refused]
         warnings = " ".join(filter(None, self._warnings))
-        summary = f"Unlike what the model was trained on. {warnings}" if warnings else ""
+        notes = " ".join(f"{one.title}: {note}." for one in done.series for note in _notes(one.comparison))
+        unlike = f"Unlike what the model was trained on. {warnings}" if warnings else ""
+        summary = " ".join(filter(None, (unlike, f"Beside that: {notes}" if unlike and notes else notes)))
         write_series_report(folder / FILE, self.reports, made_with=made_with, skipped=skipped, summary=summary)
+
+
+def _notes(compared: Comparison) -> list[str]:
+    return [sentence for sentence in (compared.unmeasured, *compared.notes) if sentence]

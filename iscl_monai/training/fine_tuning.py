@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from ignite.engine import Engine, Events
@@ -10,10 +13,14 @@ from torch import nn
 
 from iscl_monai.errors import CheckpointRefusal
 from iscl_monai.networks import DenoisingNetwork
+from iscl_monai.quality.truth_error import root_hu
+from iscl_monai.released import record_beside
 from iscl_monai.training.export import Export
 from iscl_monai.training.handlers import ModelWriter
 from iscl_monai.training.learning import unwrapped
-from iscl_monai.training.validation import KEY_METRIC, Validation
+from iscl_monai.training.validation import KEY_METRIC, TRUTH_ERROR, Validation, score
+
+log = logging.getLogger(__name__)
 
 WISHES = ("wanted_noise", "dose")
 """What an image shall keep, by the name of a network's buffers."""
@@ -28,7 +35,8 @@ class FineTuning:
         noise_extractor: H, likewise.
         export: brings weights into the deployed denoiser.
         validation: measures it.
-        writer: keeps the best; the start is one of the candidates.
+        writer: keeps the best; the start is one of the candidates. The patients of the start's training are written
+            beside those of this one, so that nobody scores the new weights on them.
 
     Raises:
         CheckpointRefusal: no such file, or networks of another kind or other sizes.
@@ -52,6 +60,7 @@ class FineTuning:
         self.export = export
         self.validation = validation
         self.writer = writer
+        self.writer.earlier_patients = _patients_of(weights)
         for source, network in self.pairs:
             if source.description != network.description:
                 raise CheckpointRefusal(
@@ -77,12 +86,41 @@ class FineTuning:
             self.writer(engine)
 
     def _compare(self, engine: Engine) -> None:
-        scores = {entry["epoch"]: entry.get(KEY_METRIC, math.nan) for entry in self.validation.history}
-        if math.isnan(scores.get(0.0, math.nan)):
+        entries = {entry["epoch"]: entry for entry in self.validation.history}
+        start = entries.get(0.0, {})
+        if math.isnan(score(start)):
             engine.logger.warning("without validation pairs nobody knows whether the weights became better")
             return
-        best = max(scores, key=lambda epoch: scores[epoch])
+        if TRUTH_ERROR not in start:
+            engine.logger.warning(
+                "judged by PSNR against references whose own noise counts as anatomy: "
+                "give each validation pair its dose or truth, and the error to the truth decides"
+            )
+        best = max(entries, key=lambda epoch: score(entries[epoch]))
         if best == 0.0:
             engine.logger.warning("no epoch was better than the weights it started from: model.pt holds those")
         else:
-            engine.logger.info("epoch %d: %s %+.2f over the start", best, KEY_METRIC, scores[best] - scores[0.0])
+            engine.logger.info("epoch %d, the best: %s", best, _gain(start, entries[best]))
+
+
+def _patients_of(weights: Path | str) -> tuple[str, ...]:
+    """That the record beside weights names; without a record nobody can know them."""
+    path = record_beside(weights)
+    if not path.is_file():
+        log.warning("%s does not exist: whom %s was trained on is not known", path, weights)
+        return ()
+    try:
+        patients = json.loads(path.read_text(encoding="utf-8"))["patients"]
+        return tuple(str(patient) for patient in patients)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointRefusal(
+            f"{path}: no list of patients ({type(error).__name__})",
+            allowed="the record that the training wrote beside its weights",
+            cure="copy it again, with the weights",
+        ) from None
+
+
+def _gain(start: Mapping[str, float], best: Mapping[str, float]) -> str:
+    if TRUTH_ERROR in start:
+        return f"error to the truth {root_hu(start[TRUTH_ERROR]):.2f} -> {root_hu(best[TRUTH_ERROR]):.2f} HU"
+    return f"{KEY_METRIC} {best[KEY_METRIC] - start[KEY_METRIC]:+.2f} over the start"

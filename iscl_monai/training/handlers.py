@@ -14,12 +14,12 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from iscl_monai.data import Datalist, pool_geometry_ranges, pool_noise_ranges
+from iscl_monai.data import Datalist, pool_record
 from iscl_monai.durable import whole_file
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.report.numbers import OPTIMISTIC
-from iscl_monai.training.validation import KEY_METRIC, DenoisingEvaluator, Validation, summary
+from iscl_monai.training.validation import DenoisingEvaluator, Validation, score, summary
 from iscl_monai.weights import save_durably
 
 
@@ -146,6 +146,24 @@ class InOrder:
             handler.attach(engine)
 
 
+def training_record(scans: Datalist, pools: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """What is said beside weights of the scans that they were trained on.
+
+    Args:
+        scans: of the training; patients, so that nobody scores weights on what they have seen, and iterative
+            reconstructions.
+        pools: the same scans as cached volumes, see :func:`iscl_monai.data.pool_record`.
+    """
+    both = (*scans.noisy, *scans.clean)
+    return {
+        "patients": sorted({scan.patient for scan in both} | {pair.patient for pair in scans.validation}),
+        "split_protocol": scans.split_protocol,
+        "datalist_digest": scans.digest,
+        "reconstructions": sorted({scan.reconstruction for scan in both if scan.reconstruction}),
+        **pool_record(*pools),
+    }
+
+
 class ModelWriter:
     """Keeps ``model.pt`` (best validation, or newest without pairs) and ``model_last.pt``: tensors only.
 
@@ -154,11 +172,9 @@ class ModelWriter:
     Args:
         folder: the bundle's ``models`` folder.
         network: the exported denoiser.
-        validation: whose key metric decides.
-        scans: what is trained on; the patients are written to ``training.json`` beside the weights, so that nobody
-            scores them on what they have seen, and the iterative reconstructions, so that others are warned of.
-        pools: cached volumes that are trained on; the ranges of their noise, pixel size and slice thickness go there,
-            too.
+        validation: whose :func:`iscl_monai.training.validation.score` decides.
+        scans: what is trained on; :func:`training_record` of it is written to ``training.json`` beside the weights.
+        pools: cached volumes that are trained on.
         enabled: False on all but the first process.
     """
 
@@ -178,6 +194,8 @@ class ModelWriter:
         self.scans = scans
         self.pools = pools
         self.enabled = enabled
+        self.earlier_patients: tuple[str, ...] = ()
+        """Whom the weights that a training starts from were trained on."""
 
     def attach(self, engine: Engine) -> None:
         """Write after validations; attach after :class:`Validation`."""
@@ -187,16 +205,8 @@ class ModelWriter:
 
     def _record(self) -> None:
         if self.scans is not None:
-            both = (*self.scans.noisy, *self.scans.clean)
-            pools = {scan.patient for scan in both}
-            content = {
-                "patients": sorted(pools | {pair.patient for pair in self.scans.validation}),
-                "split_protocol": self.scans.split_protocol,
-                "datalist_digest": self.scans.digest,
-                "reconstructions": sorted({scan.reconstruction for scan in both if scan.reconstruction}),
-                "noise": pool_noise_ranges(*self.pools),
-                **pool_geometry_ranges(*self.pools),
-            }
+            content = training_record(self.scans, self.pools)
+            content["patients"] = sorted({*content["patients"], *self.earlier_patients})
             with whole_file(self.folder / "training.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())
 
@@ -210,8 +220,8 @@ class ModelWriter:
         numbers = [{name: value for name, value in entry.items() if math.isfinite(value)} for entry in history]
         with whole_file(self.folder / "validation.json") as file:
             file.write((json.dumps({"note": OPTIMISTIC, "history": numbers}, indent=2) + "\n").encode())
-        scores = [entry.get(KEY_METRIC, math.nan) for entry in history]
-        if math.isnan(scores[-1]) or scores[-1] >= max(score for score in scores if not math.isnan(score)):
+        scores = [score(entry) for entry in history]
+        if math.isnan(scores[-1]) or scores[-1] >= max(one for one in scores if not math.isnan(one)):
             save_durably(weights, self.folder / "model.pt")
 
 

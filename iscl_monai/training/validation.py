@@ -21,8 +21,24 @@ from iscl_monai.networks.denoising_network import MODES
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import HU_BODY, Protocol
+from iscl_monai.quality.truth_error import estimated_error_hu2, root_hu, truth_error_hu2
 
 KEY_METRIC = "psnr_db"
+TRUTH_ERROR = "truth_error_hu2"
+"""Mean square of the error to the truth (:mod:`iscl_monai.quality.truth_error`), where it is known of all pairs."""
+
+
+def score(entry: Mapping[str, float]) -> float:
+    """By which of two validations the better one is told: larger is better; NaN where there is nothing to tell it by.
+
+    By the error to the truth, if that is known. PSNR against a reference with noise of its own rewards a denoiser for
+    each bit of that noise that it leaves, so it cannot see whether one became better.
+
+    Args:
+        entry: of :attr:`Validation.history`.
+    """
+    error = entry.get(TRUTH_ERROR, math.nan)
+    return entry.get(KEY_METRIC, math.nan) if math.isnan(error) else -error
 
 
 class DenoisingEvaluator(Evaluator):
@@ -36,7 +52,7 @@ class DenoisingEvaluator(Evaluator):
     Args:
         device: where the network lives.
         val_data_loader: batches of one item ``{"noisy", "noisy_hu"[, "clean_hu"]}``: a slice (1, 1, row,
-            column) or a volume (1, 1, row, column, slice).
+            column) or a volume (1, 1, row, column, slice); with ``truth_hu`` or ``dose`` also errors to the truth.
         network: the exported denoiser.
         hu_window: the window of the preprocessing.
         inferer: how the network is moved over an item; SliceInferer for volumes.
@@ -81,8 +97,9 @@ class DenoisingEvaluator(Evaluator):
             mode: self.hu_window.apply_change(noisy_hu, predictions[mode].cpu()) for mode in MODES
         }
         volumes = {name: _slices_first(image) for name, image in images.items()}
-        reference = _slices_first(batch["clean_hu"]) if "clean_hu" in batch else None
-        output: dict[str, Any] = {"measured": self._measure(volumes, reference)}
+        reference, truth = (_slices_first(batch[key]) if key in batch else None for key in ("clean_hu", "truth_hu"))
+        measured = self._measure(volumes, reference) | self._truth_errors(volumes, reference, truth, batch.get("dose"))
+        output: dict[str, Any] = {"measured": measured}
         if self.keep_images:
             output |= {
                 "noisy_hu": volumes["input"],
@@ -108,6 +125,19 @@ class DenoisingEvaluator(Evaluator):
                 measured["shift_from_input_hu"] = panel["mean_shift_hu"]
                 measured["residual_correlation"] = panel["residual"]["image"]
         return measured
+
+    def _truth_errors(
+        self, volumes: Mapping[str, Tensor], reference: Tensor | None, truth: Tensor | None, dose: Any
+    ) -> dict[str, float]:
+        """Of each mode and the input, where the truth or the dose is known."""
+        errors: dict[str, float] = {}
+        for name, volume in volumes.items():
+            prefix = "" if name == self.network.mode else f"{name}_"
+            if truth is not None:
+                errors[prefix + TRUTH_ERROR] = truth_error_hu2(volume, truth)
+            elif dose is not None and reference is not None:
+                errors[prefix + TRUTH_ERROR] = estimated_error_hu2(volume, volumes["input"], reference, float(dose))
+        return errors
 
 
 def _slices_first(image: Tensor) -> Tensor:
@@ -193,6 +223,9 @@ def summary(metrics: Mapping[str, float], protocol: Protocol = HU_BODY) -> str:
         alone_db = [f"{letter} {metrics[name]:.2f}" for letter, name in alone.items() if name in metrics]
         parts.append(", ".join(alone_db) + " dB")
         parts.append(f"mean shift {metrics['mean_shift_hu']:+.1f} HU")
+    if TRUTH_ERROR in metrics:
+        before, after = (root_hu(metrics[name]) for name in (f"input_{TRUTH_ERROR}", TRUTH_ERROR))
+        parts.append(f"error to the truth {before:.2f} -> {after:.2f} HU")
     if "noise_hu" in metrics:
         parts.append(f"local noise {metrics['input_noise_hu']:.1f} -> {metrics['noise_hu']:.1f} HU")
     if "residual_correlation" in metrics:

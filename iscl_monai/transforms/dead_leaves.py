@@ -21,6 +21,8 @@ SOFTNESS_PX = (0.02, 0.8)
 """Of an edge, evenly in the logarithm: from stairs of whole pixels, which no scanner draws, to what most make of it."""
 CORNERS = (2.0, 2.0, 8.0)
 """Exponents of the outlines: two thirds are ellipses, a third has corners."""
+FADED = 14.0
+"""Softnesses beyond an outline where a leaf covers less than a millionth: of bone in air, 0.002 HU."""
 STEEPEST_HU = 4.0
 """Largest change within a leaf, in HU per pixel: some organs are shaded."""
 
@@ -74,7 +76,8 @@ class RandDeadLeavesd(RandomizableTransform, MapTransform):
         stretch, turn = self.R.uniform(0.6, 1.0), self.R.uniform(0, np.pi)
         softness, corners = np.exp(self.R.uniform(*np.log(SOFTNESS_PX))), self.R.choice(CORNERS)
         steep, uphill = self.R.uniform(0, STEEPEST_HU) * (self.R.random_sample() < 0.3), self.R.uniform(0, 2 * np.pi)
-        reach = 1.5 * radius + 8 * softness
+        # Corners reach further than the radius, and a soft edge fades for long: what the box cuts off is no HU.
+        reach = np.sqrt(2) * (radius + FADED * softness / stretch)
         rows, columns = (slice(max(0, int(at - reach)), int(max(0, at + reach)) + 2) for at in (row, column))
         below = picture[rows, columns]
         if below.size == 0:

@@ -141,6 +141,8 @@ def test_fine_tuning_starts_from_weights_and_keeps_them_unless_others_are_better
     configs = ("train", "unet", "harvest_alone")
     workflow(*configs, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "m", **settings).run()
     start = tmp_path / "m" / "model.pt"
+    record = json.loads(start.with_name("training.json").read_text())
+    start.with_name("training.json").write_text(json.dumps({**record, "patients": ["earlier"]}))
 
     def tuned(name: str, *more: str, **changes: Any) -> tuple[Path, list[dict[str, float]]]:
         places = {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name / "models"}
@@ -153,6 +155,8 @@ def test_fine_tuning_starts_from_weights_and_keeps_them_unless_others_are_better
     assert [entry["epoch"] for entry in history] == [0, 1]
     assert history[1]["psnr_db"] < history[0]["psnr_db"]
     assert differences(model, start) == [], "worse weights came in the place of better ones"
+    known = json.loads(model.with_name("training.json").read_text())["patients"]
+    assert known == sorted(["earlier", *record["patients"]]), "whom the start was trained on is known, too"
     model, history = tuned("gentle", "fine_tune", width=4, learning_rate=1e-3)
     assert history[1]["psnr_db"] != history[0]["psnr_db"]
     assert differences(model, start) == [] or history[1]["psnr_db"] > history[0]["psnr_db"]

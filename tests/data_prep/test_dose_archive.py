@@ -118,15 +118,23 @@ def test_the_command_line_takes_a_table(table: Path, tmp_path: Path, capsys: pyt
     assert "no series to simulate" in capsys.readouterr().err
 
 
-def test_a_series_that_cannot_be_simulated_stops_the_rest_unless_skipped(table: Path, tmp_path: Path) -> None:
+def test_a_series_that_cannot_be_simulated_does_not_hold_up_the_rest(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     odd = source(tmp_path / "odd", SIGNED, slices=3, pixel_spacing_mm=(4.0, 3.0), series_uid="1.9")
     rows = [row(odd, 0), read_table(table)[0]]
     own, _ = write_table(rows, tmp_path / "own")
+    assert main(["dose", str(own), str(tmp_path / "low"), "--fraction", "0.5"]) == 3
+    printed = capsys.readouterr().err
+    assert "1 series made" in printed
+    assert "PixelSpacing" in printed.splitlines()[-1]
+    assert printed.splitlines()[-1].startswith("refused: ")
+    made = [one.simulated_from for one in read_table(tmp_path / "low") if one.simulated_from]
+    assert made == [read_table(table)[0].series_uid]
+    alone, _ = write_table(rows[:1], tmp_path / "alone")
     with pytest.raises(DicomRefusal, match="PixelSpacing"):
-        simulate_table(own, tmp_path / "low", request=TableRequest(fraction=0.5))
-    batch = simulate_table(own, tmp_path / "low", request=TableRequest(fraction=0.5), skip_refused=True)
-    assert batch.made == 1
-    assert "PixelSpacing" in str(batch.refused[0])
+        simulate_table(alone, tmp_path / "none", request=TableRequest(fraction=0.5))
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,21 @@ def test_a_dry_run_writes_nothing_and_needs_no_bundle(source: Path, tmp_path: Pa
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--target-noise", "5", "--target-dose", "4"), "target noise 5 HU and target dose 4; allowed: one of the two"),
+        (("--target-dose", "0.5"), "target dose 0.5; allowed: 1 to 10000 times"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    options: tuple[str, ...], words: str, source: Path, bundle: Path, tmp_path: Path
+) -> None:
+    for dry in ((), ("--dry-run",)):
+        refused(run("denoise", source, tmp_path / "out", *options, *dry, bundle=bundle), words)
+    assert names(tmp_path) == ["in"]
+
+
 def test_a_refused_series_does_not_hold_up_the_others(source: Path, bundle: Path, tmp_path: Path) -> None:
     Series(slots=[0], rows=15, columns=20, description="small", prefix="small").write(source)
     refused(run("denoise", source, tmp_path / "out", "--strict", bundle=bundle), "Rows is 15")

@@ -98,7 +98,13 @@ def test_a_tile_of_lung_is_told_of_the_muscle_elsewhere() -> None:
     tiled = SeamlessInferer(tile_px=least, reach_px=made.reach_px, stride_px=made.stride_px)
     torch.testing.assert_close(tiled(x, made), made(x), rtol=0, atol=1e-5)
     torch.testing.assert_close(tiled(x, torch.jit.script(made)), made(x), rtol=0, atol=1e-5)
-    assert (tiled(x, made.forward) - made(x)).abs().max() > 1e-3  # what would be without being told
+    torch.testing.assert_close(tiled(x, torch.nn.DataParallel(made)), made(x), rtol=0, atol=1e-5)
+    for unaware in (torch.nn.Sequential(made), made.modes):
+        with pytest.raises(TypeError, match="loudest"):
+            tiled(x, unaware)
+    torch.testing.assert_close(tiled(x, made.forward), made(x), rtol=0, atol=1e-5)
+    unwrapped = tiled(x, lambda tile: made(tile))  # what no one can see through
+    assert (unwrapped - made(x)).abs().max() > 1e-3, "what would be without being told"
 
 
 def test_the_filter_that_goes_by_local_noise_is_told_too() -> None:

@@ -11,7 +11,6 @@ from scipy import ndimage
 from iscl_monai.quality.familiarity import (
     NoiseCharacter,
     differences_from,
-    evenly,
     geometry_of,
     noise_character,
     ranges_of,
@@ -93,8 +92,3 @@ def test_a_size_that_headers_do_not_give_is_not_known() -> None:
     assert geometry_of([None, (0.0, 0.0)], [None, 0.0, float("nan")]) == {}
     assert geometry_of([None, (0.5, 2.0)], [None, 2.5]) == {"pixel_mm": 1.0, "thickness_mm": 2.5}
     assert ranges_of([{}, {"pixel_mm": 0.8}]) == {"pixel_mm": [0.8, 0.8]}
-
-
-@pytest.mark.parametrize(("count", "slices"), [(1, [0]), (3, [0, 1, 2]), (100, [0, 14, 28, 42, 57, 71, 85, 99])])
-def test_slices_are_looked_at_evenly(count: int, slices: list[int]) -> None:
-    assert evenly(count) == slices

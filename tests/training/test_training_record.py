@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
-from dicom.synthetic import Series
+from dicom.synthetic import Series, setting
 
+from iscl_monai.inference import TrainingRecord
+from iscl_monai.quality.composition import COMPOSITION
 from iscl_monai.training.handlers import ModelWriter
 from iscl_monai.transforms import loading
 
@@ -32,11 +34,13 @@ def test_the_iterative_reconstructions_of_both_pools_are_written(tmp_path: Path)
     assert content["patients"] == ["a", "b", "c", "d"]
 
 
-def test_noise_pixel_size_and_slice_thickness_of_both_pools_are_written(tmp_path: Path) -> None:
+def test_what_scans_are_compared_with_is_written_of_both_pools(tmp_path: Path) -> None:
     """As scans are read for a training."""
 
     def pool(name: str, pixel_mm: float, thickness_mm: float) -> list[Any]:
-        made = Series(rows=64, columns=64, pixel_spacing_mm=(pixel_mm, pixel_mm), spacing_mm=thickness_mm)
+        change = setting(Manufacturer="GE MEDICAL", ConvolutionKernel=name.upper(), BodyPartExamined="CHEST")
+        spacing = {"pixel_spacing_mm": (pixel_mm, pixel_mm), "spacing_mm": thickness_mm}
+        made = Series(rows=64, columns=64, change=change, **spacing)
         made.write(tmp_path / name)
         return [loading("image")({"image": tmp_path / name})]
 
@@ -49,3 +53,10 @@ def test_noise_pixel_size_and_slice_thickness_of_both_pools_are_written(tmp_path
     np.testing.assert_allclose(content["thickness_mm"], [1.0, 5.0])
     least, largest = content["noise"]["noise"]
     assert 10 < least <= largest < 40
+    assert content["composition"].keys() == set(COMPOSITION)
+    assert all(0 < least <= largest for least, largest in content["composition"].values())
+    assert content["kernels"] == {"GE": ["CLEAN", "NOISY"]}
+    assert content["body_parts"] == ["CHEST"]
+    record = TrainingRecord.of_weights(tmp_path / "model.pt")
+    assert (record.composition, record.kernels) == (content["composition"], content["kernels"])
+    assert record.knows_noise == ("fineness" in content["noise"])

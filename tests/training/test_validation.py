@@ -21,7 +21,7 @@ from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.protocol import HU_BODY
 from iscl_monai.training import DenoisingEvaluator, InOrder, MetricsWriter, ModelWriter, TensorBoard, Validation
 from iscl_monai.training.handlers import scalars
-from iscl_monai.training.validation import MeanOfItems, summary
+from iscl_monai.training.validation import TRUTH_ERROR, MeanOfItems, summary
 
 WINDOW = HUWindow(-1000, 1000)
 
@@ -94,6 +94,21 @@ def test_the_identity_measures_as_its_input() -> None:
     assert metrics["noise_hu"] == pytest.approx(metrics["input_noise_hu"])
     assert metrics["input_noise_hu"] == pytest.approx(40, rel=0.3)
     assert metrics["shift_from_input_hu"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("known", ["truth", "dose", ""])
+def test_errors_to_the_truth_are_measured_where_it_or_the_dose_is_known(known: str) -> None:
+    item = volume(1)
+    flat = torch.where(item["clean_hu"] > -500, 50.0, -1000.0)
+    flat[..., 20:24, 20:24, :] = 2000
+    added = {"truth": {"truth_hu": flat}, "dose": {"dose": torch.tensor([25 / 1625])}, "": {}}[known]
+    one = {key: image[..., 0] if image.ndim == 5 else image for key, image in {**item, **added}.items()}
+    metrics = measured([one], simple(1, 0))
+    assert (TRUTH_ERROR in metrics) == bool(known)
+    if known:
+        assert math.sqrt(metrics[f"input_{TRUTH_ERROR}"]) == pytest.approx(math.hypot(5, 40), rel=0.1)
+        assert metrics[TRUTH_ERROR] == pytest.approx(metrics[f"input_{TRUTH_ERROR}"], rel=1e-4)
+        assert "error to the truth" in summary(metrics)
 
 
 def test_each_mode_is_measured_by_its_own_formula() -> None:

@@ -1,0 +1,69 @@
+"""What weights will say of the scans of cached pools: their noise, voxels, part of the body, and what headers name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iscl_monai.data.patches import plain_tensor
+from iscl_monai.quality.composition import composition_of
+from iscl_monai.quality.familiarity import geometry_of, noise_character, ranges_of
+
+MOST_SLICES = 8
+
+Pool = Sequence[Mapping[str, Any]]
+
+
+def pool_record(*pools: Pool) -> dict[str, Any]:
+    """The part of ``training.json`` that :class:`iscl_monai.inference.TrainingRecord` compares scans with.
+
+    Args:
+        pools: of volumes with the metadata of :func:`iscl_monai.dicom.monai_io.load_ct`.
+
+    Returns:
+        Ranges (:func:`iscl_monai.quality.familiarity.ranges_of`) of ``noise`` and ``composition``, of ``pixel_mm`` and
+        ``thickness_mm``; ``kernels`` by vendor and ``body_parts``, as headers name them.
+    """
+    scans = [scan for pool in pools for scan in pool]
+    looks = [_few_slices(scan) for scan in scans]
+    geometries = [_geometry(scan) for scan in scans]
+    return {
+        "noise": ranges_of(vars(noise_character(slices)) for slices in looks),
+        "composition": ranges_of(
+            composition_of(slices, geometry["pixel_mm"])
+            for slices, geometry in zip(looks, geometries, strict=True)
+            if "pixel_mm" in geometry
+        ),
+        **ranges_of(geometries),
+        "kernels": _kernels(map(_meta, scans)),
+        "body_parts": sorted({str(_meta(scan).get("body_part", "")) for scan in scans} - {""}),
+    }
+
+
+def _kernels(metas: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Names by vendor."""
+    pairs = {(str(meta.get("vendor", "")), str(meta.get("kernel", ""))) for meta in metas}
+    named = sorted((vendor, kernel) for vendor, kernel in pairs if kernel)
+    return {vendor: [kernel for other, kernel in named if other == vendor] for vendor, _ in named}
+
+
+def _few_slices(scan: Mapping[str, Any]) -> list[NDArray[np.float32]]:
+    """Up to ``MOST_SLICES`` of a volume, the first and the last among them."""
+    image = plain_tensor(torch.as_tensor(scan["image"]))[0]
+    count = image.shape[-1]
+    places = {round(place) for place in np.linspace(0, count - 1, min(count, MOST_SLICES))}
+    return [image[..., place].numpy().astype(np.float32) for place in sorted(places)]
+
+
+def _geometry(scan: Mapping[str, Any]) -> dict[str, float]:
+    meta = _meta(scan)
+    return geometry_of([meta.get("spacing")], [meta.get("slice_thickness_mm")])
+
+
+def _meta(scan: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta: Mapping[str, Any] = getattr(scan["image"], "meta", {})
+    return meta
