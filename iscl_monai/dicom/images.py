@@ -101,8 +101,12 @@ def slice_positions(affine: Floats, count: int) -> Floats:
     return positions
 
 
-def open_nifti(path: Path) -> Any:
+def open_nifti(path: Path, *, any_axis: bool = False) -> Any:
     """A nibabel image whose header may be that of a CT volume; no voxel is read.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        any_axis: the third axis need not run along the patient.
 
     Raises:
         ImageRefusal: colours or complex numbers, other than three axes (and more of length 1), or a third axis that
@@ -112,7 +116,8 @@ def open_nifti(path: Path) -> Any:
     image = load_nifti(path)
     _check_real(path, complex_values=image.get_data_dtype().kind == "c")
     _check_axes(path, spatial_shape(image), colour=image.get_data_dtype().fields is not None)
-    _check_third_axis(path, np.array(image.affine, np.float64))
+    if not any_axis:
+        _check_third_axis(path, np.array(image.affine, np.float64))
     return image
 
 
