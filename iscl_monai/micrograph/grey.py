@@ -105,7 +105,10 @@ def apply_change(stored: Stored, change: npt.NDArray[np.floating]) -> tuple[Stor
     if limits is None:
         after = stored.astype(np.float32) + change.astype(np.float32)
         return np.where(change == 0, stored, after).astype(stored.dtype), Clipped()
-    wanted = np.rint(stored.astype(np.float64) + change.astype(np.float64))
+    wanted = stored.astype(np.float64)  # in place from here: bands are large
+    wanted += change
+    np.rint(wanted, out=wanted)
     lowest, highest = limits
-    clipped = Clipped(int((wanted < lowest).sum()), int((wanted > highest).sum()))
-    return wanted.clip(lowest, highest).astype(stored.dtype), clipped
+    clipped = Clipped(int(np.count_nonzero(wanted < lowest)), int(np.count_nonzero(wanted > highest)))
+    np.clip(wanted, lowest, highest, out=wanted)
+    return wanted.astype(stored.dtype), clipped

@@ -22,7 +22,10 @@ from iscl_monai.micrograph.file import (
 from iscl_monai.micrograph.grey import Stored, check_dtype, check_finite
 
 HEADER_BYTES = 1024
-MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2"}
+MODES = (0, 1, 2, 6)
+"""int8, int16, float32, uint16."""
+
+OTHER_MODES = {3: "complex int16", 4: "complex float32", 12: "float16"}
 BAND_BYTES = 1 << 24
 IMOD_STAMP = 1146047817
 LABELS = 10
@@ -51,7 +54,6 @@ class MrcFile(MicrographFile):
                     self.header: npt.NDArray[np.void] = np.array(mrc.header)
                     shape, self.dtype = mrc.data.shape, mrc.data.dtype
         except Exception as error:  # mrcfile raises ValueError, numpy others
-            self._refuse_mode()
             refuse_unreadable(path, self.kind, error)
         self._check_header(shape)
         self.rows, self.columns = shape[-2:]
@@ -60,21 +62,14 @@ class MrcFile(MicrographFile):
         self.pixel_size_nm, self.spacing_nm = self._sizes()
         self._check_finite()
 
-    def _refuse_mode(self) -> None:
-        """Say what is the matter where the mode alone is."""
-        with self.path.open("rb") as file:
-            head = file.read(16)
-        modes = {int.from_bytes(head[12:16], "little"), int.from_bytes(head[12:16], "big")}
-        names = {3: "complex int16", 4: "complex float32", 12: "float16", 101: "4 bits"}
-        for mode in modes & names.keys():
-            self._refuse(f"mode {mode} ({names[mode]})", "mode 0, 1, 2 or 6", "write mode 6: newstack -mode 6")
-
     def _refuse(self, came: str, allowed: str, cure: str) -> None:
         raise ImageRefusal(f"{self.path}: {came}", allowed=allowed, cure=cure)
 
     def _check_header(self, shape: tuple[int, ...]) -> None:
-        if int(self.header["mode"]) not in MODES:
-            self._refuse(f"mode {int(self.header['mode'])}", "mode 0, 1, 2 or 6", "write mode 6 or 2")
+        mode = int(self.header["mode"])
+        if mode not in MODES:
+            name = OTHER_MODES.get(mode, "unknown")
+            self._refuse(f"mode {mode} ({name})", "mode 0, 1, 2 or 6", "write mode 6: newstack -mode 6")
         check_dtype(self.path, self.dtype, floats=True)
         if len(shape) not in (2, 3) or min(shape) < 1:
             self._refuse(f"shape {shape}", "an image, a stack or one volume", "save one volume per file")

@@ -169,7 +169,7 @@ class _Work:
             raise ValueError(f"a change of shape {change.shape} for an image of {read.shape}")
         inside = slice(top - first, bottom - first)
         after, clipped = apply_change(read[inside], change[inside])
-        self.changed += int((after != read[inside]).sum())
+        self.changed += int(np.count_nonzero(after != read[inside]))
         self.clipped += clipped
         return after
 
