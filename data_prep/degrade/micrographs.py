@@ -52,21 +52,9 @@ def degrade_micrographs(
     record = record_place(destination)
     stack = read_micrographs(source)
     lowest, highest = _range(stack, grey_range)
-    found: list[tuple[float, int]] = []
-
-    def change(piece: Piece, grey: npt.NDArray[np.float32]) -> Image:
-        image = (grey.astype(np.float64) - lowest) / (highest - lowest)
-        degraded = _degraded(kind, image, generator(seed, kind, role, piece.number))
-        clipped = degraded.clip(0, 1)
-        changed: Image = clipped * (highest - lowest) + lowest - grey
-        stored = changed if stack.grey_range is None else np.rint(changed)
-        error = np.mean(np.square(stored / (highest - lowest)))
-        found.append((psnr_db(error), int((clipped != degraded).sum())))
-        return changed
-
+    degrading = _Degrading(kind, seed, role, (lowest, highest), rounded=stack.grey_range is not None)
     note = f"SIMULATED {kind} noise, seed {seed}, not the original image; iscl_monai {__version__}"
-    write_micrographs(stack, destination, change, whole_pixels=None, note=note, progress=progress)
-    decibels, clipped_pixels = tuple(db for db, _ in found), sum(count for _, count in found)
+    write_micrographs(stack, destination, degrading.change, whole_pixels=None, note=note, progress=progress)
     write_record(
         record,
         settings={
@@ -78,10 +66,32 @@ def degrade_micrographs(
         },
         sources=[file.path for file in stack.files],
         numbers=stack.numbers,
-        psnr_db=decibels,
-        clipped=clipped_pixels,
+        psnr_db=degrading.decibels,
+        clipped=degrading.clipped,
     )
-    return Degradation(path=destination, record=record, psnr_db=decibels, clipped=clipped_pixels)
+    return Degradation(path=destination, record=record, psnr_db=tuple(degrading.decibels), clipped=degrading.clipped)
+
+
+class _Degrading:
+    """One run: what each section gets, and what came of it."""
+
+    def __init__(self, kind: str, seed: int, role: str, ends: tuple[float, float], *, rounded: bool) -> None:
+        self._kind, self._seed, self._role = kind, seed, role
+        self._lowest, self._width = ends[0], ends[1] - ends[0]
+        self._rounded = rounded
+        self.decibels: list[float] = []
+        self.clipped = 0
+
+    def change(self, piece: Piece, grey: npt.NDArray[np.float32]) -> Image:
+        """What to add to the grey levels of a whole section."""
+        image = (grey.astype(np.float64) - self._lowest) / self._width
+        degraded = _degraded(self._kind, image, generator(self._seed, self._kind, self._role, piece.number))
+        clipped = degraded.clip(0, 1)
+        change: Image = clipped * self._width + self._lowest - grey
+        stored = np.rint(change) if self._rounded else change
+        self.decibels.append(psnr_db(np.mean(np.square(stored / self._width))))
+        self.clipped += int(np.count_nonzero(clipped != degraded))
+        return change
 
 
 def _degraded(kind: str, image: Image, rng: np.random.Generator) -> Image:

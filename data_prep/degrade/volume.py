@@ -54,19 +54,11 @@ def degrade_volume(
     window = read_magnitude(source).window
     volume = NiftiVolume(source, check=False, any_axis=True)
     decibels: list[float] = []
-
-    def slices() -> Iterator[npt.NDArray[Any]]:
-        for index, stored in enumerate(volume.slices()):
-            image = volume.hu(stored).astype(np.float64)
-            degraded = add_rician(image, sigma * window, generator(seed, "rician", role, index))
-            changed = volume.changed(stored, degraded - image)
-            error = np.mean(np.square((volume.hu(changed) - image) / window))
-            decibels.append(psnr_db(error))
-            yield changed
-
+    generators = (generator(seed, "rician", role, index) for index in range(volume.count))
+    slices = _noisy(volume, sigma * window, generators, lambda error: decibels.append(psnr_db(error / window**2)))
     text = f"SIMULATED Rician noise {sigma:g}, iscl_monai. Not the original."
     header = described(volume.header, text, header_size=volume.header_size)
-    write_volume(destination, header, volume.dtype, slices(), progress)
+    write_volume(destination, header, volume.dtype, slices, progress)
     write_record(
         record,
         settings={
@@ -81,6 +73,20 @@ def degrade_volume(
         clipped=0,
     )
     return Degradation(path=destination, record=record, psnr_db=tuple(decibels), clipped=0)
+
+
+def _noisy(
+    volume: NiftiVolume,
+    sigma: float,
+    generators: Iterator[np.random.Generator],
+    record_error: Callable[[float], object],
+) -> Iterator[npt.NDArray[Any]]:
+    """Stored values of each slice with noise; its mean squared error is told as it passes."""
+    for stored, rng in zip(volume.slices(), generators, strict=True):
+        image = volume.hu(stored).astype(np.float64)
+        changed = volume.changed(stored, add_rician(image, sigma, rng) - image)
+        record_error(float(np.mean(np.square(volume.hu(changed) - image))))
+        yield changed
 
 
 def _check(source: Path, destination: Path, sigma: float) -> None:

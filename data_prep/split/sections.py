@@ -121,16 +121,21 @@ def split_stack(
         protocol=protocol,
     )
     _check_gap(split, request)
-    with whole_folder(destination) as folder:
-        for index, fold in enumerate(folds, 1):
-            (folder / f"fold{index}").mkdir()
-            content = _content(fold, clean, noisy, destination / f"fold{index}", specimen or clean.stem)
+    _write(split, request, clean, noisy, specimen or clean.stem)
+    return split
+
+
+def _write(split: StackSplit, request: BlockRequest, clean: Path, noisy: Path, specimen: str) -> None:
+    with whole_folder(split.path) as folder:
+        for index, fold in enumerate(split.folds, 1):
+            name = f"fold{index}"
+            (folder / name).mkdir()
+            content = _content(fold, clean, noisy, split.path / name, specimen)
             header = {"description": _description(split, index, request), "number_nm": request.number_nm}
             text = datalist_text({**header, "least_gap_nm": split.distance_nm, **content})
-            write_file(folder / f"fold{index}" / DATALIST, lambda file, text=text: file.write(text))
+            write_file(folder / name / DATALIST, lambda file, text=text: file.write(text))
         summary = (json.dumps(_summary(split, request), indent=1) + "\n").encode()
         write_file(folder / FOLDS, lambda file: file.write(summary))
-    return split
 
 
 def _check_pair(clean: MicrographStack, noisy: MicrographStack) -> None:

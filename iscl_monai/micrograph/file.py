@@ -45,6 +45,10 @@ class MicrographFile(ABC):
     pixel_size_nm: PixelSize | None
     spacing_nm: float | None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the path: another process, as of a data loader, opens the file itself."""
+        return type(self), (self.path,)
+
     @abstractmethod
     def read(self, section: int, top: int, bottom: int) -> Stored:
         """Rows ``top`` to ``bottom`` (exclusive) of one section, as stored: (row, column).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import mrcfile
 import numpy as np
@@ -62,7 +62,7 @@ class MrcFile(MicrographFile):
         self.pixel_size_nm, self.spacing_nm = self._sizes()
         self._check_finite()
 
-    def _refuse(self, came: str, allowed: str, cure: str) -> None:
+    def _refuse(self, came: str, allowed: str, cure: str) -> NoReturn:
         raise ImageRefusal(f"{self.path}: {came}", allowed=allowed, cure=cure)
 
     def _check_header(self, shape: tuple[int, ...]) -> None:

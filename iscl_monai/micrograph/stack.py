@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -203,7 +203,7 @@ def _read_folder(folder: Path, *, allow_holes: bool) -> MicrographStack:
     return MicrographStack(folder, files, others)
 
 
-def _refuse(place: Path, came: str, allowed: str, cure: str) -> None:
+def _refuse(place: Path, came: str, allowed: str, cure: str) -> NoReturn:
     raise ImageRefusal(f"{place}: {came}", allowed=allowed, cure=cure)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from xml.etree import ElementTree
 
 from iscl_monai.errors import ImageRefusal
@@ -111,7 +111,7 @@ def described(description: bytes, note: str) -> bytes:
     return end + (b"\n" if end else b"") + f"derivation={note}\n".encode()
 
 
-def _refuse(path: Path, came: str, allowed: str, cure: str) -> None:
+def _refuse(path: Path, came: str, allowed: str, cure: str) -> NoReturn:
     raise ImageRefusal(f"{path}: {came}", allowed=allowed, cure=cure)
 
 

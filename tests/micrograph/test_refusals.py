@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -264,6 +265,14 @@ def test_what_a_stack_says(tmp_path: Path) -> None:
     with pytest.raises(IndexError, match="section 3 of 3"):
         stack.grey(3)
     assert read_micrographs(save_mrc(tmp_path / "a.mrc", pixels("f4"))).grey_range is None
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.mrc"])
+def test_a_stack_goes_to_another_process(tmp_path: Path, name: str) -> None:
+    save = {"a.tif": save_tiff, "a.png": save_png, "a.mrc": save_mrc}[name]
+    stack = read_micrographs(save(tmp_path / name, pixels("u2")))
+    again = pickle.loads(pickle.dumps(stack))
+    np.testing.assert_array_equal(again.stored(0), stack.stored(0))
 
 
 def test_a_resolution_for_the_screen_is_none(tmp_path: Path) -> None:
