@@ -12,7 +12,8 @@ import tifffile
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.micrograph.file import MicrographCopy, MicrographFile, check_file, refuse_unreadable
 from iscl_monai.micrograph.grey import Stored, check_dtype
-from iscl_monai.micrograph.tiff_segments import DEFLATE, NONE, Segments, Source, segments_of
+from iscl_monai.micrograph.tiff_codec import LOSSLESS, decoded
+from iscl_monai.micrograph.tiff_segments import Segments, Source, segments_of
 from iscl_monai.micrograph.tiff_tags import check_description, sizes_of
 from iscl_monai.micrograph.tiff_write import TiffCopy
 
@@ -72,18 +73,19 @@ class TiffFile(MicrographFile):
         begin = line * segments.height
         first, last = max(begin, top), min(begin + segments.height, top + len(rows), self.rows)
         into = rows[first - top : last - top]
-        plain_strip = segments.across == 1 and not segments.compressed and not segments.page.is_tiled
-        if plain_strip:  # may be as high as the image: only what is wanted
+        if segments.plain:  # a strip may be as high as the image: only what is wanted
             row_bytes = self.columns * self.dtype.itemsize
             file.seek(segments.offsets[line] + (first - begin) * row_bytes)
             into[:] = np.frombuffer(file.read(into.nbytes), self.dtype).reshape(into.shape)
             return
+        height = segments.height if segments.tiled else min(segments.height, self.rows - begin)
         for column in range(segments.across):
             index = line * segments.across + column
             left, right = column * segments.width, min((column + 1) * segments.width, self.columns)
             file.seek(segments.offsets[index])
-            decoded, _, _ = segments.page.decode(file.read(segments.sizes[index]), index)
-            into[:, left:right] = decoded[0, first - begin : last - begin, : right - left, 0]
+            data, shape = file.read(segments.sizes[index]), (height, segments.width)
+            values = decoded(data, shape, self.dtype, segments.compression, segments.predictor)
+            into[:, left:right] = values[first - begin : last - begin, : right - left]
 
     def copy(self, destination: Path, note: str) -> MicrographCopy:
         """See the base class."""
@@ -128,9 +130,9 @@ def _check_page(path: Path, page: Any) -> None:
     if page.dtype is None or page.bitspersample not in (8, 16, 32, 64, 128):
         _refuse(path, f"{page.bitspersample} bits per pixel", "8 or 16 bits", "save it with 8 or 16 bits")
     check_dtype(path, page.dtype)
-    if page.fillorder != 1 or page.predictor not in (1, 2) or page.compression not in (NONE, *DEFLATE):
+    if page.fillorder != 1 or page.predictor not in (1, 2) or page.compression not in LOSSLESS:
         name = getattr(page.compression, "name", page.compression)
-        _refuse(path, f"compression {name}", "none, or ZIP (deflate)", "save it uncompressed, e.g. tiffcp -c none")
+        _refuse(path, f"compression {name}", "none, ZIP, LZW or PackBits", "save it uncompressed, e.g. tiffcp -c none")
 
 
 def _check_alike(path: Path, pages: list[Any]) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from iscl_monai.micrograph.file import refuse_unreadable
-
-NONE, DEFLATE = 1, (8, 32946)
-"""Compressions (TIFF 6.0, section 3; Adobe's supplement 2)."""
+from iscl_monai.micrograph.tiff_codec import NONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +22,9 @@ class Segments:
         height: rows of each.
         width: columns of each.
         across: how many beside each other.
-        compressed: whether they have to be decoded.
-        predictor: 1, or 2: differences of neighbours (TIFF 6.0, section 14).
-        page: what decodes them.
+        tiled: tiles, all of full size, where the last strip is as high as the rows that are left.
+        compression: 1 for none, see :mod:`iscl_monai.micrograph.tiff_codec`.
+        predictor: 1, or 2: differences of neighbours.
     """
 
     offsets: tuple[int, ...]
@@ -34,9 +32,14 @@ class Segments:
     height: int
     width: int
     across: int
-    compressed: bool
+    tiled: bool
+    compression: int
     predictor: int
-    page: Any
+
+    @property
+    def plain(self) -> bool:
+        """Uncompressed strips: rows lie one behind the other, and any of them can be read or written alone."""
+        return not self.tiled and self.compression == NONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +71,12 @@ def segments_of(path: Path, page: Any) -> Segments:
     offsets, sizes = tuple(map(int, page.dataoffsets)), tuple(map(int, page.databytecounts))
     if not len(offsets) == len(sizes) == across * down or not all(sizes):
         refuse_unreadable(path, "TIFF", EOFError(f"{len(offsets)} of {across * down} strips or tiles are there"))
-    compressed = page.compression != NONE
-    if not compressed:
+    if page.compression == NONE:
         full = [height if page.is_tiled else min(height, rows - line * height) for line in range(down)]
         needed = tuple(lines * width * page.dtype.itemsize for lines in full for _ in range(across))
         if any(size < least for size, least in zip(sizes, needed, strict=True)):
             refuse_unreadable(path, "TIFF", EOFError("a strip or tile is shorter than its rows"))
         sizes = needed
-    page.decode  # noqa: B018 - made now, while the file is open
-    return Segments(offsets, sizes, height, width, across, compressed, int(page.predictor), page)
+    return Segments(
+        offsets, sizes, height, width, across, bool(page.is_tiled), int(page.compression), int(page.predictor)
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +18,7 @@ import tifffile
 from iscl_monai.errors import OutputRefusal
 from iscl_monai.micrograph.file import MicrographCopy
 from iscl_monai.micrograph.grey import Stored
+from iscl_monai.micrograph.tiff_codec import encoded
 from iscl_monai.micrograph.tiff_segments import Segments, Source
 from iscl_monai.micrograph.tiff_tags import described
 
@@ -49,7 +49,7 @@ class TiffCopy(MicrographCopy):
     def write(self, section: int, top: int, stored: Stored) -> None:
         """Rows go straight into plain strips; others are collected until a line of segments is complete."""
         segments, source = self._source.pages[section], self._source
-        if not segments.compressed and not segments.page.is_tiled:
+        if segments.plain:
             self._write_strips(segments, top, stored)
             return
         for row, values in enumerate(stored, top):
@@ -60,7 +60,7 @@ class TiffCopy(MicrographCopy):
                 raise AssertionError(f"row {row} before the first of its line")
             self._line[within, : source.columns] = values
             if within == segments.height - 1 or row == source.rows - 1:
-                kept = segments.height if segments.page.is_tiled else within + 1
+                kept = segments.height if segments.tiled else within + 1
                 self._write_line(section, line, self._line[:kept])
                 self._line = None
 
@@ -78,7 +78,9 @@ class TiffCopy(MicrographCopy):
         segments = self._source.pages[section]
         for column in range(segments.across):
             tile = rows[:, column * segments.width : (column + 1) * segments.width]
-            self._place(section, line * segments.across + column, encoded(tile, segments))
+            self._place(
+                section, line * segments.across + column, encoded(tile, segments.compression, segments.predictor)
+            )
 
     def _place(self, section: int, index: int, data: bytes) -> None:
         """Where the old segment was if it fits, else at the end; nothing of the old one stays."""
@@ -170,21 +172,3 @@ class _Layout:
     @classmethod
     def of(cls, tif: Any) -> _Layout:
         return cls(tif.byteorder, big=bool(tif.is_bigtiff))
-
-
-def encoded(rows: Stored, segments: Segments) -> bytes:
-    """One strip or tile as the file has it: differences of neighbours if asked for, deflate if asked for.
-
-    Args:
-        rows: (row, column), with the file's byte order.
-        segments: of the page.
-    """
-    values = rows
-    if segments.predictor == 2 and segments.compressed:
-        native = rows.astype(rows.dtype.newbyteorder("="))
-        unsigned = native.view(f"u{native.dtype.itemsize}")
-        differences = unsigned.copy()
-        differences[:, 1:] = unsigned[:, 1:] - unsigned[:, :-1]  # wraps around, as the format wants
-        values = differences.astype(differences.dtype.newbyteorder(rows.dtype.byteorder))
-    data = np.ascontiguousarray(values).tobytes()
-    return zlib.compress(data) if segments.compressed else data

@@ -106,7 +106,7 @@ CASES: dict[str, tuple[str, Make, str]] = {
         "a palette.*one grey channel",
     ),
     "JPEG in TIFF": ("a.tif", picture("L", compression="jpeg"), "JPEG compression.*uncompressed or as ZIP"),
-    "LZW": ("a.tif", picture("L", compression="tiff_lzw"), "compression LZW.*none, or ZIP.*tiffcp"),
+    "LZMA": ("a.tif", tiff(GREY, compression="lzma"), "compression LZMA.*none, ZIP, LZW or PackBits.*tiffcp"),
     "inverted": ("a.tif", tiff(GREY, photometric="miniswhite"), "0 is white.*invert"),
     "float TIFF": ("a.tif", tiff(GREY.astype("f4")), "32-bit floating numbers.*MRC only.*16-bit"),
     "complex TIFF": ("a.tif", tiff(GREY.astype("c8")), "complex numbers"),

@@ -19,6 +19,7 @@ from iscl_monai.errors import OutputRefusal
 from iscl_monai.micrograph import MicrographStack, Piece, read_micrographs, write_micrographs
 from iscl_monai.micrograph import write as writing
 from iscl_monai.micrograph.file import MicrographCopy, MicrographFile
+from iscl_monai.micrograph.tiff_codec import decoded, encoded
 
 Grey = np.typing.NDArray[np.float32]
 
@@ -28,6 +29,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "tiles": {"tile": (16, 32)},
     "deflated": {"compression": "zlib"},
     "deflated strips": {"compression": "zlib", "rowsperstrip": 7, "predictor": True},
+    "deflated differences": {"compression": "zlib", "predictor": True},
     "deflated tiles": {"compression": "zlib", "tile": (16, 32), "predictor": True},
 }
 
@@ -90,6 +92,38 @@ def test_tiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, dtyp
             assert [tag.code for tag in one.tags] == [tag.code for tag in other.tags]
             kept = [tag.name for tag in one.tags if tag.name not in changing]
             assert [one.tags[name].value for name in kept] == [other.tags[name].value for name in kept]
+
+
+@pytest.mark.parametrize("predictor", [1, 2])
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_lzw_and_packbits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, compression: str, predictor: int
+) -> None:
+    """Written by libtiff in strips of some rows, read again by libtiff."""
+    stored = pixels(dtype)
+    source = tmp_path / "a.tif"
+    tags = {317: predictor} if compression == "tiff_lzw" else {}
+    Image.fromarray(stored[0]).save(source, compression=compression, tiffinfo=tags, strip_size=1000)
+    made, wanted = check_both(source, stored, monkeypatch)
+    with Image.open(made) as image:
+        np.testing.assert_array_equal(np.asarray(image), wanted[0])
+    with tifffile.TiffFile(made) as tif:
+        assert len(tif.pages[0].dataoffsets) > 1
+        assert tif.pages[0].compression.name == {"tiff_lzw": "LZW", "packbits": "PACKBITS"}[compression]
+        assert tif.pages[0].predictor == (predictor if tags else 1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2"])
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773])
+def test_segments_of_any_order_and_predictor(compression: int, dtype: str, order: str) -> None:
+    values = pixels(dtype)[0].astype(f"{order}{dtype}")
+    for predictor in (1, 2):
+        data = encoded(values, compression, predictor)
+        again = decoded(data, values.shape, values.dtype, compression, predictor)
+        assert again.dtype == values.dtype
+        np.testing.assert_array_equal(again, values)
 
 
 def test_nothing_of_the_old_pixels_stays_in_a_compressed_file(tmp_path: Path) -> None:
