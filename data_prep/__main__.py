@@ -16,11 +16,13 @@ from iscl_monai.console import add_version, import_nothing_from_working_folder, 
 
 import_nothing_from_working_folder()
 
+from data_prep.commands.degrade import degrade
 from data_prep.commands.dose import dose
 from data_prep.commands.mayo import mayo
 from data_prep.commands.phantom import phantom
 from data_prep.commands.scan import scan
 from data_prep.commands.split import split
+from data_prep.commands.split_stack import split_stack
 from data_prep.commands.truth import truth
 
 app = typer.Typer(
@@ -34,7 +36,7 @@ app = typer.Typer(
 
 
 add_version(app, "data_prep of iscl-monai")
-for verb in (dose, mayo, phantom, scan, split, truth):
+for verb in (degrade, dose, mayo, phantom, scan, split, split_stack, truth):
     app.command()(with_exit_codes(verb))
 
 

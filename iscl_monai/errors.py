@@ -5,7 +5,7 @@
     IsclError
     ├── Refusal                 input, file or argument we will not work with (exit code 2)
     │   ├── DicomRefusal        a DICOM file or series: names file, tag, value found, value needed
-    │   ├── ImageRefusal        any other image file (NIfTI) that is not a CT volume in Hounsfield units
+    │   ├── ImageRefusal        any other image file (NIfTI, TIFF) that is not what is asked for
     │   ├── DatalistRefusal     a datalist that does not follow the schema
     │   │   └── LeakRefusal     one patient (or z-range) on two sides that must be disjoint
     │   ├── ConfigRefusal       a misspelt, missing or ill-typed configuration value
@@ -81,7 +81,7 @@ class DicomRefusal(Refusal):
 
 
 class ImageRefusal(Refusal):
-    """An image file other than DICOM that is not a CT volume in Hounsfield units."""
+    """An image file other than DICOM that is not what is asked for: CT in Hounsfield units, grey levels, magnitude."""
 
 
 class DatalistRefusal(Refusal):

@@ -47,7 +47,7 @@ def test_an_extra_that_is_absent_is_no_problem_and_is_named(monkeypatch: pytest.
     monkeypatch.setattr(extras, "version", version_of)
     code, text = asked()
     assert code == 0
-    assert '- data      without numba  -> pip install "iscl-monai[data]"' in text
+    assert '- data without numba -> pip install "iscl-monai[data]"' in " ".join(text.split())
 
 
 def test_a_package_that_is_too_old_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

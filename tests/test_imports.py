@@ -19,6 +19,7 @@ CONTRACTS = {
         f"dicom.{module.stem}" for module in (ROOT / "iscl_monai" / "dicom").glob("*.py")
     }
     - {"dicom.__init__", "dicom.monai_io"},
+    "micrographs and magnitudes are read without deep learning": {"micrograph", "magnitude"},
     "the mathematics knows no files": {"networks", "losses", "quality", "hu"},
     "serving never imports training": {"service", "inference", "batch"},
     "only the service speaks DICOM network": {"inference", "training", "transforms", "data", "dicom"},

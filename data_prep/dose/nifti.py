@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from data_prep.dose.simulation import NOTHING_DOUBTFUL, Acceptance, Simulation, check_request, read_scan
 from iscl_monai.dicom.images import NIFTI, open_nifti
-from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
-from iscl_monai.durable import check_free, move_into_place, workshop
+from iscl_monai.dicom.nifti import NiftiVolume, described, write_volume
+from iscl_monai.durable import check_free
 from iscl_monai.errors import ImageRefusal, OutputRefusal
 from iscl_monai.parallel import in_order, useful_workers
 from iscl_monai.scanner.dose import outside
@@ -87,7 +86,7 @@ def simulate_volume(
     header = described(volume.header, description, header_size=volume.header_size)
     workers = workers or useful_workers("cpu", volume.count, (volume.rows, volume.columns))
     slices = in_order(enumerate(volume.slices()), work, workers=workers)
-    return written(destination, header, volume.dtype, slices, progress)
+    return write_volume(destination, header, volume.dtype, slices, progress)
 
 
 def simulate_series_as_volume(
@@ -148,7 +147,7 @@ def simulate_series_as_volume(
         (series.hu.shape[2], series.hu.shape[1], count), affine, _description(fraction, doubtful=doubtful)
     )
     slices = in_order(range(count), work, workers=workers)
-    return written(destination, header, np.dtype("<i2"), slices, progress)
+    return write_volume(destination, header, np.dtype("<i2"), slices, progress)
 
 
 def _check_destination(destination: Path) -> None:
@@ -205,19 +204,3 @@ def header_of(shape: tuple[int, int, int], affine_lps: NDArray[np.float64], desc
     header.set_slope_inter(1, 0)  # type: ignore[no-untyped-call]
     header["vox_offset"], header["descrip"] = 352, description.encode()
     return bytes(header.binaryblock.ljust(352, b"\0"))
-
-
-def written(
-    destination: Path, header: bytes, dtype: np.dtype[Any], slices: Iterator[Stored], progress: Progress
-) -> Path:
-    """Write all slices, read them again, and only then give the file its name."""
-    with workshop(destination) as folder:
-        file = folder / destination.name
-        with closing(NiftiWriter(file, header, dtype)) as writer:
-            for stored in slices:
-                writer.write(stored)
-                if progress is not None:
-                    progress(1)
-            writer.finish()
-        move_into_place({file: destination})
-    return destination

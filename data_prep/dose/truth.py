@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.dose.nifti import header_of, written
+from data_prep.dose.nifti import header_of
 from data_prep.dose.simulation import NOTHING_DOUBTFUL, Acceptance, Simulation, check_request, read_scan
+from iscl_monai.dicom.nifti import write_volume
 from iscl_monai.durable import check_free, whole_file, whole_folder
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.parallel import in_order, useful_workers
@@ -123,7 +124,7 @@ def make_truth(
         for name, dose in ((TRUTH, 0.0), (FULL, 1.0), (LOW, fraction)):
             header = header_of(truth.shape[::-1], affine, _description(dose))
             slices = doses.slices(dose)
-            written(folder / name, header, np.dtype("<i2"), (plane.astype("<i2") for plane in slices), progress)
+            write_volume(folder / name, header, np.dtype("<i2"), (plane.astype("<i2") for plane in slices), progress)
             noises[name] = doses.noise_hu(dose)
         record = TruthRecord(
             method=METHOD,

@@ -36,7 +36,7 @@ def write_datalist(content: Mapping[str, Any], destination: Path) -> Path:
     """
     path = destination / DATALIST
     root = Path(os.path.realpath(destination))
-    data = _text(
+    data = datalist_text(
         {name: _relative(value, root) if isinstance(value, list) else value for name, value in content.items()}
     )
     if path.exists():
@@ -64,7 +64,7 @@ def write_datalist(content: Mapping[str, Any], destination: Path) -> Path:
     return path
 
 
-def _text(content: Mapping[str, Any]) -> bytes:
+def datalist_text(content: Mapping[str, Any]) -> bytes:
     """JSON with one entry per line: to be read, and compared line by line."""
 
     def section(value: Any) -> str:
@@ -144,11 +144,14 @@ def _existing(row: SeriesRow) -> str:
 
 def _relative(entries: Sequence[Mapping[str, Any]], root: Path) -> list[dict[str, Any]]:
     paths = {"image", "reference", "noisy", "clean"}
-    return [{key: _near(value, root) if key in paths else value for key, value in row.items()} for row in entries]
+    return [{key: near(value, root) if key in paths else value for key, value in row.items()} for row in entries]
 
 
-def _near(path: str, root: Path) -> str:
-    """Relative when both lie below one folder, so that it can be moved; else there is nothing in common to move."""
+def near(path: str, root: Path) -> str:
+    """A path as it stands in a datalist below ``root``.
+
+    Relative when both lie below one folder, so that it can be moved; else there is nothing in common to move.
+    """
     try:
         common = Path(os.path.commonpath([path, root]))
     except ValueError:  # two drives

@@ -101,23 +101,23 @@ def slice_positions(affine: Floats, count: int) -> Floats:
     return positions
 
 
-def open_nifti(path: Path) -> Any:
+def open_nifti(path: Path, *, any_axis: bool = False) -> Any:
     """A nibabel image whose header may be that of a CT volume; no voxel is read.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        any_axis: the third axis need not run along the patient.
 
     Raises:
         ImageRefusal: colours or complex numbers, other than three axes (and more of length 1), or a third axis that
             does not run along the patient.
         ValueError, OSError, EOFError: nibabel's, when it is no NIfTI file.
     """
-    image = _open_nifti(path)
-    if image.get_data_dtype().kind == "c":
-        raise ImageRefusal(
-            f"{path}: complex values, as of MR before the magnitude is taken",
-            allowed="real numbers",
-            cure="give a CT volume in Hounsfield units",
-        )
+    image = load_nifti(path)
+    _check_real(path, complex_values=image.get_data_dtype().kind == "c")
     _check_axes(path, spatial_shape(image), colour=image.get_data_dtype().fields is not None)
-    _check_third_axis(path, np.array(image.affine, np.float64))
+    if not any_axis:
+        _check_third_axis(path, np.array(image.affine, np.float64))
     return image
 
 
@@ -138,7 +138,12 @@ def _read_nifti(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolu
     return ImageVolume(hu, affine, positions_mm)
 
 
-def _open_nifti(path: Path) -> Any:
+def load_nifti(path: Path) -> Any:
+    """A nibabel image, whatever it holds; no voxel is read.
+
+    Raises:
+        ValueError, OSError, EOFError: nibabel's, when it is no NIfTI file.
+    """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
 
@@ -156,6 +161,7 @@ def _read_itk(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolume
     import SimpleITK
 
     image: Any = SimpleITK.ReadImage(str(path))
+    _check_real(path, complex_values="complex" in image.GetPixelIDTypeAsString())
     colour = image.GetNumberOfComponentsPerPixel() != 1
     _check_axes(path, image.GetSize(), colour=colour)
     steps = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
@@ -181,6 +187,16 @@ def _part(
     moved = affine.copy()
     moved[:3, 3] += kept.start * affine[:3, 2]
     return kept, moved, tuple(positions_mm[kept].tolist())
+
+
+def _check_real(path: Path, *, complex_values: bool) -> None:
+    """NumPy would take the real part, with nothing but a warning."""
+    if complex_values:
+        raise ImageRefusal(
+            f"{path}: complex values, as of MR before the magnitude is taken",
+            allowed="real numbers",
+            cure="give a CT volume in Hounsfield units",
+        )
 
 
 def _check_axes(path: Path, shape: tuple[int, ...], *, colour: bool) -> None:
@@ -239,7 +255,7 @@ def estimate_shape(path: Path, z_range_mm: tuple[float, float] | None = None) ->
     """
     try:
         if path.name.lower().endswith(NIFTI):
-            image = _open_nifti(path)
+            image = load_nifti(path)
             shape = tuple(int(size) for size in image.shape[:3])
             affine = np.array(image.affine, np.float64)
         else:

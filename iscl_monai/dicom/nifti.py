@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from iscl_monai.dicom.images import CURE_HU, check_range, open_nifti, spatial_sh
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.dicom.value_statistics import SampledSlice, sample_indices
 from iscl_monai.dicom.values import check_image_values, judge_values
+from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import ImageRefusal, OutputRefusal
 
 DESCRIPTION = {348: slice(148, 228), 540: slice(240, 320)}
@@ -32,6 +34,7 @@ class NiftiVolume:
         path: ``.nii`` or ``.nii.gz``.
         check: read all voxels once, and look whether they are HU (:mod:`iscl_monai.dicom.values`).
         trust_hu: take values as HU that show no air, e.g. a crop within the body; not what cannot be HU.
+        any_axis: the third axis may run in any direction of the body, as in MR.
 
     Attributes:
         spacing_mm: between rows, between columns.
@@ -41,10 +44,10 @@ class NiftiVolume:
         ImageRefusal: no whole CT volume in Hounsfield units.
     """
 
-    def __init__(self, path: Path, *, check: bool = True, trust_hu: bool = False) -> None:
+    def __init__(self, path: Path, *, check: bool = True, trust_hu: bool = False, any_axis: bool = False) -> None:
         self.path = path
         try:
-            image = open_nifti(path)
+            image = open_nifti(path, any_axis=any_axis)
             self.dtype = image.header.get_data_dtype()  # with the file's byte order
             self.header_size = int(image.header.sizeof_hdr)
             self.columns, self.rows, self.count = spatial_shape(image)
@@ -149,7 +152,7 @@ def described(header: bytes, description: str, *, header_size: int) -> bytes:
 
 def residual_header(volume: NiftiVolume) -> tuple[bytes, np.dtype[Any]]:
     """Header and type of a float32 volume of the same geometry, for differences in HU."""
-    header = open_nifti(volume.path).header.copy()
+    header = open_nifti(volume.path, any_axis=True).header.copy()
     header.set_data_dtype(np.float32)
     header.set_slope_inter(1, 0)
     header.set_data_offset(0)  # the smallest that the format allows
@@ -195,7 +198,9 @@ class NiftiWriter:
         os.fsync(self.raw.fileno())
         self.raw.close()
         try:
-            same = [_digest(stored) for stored in NiftiVolume(self.path, check=False).slices()] == self.digests
+            same = [
+                _digest(stored) for stored in NiftiVolume(self.path, check=False, any_axis=True).slices()
+            ] == self.digests
         except (ImageRefusal, EOFError, OSError):
             same = False
         if not same:
@@ -207,6 +212,37 @@ class NiftiWriter:
         """Give the file up; nothing happens after :meth:`finish`."""
         self.file.close()
         self.raw.close()
+
+
+def write_volume(
+    destination: Path,
+    header: bytes,
+    dtype: np.dtype[Any],
+    slices: Iterable[npt.NDArray[Any]],
+    progress: Callable[[int], object] | None = None,
+) -> Path:
+    """Write all slices, read them again, and only then give the file its name.
+
+    Args:
+        destination: a free name, ``.nii`` or ``.nii.gz``.
+        header: the bytes before the voxels.
+        dtype: of the voxels, with the header's byte order.
+        slices: stored values (row, column), in file order.
+        progress: called with the number of slices written since the last call.
+
+    Raises:
+        OutputRefusal: the name is taken, it cannot be written, or reads back differently.
+    """
+    with workshop(destination) as folder:
+        file = folder / destination.name
+        with closing(NiftiWriter(file, header, dtype)) as writer:
+            for stored in slices:
+                writer.write(stored)
+                if progress is not None:
+                    progress(1)
+            writer.finish()
+        move_into_place({file: destination})
+    return destination
 
 
 def _digest(stored: npt.NDArray[Any]) -> bytes:

@@ -38,7 +38,7 @@ def check_slice(header: SliceHeader) -> None:
     """
     check_image(header)
     check_rescale(header)
-    _check_place(header)
+    check_place(header)
 
 
 def check_together(headers: Sequence[SliceHeader]) -> None:
@@ -205,7 +205,8 @@ def doubts(header: SliceHeader) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_place(header: SliceHeader) -> None:
+def check_place(header: SliceHeader) -> None:
+    """Refuse a slice of which it is not known where in the patient it lies, and how large its pixels are."""
     if header.position is None:
         raise DicomRefusal(
             header.path,

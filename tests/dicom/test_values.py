@@ -341,6 +341,29 @@ def test_axes_of_length_one_behind_the_third_are_none(tmp_path: Path, axes: int)
         load_ct(saved(tmp_path / "two.nii", np.stack([volume(), volume()], -1)))
 
 
+def test_the_imaginary_part_of_an_nrrd_is_not_dropped(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(volume().transpose(2, 0, 1) * np.complex64(1 + 1j))
+    SimpleITK.WriteImage(image, tmp_path / "complex.nrrd")
+    with pytest.raises(ImageRefusal, match=r"complex values.*allowed: real numbers"):
+        load_ct(tmp_path / "complex.nrrd")
+
+
+@pytest.mark.parametrize("scale", [1.0, 4096 / np.pi], ids=["radians", "integers"])
+def test_phase_images_are_no_ct_even_if_somebody_vouches(tmp_path: Path, scale: float) -> None:
+    phase = np.random.default_rng(0).uniform(-np.pi, np.pi, (SIDE, SIDE, 4)) * scale
+    path = saved(tmp_path / "phase.nii", phase.astype(np.float32 if scale == 1 else np.int16))
+    for read in (load_ct, NiftiVolume):
+        with pytest.raises(ImageRefusal, match="allowed: Hounsfield units"):
+            read(path, trust_hu=True)
+
+
+@pytest.mark.parametrize("name", ["ulf_055T/fig6A_T1w.nii", "clinical_3T/fig6A_T2w.nii"])
+def test_real_mr_is_no_ct_even_if_somebody_vouches(name: str) -> None:
+    for read in (load_ct, NiftiVolume):
+        with pytest.raises(ImageRefusal, match="allowed: Hounsfield units"):
+            read(real("mri/mri") / "mri" / name, trust_hu=True)
+
+
 def test_complex_and_colour_volumes_are_refused_by_what_they_are(tmp_path: Path) -> None:
     path = saved(tmp_path / "complex.nii", volume().astype(np.complex64))
     colour = saved(tmp_path / "colour.nii", np.zeros((20, 20, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")]))

@@ -1,0 +1,107 @@
+"""Rician noise on a NIfTI volume of MR magnitude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.degrade.record import Degradation, psnr_db, record_place, write_record
+from data_prep.degrade.rician import add_rician
+from data_prep.degrade.stream import generator
+from iscl_monai.dicom.images import NIFTI
+from iscl_monai.dicom.nifti import NiftiVolume, described, write_volume
+from iscl_monai.durable import check_free
+from iscl_monai.errors import ConfigRefusal, ImageRefusal, OutputRefusal
+from iscl_monai.magnitude import PERCENTILE, read_magnitude
+
+SIGMA = 0.05
+LARGEST_SIGMA = 1.0
+
+
+def degrade_volume(
+    source: Path,
+    destination: Path,
+    *,
+    sigma: float = SIGMA,
+    seed: int = 0,
+    role: str = "",
+    progress: Callable[[int], object] | None = None,
+) -> Degradation:
+    """Write a magnitude volume with Rician noise, and a record beside it.
+
+    The header is copied but for its free text; values are rounded into the file's own type. Each slice along the third
+    axis has a generator of its own, by seed, role and number.
+
+    Args:
+        source: ``.nii`` or ``.nii.gz``, see :func:`iscl_monai.magnitude.read_magnitude`.
+        destination: ``.nii`` or ``.nii.gz`` to make.
+        sigma: of the noise in each channel, as a share of the scan's 99.5th percentile.
+        seed: another seed gives other noise.
+        role: another role gives other noise.
+        progress: called with the number of slices finished since the last call.
+
+    Raises:
+        ConfigRefusal: a sigma that makes no sense.
+        ImageRefusal: no magnitude volume in NIfTI.
+        OutputRefusal: a destination that is taken or cannot be written.
+    """
+    _check(source, destination, sigma)
+    record = record_place(destination)
+    window = read_magnitude(source).window
+    volume = NiftiVolume(source, check=False, any_axis=True)
+    decibels: list[float] = []
+    generators = (generator(seed, "rician", role, index) for index in range(volume.count))
+    slices = _noisy(volume, sigma * window, generators, lambda error: decibels.append(psnr_db(error / window**2)))
+    text = f"SIMULATED Rician noise {sigma:g}, iscl_monai. Not the original."
+    header = described(volume.header, text, header_size=volume.header_size)
+    write_volume(destination, header, volume.dtype, slices, progress)
+    write_record(
+        record,
+        settings={
+            "kind": "rician",
+            "seed": seed,
+            "role": role,
+            "parameters": {"sigma": sigma, "percentile": PERCENTILE, "window": window},
+        },
+        sources=[source],
+        numbers=range(volume.count),
+        psnr_db=decibels,
+        clipped=0,
+    )
+    return Degradation(path=destination, record=record, psnr_db=tuple(decibels), clipped=0)
+
+
+def _noisy(
+    volume: NiftiVolume,
+    sigma: float,
+    generators: Iterator[np.random.Generator],
+    record_error: Callable[[float], object],
+) -> Iterator[npt.NDArray[Any]]:
+    """Stored values of each slice with noise; its mean squared error is told as it passes."""
+    for stored, rng in zip(volume.slices(), generators, strict=True):
+        image = volume.hu(stored).astype(np.float64)
+        changed = volume.changed(stored, add_rician(image, sigma, rng) - image)
+        record_error(float(np.mean(np.square(volume.hu(changed) - image))))
+        yield changed
+
+
+def _check(source: Path, destination: Path, sigma: float) -> None:
+    if not 0 < sigma <= LARGEST_SIGMA:
+        raise ConfigRefusal(
+            f"sigma {sigma:g}", allowed=f"a share above 0, at most {LARGEST_SIGMA:g}", cure="give e.g. --sigma 0.05"
+        )
+    if not source.name.lower().endswith(NIFTI):
+        raise ImageRefusal(
+            f"{source} for Rician noise",
+            allowed="MR magnitude in .nii or .nii.gz",
+            cure="convert it, e.g. by dcm2niix: DICOM objects are not derived from MR",
+        )
+    check_free(destination)
+    if not destination.name.lower().endswith(NIFTI):
+        raise OutputRefusal(
+            f"{destination} for a volume", allowed="a name that ends with .nii or .nii.gz", cure="give one"
+        )
