@@ -1,4 +1,4 @@
-"""What is installed beyond the least that is needed: the extras ``data``, ``evaluate`` and ``serve``."""
+"""What is installed beyond the least that is needed: the extras ``batch``, ``data``, ``evaluate``, ``serve``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from iscl_monai.errors import ConfigRefusal
 
 PACKAGE = "iscl-monai"
 EXTRAS = {
+    "batch": "archives on many cores or machines",
     "data": "a fast projector, and tables of archives",
     "evaluate": "classical filters, and visual information fidelity",
     "serve": "the node beside a PACS",
