@@ -89,15 +89,16 @@ def needed() -> dict[str, metadata.Distribution]:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     found: dict[str, metadata.Distribution] = {}
-    waiting = [*project["dependencies"], *(line for extra in ("batch", "serve") for line in project["optional-dependencies"][extra])]
+    extras = project["optional-dependencies"]
+    waiting = [*project["dependencies"], *extras["batch"], *extras["serve"]]
     while waiting:
         requirement = Requirement(waiting.pop())
-        extras = ["", *requirement.extras]
+        of_it = ["", *requirement.extras]
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        if name in found or not wanted(requirement, extras):
+        if name in found or not wanted(requirement, of_it):
             continue
         found[name] = metadata.distribution(requirement.name)
-        waiting += [one for one in found[name].requires or [] if wanted(Requirement(one), extras)]
+        waiting += [one for one in found[name].requires or [] if wanted(Requirement(one), of_it)]
     return found
 
 

@@ -32,6 +32,7 @@ class Entry:
         unit: fingerprint of the unit in which it was planned last.
         state: ``waiting``, ``running``, ``done`` or ``refused``.
         reason: why it is refused, or why its last attempt failed.
+        unlike: in what it is unlike the training of the weights.
         tries: attempts that count against it.
         wall_s: seconds of the attempt that succeeded.
         cpu_s: its CPU seconds.
@@ -48,6 +49,7 @@ class Entry:
     digest: str
     state: str
     reason: str
+    unlike: str
     tries: int
     wall_s: float
     cpu_s: float
@@ -139,17 +141,17 @@ class Ledger(Database):
     def _keep(self, one: PlannedSeries, unit: str, state: str, reason: str) -> None:
         # Fingerprint and digest of a series with a result stay those of what was denoised, whatever lies there now.
         self._execute(
-            "INSERT INTO series (key, series_uid, unit, title, slices, result, fingerprint, state, reason)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET unit = excluded.unit,"
+            "INSERT INTO series (key, series_uid, unit, title, slices, result, fingerprint, state, reason, unlike)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET unit = excluded.unit,"
             " title = excluded.title, slices = excluded.slices,"
             " result = CASE WHEN digest != '' AND excluded.state != 'waiting' THEN result ELSE excluded.result END,"
             " fingerprint = CASE WHEN digest != '' AND excluded.state = 'refused' THEN fingerprint"
             " ELSE excluded.fingerprint END,"
             " digest = CASE excluded.state WHEN 'waiting' THEN '' ELSE digest END,"
             " tries = CASE WHEN fingerprint != excluded.fingerprint THEN 0 ELSE tries END,"
-            " state = excluded.state, reason = excluded.reason",
+            " state = excluded.state, reason = excluded.reason, unlike = excluded.unlike",
             *(one.key, one.series_uid, unit, one.title, one.slices, os.fsencode(one.result)),
-            *(one.fingerprint, state, reason),
+            *(one.fingerprint, state, reason, one.unlike),
         )
 
     # --- series --------------------------------------------------------------------------------------

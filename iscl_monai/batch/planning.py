@@ -47,6 +47,7 @@ class PlannedSeries:
         source: what is denoised; None when it is not.
         refusal: why it is refused, in a line.
         skipped: why nobody wants it denoised: it is derived, or ours.
+        unlike: in what it is unlike the training of the weights, in sentences; ``""`` when in nothing.
     """
 
     key: str
@@ -61,6 +62,7 @@ class PlannedSeries:
     source: Source | None = None
     refusal: str = ""
     skipped: str = ""
+    unlike: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -137,6 +139,7 @@ def _planned(decision: Decision, root: Path) -> PlannedSeries:
         source=source,
         refusal=str(outcome) if isinstance(outcome, DicomRefusal) else "",
         skipped=decision.skipped[0].reason if outcome is None else "",
+        unlike="" if source is None else ". ".join(one.sentence for one in source.unlike),
     )
 
 

@@ -16,7 +16,7 @@ from iscl_monai.report.skipped import skipped_section
 
 NUMBERS, PAGE = "summary.json", "index.html"
 MOST_SHOWN = 500
-"""Refused series on the page; the numbers file and the ledger have all."""
+"""Series of a kind on the page; the numbers file and the ledger have all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class Summary:
         series: that the archive holds, or the table names: done, refused and left together.
         done: with their results in place.
         refused: each with its reason.
+        unlike: in what denoised series are unlike the training of the weights, by UID or title.
         left: neither; of a run that was stopped.
         slices: of those that are done.
         attempts: how often a series was handed to a worker.
@@ -70,6 +71,7 @@ class Summary:
     series: int
     done: int
     refused: Sequence[Refused]
+    unlike: Mapping[str, str]
     left: int
     slices: int
     attempts: int
@@ -87,6 +89,7 @@ class Summary:
         return [
             ("Series", str(self.series)),
             ("Denoised", str(self.done)),
+            ("Of these unlike the training", str(len(self.unlike))),
             ("Refused", str(len(self.refused))),
             ("Left for the next run", str(self.left)),
             ("Slices denoised", str(self.slices)),
@@ -113,11 +116,13 @@ def summarise(ledger: Ledger, units: set[str], *, settings: Mapping[str, str], r
         run: see :class:`Summary`.
     """
     done = slices = left = result_bytes = 0
-    cpu_s, refused = 0.0, []
+    cpu_s, refused, unlike = 0.0, [], {}
     for one in ledger.every_series():
         if one.state == DONE:
             done, slices = done + 1, slices + one.slices
             cpu_s, result_bytes = cpu_s + one.cpu_s, result_bytes + one.result_bytes
+            if one.unlike:
+                unlike[one.series_uid or one.title] = one.unlike
         elif one.state == REFUSED:
             refused.append(_refused(one))
         else:
@@ -128,6 +133,7 @@ def summarise(ledger: Ledger, units: set[str], *, settings: Mapping[str, str], r
         series=done + len(refused) + left,
         done=done,
         refused=refused,
+        unlike=unlike,
         left=left,
         slices=slices,
         attempts=attempts,
@@ -166,6 +172,8 @@ def _page(summary: Summary) -> ReportPage:
     sections = [Section(title="Numbers", table=numbers)]
     if summary.refused:
         sections.append(_refused_section(summary.refused))
+    if summary.unlike:
+        sections.append(_unlike_section(summary.unlike))
     if summary.skipped_files:
         lines = [
             [str(count), reason] for reason, count in sorted(summary.skipped_files.items(), key=lambda one: -one[1])
@@ -180,6 +188,17 @@ def _page(summary: Summary) -> ReportPage:
     stopped = [f"The run was stopped: {summary.run.stopped}"] if summary.run.stopped else []
     return ReportPage(
         title="An archive denoised", paragraphs=[told, *stopped], sections=sections, made_with=summary.settings
+    )
+
+
+def _unlike_section(unlike: Mapping[str, str]) -> Section:
+    lines = [[name, sentences] for name, sentences in list(unlike.items())[:MOST_SHOWN]]
+    more = len(unlike) - len(lines)
+    return Section(
+        title="Unlike the training",
+        intro="Look at these before anything is built on them; every image of them says the same.",
+        table=Table(heads=["Series", "In what"], lines=lines, words=(1,)),
+        note=f"And {more} more, see {NUMBERS}." if more > 0 else "",
     )
 
 

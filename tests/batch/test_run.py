@@ -120,6 +120,17 @@ def test_derived_series_are_left_alone(place: Place) -> None:
     assert [count for reason, count in summary.skipped_files.items() if reason.startswith("DERIVED")] == [2]
 
 
+def test_what_is_unlike_the_training_is_told(place: Place, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(place.settings.bundle, tmp_path / "bundle"))
+    (bundle / "models" / "training.json").write_text(json.dumps({"pixel_mm": [2.0, 3.0]}))
+    place = replace(place, settings=replace(place.settings, bundle=bundle))
+    summary, _ = place.run()
+    assert set(summary.unlike) == {f"{UID}.{number}" for number in ALL}
+    assert "Unlike the training" in (place.out / "index.html").read_text()
+    assert "Unlike the training" in pydicom.dcmread(place.result(0) / "00001.dcm").DerivationDescription
+    check_as_denoised(place, 0, place.source / "patient0", tmp_path / "alone")
+
+
 # --- a table -----------------------------------------------------------------------------------------
 
 
@@ -206,6 +217,12 @@ def test_places_that_are_wrong_are_refused(place: Place, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     with pytest.raises(DicomRefusal, match="no original axial CT series"):
         place.run(tmp_path / "empty")
+
+
+def test_a_machine_that_does_not_see_the_folders_is_refused(place: Place, tmp_path: Path) -> None:
+    for root, out in ((tmp_path / "elsewhere", tmp_path), (tmp_path, tmp_path / "elsewhere")):
+        with pytest.raises(ConfigRefusal, match="elsewhere is not seen from .*; allowed: SOURCE and OUT"):
+            Worker(place.settings, root, out)
 
 
 def test_two_runs_at_once_are_refused(place: Place) -> None:
