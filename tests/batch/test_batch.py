@@ -93,6 +93,7 @@ def test_killed_workers_lose_nothing_and_a_poisoned_series_ends_as_refused(
 
 def test_a_killed_driver_is_followed_by_one_that_goes_on(place: Place, cluster: str) -> None:
     small(4, slots=range(60), rows=64, columns=64).write(place.source / "patient4")
+    small(5, rows=15).write(place.source / "narrow")
     arguments: list[Any] = [place.source, place.out, "--bundle", place.settings.bundle, "--device", "cpu"]
     command = [sys.executable, "-W", "ignore", "-m", "iscl_monai.cli", "batch", *arguments, "--address", cluster]
     with subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.DEVNULL) as process:
@@ -102,12 +103,13 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on(place: Place, cluster: 
     assert process.returncode == -signal.SIGKILL
     finished = {path.parent for path in place.out.rglob("*.dcm") if not path.parent.name.startswith(".")}
     result = CliRunner().invoke(app, ["batch", *map(str, arguments), "--workers", "1"])
-    assert result.exit_code == 0, result.output
-    check_whole(place, {0, 1, 2, 3, 4}, set())
+    assert result.exit_code == 3, result.output
+    check_whole(place, {0, 1, 2, 3, 4}, {5})
     assert len(finished) == 4
     again = place.rows("SELECT series_uid FROM series JOIN attempts USING (key) WHERE number > 1")
     assert {uid for (uid,) in again} <= {f"{UID}.4"}, "what was finished is not done again"
     assert re.search(r"Denoised +5", result.stdout)
+    assert re.search(r"^refused: .*Rows is 15; allowed: ", result.stdout, re.MULTILINE)
 
 
 def test_more_workers_than_there_is_room_for_are_refused(place: Place, cluster: str) -> None:

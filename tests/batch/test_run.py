@@ -221,7 +221,7 @@ def test_places_that_are_wrong_are_refused(place: Place, tmp_path: Path) -> None
 
 def test_a_machine_that_does_not_see_the_folders_is_refused(place: Place, tmp_path: Path) -> None:
     for root, out in ((tmp_path / "elsewhere", tmp_path), (tmp_path, tmp_path / "elsewhere")):
-        with pytest.raises(ConfigRefusal, match="elsewhere is not seen from .*; allowed: SOURCE and OUT"):
+        with pytest.raises(ConfigRefusal, match=r"elsewhere is not seen from .*; allowed: SOURCE and OUT"):
             Worker(place.settings, root, out)
 
 
@@ -317,16 +317,22 @@ def test_results_that_were_removed_are_made_anew(place: Place) -> None:
 
 
 def test_series_that_are_gone_are_told_once(place: Place) -> None:
+    """One that waited is told; one that had been refused is no more."""
     small(5, rows=15).write(place.source / "narrow")
     with pytest.raises(OutputRefusal):
-        place.run(before=full_disk)
-    shutil.rmtree(place.source / "narrow")
-    shutil.rmtree(place.source / "patient3")
+        place.run(before=lambda call: full_disk(call) if of_series(3)(call) else None)
+    assert place.states() == {"0": "done", "1": "done", "2": "done", "3": "waiting", "5": "refused"}
+    for name in ("narrow", "patient3"):
+        shutil.rmtree(place.source / name)
     summary, _ = place.run()
-    assert {one.series_uid[-1] for one in summary.refused} <= {"3"}
-    assert all("its files are gone from" in one.reason for one in summary.refused)
+    assert [one.series_uid for one in summary.refused] == [f"{UID}.3"]
+    assert "its files are gone from" in summary.refused[0].reason
+    check_whole(place, {0, 1, 2}, {3})
     summary, _ = place.run()
     assert (summary.series, summary.done) == (3, 3)
+    small(3).write(place.source / "patient3")
+    place.run()
+    check_whole(place, ALL, set())
 
 
 # --- failures that pass --------------------------------------------------------------------------------
