@@ -126,13 +126,13 @@ def _rows_of_csv(source: Path) -> Sequence[dict[str, Any]]:
 
 def _rows_of_parquet(source: Path) -> Sequence[dict[str, Any]]:
     check_extra("data", "a table as parquet")
-    from pyarrow import ArrowException, parquet
+    import pandas
 
     try:
-        table = parquet.read_table(source)
-        _check_columns(source, table.column_names)
-        rows: Sequence[dict[str, Any]] = table.select(["path", "series_uid"]).to_pylist()
-    except (OSError, ArrowException) as error:
+        frame = pandas.read_parquet(source)
+        _check_columns(source, frame.columns)
+        rows: Sequence[dict[str, Any]] = frame[["path", "series_uid"]].to_dict("records")
+    except (OSError, ValueError) as error:
         raise _unreadable(source, " ".join(str(error).split())[:160]) from error
     return rows
 

@@ -113,11 +113,11 @@ class Ledger(Database):
 
     def fingerprints_of_done(self, unit: Unit) -> dict[str, str]:
         """Of the denoised series that a unit may hold, by key."""
-        uids = json.dumps(unit.series_uids)
+        keys = [key_of_name("", folder) for folder in unit.folders]
         found = self._rows(
-            "SELECT key, fingerprint FROM series WHERE digest != ''"
-            " AND (series_uid = '' OR series_uid IN (SELECT value FROM json_each(?)))",
-            uids,
+            "SELECT key, fingerprint FROM series WHERE digest != '' AND (series_uid IN (SELECT value FROM json_each(?))"
+            " OR key IN (SELECT value FROM json_each(?)))",
+            *(json.dumps(unit.series_uids), json.dumps(keys)),
         )
         return {row["key"]: row["fingerprint"] for row in found}
 
@@ -203,11 +203,11 @@ class Ledger(Database):
                 *(f"{state} {_now()}", reason, key),
             )
 
-    def refuse_unit(self, unit: Unit, reason: str) -> None:
-        """Every series of a unit that cannot be planned is refused, but for those that are done."""
+    def refuse_unit(self, unit: Unit, series_uids: Iterable[str], reason: str) -> None:
+        """These series of a unit that cannot be planned are refused, but for those that are done."""
         with self._committed():
             self._execute("INSERT OR REPLACE INTO units VALUES (?, '{}', '[]')", unit.fingerprint)
-            for uid in unit.series_uids or ("",):
+            for uid in series_uids:
                 self._refuse_unseen(key_of_name(uid, unit.folders[0]), uid, unit.fingerprint, reason)
 
     def refuse_absent(self, names: Iterable[tuple[str, Path]]) -> None:

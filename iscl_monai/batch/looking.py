@@ -12,6 +12,9 @@ from iscl_monai.batch.pool import Answer, Call, Pool, drive
 from iscl_monai.batch.units import Folder, Unit, units_of
 from iscl_monai.errors import Refusal
 
+AT_ONCE = 500
+"""Folders of which the ledger is told in one go: what a killed run looks at again at most."""
+
 
 def look_through(
     archive: Archive, *, ledger: Ledger, pool: Pool, tries: int, looked: Callable[[], object]
@@ -61,6 +64,8 @@ class _Looking:
         if not answer.failure:
             self.ledger.keep_folder(answer.value)
             self.folders.append(answer.value)
+            if len(self.folders) % AT_ONCE == 0:
+                self.ledger.flush()
             self.looked()
             return
         self._failed[path] += 1

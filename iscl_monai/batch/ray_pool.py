@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,11 +99,21 @@ class RayPool:
         return described
 
     def _connect(self) -> None:
+        on_termination = signal.getsignal(signal.SIGTERM)
         import ray
 
         if ray.is_initialized():
             return
         self.ours = True
+        try:
+            self._begin()
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_termination)  # Ray takes it for itself
+
+    def _begin(self) -> None:
+        import ray
+
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.address is not None:
             try:

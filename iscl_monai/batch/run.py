@@ -132,15 +132,15 @@ class Run:
 
     def _found(self, units: Sequence[Unit]) -> None:
         self.units = {unit.fingerprint: unit for unit in units}
-        self.watch(Event(kind="found", count=sum(map(self._likely_count, units))))
+        self.watch(Event(kind="found", count=sum(len(self._likely(unit)) for unit in units)))
         for unit in units:
             if self.ledger.is_finished(unit):
-                self.watch(Event(kind="kept", count=self._likely_count(unit)))
+                self.watch(Event(kind="kept", count=len(self._likely(unit))))
             else:
                 self._to_plan.append(unit)
 
-    def _likely_count(self, unit: Unit) -> int:
-        return sum(self._wanted is None or uid in self._wanted for uid in unit.series_uids)
+    def _likely(self, unit: Unit) -> list[str]:
+        return [uid for uid in unit.series_uids if self._wanted is None or uid in self._wanted]
 
     # --- what is handed out --------------------------------------------------------------------------
 
@@ -214,8 +214,9 @@ class Run:
         if self._failed_plans[unit.fingerprint] < self.tries:
             self._to_plan.append(unit)
             return
-        self.ledger.refuse_unit(unit, f"{unit.folders[0]}: could not be planned in {self.tries} tries ({reason})")
-        self.watch(Event(kind="refused", count=len(unit.series_uids), reason=reason))
+        told = f"{unit.folders[0]}: could not be planned in {self.tries} tries ({reason})"
+        self.ledger.refuse_unit(unit, self._likely(unit) or [""], told)
+        self.watch(Event(kind="kept", count=len(self._likely(unit)), reason=told))
 
     # --- series --------------------------------------------------------------------------------------
 
