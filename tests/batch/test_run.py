@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,11 @@ from inference.tiny import make_bundle
 
 from iscl_monai.batch.ledger import Ledger
 from iscl_monai.batch.pool import Answer, Call
+from iscl_monai.batch.ray_pool import RemoteWorker
 from iscl_monai.batch.worker import Worker
 from iscl_monai.dicom.value_statistics import sample_indices
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, DicomRefusal, MemoryRefusal, OutputRefusal, Refusal
+from iscl_monai.inference.plan import ClassicSeries, plan
 
 ALL = {0, 1, 2, 3}
 
@@ -111,6 +114,27 @@ def test_a_damaged_file_is_told(place: Place) -> None:
     summary, _ = place.run()
     check_whole(place, ALL - {1}, {1})
     assert {Path(path).name for path in summary.damaged_files} == {"slice000", "slice.dcm"}
+
+
+def test_units_are_decided_as_the_whole_archive_is(place: Place) -> None:
+    """By ``plan``, which ``denoise`` asks for all folders at once: the same series, the same words."""
+    files = small(4, slots=range(4)).write(place.source / "four" / "a")
+    (place.source / "four" / "b").mkdir()
+    files[3].rename(place.source / "four" / "b" / "last")
+    (place.source / "four" / "b" / "slice.dcm").write_bytes(bytes(200))
+    (place.source / "patient1" / "slice000").write_bytes(b"")
+    small(5, rows=15).write(place.source / "narrow")
+    small(6, change=setting(ImageType=["DERIVED", "SECONDARY", "AXIAL"])).write(place.source / "derived")
+    (place.source / "patient0" / "notes.txt").write_text("not a slice")
+    small(2, prefix="copy").write(place.source / "patient0")
+    decided = plan(place.source)
+    summary, _ = place.run()
+    numbers = {int(one.headers[0].series_uid[-1]) for one in decided.series if isinstance(one, ClassicSeries)}
+    assert {int(number) for number, state in place.states().items() if state == "done"} == numbers
+    refused = {one.reason for one in summary.refused} | set(summary.damaged_files.values())
+    assert refused == {str(one) for one in decided.refused}
+    whole = Counter(one.reason for one in decided.skipped if not one.damaged)
+    assert summary.skipped_files == whole
 
 
 def test_derived_series_are_left_alone(place: Place) -> None:
@@ -223,6 +247,13 @@ def test_a_machine_that_does_not_see_the_folders_is_refused(place: Place, tmp_pa
     for root, out in ((tmp_path / "elsewhere", tmp_path), (tmp_path, tmp_path / "elsewhere")):
         with pytest.raises(ConfigRefusal, match=r"elsewhere is not seen from .*; allowed: SOURCE and OUT"):
             Worker(place.settings, root, out)
+
+
+def test_an_actor_is_a_worker_that_is_made_when_it_gets_ready(place: Place) -> None:
+    place.out.mkdir()
+    actor = RemoteWorker(place.settings, place.source, place.out)
+    assert actor.prepare().process == os.getpid()
+    assert actor.do("look", (place.source / "patient0", None)).series_uids == (f"{UID}.0",)
 
 
 def test_two_runs_at_once_are_refused(place: Place) -> None:
