@@ -171,11 +171,15 @@ def test_of_a_table_only_its_rows_are_done(place: Place, tmp_path: Path) -> None
     listed = table(tmp_path / "series.csv", rows)
     place.run(listed)
     check_whole(place, {0, 2}, set())
-    table(listed, [*rows, (place.source / "patient0", f"{UID}.8"), (place.source / "patient3", f"{UID}.99")])
+    derived = small(6, change=setting(ImageType=["DERIVED", "SECONDARY", "AXIAL"])).write(place.source / "derived")
+    rows += [(place.source / "patient0", f"{UID}.8"), (derived[0].parent, f"{UID}.6")]
+    table(listed, [*rows, (place.source / "patient3", f"{UID}.99")])
     summary, pool = place.run(listed)
     assert denoised(pool) == [f"{UID}.8"]
-    check_whole(place, {0, 2, 8}, {99})
-    assert "no original axial CT series 1.2.826.0.1.3680043.8.498.5.99 lies there" in summary.refused[0].reason
+    check_whole(place, {0, 2, 8}, {6, 99})
+    reasons = {one.series_uid.rpartition(".")[2]: one.reason for one in summary.refused}
+    assert f"{UID}.6: DERIVED, not an original series" in reasons["6"]
+    assert f"no original axial CT series {UID}.99 lies there" in reasons["99"]
 
 
 def test_a_table_that_scan_wrote(place: Place, tmp_path: Path) -> None:
