@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import sys
@@ -31,7 +32,7 @@ def whole_folder(destination: Path) -> Iterator[Path]:
     """
     with workshop(destination) as partial:
         yield partial
-        with _told_in_one_line(destination):
+        with _refused_in_one_line(destination):
             partial.chmod(0o777 & ~_umask())  # it was made for its owner alone
             for folder, _, _ in os.walk(partial):
                 sync_folder(Path(folder))
@@ -49,9 +50,9 @@ def workshop(destination: Path) -> Iterator[Path]:
         OutputRefusal: when there is something at the destination, or no folder can be made beside it.
     """
     check_free(destination)
-    with _told_in_one_line(destination):
+    with _refused_in_one_line(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(destination)
+        remove_leftovers(destination)
         partial, lock = _locked_folder(destination)
     try:
         yield partial
@@ -76,9 +77,9 @@ def resumable_folder(destination: Path, identity: str) -> Iterator[Path]:
     """
     check_free(destination)
     partial = destination.with_name(f".{destination.name}.{identity}{PARTIAL}")
-    with _told_in_one_line(destination):
+    with _refused_in_one_line(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(destination, but=partial)
+        remove_leftovers(destination, but=partial)
         partial.mkdir(exist_ok=True)
         try:
             lock = _lock(partial, wait=False)
@@ -90,7 +91,7 @@ def resumable_folder(destination: Path, identity: str) -> Iterator[Path]:
         unfinished.unlink()
     try:
         yield partial
-        with _told_in_one_line(destination):
+        with _refused_in_one_line(destination):
             sync_folder(partial)
             partial.rename(destination)
             sync_folder(destination.parent)
@@ -127,7 +128,7 @@ def move_into_place(files: Mapping[Path, Path]) -> None:
     moved: list[Path] = []
     try:
         for source, destination in files.items():
-            with _told_in_one_line(destination):
+            with _refused_in_one_line(destination):
                 check_free(destination)
                 source.rename(destination)
                 moved.append(destination)
@@ -200,7 +201,7 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 @contextmanager
-def _told_in_one_line(destination: Path) -> Iterator[None]:
+def _refused_in_one_line(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -253,14 +254,20 @@ def _lock(path: Path, *, wait: bool = True) -> int:
     return handle
 
 
-def _remove_leftovers(destination: Path, *, but: Path | None = None) -> None:
-    for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
+def remove_leftovers(destination: Path, *, but: Path | None = None) -> None:
+    """Remove what killed runs left of a folder that never got its name; who still writes there keeps his.
+
+    Args:
+        destination: of :func:`whole_folder` or :func:`workshop`.
+        but: what is not removed.
+    """
+    for leftover in destination.parent.glob(f".{glob.escape(destination.name)}.*{PARTIAL}"):
         if leftover != but and leftover.is_dir():
             _remove_unless_locked(leftover)
 
 
 def _remove_leftover_files(destination: Path) -> None:
-    for leftover in destination.parent.glob(f".{_literal(destination.name)}.*{PARTIAL}"):
+    for leftover in destination.parent.glob(f".{glob.escape(destination.name)}.*{PARTIAL}"):
         process = leftover.name[len(destination.name) + 2 : -len(PARTIAL)]
         if process.isdecimal() and leftover.is_file():  # else another destination's, with a longer name
             _remove_unless_locked(leftover)
@@ -279,12 +286,6 @@ def _remove_unless_locked(leftover: Path) -> None:
                 leftover.unlink()
         finally:
             os.close(lock)
-
-
-def _literal(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
 
 
 def write_file(path: Path, write: Any) -> None:

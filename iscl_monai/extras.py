@@ -11,6 +11,7 @@ from iscl_monai.errors import ConfigRefusal
 
 PACKAGE = "iscl-monai"
 EXTRAS = {
+    "batch": "archives on many cores or machines",
     "data": "a fast projector, and tables of archives",
     "evaluate": "classical filters, and visual information fidelity",
     "micrograph": "TIFF and MRC images of microscopes",

@@ -80,6 +80,7 @@ UNTRACED = (
 """Files whose tests run, with other data or over and over, code that other tests run, too."""
 
 UNTRACED_PROGRAMS = (
+    "batch/test_batch.py",
     "data_prep/test_commands.py",
     "dicom/test_one_pass.py",
     "evaluation/test_benchmark.py",

@@ -71,6 +71,7 @@ def test_a_version_that_is_too_old_is_missing(monkeypatch: pytest.MonkeyPatch) -
         ("pyarrow", ["split", "OUT", "LIST"]),
         ("fastapi", ["serve", "--config", "node.toml", "--check"]),
         ("argon2-cffi", ["user", "add", "anna", "--config", "node.toml"]),
+        ("ray", ["batch", "ARCHIVE", "OUT"]),
         ("scikit-image", ["benchmark", "--dataset", "D", "--out", "OUT", "--budget", "5steps"]),
     ],
     indirect=["without"],

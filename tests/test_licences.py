@@ -24,6 +24,7 @@ USED_BY_OTHERS = {
 }
 ROOMS = {
     "": ("iscl_monai", "data_prep"),
+    "batch": ("iscl_monai/batch",),
     "data": ("data_prep", "iscl_monai/scanner"),
     "evaluate": ("iscl_monai/quality", "iscl_monai/baselines", "iscl_monai/evaluation"),
     "serve": ("iscl_monai/service",),
@@ -84,19 +85,20 @@ def test_the_check_sees_an_idle_dependency() -> None:
 
 
 def needed() -> dict[str, metadata.Distribution]:
-    """Every package that ``iscl-monai[serve]`` brings along, by name."""
+    """Every package that ``iscl-monai[batch,serve]`` brings along, by name."""
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     found: dict[str, metadata.Distribution] = {}
-    waiting = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    extras = project["optional-dependencies"]
+    waiting = [*project["dependencies"], *extras["batch"], *extras["serve"]]
     while waiting:
         requirement = Requirement(waiting.pop())
-        extras = ["", *requirement.extras]
+        of_it = ["", *requirement.extras]
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        if name in found or not wanted(requirement, extras):
+        if name in found or not wanted(requirement, of_it):
             continue
         found[name] = metadata.distribution(requirement.name)
-        waiting += [one for one in found[name].requires or [] if wanted(Requirement(one), extras)]
+        waiting += [one for one in found[name].requires or [] if wanted(Requirement(one), of_it)]
     return found
 
 

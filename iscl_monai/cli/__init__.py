@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 
 import typer
 
+from iscl_monai.cli.batch import batch
 from iscl_monai.cli.benchmark import benchmark
 from iscl_monai.cli.bundle import bundle
 from iscl_monai.cli.card import card
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 
 add_version(app, "iscl-monai")
-for verb in (denoise, evaluate, benchmark, qa, serve, bundle, card, check_data, doctor):
+for verb in (denoise, batch, evaluate, benchmark, qa, serve, bundle, card, check_data, doctor):
     app.command()(verb)
 app.add_typer(user, name="user")
 for entry in sorted(entry_points(group="iscl_monai.verbs"), key=lambda entry: entry.name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -82,10 +82,23 @@ def find_series(root: Path | str, read: ReadHeader = read_header, *, series_uid:
             needed="a DICOM file or folder",
             cure="check the spelling of the path",
         )
+    unopened: list[Skipped] = []
+    found = sort_files(walk_files(root, unopened), read, series_uid=series_uid)
+    return replace(found, skipped=(*unopened, *found.skipped))
+
+
+def sort_files(paths: Iterable[Path], read: ReadHeader = read_header, *, series_uid: str | None = None) -> FoundSeries:
+    """As :func:`find_series`, for files that are named one by one.
+
+    Args:
+        paths: of the files, each once.
+        read: see :func:`examine`.
+        series_uid: see :func:`examine`.
+    """
     groups: dict[tuple[str, str], list[SliceHeader]] = {}
     skipped: list[Skipped] = []
     multiframe: list[SliceHeader] = []
-    for path in walk_files(root, skipped):
+    for path in paths:
         header = examine(path, read, series_uid=series_uid)
         if isinstance(header, Skipped):
             skipped.append(header)
@@ -133,6 +146,12 @@ def walk_files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
+    for folder, names in walk_folders(root, skipped):
+        yield from (folder / name for name in names)
+
+
+def walk_folders(root: Path, skipped: list[Skipped]) -> Iterator[tuple[Path, list[str]]]:
+    """As :func:`walk_files`: each folder once, with the names of the files in it."""
 
     def unreadable(error: OSError) -> None:
         folder = Path(error.filename or root)
@@ -147,8 +166,7 @@ def walk_files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
             continue
         visited.add(real)
         folders.sort()
-        for name in sorted(names):
-            yield Path(folder) / name
+        yield Path(folder), sorted(names)
 
 
 def _as_series(headers: list[SliceHeader]) -> SeriesFiles:

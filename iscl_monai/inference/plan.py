@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from iscl_monai.dicom.wholeness import check_whole
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord, in_short
 from iscl_monai.inference.header_names import HeaderNames
-from iscl_monai.inference.slice_denoiser import LARGEST_PX, SMALLEST_PX
+from iscl_monai.inference.plan_rules import check_identity, check_one_kind, check_size
 from iscl_monai.quality.familiarity import geometry_of
 
 MOST_KEPT_BYTES = 16 * 2**20
@@ -110,26 +110,58 @@ def plan(
     """
     found = find_series(source, series_uid=series_uid)
     skipped = list(found.skipped)
-    refused = [_damaged(one) for one in found.skipped if one.damaged]
+    refused = [damaged_file(one) for one in found.skipped if one.damaged]
     accepted: list[Source] = []
-    groups: list[tuple[SliceHeader, ...]] = [files.headers for files in found.series]
-    for headers in [*groups, *((header,) for header in found.multiframe)]:
-        reason = _reason_to_skip(headers, series_uid)
-        if reason:
-            skipped += [Skipped(header.path, reason, header.series_uid) for header in headers]
-            continue
-        try:
-            check_whole(headers, found.skipped)
-            source_series, left_aside = _accepted_series(headers, training)
-            accepted.append(source_series)
-            skipped += left_aside
-        except DicomRefusal as refusal:
-            refused.append(refusal)
+    for decision in decisions(found, series_uid=series_uid, training=training):
+        skipped += decision.skipped
+        if isinstance(decision.outcome, DicomRefusal):
+            refused.append(decision.outcome)
+        elif decision.outcome is not None:
+            accepted.append(decision.outcome)
     if refused and strict:
         raise refused[0]
     if not accepted:
         raise refused[0] if refused else _nothing(source, series_uid, FoundSeries((), tuple(skipped)))
     return Plan(tuple(accepted), tuple(skipped), tuple(refused))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of files that claim to be one series, or of one multi-frame file.
+
+    Attributes:
+        headers: of all of them.
+        outcome: what can be denoised, or why it is refused; None: all of it is skipped.
+        skipped: those that are not in it, with the reasons.
+    """
+
+    headers: tuple[SliceHeader, ...]
+    outcome: Source | DicomRefusal | None
+    skipped: tuple[Skipped, ...] = ()
+
+
+def decisions(
+    found: FoundSeries, *, series_uid: str | None = None, training: TrainingRecord | None = None
+) -> Iterator[Decision]:
+    """Decide about one series after the other.
+
+    Args:
+        found: candidates, and what else lies beside them.
+        series_uid: see :func:`plan`.
+        training: see :func:`plan`.
+    """
+    groups: list[tuple[SliceHeader, ...]] = [files.headers for files in found.series]
+    for headers in [*groups, *((header,) for header in found.multiframe)]:
+        reason = _reason_to_skip(headers, series_uid)
+        if reason:
+            yield Decision(headers, None, tuple(_set_aside(header, reason) for header in headers))
+            continue
+        try:
+            check_whole(headers, found.skipped)
+            accepted, left_aside = _accepted_series(headers, training)
+            yield Decision(headers, accepted, tuple(left_aside))
+        except DicomRefusal as refusal:
+            yield Decision(headers, refusal)
 
 
 def _reason_to_skip(headers: Sequence[SliceHeader], series_uid: str | None) -> str:
@@ -150,18 +182,18 @@ def _is_ours(header: SliceHeader) -> bool:
 def _accepted_series(headers: Sequence[SliceHeader], training: TrainingRecord | None) -> tuple[Source, list[Skipped]]:
     """A series that can be denoised, and its files that are no images of it."""
     if headers[0].sop_class in MULTIFRAME_CT:
-        _check_size(headers[0])
+        check_size(headers[0])
         return _multi_frame(open_enhanced(headers[0].path), training), []
     for header in headers:
         rules.check_slice(header)
         rules.check_stored(header)
-        _check_size(header)
-        _check_identity(header)
+        check_size(header)
+        check_identity(header)
     images, left_aside = _without_reference_images(headers)
     images, copies = without_copies(images)
     left_aside += [_set_aside(copy, f"the same image again as {original.path.name}") for copy, original in copies]
     rules.check_one_patient(images)
-    _check_one_kind(images)
+    check_one_kind(images)
     return _classic_series(tuple(geometry.reading_order(images)), training), left_aside
 
 
@@ -220,42 +252,8 @@ def _set_aside(header: SliceHeader, reason: str) -> Skipped:
     return Skipped(header.path, reason, header.series_uid)
 
 
-def _check_one_kind(headers: Sequence[SliceHeader]) -> None:
-    kinds = {header.image_type[:1] for header in headers}
-    if len(kinds) > 1:
-        raise DicomRefusal(
-            headers[0].path,
-            tag="ImageType",
-            found=f"{' and '.join(sorted('/'.join(kind) or 'absent' for kind in kinds))} within one series",
-            needed="one kind of image per series",
-            cure="take the derived images out of the folder",
-        )
-
-
-def _check_size(header: SliceHeader) -> None:
-    for tag, pixels in (("Rows", header.rows or 0), ("Columns", header.columns or 0)):
-        if not SMALLEST_PX <= pixels <= LARGEST_PX:
-            raise DicomRefusal(
-                header.path,
-                tag=tag,
-                found=pixels,
-                needed=f"{SMALLEST_PX} to {LARGEST_PX}",
-                cure="give the original images",
-            )
-
-
-def _check_identity(header: SliceHeader) -> None:
-    if not header.sop_instance_uid:
-        raise DicomRefusal(
-            header.path,
-            tag="SOPInstanceUID",
-            found="absent, in the file meta information too",
-            needed="a UID that the derived image can name as its source",
-            cure="export the series again",
-        )
-
-
-def _damaged(skipped: Skipped) -> DicomRefusal:
+def damaged_file(skipped: Skipped) -> DicomRefusal:
+    """Why a damaged file, which may be a slice, is refused."""
     return DicomRefusal(
         skipped.path,
         tag="file",
@@ -289,9 +287,10 @@ def folder_names(series: Sequence[Source]) -> tuple[str, ...]:
     if len(series) == 1:
         return ("",)
     width = len(str(len(series)))
-    return tuple(f"{index + 1:0{width}d}_{_plain(one.title)}" for index, one in enumerate(series))
+    return tuple(f"{index + 1:0{width}d}_{plain_name(one.title)}" for index, one in enumerate(series))
 
 
-def _plain(text: str) -> str:
+def plain_name(text: str) -> str:
+    """A text as a file name: letters, digits and underscores, 40 at most."""
     kept = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text)
     return "_".join(part for part in kept.split("_") if part)[:40] or "series"

@@ -1,0 +1,1 @@
+"""An archive denoised by many workers on Ray: planned, handed out, recorded, resumed."""
