@@ -165,3 +165,10 @@ users = Table(
     Column("created_at", String(32), nullable=False),
     Column("sessions_since", String(32), nullable=False),  # older sessions are not valid any more
 )
+
+probe = Table(  # one row, written and read back to prove that the database can be written
+    "probe",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("token", String(32), nullable=False),
+)

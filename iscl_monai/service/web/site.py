@@ -19,6 +19,7 @@ from iscl_monai.service.database.states import DeliveryState, JobState, SeriesSt
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.receiving.intake import Intake
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.sessions import Person, Sessions
 from iscl_monai.service.web.throttle import Throttle
 from iscl_monai.version import __version__
@@ -28,6 +29,7 @@ STATIC = HERE / "static"
 PAGE_ROWS = 50
 
 Health = Callable[[], Mapping[str, tuple[bool, str]]]
+Counted = Callable[[], Counts]
 
 STATE_KINDS: Mapping[str, str] = {  # how a state is coloured; the page shows its word too
     SeriesState.RECEIVING: "busy",
@@ -61,6 +63,7 @@ class Site:
         store: the database.
         intake: takes objects.
         health: of the parts of the node: whether each is alive, and a description.
+        counts: of faults since the start.
         sessions: who is logged in.
         throttle: of logins.
     """
@@ -69,6 +72,7 @@ class Site:
     store: Store
     intake: Intake
     health: Health
+    counts: Counted
     sessions: Sessions
     throttle: Throttle
 
