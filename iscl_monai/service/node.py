@@ -86,6 +86,8 @@ class Node:
         recover_files(self.store, self.settings.data)
         recover_jobs(self.store, self.settings.work.attempts)
         clear_job_folders(self.store)
+        self.receiver.check_port()  # before the model, which takes a while
+        self.web.check_port()
         self.supervisor.start()
         self.supervisor.outcome_known.wait()
         if self._stop_requested.is_set():

@@ -50,7 +50,7 @@ from iscl_monai.service.database.tables import audit, refusals
 from iscl_monai.service.receiving.callers import Callers
 from iscl_monai.service.receiving.intake import Verdict
 from iscl_monai.service.receiving.limits import RepeatFilter
-from iscl_monai.service.receiving.receiver import status_of
+from iscl_monai.service.receiving.responses import status_of
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
 from iscl_monai.service.sending.dimse import DimseClient, presentation_contexts
 from iscl_monai.service.tls import client_context

@@ -20,6 +20,7 @@ from iscl_monai.service.database.states import SeriesState
 from iscl_monai.service.database.store import Change, Store, now
 from iscl_monai.service.database.tables import instances, series
 from iscl_monai.service.log import log
+from iscl_monai.service.receiving.decoded_size import decoded_bytes
 from iscl_monai.service.receiving.examination import SOP_CLASSES as SOP_CLASSES
 from iscl_monai.service.receiving.examination import UnsuitableError, examine, flush_and_digest, other_content
 from iscl_monai.service.receiving.examination import is_uid as is_uid
@@ -172,7 +173,7 @@ class Intake:
                 reason = "an object with this SOP Instance UID and other content came before"
                 return Verdict("unsuitable", reason, *sop_uids), 0
             columns = self._columns(new)
-            fresh = {name: columns[name] for name in ("file", "size", "received_at", "sender")}
+            fresh = {name: columns[name] for name in ("file", "size", "received_at", "sender", "decoded_bytes")}
             change.execute(update(instances).where(same_uid).values(**fresh))
             return Verdict("stored", "came again after its file had gone", *sop_uids), _series_of(change, new.tags)
         if row.sha256 == new.digest:
@@ -195,6 +196,7 @@ class Intake:
             "sha256": new.digest,
             "sender": new.sender[:64],
             "received_at": now(),
+            "decoded_bytes": decoded_bytes(new.tags),
         }
 
     def _has_whole_file(self, row: InstanceRow) -> bool:

@@ -11,7 +11,8 @@ LONGEST_OTHER = 1024  # bytes of PDUs without variable parts
 MOST_CONTEXTS = 128  # their identifiers are the odd numbers of a byte (PS3.8 9.3.2.2)
 MOST_ITEMS = 512  # within a presentation context, or about the user
 CONTEXT, USER = 0x20, 0x50
-MOST_UNIDENTIFIED = 16  # connections of unknown callers that have not sent their A-ASSOCIATE-RQ
+ASSOCIATE_WITHIN_S = 10.0  # at most, from the connection to the end of the A-ASSOCIATE-RQ; honest peers need one
+LEAST_BYTES = 64 * 2**10  # of a message within the node's timeout, unless it ends
 
 
 class TooMuchError(ValueError):
@@ -62,48 +63,40 @@ def _items(pdu: bytes, begin: int, end: int, most: int) -> list[tuple[int, int, 
     return found
 
 
-class ConnectionLimits:
-    """Counts connections, so that unknown callers cannot take the places of peers.
+class TooSlowError(ValueError):
+    """A message comes in pieces so small and so late that it only holds its place."""
+
+
+class Pace:
+    """Watches that a message goes on: so many bytes within so much time, or its end.
 
     Args:
-        most: associations with peers at the same time.
+        within_s: for :data:`LEAST_BYTES`.
+        clock: seconds that do not jump.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._lock = threading.Lock()
-        self._unidentified: dict[Hashable, bool] = {}  # no A-ASSOCIATE-RQ yet; whether from a peer's address
-        self._associated: set[Hashable] = set()
+    def __init__(self, within_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.within_s = within_s
+        self._clock = clock
+        self.begin()
 
-    def admit_connection(self, caller: Hashable, known: bool) -> bool:
-        """A connection has come; whether it may go on to send its A-ASSOCIATE-RQ."""
-        with self._lock:
-            same_kind = sum(kind == known for kind in self._unidentified.values())
-            if same_kind >= (self.most + MOST_UNIDENTIFIED if known else MOST_UNIDENTIFIED):
-                return False
-            self._unidentified[caller] = known
-            return True
+    def begin(self) -> None:
+        """A message begins."""
+        self._since, self._bytes = self._clock(), 0
 
-    def admit_association(self, caller: Hashable) -> bool:
-        """It is a peer's; whether there is room for one more association."""
-        with self._lock:
-            if len(self._associated) >= self.most:
-                return False
-            self._unidentified.pop(caller, None)
-            self._associated.add(caller)
-            return True
+    def add(self, count: int) -> bool:
+        """Bytes have come; whether they complete another portion.
 
-    def release(self, caller: Hashable) -> None:
-        """The connection has ended."""
-        with self._lock:
-            self._unidentified.pop(caller, None)
-            self._associated.discard(caller)
-
-    @property
-    def associations(self) -> int:
-        """Associations with peers now."""
-        with self._lock:
-            return len(self._associated)
+        Raises:
+            TooSlowError: the portion has taken too long.
+        """
+        self._bytes += count
+        if self._clock() - self._since > self.within_s:
+            raise TooSlowError(f"less than {LEAST_BYTES >> 10} kB within {self.within_s:g} s")
+        if self._bytes < LEAST_BYTES:
+            return False
+        self.begin()
+        return True
 
 
 class RepeatFilter:

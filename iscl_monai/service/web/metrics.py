@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,15 +20,16 @@ from sqlalchemy import Table, func, select
 from starlette.responses import Response
 
 from iscl_monai.errors import ConfigRefusal, StoreUnavailable
-from iscl_monai.service.database.states import MACHINES, JobState
+from iscl_monai.service.database.states import MACHINES, NO_ROOM_TRIES, JobState
 from iscl_monai.service.database.tables import commitments, deliveries, instances, jobs, series
+from iscl_monai.service.web.probes import THREADS
 from iscl_monai.service.web.site import Site
 
 router = APIRouter()
 
 
 @router.get("/metrics")
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """All of them, in Prometheus' text format."""
     expected: str = request.app.state.metrics_token
     kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -35,7 +37,8 @@ def metrics(request: Request) -> Response:
     if expected and not (right and kind.lower() == "bearer"):
         raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": 'Bearer realm="metrics"'})
     registry: CollectorRegistry = request.app.state.metrics
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    text = await to_thread.run_sync(generate_latest, registry, limiter=THREADS)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _digest(token: str) -> str:
@@ -128,6 +131,9 @@ class _NodeCollector(Collector):
         yield self._deliveries()
         yield _counter("iscl_instances_received", "Objects stored", "sender", self._received.count(self.site))
         yield GaugeMetricFamily("iscl_oldest_waiting_seconds", "Age of the oldest job in the queue", self._oldest_s())
+        without_room = (jobs.c.state == JobState.QUEUED) & (jobs.c.room_tries >= NO_ROOM_TRIES)
+        count = self.site.store.values(select(func.count()).select_from(jobs).where(without_room))[0]
+        yield GaugeMetricFamily("iscl_jobs_without_room", "Queued jobs that a person has to make room for", count)
         yield from self._last_job()
 
     def _counts(self, table: Table) -> dict[str, int]:
