@@ -169,6 +169,13 @@ users = Table(
     Column("sessions_since", String(32), nullable=False),  # older sessions are not valid any more
 )
 
+ended_sessions = Table(  # that were logged out, and would be valid otherwise
+    "ended_sessions",
+    metadata,
+    Column("session", String(64), primary_key=True),
+    Column("ended_at", String(32), nullable=False),
+)
+
 probe = Table(  # one row, written and read back to prove that the database can be written
     "probe",
     metadata,

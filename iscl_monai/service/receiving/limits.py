@@ -15,6 +15,9 @@ ASSOCIATE_WITHIN_S = 10.0  # at most, from the connection to the end of the A-AS
 LEAST_BYTES = 64 * 2**10  # of a message within the node's timeout, unless it ends
 
 
+MANY = "many different ones"
+
+
 class TooMuchError(ValueError):
     """What a peer sends is more than any honest one has to send."""
 
@@ -102,30 +105,61 @@ class Pace:
 class RepeatFilter:
     """Lets the same event be recorded only now and then: a flood of attempts shall not fill the disk with records.
 
+    Events belong to groups, such as an address, that cannot silence one another: a group with too many different
+    events has these recorded as one, and when there are too many groups of strangers, the rest of them are one.
+
     Args:
         every_s: how often the same event may be recorded.
-        most: different events within that time.
+        most: different events of a group within that time.
+        most_groups: of strangers.
         clock: seconds that do not jump.
     """
 
-    def __init__(self, every_s: float = 600, most: int = 100, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        every_s: float = 600,
+        most: int = 10,
+        most_groups: int = 100,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.every_s = every_s
         self.most = most
+        self.most_groups = most_groups
         self._clock = clock
         self._lock = threading.Lock()
-        self._recorded: dict[Hashable, tuple[float, int]] = {}
+        self._recorded: dict[tuple[bool, Hashable], dict[Hashable, tuple[float, int]]] = {}
 
-    def unrecorded(self, event: Hashable) -> int | None:
-        """How often the event has happened since it was last recorded; None if it is not to be recorded now."""
+    def unrecorded(self, event: Hashable, group: Hashable, *, known: bool = False) -> int | None:
+        """How often the event has happened since it was last recorded; None if it is not to be recorded now.
+
+        Args:
+            event: what happened.
+            group: whose it is.
+            known: whether the group is one of ours, of which there are only so many.
+        """
         with self._lock:
             now = self._clock()
-            at, count = self._recorded.get(event, (float("-inf"), 0))
-            if now < at + self.every_s:
-                self._recorded[event] = (at, count + 1)
-                return None
-            if len(self._recorded) >= self.most:
-                self._recorded = {key: seen for key, seen in self._recorded.items() if now < seen[0] + self.every_s}
-            if len(self._recorded) >= self.most and event not in self._recorded:
-                return None
-            self._recorded[event] = (now, 0)
-            return count
+            events = self._events_of((known, group), now)
+            if len(events) > self.most:
+                self._forget_old(events, event, now)
+            if event not in events and len(events) >= self.most:
+                event = MANY
+            at, count = events.get(event, (float("-inf"), 0))
+            due = now >= at + self.every_s
+            events[event] = (now, 0) if due else (at, count + 1)
+            return count if due else None
+
+    def _events_of(self, group: tuple[bool, Hashable], now: float) -> dict[Hashable, tuple[float, int]]:
+        strangers = [one for one in self._recorded if not one[0]]
+        if group not in self._recorded and not group[0] and len(strangers) >= self.most_groups:
+            for one in strangers:
+                if all(now >= at + self.every_s for at, _ in self._recorded[one].values()):
+                    del self._recorded[one]
+            if sum(not one[0] for one in self._recorded) >= self.most_groups:
+                group = (False, MANY)
+        return self._recorded.setdefault(group, {})
+
+    def _forget_old(self, events: dict[Hashable, tuple[float, int]], kept: Hashable, now: float) -> None:
+        for event in [event for event, (at, _) in events.items() if now >= at + self.every_s]:
+            if event not in (kept, MANY):
+                del events[event]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dimse_primitives import C_STORE
@@ -26,7 +25,15 @@ from iscl_monai.service.receiving.intake import SOP_CLASSES, Intake, Verdict, is
 from iscl_monai.service.receiving.limits import ASSOCIATE_WITHIN_S, RepeatFilter
 from iscl_monai.service.receiving.network import AssociationServer, LimitedAssociation, port_refusal
 from iscl_monai.service.receiving.places import Places
-from iscl_monai.service.receiving.responses import FAILURE, INVALID_ARGUMENT, SUCCESS, response_of, status_of
+from iscl_monai.service.receiving.responses import (
+    FAILURE,
+    INVALID_ARGUMENT,
+    RESOURCE_LIMITATION,
+    SUCCESS,
+    describe_context,
+    response_of,
+    status_of,
+)
 from iscl_monai.service.receiving.spool import Spool, file_meta
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.tls import server_context
@@ -206,7 +213,9 @@ class Receiver:
         assoc.kill()  # returns when it has been sent
 
     def _record_rejection(self, calling: str, address: str, reason: str) -> None:
-        unrecorded = self._repeats.unrecorded((calling, address, reason))
+        known = self.callers.peer(calling, address) is not None  # what strangers invent silences no peer
+        group = calling if known else address
+        unrecorded = self._repeats.unrecorded((calling, address, reason), group, known=known)
         if unrecorded is None:
             return
         log.warning("association.rejected", peer=calling, address=address, reason=reason, before=unrecorded)
@@ -225,8 +234,8 @@ class Receiver:
             for context in assoc.rejected_contexts
             if str(context.abstract_syntax).startswith(STORAGE_SOP_CLASSES)
         ]
-        offered = sorted({_describe(context) for context in others})
-        if others and self._repeats.unrecorded((_calling_ae_title(assoc), *offered)) is not None:
+        offered = sorted({describe_context(context) for context in others})
+        if others and self._repeats.unrecorded(tuple(offered), _calling_ae_title(assoc), known=True) is not None:
             more = f" and {len(offered) - MOST_NAMED} more" if len(offered) > MOST_NAMED else ""
             reason = f"offered and not taken: {'; '.join(offered[:MOST_NAMED])}{more}"
             self.intake.record_refusal(
@@ -255,8 +264,12 @@ class Receiver:
         """A peer requests storage commitment: success is answered when the request is on the disk."""
         assoc: Any = event.assoc
         peer = self.callers.peer(_calling_ae_title(assoc), assoc.caller[0])
+        no_room = self.intake.space.no_room_reason()
         try:
-            status, reason = note_request(self.store, peer, event.request, event.action_information)
+            if no_room:
+                status, reason = RESOURCE_LIMITATION, no_room
+            else:
+                status, reason = note_request(self.store, peer, event.request, event.action_information)
         except StoreUnavailable:
             status, reason = FAILURE, "the node cannot store now"
         except Exception as error:  # a data set may be anything
@@ -284,10 +297,3 @@ class Receiver:
 
 def _calling_ae_title(assoc: Any) -> str:
     return str(assoc.requestor.ae_title).strip()
-
-
-def _describe(context: Any) -> str:
-    name = UID(context.abstract_syntax).name
-    if str(context.abstract_syntax) not in SOP_CLASSES:
-        return name
-    return f"{name} in {', '.join(UID(syntax).name for syntax in context.transfer_syntax)}"

@@ -31,6 +31,7 @@ from iscl_monai.service.web import (
     user_pages,
 )
 from iscl_monai.service.web.counts import Counts
+from iscl_monai.service.web.devices import Devices
 from iscl_monai.service.web.guard import NotLoggedInError, redirect_to_login
 from iscl_monai.service.web.pairs import Pairs
 from iscl_monai.service.web.provider import Provider
@@ -61,6 +62,7 @@ def create_app(settings: Settings, store: Store, intake: Intake, health: Health,
     app = FastAPI(title="ISCL node", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.state.pairs = Pairs(store)
+    app.state.devices = Devices(key)
     app.state.readiness = probes.Readiness(site)
     app.state.metrics = metrics.registry_of(site)
     app.state.metrics_token = metrics.metrics_token(settings.web.metrics_token_file)

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_FORM = 64 * 1024
@@ -26,6 +27,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+CLOSE = {"connection": "close"}
 HEADERS = {
     "content-security-policy": POLICY,
     "x-frame-options": "DENY",
@@ -55,6 +57,11 @@ class Shield:
         """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        names = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:  # a proxy may believe the other one (RFC 9112 6.1)
+            refusal = JSONResponse({"error": "Content-Length and Transfer-Encoding together"}, 400, CLOSE)
+            await refusal(scope, receive, self._with_headers(send))
             return
         largest = None if scope["path"].startswith(self.streamed) else LARGEST_FORM
         await self.app(scope, _LimitedReceive(receive, largest), self._with_headers(send))

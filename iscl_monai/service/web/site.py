@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from iscl_monai.dicom.derivation import DISCLAIMER
 from iscl_monai.service.database.states import DeliveryState, JobState, SeriesState
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.receiving.intake import Intake
+from iscl_monai.service.receiving.limits import RepeatFilter
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.sessions import Person, Sessions
@@ -66,6 +67,7 @@ class Site:
         counts: of faults since the start.
         sessions: who is logged in.
         throttle: of logins.
+        failed_logins: which of these are written into the audit log.
     """
 
     settings: Settings
@@ -75,6 +77,7 @@ class Site:
     counts: Counted
     sessions: Sessions
     throttle: Throttle
+    failed_logins: RepeatFilter = field(default_factory=RepeatFilter)
 
     @property
     def secure(self) -> bool:

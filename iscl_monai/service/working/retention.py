@@ -43,8 +43,18 @@ class Retention:
             with self.loop.guard(f"series {series_id}"):
                 self.remove_if_due(series_id)
         names = {f"series {series_id}" for series_id in settled}
-        self.loop.forget(lambda member: member not in names)
+        with self.loop.guard("commitments"):
+            self._forget_commitments()
+        self.loop.forget(lambda member: member not in (*names, "commitments"))
         return LOOKS_EVERY_S
+
+    def _forget_commitments(self) -> None:
+        """Delete requests for storage commitment that bind nobody any more: reported long ago, or given up."""
+        since = datetime.now(timezone.utc) - timedelta(hours=self.settings.retention.promised_h)
+        old = commitments.c.created_at < since.isoformat(timespec="milliseconds")
+        ended = commitments.c.state.in_((CommitmentState.REPORTED, CommitmentState.FAILED))
+        with self.store.writing() as change:
+            change.execute(commitments.delete().where(ended, old))
 
     def remove_if_due(self, series_id: int) -> bool:
         """Remove the files of a series, from the database first: what a crash leaves then is removed at the next start.
