@@ -17,7 +17,7 @@ from service.receiving import free_port
 from service.rows import Place, scan, settings_for
 from service.web.plant import Plant
 from service.web.test_web_probes import numbers
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 from iscl_monai.errors import Refusal, StoreUnavailable
@@ -57,11 +57,24 @@ def locked(store: Store) -> Iterator[None]:
 
 @contextmanager
 def full(store: Store) -> Iterator[None]:
-    """Everything goes well until the commit."""
+    """A transaction that changes a row fails at its commit; one that changes none writes nothing, and does not fail."""
+    store._writer.dispose()
+    changed: dict[int, int] = {}
 
-    def commit(_: object) -> None:
-        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+    def total(connection: Connection) -> tuple[int, int]:
+        dbapi: Any = connection.connection.dbapi_connection
+        return id(dbapi), dbapi.total_changes
 
+    def begin(connection: Connection) -> None:
+        key, changes = total(connection)
+        changed[key] = changes
+
+    def commit(connection: Connection) -> None:
+        key, changes = total(connection)
+        if changes != changed[key]:
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    event.listen(store._writer, "begin", begin)
     event.listen(store._writer, "commit", commit)
     yield
 

@@ -165,7 +165,7 @@ def test_tiny_pieces_of_a_message_do_not_hold_an_association(field: int, tmp_pat
         sock.settimeout(0.02)
         with contextlib.suppress(OSError):
             sock.sendall(pdu(4, fragment(command("1.2.3.4", field=field), 3)))
-            for _ in range(2000):
+            for _ in range(300):
                 sock.sendall(pdu(4, fragment(b"x", 0)))
                 with contextlib.suppress(TimeoutError):
                     if not sock.recv(100):
@@ -188,10 +188,11 @@ def plant(tmp_path: Path) -> Plant:
 def open_connections(address: str, count: int, data: bytes = b"") -> Iterator[list[socket.socket]]:
     host, _, port = address.partition(":")
     with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in range(count)]
-        for sock in socks:
+        socks = []
+        for _ in range(count):
+            socks.append(stack.enter_context(socket.create_connection((host, int(port)), timeout=60)))
             with contextlib.suppress(OSError):  # it had to make room for another one
-                sock.sendall(data)
+                socks[-1].sendall(data)
         yield socks
 
 
@@ -286,7 +287,7 @@ def test_a_byte_now_and_then_does_not_hold_a_request(path: str, plant: Plant, mo
     ):
         sock.settimeout(0.05)
         with contextlib.suppress(ConnectionError):
-            for _ in range(2000):
+            for _ in range(300):
                 sock.sendall(b"x")
                 with contextlib.suppress(TimeoutError):
                     sock.recv(100)

@@ -109,7 +109,9 @@ def _claim(change: Change, job_id: int) -> JobRow | None:
         log.exception("job.unreadable", job=job_id, error=type(error).__name__)
         return None
     claimed = replace(job, state=JobState.RUNNING, claim=secrets.token_hex(8), reason="", attempts=job.attempts + 1)
-    change.move(jobs, job.id, claimed.state, claim=claimed.claim, reason="", attempts=claimed.attempts)
+    # room_tries is known to the claim, which counts on if there is no room after all; a worker that dies begins anew
+    values: dict[str, Any] = {"claim": claimed.claim, "attempts": claimed.attempts, "reason": "", "room_tries": 0}
+    change.move(jobs, job.id, claimed.state, **values)
     return claimed
 
 
