@@ -67,6 +67,7 @@ def test_one_peer_cannot_hold_the_places_of_all(tmp_path: Path) -> None:
             assert association.send_c_echo().Status == 0
         assert door.echo() is None, "one place is kept"
         assert door.echo(sender="PACS") == 0
+        until(lambda: door.receiver.connections.associations == 3)
         held.enter_context(door.association(VERIFICATION, sender="PACS"))
         assert door.echo(sender="PACS") is None
 

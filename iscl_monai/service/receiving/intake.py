@@ -196,7 +196,7 @@ class Intake:
             "sha256": new.digest,
             "sender": new.sender[:64],
             "received_at": now(),
-            "decoded_bytes": decoded_bytes(new.tags),
+            "decoded_bytes": decoded_bytes(new.tags, new.syntax, new.size),
         }
 
     def _has_whole_file(self, row: InstanceRow) -> bool:
