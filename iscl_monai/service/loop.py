@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from iscl_monai.errors import StoreUnavailable
 from iscl_monai.service.log import log
 
 AFTER_A_FAULT_S = 5.0
+STEP = "the whole step"  # where a fault is about no single member
 
 
 class Loop:
@@ -22,6 +25,7 @@ class Loop:
         self.name = name
         self.step = step
         self.faults = 0
+        self._failing: dict[str, str] = {}  # from each member that failed last time to the error
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -44,6 +48,39 @@ class Loop:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """The members (a series, a job, a file) whose last turn failed, each with the error; empty if all is well."""
+        return dict(self._failing)
+
+    @contextmanager
+    def guard(self, member: str) -> Iterator[None]:
+        """Work on one member of many: when it fails, that is counted, shown and logged, and the others have their turn.
+
+        Args:
+            member: what the health check calls it, such as ``series 7``.
+
+        Raises:
+            StoreUnavailable: the database cannot be used, which is about no single member.
+        """
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            self._record_fault(member, error)
+        else:
+            self._failing.pop(member, None)
+
+    def forget(self, gone: Callable[[str], bool]) -> None:
+        """Members that are not worked on any more fail no more.
+
+        Args:
+            gone: whether a member is one of these.
+        """
+        for member in [member for member in self._failing if gone(member)]:
+            self._failing.pop(member, None)
+
     def stop(self, timeout_s: float = 30.0) -> bool:
         """End after the current step; whether it has ended in time."""
         self._stop.set()
@@ -57,8 +94,17 @@ class Loop:
             try:
                 wait_s = self.step()
             except Exception as error:
-                self.faults += 1
-                log.exception("loop.fault", loop=self.name, error=type(error).__name__)
+                self._record_fault(STEP, error)
                 wait_s = AFTER_A_FAULT_S
+            else:
+                self._failing.pop(STEP, None)
             self._wake.wait(wait_s)
             self._wake.clear()
+
+    def _record_fault(self, member: str, error: Exception) -> None:
+        """Count and show it always, log it once: the same member may fail twice a second for days."""
+        self.faults += 1
+        kind = type(error).__name__  # its text may hold anything, a patient's name too
+        if self._failing.get(member) != kind:
+            log.error("loop.fault", loop=self.name, member=member, error=kind, exc_info=True)
+        self._failing[member] = kind

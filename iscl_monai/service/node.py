@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from iscl_monai.errors import OutputRefusal, Refusal
+from iscl_monai.errors import OutputRefusal, Refusal, StoreUnavailable
 from iscl_monai.service import log as logging
 from iscl_monai.service.database.migrate import migrate
 from iscl_monai.service.database.store import Move, Store
+from iscl_monai.service.database.write_check import WriteCheck
 from iscl_monai.service.log import log
+from iscl_monai.service.loop import Loop
 from iscl_monai.service.receiving.intake import Arrivals, Intake
 from iscl_monai.service.receiving.receiver import Receiver
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
@@ -23,6 +25,7 @@ from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
 from iscl_monai.service.web.app import create_app
+from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.server import WebServer
 from iscl_monai.service.working.completion import Completion
 from iscl_monai.service.working.recovery import recover_files
@@ -32,6 +35,7 @@ from iscl_monai.service.working.supervisor import Supervisor
 
 LOCK = "lock"
 GRACE_S = 20.0
+MOST_NAMED = 3  # members of a loop that the health check names
 
 Health = dict[str, tuple[bool, str]]
 
@@ -53,6 +57,8 @@ class Node:
         self._lock = _lock(settings.data)
         migrate(settings.data)
         self.store = Store(settings.data)
+        self._write_check = WriteCheck(self.store.prove_writable)
+        _check_writable(self.store)
         if watch is not None:
             self.store.observe(watch)
         self.space = Space(settings.data, settings.disk)
@@ -69,15 +75,23 @@ class Node:
         self.commitment_reporter = CommitmentReporter(settings, self.store)
         self.sweep = Sweep(settings, self.store, self.intake)
         self.retention = Retention(settings, self.store)
-        app = create_app(settings, self.store, self.intake, self.health)
+        app = create_app(settings, self.store, self.intake, self.health, self.counts)
         self.web = WebServer(settings, app)
 
     def start(self) -> None:
-        """Repair what a crash has left, then take connections; the model is loaded meanwhile."""
+        """Repair what a crash has left, wait for the model, and only then take connections.
+
+        A node without a model would acknowledge series that it can do nothing with, at every start anew.
+        """
         recover_files(self.store, self.settings.data)
         recover_jobs(self.store, self.settings.work.attempts)
         clear_job_folders(self.store)
+        self.receiver.check_port()  # before the model, which takes a while
+        self.web.check_port()
         self.supervisor.start()
+        self.supervisor.outcome_known.wait()
+        if self._stop_requested.is_set():
+            return
         self.completion.loop.start()
         self.sender.start()
         self.commitment_reporter.start()
@@ -106,7 +120,7 @@ class Node:
             Refusal: the worker cannot use the model.
         """
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: self._stop_requested.set())
+            signal.signal(name, lambda *_: self._request_stop())
         try:
             self.start()
             self._stop_requested.wait()
@@ -119,26 +133,47 @@ class Node:
                 cure="read the worker's line above",
             )
 
-    def health(self) -> Health:
-        """Of each part: whether it is alive, and a description."""
-        loops = (
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """Every thread that works on rows."""
+        return (
             self.completion.loop,
             self.retention.loop,
             self.commitment_reporter.loop,
-            self.sweep.loop,
+            self.supervisor.loop,
+            *self.sweep.loops,
             *self.sender.loops,
         )
-        no_room = self.space.no_room_reason()
-        return {
+
+    def health(self) -> Health:
+        """Of each part: whether it is well, and a description; a name of two words begins with the kind of part."""
+        no_room, unwritable = self.space.no_room_reason(), self._write_check.failure()
+        faults = sum(loop.faults for loop in self.loops)
+        parts = {
             "receiver": (self.receiver.alive, f"{self.settings.node.ae_title} on {self.settings.node.port}"),
-            "worker": (
-                self.supervisor.ready,
-                "model loaded" if self.supervisor.ready else "loading, or starting again",
-            ),
+            "worker": (self.supervisor.ready, self.supervisor.description),
             "sender": (self.sender.alive, ""),
-            "loops": (all(loop.alive for loop in loops), f"{sum(loop.faults for loop in loops)} faults"),
+            "loops": (all(loop.alive for loop in self.loops), f"{faults} faults"),
             "disk": (not no_room, no_room or f"{self.space.free_bytes >> 30} GB free"),
+            "database": (not unwritable, unwritable),
         }
+        for name, destination in self.sender.destinations.items():
+            parts[f"destination {name}"] = (not destination.trouble, destination.trouble)
+        for name, swept in self.sweep.peers.items():
+            parts[f"sweep {name}"] = (not swept.trouble, swept.trouble)
+        for loop in self.loops:
+            failing = loop.failing
+            text = "; ".join(f"{member}: {error}" for member, error in list(failing.items())[:MOST_NAMED])
+            parts[f"loop {loop.name}"] = (not failing, text)
+        return parts
+
+    def counts(self) -> Counts:
+        """What has gone wrong since the start."""
+        return Counts(
+            loop_faults={loop.name: loop.faults for loop in self.loops},
+            sweep_failures={name: swept.failures for name, swept in self.sweep.peers.items()},
+            worker_deaths=self.supervisor.deaths,
+        )
 
     def _record_report(self, transaction_uid: str, confirmed: list[str], failed: dict[str, str], peer: str) -> None:
         record_report(self.store, transaction_uid, confirmed, failed, by=peer)
@@ -146,7 +181,25 @@ class Node:
 
     def _handle_model_refused(self) -> None:
         self._model_refused = True
+        self._request_stop()
+
+    def _request_stop(self) -> None:
         self._stop_requested.set()
+        self.supervisor.outcome_known.set()  # a start that waits for the model waits no longer
+
+
+def _check_writable(store: Store) -> None:
+    """Refuse to start on a database that cannot be written; a full disk is let pass, as retention may make room on it.
+
+    Raises:
+        StoreUnavailable: it cannot be written.
+    """
+    try:
+        store.prove_writable()
+    except StoreUnavailable as error:
+        if "is full" not in error.came:
+            raise
+        log.error("node.disk_full", error=str(error))
 
 
 def _lock(data: Path) -> int:

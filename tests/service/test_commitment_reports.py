@@ -24,6 +24,7 @@ from iscl_monai.service.database.tables import commitments
 from iscl_monai.service.receiving.commitment_requests import read_report
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter, event_report
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.working.retention import Retention
 
 COMMITMENT = "1.2.840.10008.1.20.1"
 INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -412,3 +413,31 @@ def test_report_with_nothing_in_it() -> None:
     information = Dataset()
     information.TransactionUID = "1.2"
     assert read_report(information) == ("1.2", [], {})
+
+
+def test_nothing_is_promised_when_there_is_no_room(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests take room, too, and could be repeated for ever."""
+    monkeypatch.setattr(door.intake.space, "no_room_reason", lambda coming_bytes=0: "full")
+    assert ask(door, asked(generate_uid(), (CT, "1.2.3"))).Status == 0x0213
+    assert not door.rows(commitments)
+    monkeypatch.undo()
+    assert ask(door, asked(generate_uid(), (CT, "1.2.3"))).Status == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "created_at", "stays"),
+    [
+        ("reported", "2001-01-01T00:00:00.000+00:00", False),
+        ("failed", "2001-01-01T00:00:00.000+00:00", False),
+        ("owed", "2001-01-01T00:00:00.000+00:00", True),
+        ("reported", "2999-01-01T00:00:00.000+00:00", True),
+    ],
+)
+def test_requests_are_forgotten_when_they_bind_nobody_any_more(
+    state: str, created_at: str, stays: bool, door: Door
+) -> None:
+    with door.store.writing() as change:
+        values = {"transaction_uid": "1.2", "peer": "pacs", "asked": [["1.2", "1.3"]]}
+        change.add(commitments, state=state, created_at=created_at, **values)
+    Retention(door.settings, door.store).step()
+    assert bool(door.rows(commitments)) == stays

@@ -33,12 +33,11 @@ from service.receiving import (
 from iscl_monai.service.database.tables import refusals
 from iscl_monai.service.receiving.limits import (
     MOST_CONTEXTS,
-    MOST_UNIDENTIFIED,
-    ConnectionLimits,
     TooMuchError,
     check_request,
 )
 from iscl_monai.service.receiving.network import LimitedAssociation
+from iscl_monai.service.receiving.places import MOST_UNIDENTIFIED
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of bytes; a node does not end of that
 
@@ -425,7 +424,7 @@ def test_stop_does_not_wait_for_half_a_pdu(tmp_path: Path, begun: bytes) -> None
     with associated(node) as sock, raw(node) as silent:
         sock.sendall(begun)
         silent.sendall(begun)
-        until(lambda: len(node.receiver.connections._unidentified) == 1)
+        until(lambda: node.receiver.connections.waiting == 1)
         stopping = threading.Thread(target=node.receiver.stop, args=(0.0,), daemon=True)
         stopping.start()
         assert ends(sock)
@@ -449,11 +448,11 @@ def test_stop_ends_what_was_accepted_just_before(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(LimitedAssociation, "start", late)
     with raw(node) as silent:
-        until(lambda: len(node.receiver.connections._unidentified) == 1)
+        until(lambda: node.receiver.connections.waiting == 1)
         node.receiver.stop(0.0)
         stopped.set()
         assert ends(silent)
-    until(lambda: not node.receiver.connections._unidentified)
+    until(lambda: not node.receiver.connections.waiting)
     node.store.close()
 
 
@@ -461,7 +460,7 @@ def test_connections_that_come_and_go_leave_their_places(door: Door) -> None:
     for _ in range(200):
         with raw(door):
             pass
-    until(lambda: not door.receiver.connections._unidentified)
+    until(lambda: not door.receiver.connections.waiting)
 
 
 def test_strangers_cannot_take_the_places_of_peers(tmp_path: Path) -> None:
@@ -471,28 +470,14 @@ def test_strangers_cannot_take_the_places_of_peers(tmp_path: Path) -> None:
         known = door.receiver.callers.knows_address
         door.receiver.callers.knows_address = lambda address: False  # type: ignore[method-assign]
         with contextlib.ExitStack() as silent:
-            for _ in range(MOST_UNIDENTIFIED):
-                silent.enter_context(raw(door))
-            until(lambda: len(door.receiver.connections._unidentified) == MOST_UNIDENTIFIED)
-            with raw(door) as one_more:
-                assert ends(one_more)
+            socks = [silent.enter_context(raw(door)) for _ in range(MOST_UNIDENTIFIED)]
+            until(lambda: door.receiver.connections.waiting == MOST_UNIDENTIFIED)
+            silent.enter_context(raw(door))
+            assert ends(socks[0]), "the one that has said nothing for longest"
+            assert door.receiver.connections.waiting == MOST_UNIDENTIFIED
             door.receiver.callers.knows_address = known  # type: ignore[method-assign]
             assert door.echo() == 0
-    assert "too many connections that say nothing" in door.noted()
-
-
-def test_doors_count() -> None:
-    connections = ConnectionLimits(1)
-    assert connections.admit_connection("a", known=True)
-    assert connections.admit_connection("b", known=True)
-    assert connections.admit_association("a")
-    assert not connections.admit_association("b")
-    connections.release("a")
-    assert connections.admit_association("b")
-    assert connections.associations == 1
-    connections.release("b")
-    connections.release("b")
-    assert connections.associations == 0
+        until(lambda: "too many connections that say nothing" in door.noted())
 
 
 def test_half_a_tls_handshake_holds_nobody_up(tmp_path: Path) -> None:
@@ -510,7 +495,7 @@ def test_half_a_tls_handshake_holds_nobody_up(tmp_path: Path) -> None:
                     sock.sendall(b"\x16\x03\x01\x02\x00\x01")
                 assert door.echo(tls_args=(context_of_peer, "127.0.0.1")) == 0
                 assert all(ends(sock) for sock in socks)
-            until(lambda: not door.receiver.connections._unidentified)
+            until(lambda: not door.receiver.connections.waiting)
 
 
 def test_memory_does_not_grow_with_an_object(tmp_path: Path) -> None:
@@ -553,11 +538,3 @@ def test_memory_does_not_grow_with_an_object(tmp_path: Path) -> None:
     assert node.returncode == 0
     assert rows == 1
     assert after - before < 30 * MB
-
-
-def test_strangers_and_peers_wait_apart() -> None:
-    connections = ConnectionLimits(1)
-    assert all(connections.admit_connection(("stranger", number), known=False) for number in range(MOST_UNIDENTIFIED))
-    assert not connections.admit_connection("one more", known=False)
-    assert all(connections.admit_connection(("peer", number), known=True) for number in range(MOST_UNIDENTIFIED + 1))
-    assert not connections.admit_connection("one more", known=True)

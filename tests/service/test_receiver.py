@@ -50,7 +50,7 @@ from iscl_monai.service.database.tables import audit, refusals
 from iscl_monai.service.receiving.callers import Callers
 from iscl_monai.service.receiving.intake import Verdict
 from iscl_monai.service.receiving.limits import RepeatFilter
-from iscl_monai.service.receiving.receiver import status_of
+from iscl_monai.service.receiving.responses import status_of
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
 from iscl_monai.service.sending.dimse import DimseClient, presentation_contexts
 from iscl_monai.service.tls import client_context
@@ -435,15 +435,27 @@ def test_addresses_of_a_peer() -> None:
 def test_repeats_are_counted_and_not_recorded() -> None:
     now = [0.0]
     repeats = RepeatFilter(every_s=10, most=3, clock=lambda: now[0])
-    assert [repeats.unrecorded("a"), repeats.unrecorded("a"), repeats.unrecorded("b"), repeats.unrecorded("c")] == [
-        0,
-        None,
-        0,
-        0,
-    ]
-    assert repeats.unrecorded("d") is None  # too many different ones
+
+    def recorded(*events: str) -> list[int | None]:
+        return [repeats.unrecorded(event, "group") for event in events]
+
+    assert recorded("a", "a", "b", "c") == [0, None, 0, 0]
+    assert recorded("d", "e", "f") == [0, None, None], "the others are recorded as one"
     now[0] = 10
-    assert [repeats.unrecorded("a"), repeats.unrecorded("a"), repeats.unrecorded("d")] == [1, None, 0]
+    assert recorded("a", "a", "d") == [1, None, 0]
+
+
+def test_repeats_of_one_silence_no_other() -> None:
+    now = [0.0]
+    repeats = RepeatFilter(every_s=10, most=3, most_groups=5, clock=lambda: now[0])
+    for number in range(1000):
+        repeats.unrecorded(f"title {number}", "10.0.0.1")
+        repeats.unrecorded("title", f"192.0.2.{number}")
+    assert repeats.unrecorded("wrong title", "scanner", known=True) == 0
+    assert len(repeats._recorded) <= 7, "and memory is bounded"
+    assert sum(len(events) for events in repeats._recorded.values()) <= 7 * 4
+    now[0] = 10
+    assert repeats.unrecorded("title", "198.51.100.1") == 0, "strangers who have gone make room"
 
 
 def test_peer_that_may_send_from_nowhere_is_refused() -> None:

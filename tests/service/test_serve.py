@@ -94,7 +94,7 @@ def test_it_starts_answers_and_ends_when_told(number: signal.Signals, tmp_path: 
         assert node.stdout is not None
         for line in node.stdout:
             event = json.loads(line)
-            if event["event"] == "worker.ready":
+            if event["event"] == "node.started":
                 break
         healthy = answers(f"http://127.0.0.1:{web}/readyz"), answers(f"http://127.0.0.1:{web}/healthz")
         node.send_signal(number)

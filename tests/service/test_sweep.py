@@ -34,6 +34,12 @@ RECENT, OLD = "20310518", "20310501"
 MODEL_TOLD = {"name": "m", "version": "1", "weights_digest": "ab", "parameters": {"mode": "ensemble"}}
 
 
+def sweep_once(sweep: Sweep) -> None:
+    """Every peer, one after the other, without the threads."""
+    for one in sweep.peers.values():
+        assert one.step() == one.settings.sweep_every_s
+
+
 class Scene:
     """A PACS with series in it, and a node that sweeps it."""
 
@@ -61,7 +67,7 @@ class Scene:
 
     def look(self, times: int = 2) -> None:
         for _ in range(times):
-            self.sweep.step()
+            sweep_once(self.sweep)
             self.clock.now += self.home.settings.sweep_every_s
 
     def here(self) -> list[str]:
@@ -113,7 +119,7 @@ def test_the_loop_does_the_same_by_itself(scene: Scene) -> None:
     sweep.start()
     until(lambda: scene.here() == sorted(uids))
     assert sweep.stop()
-    assert sweep.loop.faults == 0
+    assert [loop.faults for loop in sweep.loops] == [0]
 
 
 def test_a_second_pair_of_looks_asks_for_nothing(scene: Scene) -> None:
@@ -238,7 +244,7 @@ def test_a_peer_that_is_down_does_not_keep_the_others_out(tmp_path: Path) -> Non
         up = {"name": "up", "url": root, "confirm": "status", "sweep": True}
         home = House(tmp_path / "data", down, up)
         sweep = Sweep(home.settings, home.store, home.place.intake, today=lambda: TODAY)
-        assert sweep.step() == home.settings.sweep_every_s
+        sweep_once(sweep)
     assert len(calls_of) == 1
     assert "StudyDate=20310517-" in calls_of[0].path
 
@@ -251,7 +257,7 @@ def test_nonsense_of_a_server_does_no_harm(tmp_path: Path, answer: bytes) -> Non
     with http(lambda call: (200, answer)) as (root, calls):
         home = House(tmp_path / "data", {"name": "up", "url": root, "confirm": "status", "sweep": True})
         sweep = Sweep(home.settings, home.store, home.place.intake, today=lambda: TODAY)
-        sweep.step()
+        sweep_once(sweep)
     assert all(call.path.startswith("/studies?") for call in calls)
 
 
@@ -273,20 +279,20 @@ def test_a_series_that_is_cut_off_leaves_no_half_object(tmp_path: Path, cut: flo
         home = House(tmp_path / "data", {"name": "up", "url": root, "confirm": "status", "sweep": True})
         clock = Clock()
         sweep = Sweep(home.settings, home.store, home.place.intake, clock, lambda: TODAY)
-        sweep.step()
-        sweep.step()
+        sweep_once(sweep)
+        sweep_once(sweep)
         here = rows_of(home.store, select(instances))
         assert len(here) == int(cut * 3)
         assert not list((home.settings.data / "coming").iterdir())
         found_again = FoundSeries(head.StudyInstanceUID, head.SeriesInstanceUID, "", 3)
         with pytest.raises(UnreachableError, match="ended early"):
-            sweep.finders["up"][1].retrieve(found_again)
+            sweep.peers["up"].finder.retrieve(found_again)
         cut = 1.0
         clock.now += home.settings.sweep_every_s
         with home.store.writing() as change:
             for row in rows_of(home.store, select(series)):
                 change.move(series, row["id"], "settled")
-        sweep.step()
+        sweep_once(sweep)
         assert len(rows_of(home.store, select(instances))) == 3
 
 
@@ -300,7 +306,7 @@ def test_whatever_rfc_2046_allows_around_boundaries_is_read(tmp_path: Path, prea
         home = House(tmp_path / "data", {"name": "up", "url": root, "confirm": "status", "sweep": True})
         sweep = Sweep(home.settings, home.store, home.place.intake, today=lambda: TODAY)
         found = FoundSeries(uids.StudyInstanceUID, uids.SeriesInstanceUID, "", 2)
-        assert sweep.finders["up"][1].retrieve(found) == "WADO-RS, 2 objects taken, 0 refused"
+        assert sweep.peers["up"].finder.retrieve(found) == "WADO-RS, 2 objects taken, 0 refused"
     stored = sorted((home.settings.data / row["file"]).read_bytes() for row in rows_of(home.store, select(instances)))
     assert stored == sorted(file.read_bytes() for file in files)
 
@@ -317,7 +323,7 @@ def test_a_node_that_stops_does_not_wait_for_an_archive_that_is_slow(tmp_path: P
         assert sweep.stop()
         assert not go.is_set()
         go.set()
-    assert sweep.loop.faults == 0
+    assert [loop.faults for loop in sweep.loops] == [0]
 
 
 class SlowArchive:

@@ -20,7 +20,7 @@ from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.service.database.tables import deliveries, instances, jobs
 from iscl_monai.service.working import queue, resume, work
 from iscl_monai.service.working import result as result_module
-from iscl_monai.service.working.claim import claim_next_job
+from iscl_monai.service.working.claim import Claims
 from iscl_monai.service.working.completion import Completion
 from iscl_monai.service.working.work import Work
 
@@ -202,7 +202,8 @@ def test_the_most_urgent_and_oldest_comes_first(place: Place, tmp_path: Path) ->
     settle(place)
     with place.store.writing() as change:
         change.execute(jobs.update().where(jobs.c.id == 3).values(priority=0))
-    taken = [claim_next_job(place.store, place.space) for _ in range(4)]
+    claims = Claims(place.store, place.space)
+    taken = [claims.next_job() for _ in range(4)]
     assert [row and row.id for row in taken] == [3, 1, 2, None]
 
 
@@ -245,7 +246,7 @@ def test_a_worker_that_was_given_up_cannot_finish(
 
     def meanwhile(*_: Any) -> Any:
         resume.recover_jobs(place.store, 3)
-        assert claim_next_job(place.store, place.space)
+        assert Claims(place.store, place.space).next_job()
         return real(*_)
 
     real = work.result_of
@@ -323,12 +324,15 @@ def test_a_database_that_cannot_be_written_when_the_work_is_done_leaves_no_job_r
     monkeypatch.setattr(place.store, "writing", writing)
     monkeypatch.setattr(work, "result_of", last)
     runs = working(place, denoiser)
+    runs.claims = Claims(place.store, place.space, place.clock)
     assert not runs.run_next()
     assert job(place)["state"] == "running", "nobody could write otherwise"
     with pytest.raises(StoreUnavailable):
         runs.run_next()
     full[0] = False
     monkeypatch.setattr(work, "result_of", counted)
+    assert not runs.run_next(), "it is put off for a while"
+    place.clock.now += 5
     assert runs.run_next()
     assert (job(place)["state"], job(place)["attempts"]) == ("sending", 1)
 
@@ -338,10 +342,12 @@ def test_a_job_waits_for_room(place: Place, tmp_path: Path, monkeypatch: Any) ->
     settle(place)
     usual = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usual(path)._replace(free=2**18))
-    assert claim_next_job(place.store, place.space) is None
+    claims = Claims(place.store, place.space, place.clock)
+    assert claims.next_job() is None
     assert job(place)["reason"].startswith("waits for room")
     monkeypatch.undo()
-    assert claim_next_job(place.store, place.space)
+    place.clock.now += 5
+    assert claims.next_job()
     assert job(place)["reason"] == ""
 
 
@@ -395,7 +401,7 @@ def test_what_interrupted_jobs_left_is_removed_and_nothing_else(
     settle(place)
     working(place, denoiser).run_next()
     kept = left(place)
-    taken = claim_next_job(place.store, place.space)
+    taken = Claims(place.store, place.space).next_job()
     assert taken
     (place.store.data / "jobs" / "2" / taken.claim / "source").mkdir(parents=True)
     assert resume.recover_jobs(place.store, 3) == 1

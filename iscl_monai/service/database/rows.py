@@ -41,6 +41,7 @@ class InstanceRow:
     sha256: str
     sender: str
     received_at: str
+    decoded_bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class JobRow:
     result: dict[str, Any] | None
     created_at: str
     updated_at: str
+    needed_bytes: int
+    room_tries: int
 
 
 @dataclass(frozen=True)

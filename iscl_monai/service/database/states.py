@@ -152,5 +152,6 @@ COMMITMENTS = _machine(
 MACHINES: Mapping[str, Machine[Any]] = {machine.name: machine for machine in (SERIES, JOBS, DELIVERIES, COMMITMENTS)}
 
 OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.SENDING)  # nobody has to do anything about these
+NO_ROOM_TRIES = 8  # of a queued job that there was no room for, about ten minutes: then it needs a person, too
 NEEDS_A_PERSON = (JobState.HELD, JobState.FAILED, JobState.REFUSED)
 OPEN_DELIVERIES = (DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.ASKED)

@@ -6,6 +6,7 @@ lock within a process and ``BEGIN IMMEDIATE`` between processes; readers never w
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, insert, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database import tables
@@ -93,7 +94,8 @@ class Change:
             NotAllowedNow: there is no such way from the state it is in
                 (:data:`iscl_monai.service.database.states.MACHINES`), or another worker has it.
         """
-        found = self.connection.execute(select(table).where(table.c.id == row)).mappings().one_or_none()
+        columns = [column for column in table.columns if column.name in ("state", "claim")]  # others may be unreadable
+        found = self.connection.execute(select(*columns).where(table.c.id == row)).mappings().one_or_none()
         before: State | None = found["state"] if found else None
         held = held_by is None or (found is not None and found["claim"] == held_by)
         machine = MACHINES[table.name]
@@ -151,7 +153,9 @@ class Store:
                 with self._writer.begin() as connection:
                     change = Change(connection, tuple(self._observers))
                     yield change
-            except OperationalError as error:
+            except DatabaseError as error:
+                if not _is_about_the_database(error):
+                    raise
                 raise StoreUnavailable(
                     f"{self.data / DATABASE}: {error.orig}",
                     allowed="a database that can be written",
@@ -167,7 +171,9 @@ class Store:
         try:
             with self._reader.begin() as connection:
                 yield connection
-        except OperationalError as error:
+        except DatabaseError as error:
+            if not _is_about_the_database(error):
+                raise
             raise StoreUnavailable(
                 f"{self.data / DATABASE}: {error.orig}",
                 allowed="a database that can be read",
@@ -194,10 +200,32 @@ class Store:
         """The first column of a statement."""
         return [row[0] for row in self.tuples(statement)]
 
+    def prove_writable(self) -> None:
+        """Write a row, commit it, and read it back on another connection.
+
+        Raises:
+            StoreUnavailable: that cannot be done; its text says why.
+        """
+        token = secrets.token_hex(16)
+        with self.writing() as change:
+            change.execute(tables.probe.delete())
+            change.execute(tables.probe.insert().values(id=1, token=token))
+        if self.values(select(tables.probe.c.token)) != [token]:
+            raise StoreUnavailable(
+                f"{self.data / DATABASE}: what was committed is not there",
+                allowed="a database that keeps what is written",
+                cure="look at its disk, and at what else uses it",
+            )
+
     def close(self) -> None:
         """Close all connections."""
         self._writer.dispose()
         self._reader.dispose()
+
+
+def _is_about_the_database(error: DatabaseError) -> bool:
+    """Whether it is locked, full, read-only or damaged; else it is about one statement, and a fault of ours."""
+    return isinstance(error, OperationalError) or type(error) is DatabaseError
 
 
 def _read(connection: Connection, kind: type[Row], statement: Executable) -> list[Row]:

@@ -57,6 +57,7 @@ instances = Table(
     Column("sha256", String(64), nullable=False),
     Column("sender", String(64), nullable=False),
     Column("received_at", String(32), nullable=False),
+    Column("decoded_bytes", Integer, nullable=False, default=0, server_default="0"),  # of its pixels; 0: not known
     Index("instances_by_series", "series_id"),
 )
 
@@ -84,6 +85,8 @@ jobs = Table(
     Column("result", JSON),  # what was made and measured (working.result)
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
+    Column("needed_bytes", Integer, nullable=False, default=0, server_default="0"),  # on the disk, for what it makes
+    Column("room_tries", Integer, nullable=False, default=0, server_default="0"),  # how often there was no room for it
     Index("jobs_by_state", "state", "priority", "id"),
     Index("jobs_by_series", "series_id"),
 )
@@ -164,4 +167,18 @@ users = Table(
     Column("role", String(16), nullable=False),  # viewer, operator, admin
     Column("created_at", String(32), nullable=False),
     Column("sessions_since", String(32), nullable=False),  # older sessions are not valid any more
+)
+
+ended_sessions = Table(  # that were logged out, and would be valid otherwise
+    "ended_sessions",
+    metadata,
+    Column("session", String(64), primary_key=True),
+    Column("ended_at", String(32), nullable=False),
+)
+
+probe = Table(  # one row, written and read back to prove that the database can be written
+    "probe",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("token", String(32), nullable=False),
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import select, update
 
@@ -18,11 +18,14 @@ from iscl_monai.errors import StoreUnavailable
 from iscl_monai.service.database.rows import InstanceRow
 from iscl_monai.service.database.states import SeriesState
 from iscl_monai.service.database.store import Change, Store, now
-from iscl_monai.service.database.tables import instances, refusals, series
+from iscl_monai.service.database.tables import instances, series
 from iscl_monai.service.log import log
+from iscl_monai.service.receiving.decoded_size import decoded_bytes
 from iscl_monai.service.receiving.examination import SOP_CLASSES as SOP_CLASSES
 from iscl_monai.service.receiving.examination import UnsuitableError, examine, flush_and_digest, other_content
 from iscl_monai.service.receiving.examination import is_uid as is_uid
+from iscl_monai.service.receiving.refusals import RefusalList
+from iscl_monai.service.receiving.verdict import Verdict as Verdict
 from iscl_monai.service.rules import RULE_TAGS
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
@@ -30,33 +33,6 @@ from iscl_monai.service.space import Space
 CORRECTION = "what was denoised keeps the first version: correct it in the PACS, or send the series with new UIDs"
 COMING = "coming"
 SOURCES = "sources"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of an object that was sent to us.
-
-    Args:
-        kind: ``stored`` or ``duplicate``: we have it, durably; ``unsuitable``: it is not taken, and never will be;
-            ``busy``: not now; ``offered``: its SOP Class or transfer syntax was only proposed, and not accepted.
-        reason: why not, in words without patient data.
-        sop_class_uid: its SOP Class UID, "" if unknown.
-        sop_instance_uid: its SOP Instance UID, "" if unknown.
-        mismatch: it is not the object that the request named.
-        other_version: an object of its SOP Instance UID with other content is here.
-    """
-
-    kind: Literal["stored", "duplicate", "unsuitable", "busy", "offered"]
-    reason: str = ""
-    sop_class_uid: str = ""
-    sop_instance_uid: str = ""
-    mismatch: bool = False
-    other_version: bool = False
-
-    @property
-    def taken(self) -> bool:
-        """Whether success may be answered."""
-        return self.kind in ("stored", "duplicate")
 
 
 @dataclass(frozen=True)
@@ -87,6 +63,7 @@ class Intake:
         self.largest_bytes = settings.node.max_object_mb * 2**20
         self.space = space
         self.arrived = arrived
+        self.refusals = RefusalList(store)
         for folder in (COMING, SOURCES):
             (self.data / folder).mkdir(exist_ok=True)
         sync_folder(self.data)
@@ -112,7 +89,9 @@ class Intake:
             verdict = self._accept(part, sender, announced, study)
         except StoreUnavailable as error:  # locked or full: the sender has to keep it, and no list can be written
             log.error("intake.store", error=str(error))
-            return Verdict("busy", "the node cannot write its database now", *(announced or ()))
+            verdict = Verdict("busy", "the node cannot write its database now", *(announced or ()))
+            self.refusals.count_unlisted(verdict)
+            return verdict
         except OSError as error:
             verdict = Verdict("busy", f"the node cannot store now: {error.strerror or error}"[:300])
         finally:
@@ -123,17 +102,8 @@ class Intake:
         return verdict
 
     def record_refusal(self, sender: str, verdict: Verdict) -> None:
-        """Write it down for the page of refusals; if the database is full, that is left out."""
-        with suppress(StoreUnavailable), self.store.writing() as change:
-            change.add(
-                refusals,
-                at=now(),
-                sender=sender[:64],
-                sop_class_uid=verdict.sop_class_uid if is_uid(verdict.sop_class_uid) else "",
-                sop_instance_uid=verdict.sop_instance_uid if is_uid(verdict.sop_instance_uid) else "",
-                status=verdict.kind,
-                reason=verdict.reason[:500],
-            )
+        """Count it, and write it down for the page of refusals."""
+        self.refusals.record(sender, verdict)
 
     def _accept(self, part: Path, sender: str, announced: tuple[str, str] | None, study: str | None) -> Verdict:
         size = part.stat().st_size
@@ -203,7 +173,7 @@ class Intake:
                 reason = "an object with this SOP Instance UID and other content came before"
                 return Verdict("unsuitable", reason, *sop_uids), 0
             columns = self._columns(new)
-            fresh = {name: columns[name] for name in ("file", "size", "received_at", "sender")}
+            fresh = {name: columns[name] for name in ("file", "size", "received_at", "sender", "decoded_bytes")}
             change.execute(update(instances).where(same_uid).values(**fresh))
             return Verdict("stored", "came again after its file had gone", *sop_uids), _series_of(change, new.tags)
         if row.sha256 == new.digest:
@@ -226,6 +196,7 @@ class Intake:
             "sha256": new.digest,
             "sender": new.sender[:64],
             "received_at": now(),
+            "decoded_bytes": decoded_bytes(new.tags, new.syntax, new.size),
         }
 
     def _has_whole_file(self, row: InstanceRow) -> bool:

@@ -11,7 +11,11 @@ LONGEST_OTHER = 1024  # bytes of PDUs without variable parts
 MOST_CONTEXTS = 128  # their identifiers are the odd numbers of a byte (PS3.8 9.3.2.2)
 MOST_ITEMS = 512  # within a presentation context, or about the user
 CONTEXT, USER = 0x20, 0x50
-MOST_UNIDENTIFIED = 16  # connections of unknown callers that have not sent their A-ASSOCIATE-RQ
+ASSOCIATE_WITHIN_S = 10.0  # at most, from the connection to the end of the A-ASSOCIATE-RQ; honest peers need one
+LEAST_BYTES = 64 * 2**10  # of a message within the node's timeout, unless it ends
+
+
+MANY = "many different ones"
 
 
 class TooMuchError(ValueError):
@@ -62,77 +66,100 @@ def _items(pdu: bytes, begin: int, end: int, most: int) -> list[tuple[int, int, 
     return found
 
 
-class ConnectionLimits:
-    """Counts connections, so that unknown callers cannot take the places of peers.
+class TooSlowError(ValueError):
+    """A message comes in pieces so small and so late that it only holds its place."""
+
+
+class Pace:
+    """Watches that a message goes on: so many bytes within so much time, or its end.
 
     Args:
-        most: associations with peers at the same time.
+        within_s: for :data:`LEAST_BYTES`.
+        clock: seconds that do not jump.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._lock = threading.Lock()
-        self._unidentified: dict[Hashable, bool] = {}  # no A-ASSOCIATE-RQ yet; whether from a peer's address
-        self._associated: set[Hashable] = set()
+    def __init__(self, within_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.within_s = within_s
+        self._clock = clock
+        self.begin()
 
-    def admit_connection(self, caller: Hashable, known: bool) -> bool:
-        """A connection has come; whether it may go on to send its A-ASSOCIATE-RQ."""
-        with self._lock:
-            same_kind = sum(kind == known for kind in self._unidentified.values())
-            if same_kind >= (self.most + MOST_UNIDENTIFIED if known else MOST_UNIDENTIFIED):
-                return False
-            self._unidentified[caller] = known
-            return True
+    def begin(self) -> None:
+        """A message begins."""
+        self._since, self._bytes = self._clock(), 0
 
-    def admit_association(self, caller: Hashable) -> bool:
-        """It is a peer's; whether there is room for one more association."""
-        with self._lock:
-            if len(self._associated) >= self.most:
-                return False
-            self._unidentified.pop(caller, None)
-            self._associated.add(caller)
-            return True
+    def add(self, count: int) -> bool:
+        """Bytes have come; whether they complete another portion.
 
-    def release(self, caller: Hashable) -> None:
-        """The connection has ended."""
-        with self._lock:
-            self._unidentified.pop(caller, None)
-            self._associated.discard(caller)
-
-    @property
-    def associations(self) -> int:
-        """Associations with peers now."""
-        with self._lock:
-            return len(self._associated)
+        Raises:
+            TooSlowError: the portion has taken too long.
+        """
+        self._bytes += count
+        if self._clock() - self._since > self.within_s:
+            raise TooSlowError(f"less than {LEAST_BYTES >> 10} kB within {self.within_s:g} s")
+        if self._bytes < LEAST_BYTES:
+            return False
+        self.begin()
+        return True
 
 
 class RepeatFilter:
     """Lets the same event be recorded only now and then: a flood of attempts shall not fill the disk with records.
 
+    Events belong to groups, such as an address, that cannot silence one another: a group with too many different
+    events has these recorded as one, and when there are too many groups of strangers, the rest of them are one.
+
     Args:
         every_s: how often the same event may be recorded.
-        most: different events within that time.
+        most: different events of a group within that time.
+        most_groups: of strangers.
         clock: seconds that do not jump.
     """
 
-    def __init__(self, every_s: float = 600, most: int = 100, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        every_s: float = 600,
+        most: int = 10,
+        most_groups: int = 100,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.every_s = every_s
         self.most = most
+        self.most_groups = most_groups
         self._clock = clock
         self._lock = threading.Lock()
-        self._recorded: dict[Hashable, tuple[float, int]] = {}
+        self._recorded: dict[tuple[bool, Hashable], dict[Hashable, tuple[float, int]]] = {}
 
-    def unrecorded(self, event: Hashable) -> int | None:
-        """How often the event has happened since it was last recorded; None if it is not to be recorded now."""
+    def unrecorded(self, event: Hashable, group: Hashable, *, known: bool = False) -> int | None:
+        """How often the event has happened since it was last recorded; None if it is not to be recorded now.
+
+        Args:
+            event: what happened.
+            group: whose it is.
+            known: whether the group is one of ours, of which there are only so many.
+        """
         with self._lock:
             now = self._clock()
-            at, count = self._recorded.get(event, (float("-inf"), 0))
-            if now < at + self.every_s:
-                self._recorded[event] = (at, count + 1)
-                return None
-            if len(self._recorded) >= self.most:
-                self._recorded = {key: seen for key, seen in self._recorded.items() if now < seen[0] + self.every_s}
-            if len(self._recorded) >= self.most and event not in self._recorded:
-                return None
-            self._recorded[event] = (now, 0)
-            return count
+            events = self._events_of((known, group), now)
+            if len(events) > self.most:
+                self._forget_old(events, event, now)
+            if event not in events and len(events) >= self.most:
+                event = MANY
+            at, count = events.get(event, (float("-inf"), 0))
+            due = now >= at + self.every_s
+            events[event] = (now, 0) if due else (at, count + 1)
+            return count if due else None
+
+    def _events_of(self, group: tuple[bool, Hashable], now: float) -> dict[Hashable, tuple[float, int]]:
+        strangers = [one for one in self._recorded if not one[0]]
+        if group not in self._recorded and not group[0] and len(strangers) >= self.most_groups:
+            for one in strangers:
+                if all(now >= at + self.every_s for at, _ in self._recorded[one].values()):
+                    del self._recorded[one]
+            if sum(not one[0] for one in self._recorded) >= self.most_groups:
+                group = (False, MANY)
+        return self._recorded.setdefault(group, {})
+
+    def _forget_old(self, events: dict[Hashable, tuple[float, int]], kept: Hashable, now: float) -> None:
+        for event in [event for event, (at, _) in events.items() if now >= at + self.every_s]:
+            if event not in (kept, MANY):
+                del events[event]

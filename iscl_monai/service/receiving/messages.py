@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_CANCEL
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO
 from pynetdicom.pdu_primitives import P_DATA
 
 from iscl_monai.service.log import log
-from iscl_monai.service.receiving.limits import TooMuchError
+from iscl_monai.service.receiving.limits import Pace, TooMuchError
 from iscl_monai.service.receiving.sockets import LimitedSocket
 from iscl_monai.service.receiving.spool import Spool
 
@@ -35,6 +35,9 @@ class Spooler(Protocol):
     def spool(self, assoc: Association, context_id: int, sop_uids: tuple[str, str]) -> Spool:
         """A place for an object that is coming, by the SOP Class and Instance UID of its request."""
 
+    def record_use(self, assoc: Association) -> None:
+        """An association has brought something: a request that is no mere C-ECHO, or a good part of an object."""
+
     def too_large(self, assoc: Association, sop_uids: tuple[str, str], reason: str) -> None:
         """An object was larger than objects may be; the association ends."""
 
@@ -45,10 +48,12 @@ class SpoolingMessages(DIMSEServiceProvider):
     Args:
         assoc: the association.
         spooler: gives places for objects.
+        within_s: how long a portion of a message may take, see :class:`iscl_monai.service.receiving.limits.Pace`.
     """
 
-    def __init__(self, assoc: Association, spooler: Spooler) -> None:
+    def __init__(self, assoc: Association, spooler: Spooler, within_s: float) -> None:
         super().__init__(assoc)
+        self._pace = Pace(within_s)
         self._spooler = spooler
         self._spool: Spool | None = None
         self._closed = False
@@ -90,6 +95,10 @@ class SpoolingMessages(DIMSEServiceProvider):
     def _add_fragment(self, context_id: int, data: bytes) -> None:
         if not data or context_id not in self.assoc._accepted_cx:
             raise ValueError("an empty fragment, or one of no accepted presentation context")
+        if self.message is None:
+            self._pace.begin()
+        elif self._pace.add(len(data)):
+            self._spooler.record_use(self.assoc)
         is_command, message = bool(data[0] & 1), self.message or DIMSEMessage()
         awaits_data = message.context_id is not None
         if is_command == awaits_data or (awaits_data and context_id != message.context_id):
@@ -117,6 +126,8 @@ class SpoolingMessages(DIMSEServiceProvider):
         if self.msg_queue.qsize() >= MOST_UNANSWERED:
             raise ValueError("too many requests without waiting for their responses")
         self.message = self._spool = None
+        if not isinstance(request, (C_ECHO, C_CANCEL)):
+            self._spooler.record_use(self.assoc)
         if not isinstance(request, C_CANCEL):  # there is nothing here that could be cancelled
             self.serving = True
             self.msg_queue.put(cast(Any, (message.context_id, request)))

@@ -7,7 +7,8 @@ import ssl
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from typing import Any, Protocol, cast
 
@@ -20,6 +21,7 @@ from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from iscl_monai.errors import ConfigRefusal
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.intake import SOP_CLASSES
 from iscl_monai.service.receiving.messages import Spooler, SpoolingMessages
@@ -43,9 +45,10 @@ class ConnectionHandler(Spooler, Protocol):
     ssl_context: ssl.SSLContext | None
     longest_data: int
     pdu_timeout_s: float
+    associate_within_s: float
 
-    def admit_connection(self, caller: tuple[Any, ...]) -> bool:
-        """Whether a connection may go on to send its A-ASSOCIATE-RQ."""
+    def admit_connection(self, caller: tuple[Any, ...]) -> None:
+        """A connection has come, and may send its A-ASSOCIATE-RQ; another one that says nothing may have to end."""
 
     def association_ended(self, assoc: LimitedAssociation) -> None:
         """An association, or what never became one, has ended."""
@@ -68,7 +71,7 @@ class LimitedAssociation(Association):
         self.handler = handler
         self.caller = caller
         self.dul = LimitedUpperLayer(self)
-        self.dimse = self._messages = SpoolingMessages(self, handler)
+        self.dimse = self._messages = SpoolingMessages(self, handler, handler.pdu_timeout_s)
         self.acse_timeout = ae.acse_timeout  # once more: the setters pass them on to the upper layer
         self.network_timeout = ae.network_timeout
 
@@ -118,12 +121,13 @@ class AssociationRequestHandler(RequestHandler):
 
     def handle(self) -> None:
         """Secure the connection, and start the association."""
+        associate_by = time.monotonic() + self.server.handler.associate_within_s
         sock = self._secure(self.request)
         assoc = LimitedAssociation(self.ae, self.server.handler, self.client_address)
         assoc._server = self.server
         assoc.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
         limits = self.server.handler
-        assoc.set_socket(LimitedSocket(assoc, sock, limits.longest_data, limits.pdu_timeout_s))
+        assoc.set_socket(LimitedSocket(assoc, sock, limits.longest_data, limits.pdu_timeout_s, associate_by))
         assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
         assoc.acceptor.ae_title = self.server.ae_title
         assoc.acceptor.address_info = self.local
@@ -139,14 +143,16 @@ class AssociationRequestHandler(RequestHandler):
             self.server.end([assoc])
 
     def _secure(self, sock: socket.socket) -> socket.socket:
-        """Shake hands for TLS if it is configured, within the time that a PDU may take."""
+        """Shake hands for TLS if it is configured, within the time that an A-ASSOCIATE-RQ may take."""
         context = self.server.handler.ssl_context
         if context is None:
             return sock
-        sock.settimeout(self.server.handler.pdu_timeout_s)
+        within_s = self.server.handler.associate_within_s
+        sock.settimeout(within_s)
         secured = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self.request = secured  # what is shut down if anything fails
-        timer = threading.Timer(self.server.handler.pdu_timeout_s, _shut_down, [secured])
+        self.server.register(self.client_address, secured)
+        timer = threading.Timer(within_s, _shut_down, [secured])
         timer.daemon = True
         timer.start()
         try:
@@ -185,6 +191,7 @@ class AssociationServer(ThreadedAssociationServer):
     ) -> None:
         self.handler = handler
         self.ending = False
+        self._sockets: dict[tuple[Any, ...], socket.socket] = {}
         super().__init__(
             ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=AssociationRequestHandler
         )
@@ -206,9 +213,25 @@ class AssociationServer(ThreadedAssociationServer):
                 cast(LimitedSocket, association.dul.socket).shut_down()
         _wait_for(associations, JOIN_S)
 
+    def register(self, caller: tuple[Any, ...], sock: socket.socket) -> None:
+        """Remember the socket of a connection, so that it can be ended by its caller."""
+        self._sockets[caller] = sock
+
+    def forget(self, caller: tuple[Any, ...]) -> None:
+        """A connection has ended."""
+        self._sockets.pop(caller, None)
+
+    def end_connection(self, caller: tuple[Any, ...]) -> None:
+        """End a connection now, whatever its threads wait for."""
+        sock = self._sockets.pop(caller, None)
+        if sock is not None:
+            _shut_down(sock)
+
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether a connection is accepted at all."""
-        return self.handler.admit_connection(client_address)
+        """A connection has come; somebody else's may have to end for it."""
+        self.register(client_address, request)
+        self.handler.admit_connection(client_address)
+        return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log the fault of a connection that has not become an association."""
@@ -216,6 +239,19 @@ class AssociationServer(ThreadedAssociationServer):
         if not isinstance(error, ConnectionError):
             log.warning("connection.fault", address=client_address[0], error=type(error).__name__)
         self.handler.connection_ended(client_address)
+
+
+@contextmanager
+def port_refusal(host: str, port: int) -> Iterator[None]:
+    """Refuse an address or port that cannot be had in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigRefusal(
+            f"{host}:{port}: {error.strerror or error}",
+            allowed="an address of this machine and a port that is free",
+            cure="change host or port of [node], or end what listens there",
+        ) from error
 
 
 def _wait_for(associations: list[Association], timeout_s: float) -> list[Association]:

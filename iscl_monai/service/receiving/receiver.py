@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import logging
-import re
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from iscl_monai.dicom.syntaxes import NATIVE, readable_syntaxes
-from iscl_monai.errors import ConfigRefusal, NotAllowedNow, StoreUnavailable
+from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.callers import Callers
 from iscl_monai.service.receiving.commitment_requests import note_request, read_report
 from iscl_monai.service.receiving.intake import SOP_CLASSES, Intake, Verdict, is_uid
-from iscl_monai.service.receiving.limits import ConnectionLimits, RepeatFilter
-from iscl_monai.service.receiving.network import AssociationServer, LimitedAssociation
+from iscl_monai.service.receiving.limits import ASSOCIATE_WITHIN_S, RepeatFilter
+from iscl_monai.service.receiving.network import AssociationServer, LimitedAssociation, port_refusal
+from iscl_monai.service.receiving.places import Places
+from iscl_monai.service.receiving.responses import (
+    FAILURE,
+    INVALID_ARGUMENT,
+    RESOURCE_LIMITATION,
+    SUCCESS,
+    describe_context,
+    response_of,
+    status_of,
+)
 from iscl_monai.service.receiving.spool import Spool, file_meta
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.tls import server_context
 
-SUCCESS, BUSY, MISMATCH, NO_CLASS, NOT_UNDERSTOOD, FAILURE = 0x0000, 0xA700, 0xA900, 0x0122, 0xC000, 0x0110
-OTHER_VERSION = 0xC001  # of "cannot understand", whose last three digits are ours to give (PS3.4 B.2.3)
-INVALID_ARGUMENT = 0x0115
 WRONG_CALLED, WRONG_CALLING, CONGESTION = (1, 1, 7), (1, 1, 3), (2, 3, 1)  # PS3.8 9.3.4
 STORAGE_SOP_CLASSES = "1.2.840.10008.5.1.4.1.1."
 MOST_NAMED = 6  # SOP Classes that a line of the list of refusals names
@@ -57,11 +63,23 @@ class Receiver:
         self.node = settings.node
         self.longest_data = settings.node.max_pdu_bytes
         self.pdu_timeout_s = settings.node.timeout_s
-        self.connections = ConnectionLimits(settings.node.max_associations)
+        self.associate_within_s = min(ASSOCIATE_WITHIN_S, self.pdu_timeout_s)
+        callers = [peer.name for peer in settings.peers if peer.ae_title and peer.may_send]
+        self.connections = Places(settings.node.max_associations, callers, useless_s=settings.node.timeout_s)
         self._settings = settings
         self._repeats = RepeatFilter()
         self._server: AssociationServer | None = None
         self._thread: threading.Thread | None = None
+
+    def check_port(self) -> None:
+        """Find out whether :meth:`start` would have its port, without listening.
+
+        Raises:
+            ConfigRefusal: the address or port cannot be had.
+        """
+        with port_refusal(self.node.host, self.node.port), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((self.node.host, self.node.port))
 
     def start(self) -> None:
         """Listen.
@@ -81,16 +99,10 @@ class Receiver:
             (evt.EVT_N_ACTION, self._handle_n_action),
             (evt.EVT_N_EVENT_REPORT, self._handle_n_event_report),
         ]
-        try:
+        with port_refusal(self.node.host, self.node.port):
             ae = self._application_entity()
             address = (self.node.host, self.node.port)
             self._server = AssociationServer(ae, address, ae.supported_contexts, handlers, self)
-        except OSError as error:
-            raise ConfigRefusal(
-                f"{self.node.host}:{self.node.port}: {error.strerror or error}",
-                allowed="an address of this machine and a port that is free",
-                cure="change host or port of [node], or end what listens there",
-            ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="receiver", daemon=True)
         self._thread.start()
 
@@ -113,8 +125,9 @@ class Receiver:
     def _application_entity(self) -> ApplicationEntity:
         ae = ApplicationEntity(self.node.ae_title)
         ae.maximum_pdu_size = self.node.max_pdu_bytes
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.node.timeout_s
-        ae.maximum_associations = 10**6  # counted by ConnectionLimits, which tells unknown callers from peers
+        ae.acse_timeout = self.associate_within_s
+        ae.dimse_timeout = ae.network_timeout = self.node.timeout_s
+        ae.maximum_associations = 10**6  # counted by Places, which tells unknown callers from peers
         ae.add_supported_context(Verification, list(NATIVE))
         for sop_class in SOP_CLASSES:
             ae.add_supported_context(sop_class, readable_syntaxes())
@@ -124,20 +137,24 @@ class Receiver:
 
     # Called by the network: iscl_monai.service.receiving.network.ConnectionHandler
 
-    def admit_connection(self, caller: tuple[Any, ...]) -> bool:
-        """Whether a connection may go on to send its A-ASSOCIATE-RQ."""
-        admitted = self.connections.admit_connection(caller, self.callers.knows_address(caller[0]))
-        if not admitted:
-            self._record_rejection("", caller[0], "too many connections that say nothing")
-        return admitted
+    def admit_connection(self, caller: tuple[Any, ...]) -> None:
+        """A connection has come, and may send its A-ASSOCIATE-RQ; another one that says nothing may have to end."""
+        known = self.callers.knows_address(caller[0])
+        self._end(self.connections.admit_connection(caller, caller[0], known), "too many connections that say nothing")
 
     def connection_ended(self, caller: tuple[Any, ...]) -> None:
         """A connection has ended without an association."""
         self.connections.release(caller)
+        if self._server is not None:
+            self._server.forget(caller)
+
+    def record_use(self, assoc: Any) -> None:
+        """An association has brought something."""
+        self.connections.record_use(assoc.caller)
 
     def association_ended(self, assoc: LimitedAssociation) -> None:
         """An association, or what never became one, has ended."""
-        self.connections.release(assoc.caller)
+        self.connection_ended(assoc.caller)
         if not assoc.is_rejected and assoc.requestor.primitive is not None:
             how = "released" if assoc.is_released else "aborted"
             log.info("association.ended", peer=_calling_ae_title(assoc), address=assoc.caller[0], how=how)
@@ -170,12 +187,25 @@ class Receiver:
         calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
         if called != self.node.ae_title.strip():
             self._reject(assoc, calling, WRONG_CALLED, f"it called {called}")
-        elif self.callers.peer(calling, address) is None:
+            return
+        peer = self.callers.peer(calling, address)
+        if peer is None:
             self._reject(assoc, calling, WRONG_CALLING, "no peer of that AE title may send from that address")
-        elif not self.connections.admit_association(assoc.caller):
-            self._reject(assoc, calling, CONGESTION, f"more than {self.connections.most} associations")
-        else:
-            log.info("association.accepted", peer=calling, address=address)
+            return
+        admitted, useless = self.connections.admit_association(assoc.caller, peer.name)
+        if not admitted:
+            self._reject(assoc, calling, CONGESTION, f"no place is left of {self.connections.most} associations")
+            return
+        self._end(useless, "its association brought nothing for long, and another one needs its place")
+        log.info("association.accepted", peer=calling, address=address)
+
+    def _end(self, caller: Any, reason: str) -> None:
+        """End a connection that has to make room."""
+        server = self._server
+        if caller is not None and server is not None:
+            server.end_connection(caller)
+            # not in this thread, which accepts connections: a locked database would keep everybody waiting
+            threading.Thread(target=self._record_rejection, args=("", caller[0], reason), daemon=True).start()
 
     def _reject(self, assoc: Any, calling: str, result_source_reason: tuple[int, int, int], reason: str) -> None:
         self._record_rejection(calling, assoc.caller[0], reason)
@@ -183,7 +213,9 @@ class Receiver:
         assoc.kill()  # returns when it has been sent
 
     def _record_rejection(self, calling: str, address: str, reason: str) -> None:
-        unrecorded = self._repeats.unrecorded((calling, address, reason))
+        known = self.callers.peer(calling, address) is not None  # what strangers invent silences no peer
+        group = calling if known else address
+        unrecorded = self._repeats.unrecorded((calling, address, reason), group, known=known)
         if unrecorded is None:
             return
         log.warning("association.rejected", peer=calling, address=address, reason=reason, before=unrecorded)
@@ -202,8 +234,8 @@ class Receiver:
             for context in assoc.rejected_contexts
             if str(context.abstract_syntax).startswith(STORAGE_SOP_CLASSES)
         ]
-        offered = sorted({_describe(context) for context in others})
-        if others and self._repeats.unrecorded((_calling_ae_title(assoc), *offered)) is not None:
+        offered = sorted({describe_context(context) for context in others})
+        if others and self._repeats.unrecorded(tuple(offered), _calling_ae_title(assoc), known=True) is not None:
             more = f" and {len(offered) - MOST_NAMED} more" if len(offered) > MOST_NAMED else ""
             reason = f"offered and not taken: {'; '.join(offered[:MOST_NAMED])}{more}"
             self.intake.record_refusal(
@@ -226,27 +258,31 @@ class Receiver:
         status = status_of(verdict)
         if not verdict.taken:
             log.warning("object.refused", peer=sender, sop_instance_uid=sop_uids[1][:64], status=f"{status:04X}")
-        return _response(status, verdict.reason)
+        return response_of(status, verdict.reason)
 
     def _handle_n_action(self, event: evt.Event) -> tuple[Dataset, None]:
         """A peer requests storage commitment: success is answered when the request is on the disk."""
         assoc: Any = event.assoc
         peer = self.callers.peer(_calling_ae_title(assoc), assoc.caller[0])
+        no_room = self.intake.space.no_room_reason()
         try:
-            status, reason = note_request(self.store, peer, event.request, event.action_information)
+            if no_room:
+                status, reason = RESOURCE_LIMITATION, no_room
+            else:
+                status, reason = note_request(self.store, peer, event.request, event.action_information)
         except StoreUnavailable:
             status, reason = FAILURE, "the node cannot store now"
         except Exception as error:  # a data set may be anything
             status, reason = INVALID_ARGUMENT, f"not readable ({type(error).__name__})"
         log.info("commitment.asked", peer=_calling_ae_title(assoc), status=f"{status:04X}", reason=reason)
-        return _response(status, reason), None
+        return response_of(status, reason), None
 
     def _handle_n_event_report(self, event: evt.Event) -> tuple[Dataset, None]:
         """A peer reports on a commitment that we requested."""
         try:
             transaction_uid, confirmed, failed = read_report(event.event_information)
         except Exception as error:
-            return _response(INVALID_ARGUMENT, f"not readable ({type(error).__name__})"), None
+            return response_of(INVALID_ARGUMENT, f"not readable ({type(error).__name__})"), None
         try:
             assoc: Any = event.assoc
             peer = self.callers.peer(_calling_ae_title(assoc), assoc.caller[0])
@@ -254,38 +290,10 @@ class Receiver:
         except Exception as error:  # whatever it is, the report has not been recorded: the peer has to send it again
             log.warning("commitment.not_noted", peer=_calling_ae_title(event.assoc), error=type(error).__name__)
             reason = "unknown transaction" if isinstance(error, NotAllowedNow) else "cannot be noted now"
-            return _response(FAILURE, reason), None
+            return response_of(FAILURE, reason), None
         log.info("commitment.told", peer=_calling_ae_title(event.assoc), confirmed=len(confirmed), failed=len(failed))
-        return _response(SUCCESS, ""), None
-
-
-def status_of(verdict: Verdict) -> int:
-    """What C-STORE answers (PS3.4 B.2.3)."""
-    if verdict.taken:
-        return SUCCESS
-    if verdict.kind == "busy":
-        return BUSY
-    if verdict.mismatch:
-        return MISMATCH
-    if verdict.other_version:
-        return OTHER_VERSION
-    return NOT_UNDERSTOOD if verdict.sop_class_uid in SOP_CLASSES else NO_CLASS
-
-
-def _response(status: int, reason: str) -> Dataset:
-    response = Dataset()
-    response.Status = status
-    if reason and status != SUCCESS:
-        response.ErrorComment = re.sub(r"[^\x20-\x5b\x5d-\x7e]", "?", reason)[:64].strip()
-    return response
+        return response_of(SUCCESS, ""), None
 
 
 def _calling_ae_title(assoc: Any) -> str:
     return str(assoc.requestor.ae_title).strip()
-
-
-def _describe(context: Any) -> str:
-    name = UID(context.abstract_syntax).name
-    if str(context.abstract_syntax) not in SOP_CLASSES:
-        return name
-    return f"{name} in {', '.join(UID(syntax).name for syntax in context.transfer_syntax)}"

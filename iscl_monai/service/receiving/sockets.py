@@ -32,15 +32,22 @@ class LimitedSocket(AssociationSocket):
         client_socket: connected.
         longest_data: bytes of a P-DATA-TF.
         pdu_timeout_s: for one PDU, to come or to go.
+        associate_by: when the first PDU must have come as a whole, by the monotonic clock.
     """
 
     def __init__(
-        self, assoc: Association, client_socket: socket.socket, longest_data: int, pdu_timeout_s: float
+        self,
+        assoc: Association,
+        client_socket: socket.socket,
+        longest_data: int,
+        pdu_timeout_s: float,
+        associate_by: float,
     ) -> None:
         super().__init__(assoc, client_socket=client_socket)
         self._longest_data = longest_data
         self._pdu_timeout_s = pdu_timeout_s
         self._deadline = 0.0
+        self._first_by: float | None = associate_by
         self._in_pdu = False
         self.reads = True  # no more after the first invalid PDU: the connection is about to end
         client_socket.settimeout(pdu_timeout_s)
@@ -75,6 +82,8 @@ class LimitedSocket(AssociationSocket):
             self._in_pdu = False
             return self._read_exactly(nr_bytes)
         self._deadline = time.monotonic() + self._pdu_timeout_s
+        if self._first_by is not None:
+            self._deadline, self._first_by = min(self._deadline, self._first_by), None
         header = self._read_exactly(nr_bytes)
         self.reads = len(header) == nr_bytes and 1 <= header[0] <= 7
         if self.reads:

@@ -15,6 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 
 from iscl_monai.service.database.rows import DeliveryRow
+from iscl_monai.service.log import log
 from iscl_monai.service.sending.dimse import DimseClient, NotOfferedError, UnreachableError, presentation_contexts
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # files go out as the bytes they are, and are never in memory as a whole
@@ -117,13 +118,23 @@ class StoreSCU:
             status = _store(association, path)
         except ValueError:  # no accepted context fits
             return SendResult(row, "refused", "the peer does not accept its SOP Class")
-        except RuntimeError:  # ended between two lines of this function
+        except RuntimeError as error:
+            if association.is_established:  # it is about the object
+                return fault_of(row, error)
             raise UnreachableError("the peer ended the association") from None
         except (OSError, pydicom.errors.InvalidDicomError) as error:
             return SendResult(row, "gone", f"its file cannot be read: {type(error).__name__}")
+        except Exception as error:  # pydicom raises nearly anything about a damaged file; the others are sent
+            return fault_of(row, error)
         if "Status" not in status:
             raise ConnectionLostError("the connection ended, or no answer came, while an object was on its way", row)
         return _result(row, status)
+
+
+def fault_of(row: DeliveryRow, error: Exception) -> SendResult:
+    """An object that we fail to send, for a reason nobody has foreseen: counted and repeated as one that is refused."""
+    log.error("sender.fault", delivery=row.id, error=type(error).__name__, exc_info=True)
+    return SendResult(row, "refused", f"the node cannot send it ({type(error).__name__}), see the log")
 
 
 def _store(association: Association, path: Path) -> Dataset:

@@ -23,7 +23,7 @@ from iscl_monai.service.database.store import Move, Store
 from iscl_monai.service.database.tables import commitments, instances
 from iscl_monai.service.dicom_settings import Peer
 from iscl_monai.service.log import log
-from iscl_monai.service.loop import Loop
+from iscl_monai.service.loop import AFTER_A_FAULT_S, Loop
 from iscl_monai.service.receiving.commitment_requests import References, references_of
 from iscl_monai.service.sending.dimse import DimseClient, UnreachableError, presentation_contexts
 from iscl_monai.service.settings import Settings
@@ -118,20 +118,32 @@ class CommitmentReporter:
 
     def step(self) -> float:
         """Send the reports that are due; seconds until there is something to do."""
-        owed: dict[str, list[CommitmentRow]] = {}
-        of_state = select(commitments).where(commitments.c.state == CommitmentState.OWED).order_by(commitments.c.id)
-        for row in self.store.read(CommitmentRow, of_state):
-            owed.setdefault(row.peer, []).append(row)
         waits = [LOOKS_EVERY_S]
-        for name, rows in owed.items():
+        for name, rows in self._owed_by_peer().items():
             left_s = self._pause.get(name, (0.0, 0.0))[0] - self._clock()
             if left_s <= 0:
-                left_s = self._report_to(name, rows)
+                left_s = AFTER_A_FAULT_S  # unless it is known better
+                with self.loop.guard(f"peer {name}"):
+                    left_s = self._report_to(name, rows)
             if left_s > 0:
                 waits.append(left_s)
             if self.loop.stopping:
                 break
         return min(waits)
+
+    def _owed_by_peer(self) -> dict[str, list[CommitmentRow]]:
+        """Every request that can be read; one that cannot keeps no other from its report."""
+        owed: dict[str, list[CommitmentRow]] = {}
+        of_state = select(commitments.c.id).where(commitments.c.state == CommitmentState.OWED)
+        ids = self.store.values(of_state.order_by(commitments.c.id))
+        for row_id in ids:
+            with self.loop.guard(f"request {row_id}"):
+                (row,) = self.store.read(CommitmentRow, select(commitments).where(commitments.c.id == row_id))
+                references_of(row)
+                owed.setdefault(row.peer, []).append(row)
+        names = {f"request {row_id}" for row_id in ids} | {f"peer {name}" for name in owed}
+        self.loop.forget(lambda member: member not in names)
+        return owed
 
     def _observe_move(self, move: Move, committed: bool) -> None:
         if committed and move.table == commitments.name and move.after == CommitmentState.OWED:
@@ -193,6 +205,9 @@ class CommitmentReporter:
             )
         except (ValueError, RuntimeError):
             return "it does not take storage commitment reports"
+        except Exception as error:  # a report that cannot be encoded, or a response that is none
+            log.exception("commitment.fault", peer=row.peer, error=type(error).__name__)
+            return f"the node cannot send it ({type(error).__name__}), see the log"
         if "Status" not in status:
             return "it did not answer"
         return "" if status.Status == 0 else f"it answered 0x{status.Status:04X}"

@@ -18,7 +18,7 @@ import httpx
 
 from iscl_monai.service.dicom_settings import Peer
 from iscl_monai.service.multipart import MalformedError, PartBegin, PartData, PartReader, parse_content_type
-from iscl_monai.service.sending.dimse import UnreachableError
+from iscl_monai.service.sending.dimse import QueryFailedError, UnreachableError
 
 CONNECT_S = 15.0
 PAGE = 500
@@ -128,8 +128,8 @@ class GatewayError(UnreachableError):
     """A gateway between us and the server gave up; that may be due to the request."""
 
 
-class RefusedError(UnreachableError):
-    """The server refuses this request; others may succeed."""
+class RefusedError(QueryFailedError):
+    """The server refuses this request, or its answer to it is none; others may succeed."""
 
 
 def _check_status(response: httpx.Response) -> None:
@@ -147,10 +147,10 @@ def _check_status(response: httpx.Response) -> None:
 def _json(response: httpx.Response) -> list[Any]:
     try:
         found = httpx.Response(200, content=read_limited(response)).json()
-    except ValueError as error:
-        raise UnreachableError(f"{response.url.host} answers no JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{response.url.host} answers no JSON") from error
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise UnreachableError(f"{response.url.host} answers no list of objects")
+        raise RefusedError(f"{response.url.host} answers no list of objects")
     return found
 
 
@@ -158,13 +158,13 @@ def read_limited(response: httpx.Response) -> bytes:
     """The body of a response that has to fit into memory.
 
     Raises:
-        UnreachableError: it is longer than any sensible one.
+        RefusedError: it is longer than any sensible one.
     """
     body = b""
     for block in response.iter_bytes():
         body += block
         if len(body) > LONGEST_ANSWER:
-            raise UnreachableError(f"{response.url.host} answers more than {LONGEST_ANSWER >> 20} MB")
+            raise RefusedError(f"{response.url.host} answers more than {LONGEST_ANSWER >> 20} MB")
     return body
 
 

@@ -31,6 +31,14 @@ class UnreachableError(Exception):
     """A peer cannot be reached now: it is down, busy, or rejects us. Its text is the reason."""
 
 
+class QueryFailedError(UnreachableError):
+    """A peer was reached, and this one query failed; others may succeed."""
+
+
+class NoAnswerError(QueryFailedError):
+    """A peer did not answer a query, or ended the association instead."""
+
+
 class NotOfferedError(UnreachableError):
     """A peer accepts the association, but none of the SOP Classes that we proposed."""
 

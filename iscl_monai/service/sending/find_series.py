@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,12 +13,19 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from iscl_monai.dicom.elements import text_of
 from iscl_monai.service.receiving.intake import Intake, is_uid
 from iscl_monai.service.sending.dicomweb import DicomWebClient, json_values
-from iscl_monai.service.sending.dimse import DimseClient, UnreachableError, presentation_contexts
+from iscl_monai.service.sending.dimse import (
+    DimseClient,
+    NoAnswerError,
+    QueryFailedError,
+    UnreachableError,
+    presentation_contexts,
+)
 
 FIND, MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
-PENDING = (0xFF00, 0xFF01)
+SUCCESS, SOME_FAILED, PENDING = 0x0000, 0xB000, (0xFF00, 0xFF01)
 MOVE_RESPONSE_S = 600.0  # some archives send no response until they have fetched a series from tape
 
 
@@ -42,8 +49,12 @@ class FoundSeries:
 class Finder(Protocol):
     """Queries one peer. Everything raises :class:`iscl_monai.service.sending.dimse.UnreachableError`."""
 
-    def studies(self, dates: str) -> Iterator[list[FoundSeries]]:
-        """The CT series of each study with CT whose Study Date is in a range (PS3.4 C.2.2.2.5)."""
+    def study_uids(self, dates: str) -> list[str]:
+        """Study Instance UIDs of the studies with CT whose Study Date is in a range (PS3.4 C.2.2.2.5)."""
+        ...
+
+    def series_of(self, study_uid: str) -> list[FoundSeries]:
+        """The CT series of a study."""
         ...
 
     def image_types(self, found: FoundSeries) -> list[str]:
@@ -71,16 +82,15 @@ class DimseFinder:
         self.client = client
         self.ae_title = ae_title
 
-    def studies(self, dates: str) -> Iterator[list[FoundSeries]]:
+    def study_uids(self, dates: str) -> list[str]:
         """See :class:`Finder`."""
+        attributes = {"StudyDate": dates, "ModalitiesInStudy": "CT", "StudyInstanceUID": ""}
         with self.client.association(presentation_contexts([FIND])) as association:
-            attributes = {"StudyDate": dates, "ModalitiesInStudy": "CT", "StudyInstanceUID": ""}
-            for study in _find(association, "STUDY", attributes):
-                uid = str(study.get("StudyInstanceUID", ""))
-                if is_uid(uid):
-                    yield [_series_from_dataset(uid, one) for one in self._series(association, uid)]
+            found = [text_of(study, "StudyInstanceUID") for study in _find(association, "STUDY", attributes)]
+        return [uid for uid in found if is_uid(uid)]
 
-    def _series(self, association: Association, study_uid: str) -> list[Dataset]:
+    def series_of(self, study_uid: str) -> list[FoundSeries]:
+        """See :class:`Finder`."""
         attributes = {
             "StudyInstanceUID": study_uid,
             "Modality": "CT",
@@ -88,15 +98,17 @@ class DimseFinder:
             "SeriesDescription": "",
             "NumberOfSeriesRelatedInstances": None,
         }
-        found = _find(association, "SERIES", attributes)
-        return [one for one in found if one.get("Modality") == "CT" and is_uid(str(one.get("SeriesInstanceUID", "")))]
+        with self.client.association(presentation_contexts([FIND])) as association:
+            found = _find(association, "SERIES", attributes)
+        ct = [one for one in found if text_of(one, "Modality") == "CT" and is_uid(text_of(one, "SeriesInstanceUID"))]
+        return [_series_from_dataset(study_uid, one) for one in ct]
 
     def image_types(self, found: FoundSeries) -> list[str]:
         """See :class:`Finder`."""
         attributes = {"StudyInstanceUID": found.study_uid, "SeriesInstanceUID": found.series_uid}
         with self.client.association(presentation_contexts([FIND])) as association:
             images = _find(association, "IMAGE", {**attributes, "SOPInstanceUID": "", "ImageType": ""})
-        return [_join_values(image.get("ImageType", "")) for image in images]
+        return [text_of(image, "ImageType") for image in images]
 
     def retrieve(self, found: FoundSeries) -> str:
         """See :class:`Finder`."""
@@ -107,11 +119,14 @@ class DimseFinder:
                 for status, _ in association.send_c_move(identifier, self.ae_title, MOVE):
                     last = status
             except (RuntimeError, ValueError) as error:
-                raise UnreachableError(f"C-MOVE: {error}") from error
+                raise QueryFailedError(f"C-MOVE: {error}") from error
         if "Status" not in last:
-            raise UnreachableError("C-MOVE: no answer")
+            raise NoAnswerError("C-MOVE: no answer")
         done, failed = (int(last.get(f"NumberOf{kind}Suboperations", None) or 0) for kind in ("Completed", "Failed"))
-        return f"C-MOVE 0x{int(last.Status):04X}, {done} objects sent, {failed} failed"
+        result = f"C-MOVE 0x{int(last.Status):04X}, {done} objects sent, {failed} failed"
+        if int(last.Status) not in (SUCCESS, SOME_FAILED):
+            raise QueryFailedError(result)
+        return result
 
     def abort(self) -> None:
         """See :class:`Finder`."""
@@ -131,16 +146,17 @@ class WebFinder:
         self.intake = intake
         self._stopped = False
 
-    def studies(self, dates: str) -> Iterator[list[FoundSeries]]:
+    def study_uids(self, dates: str) -> list[str]:
         """See :class:`Finder`."""
-        for study in self.client.search("/studies", StudyDate=dates, ModalitiesInStudy="CT"):
-            uid = "".join(json_values(study, "0020000D")[:1])
-            if is_uid(uid):
-                path = f"/studies/{uid}/series"
-                series = self.client.search(path, Modality="CT", includefield="0008103E,00201209")
-                yield [
-                    _series_from_json(uid, one) for one in series if is_uid("".join(json_values(one, "0020000E")[:1]))
-                ]
+        found = self.client.search("/studies", StudyDate=dates, ModalitiesInStudy="CT")
+        uids = ["".join(json_values(study, "0020000D")[:1]) for study in found]
+        return [uid for uid in uids if is_uid(uid)]
+
+    def series_of(self, study_uid: str) -> list[FoundSeries]:
+        """See :class:`Finder`."""
+        path = f"/studies/{study_uid}/series"
+        found = self.client.search(path, Modality="CT", includefield="0008103E,00201209")
+        return [_series_from_json(study_uid, one) for one in found if is_uid("".join(json_values(one, "0020000E")[:1]))]
 
     def image_types(self, found: FoundSeries) -> list[str]:
         """See :class:`Finder`."""
@@ -181,20 +197,22 @@ def _find(association: Association, level: str, attributes: dict[str, Any]) -> l
     try:
         for status, match in association.send_c_find(_identifier(level, attributes), FIND):
             code = status.get("Status")
-            if code in PENDING and match is not None:
-                found.append(match)
-            elif code != 0x0000 and code not in PENDING:
-                reason = "no answer" if code is None else f"status 0x{code:04X}"
-                raise UnreachableError(f"C-FIND {level}: {reason}")
+            if code is None:
+                raise NoAnswerError(f"C-FIND {level}: no answer")
+            if code in PENDING:
+                found.append(
+                    match if match is not None else Dataset()
+                )  # one that cannot be decoded is one all the same
+            elif code != SUCCESS:
+                raise QueryFailedError(f"C-FIND {level}: status 0x{code:04X}")
     except (RuntimeError, ValueError) as error:
-        raise UnreachableError(f"C-FIND {level}: {error}") from error
+        raise QueryFailedError(f"C-FIND {level}: {error}") from error
     return found
 
 
 def _series_from_dataset(study_uid: str, dataset: Dataset) -> FoundSeries:
-    count = _count([dataset.get("NumberOfSeriesRelatedInstances", None)])
-    description = str(dataset.get("SeriesDescription", "") or "")
-    return FoundSeries(study_uid, str(dataset.SeriesInstanceUID), description, count)
+    count = _count([text_of(dataset, "NumberOfSeriesRelatedInstances")])
+    return FoundSeries(study_uid, text_of(dataset, "SeriesInstanceUID"), text_of(dataset, "SeriesDescription"), count)
 
 
 def _series_from_json(study_uid: str, item: Mapping[str, Any]) -> FoundSeries:
@@ -208,7 +226,3 @@ def _count(values: Iterable[Any]) -> int:
         return max(0, int(next(iter(values), 0) or 0))
     except (TypeError, ValueError):
         return 0
-
-
-def _join_values(values: Any) -> str:
-    return values if isinstance(values, str) else "\\".join(str(value) for value in values or ())

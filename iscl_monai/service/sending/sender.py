@@ -18,7 +18,8 @@ from iscl_monai.service.loop import Loop
 from iscl_monai.service.sending import outbox
 from iscl_monai.service.sending.backoff import Backoff
 from iscl_monai.service.sending.carriers import Carrier, ConnectionLostError, SendResult, StoreSCU
-from iscl_monai.service.sending.confirmation import ByCommitment, ByQuery, ByStatus, Confirmation, unconfirmed
+from iscl_monai.service.sending.commitment import ByCommitment
+from iscl_monai.service.sending.confirmation import ByQuery, ByStatus, Confirmation, unconfirmed
 from iscl_monai.service.sending.dicomweb import DicomWebClient
 from iscl_monai.service.sending.dimse import DimseClient, UnreachableError
 from iscl_monai.service.sending.stow import StowRS
@@ -92,19 +93,24 @@ class Sender:
 
     def _close_orphans(self) -> float:
         """Fail deliveries to peers that are no more in the settings, and finish jobs that have nothing to send."""
-        sending = select(jobs.c.id).where(jobs.c.state == JobState.SENDING)
-        orphans = (
-            select(deliveries)
-            .where(deliveries.c.job_id.in_(sending), deliveries.c.state.in_(OPEN_DELIVERIES))
-            .where(deliveries.c.destination.not_in(self.destinations))
-        )
-        if self.store.values(sending):
-            with self.store.writing() as change:
-                for row in change.read(DeliveryRow, orphans):
-                    outbox.fail(change, row, f"the settings have no peer {row.destination} that can receive")
-                for job_id in change.execute(sending).scalars().all():
-                    outbox.finish_job(change, job_id)
+        still_open = select(deliveries.c.job_id).where(deliveries.c.state.in_(OPEN_DELIVERIES))
+        orphaned = still_open.where(deliveries.c.destination.not_in(self.destinations))
+        to_close = jobs.c.id.in_(orphaned) | jobs.c.id.not_in(still_open)
+        found = self.store.values(select(jobs.c.id).where(jobs.c.state == JobState.SENDING, to_close))
+        for job_id in found:
+            with self._outbox_loop.guard(f"job {job_id}"):
+                self._close_orphans_of(job_id)
+        names = {f"job {job_id}" for job_id in found}
+        self._outbox_loop.forget(lambda member: member not in names)
         return IDLE_S
+
+    def _close_orphans_of(self, job_id: int) -> None:
+        open_there = (deliveries.c.job_id == job_id) & deliveries.c.state.in_(OPEN_DELIVERIES)
+        orphans = select(deliveries).where(open_there, deliveries.c.destination.not_in(self.destinations))
+        with self.store.writing() as change:
+            for row in change.read(DeliveryRow, orphans):
+                outbox.fail(change, row, f"the settings have no peer {row.destination} that can receive")
+            outbox.finish_job(change, job_id)
 
 
 class DestinationSender:
@@ -125,13 +131,20 @@ class DestinationSender:
         self.carrier, self.confirmation = _carrier_and_confirmation(settings, store, peer, self.backoff)
         self.loop = Loop(f"sender {peer.name}", self.step)
         self._peer_full = False  # the peer answered that it has no room now
+        self._unreachable = ""  # why the peer could not be reached last time
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing gets to the peer, or is not proven there; "" when the last try succeeded."""
+        return self._unreachable or self.confirmation.trouble
 
     def step(self) -> float:
         """Send what waits, then prove what was sent; seconds to wait."""
         since = self.backoff.clock()
-        with self.store.writing() as change:
+        with self.loop.guard("deliveries refused often"), self.store.writing() as change:
             outbox.fail_often_refused(change, self.peer.name, limit=self.sending.refused_tries)
-            if not isinstance(self.confirmation, ByCommitment):
+        if not isinstance(self.confirmation, ByCommitment):
+            with self.loop.guard("requests for commitment"), self.store.writing() as change:
                 outbox.forget_commitment_requests(change, self.peer.name)
         more = self.backoff.is_due(PEER) and self._deliver()
         wait_s = IDLE_S
@@ -157,6 +170,7 @@ class DestinationSender:
             return self.confirmation.step()
         except UnreachableError as error:
             self.backoff.failed(PEER)
+            self._unreachable = str(error)
             log.warning("sender.unreachable", peer=self.peer.name, reason=str(error))
             rows = [] if self.loop.stopping else self.store.read(DeliveryRow, unconfirmed(self.peer.name))
             with self.store.writing() as change:
@@ -186,6 +200,7 @@ class DestinationSender:
             batch = [rows[row_id] for row_id in ids[:AT_ONCE]]
             with closing(self.carrier.send_all(batch, self._still_wanted)) as results:
                 for result in results:
+                    self._unreachable = ""
                     self._record(result)
                     self._peer_full = self._peer_full or result.kind == "later"  # no use to offer it the rest now
         except UnreachableError as error:
@@ -193,6 +208,7 @@ class DestinationSender:
             return False
         if self._peer_full:
             self.backoff.failed(PEER)
+            self._unreachable = "it answers that it has no room"
             return False
         self.backoff.reset(PEER)
         return len(ids) > AT_ONCE and not self.loop.stopping
@@ -230,6 +246,7 @@ class DestinationSender:
         if self.loop.stopping:
             return  # it was us who ended it
         self.backoff.failed(PEER)
+        self._unreachable = str(error)
         tried = [error.delivery.id] if isinstance(error, ConnectionLostError) else list(ids)
         for row_id in tried if isinstance(error, ConnectionLostError) else ():
             self.backoff.failed(row_id)

@@ -11,8 +11,14 @@ from typing import Any, BinaryIO
 import httpx
 
 from iscl_monai.service.database.rows import DeliveryRow
-from iscl_monai.service.sending.carriers import ConnectionLostError, ResultKind, SendResult, describe_status
-from iscl_monai.service.sending.dicomweb import DicomWebClient, GatewayError, json_values, read_limited
+from iscl_monai.service.sending.carriers import (
+    ConnectionLostError,
+    ResultKind,
+    SendResult,
+    describe_status,
+    fault_of,
+)
+from iscl_monai.service.sending.dicomweb import DicomWebClient, GatewayError, RefusedError, json_values, read_limited
 from iscl_monai.service.sending.dimse import UnreachableError
 
 AT_ONCE = 32  # objects, and
@@ -47,14 +53,18 @@ class StowRS:
         size = 0
         for row in rows:
             path = self.data / row.file
-            if not path.is_file():
-                yield SendResult(row, "gone", "its file is not there any more")
+            try:
+                added = path.stat().st_size
+            except OSError as error:
+                missing = isinstance(error, FileNotFoundError)
+                reason = "is not there any more" if missing else f"cannot be read: {error.strerror}"
+                yield SendResult(row, "gone", f"its file {reason}")
                 continue
-            if group and (len(group) >= self._at_once or size + path.stat().st_size > BYTES_AT_ONCE):
+            if group and (len(group) >= self._at_once or size + added > BYTES_AT_ONCE):
                 yield from self._post_group(group, still_wanted)
                 group, size = [], 0
             group.append((row, path))
-            size += path.stat().st_size
+            size += added
         if group:
             yield from self._post_group(group, still_wanted)
 
@@ -77,6 +87,19 @@ class StowRS:
             ]
 
     def _post(self, group: list[tuple[DeliveryRow, Path]]) -> list[SendResult] | None:
+        try:
+            return self._post_together(group)
+        except OSError as error:
+            gone = SendResult(group[0][0], "gone", f"its file cannot be read: {error.strerror}")
+            return None if len(group) > 1 else [gone]
+        except RefusedError as error:
+            return None if len(group) > 1 else [SendResult(group[0][0], "refused", str(error))]
+        except UnreachableError:
+            raise
+        except Exception as error:  # one of them, or what the server answers: which one shows when they go one by one
+            return None if len(group) > 1 else [fault_of(group[0][0], error)]
+
+    def _post_together(self, group: list[tuple[DeliveryRow, Path]]) -> list[SendResult] | None:
         boundary = secrets.token_hex(16)
         files = _Body([path for _, path in group], boundary, lambda: self._stopped)
         headers = {
@@ -87,9 +110,6 @@ class StowRS:
         try:
             with self.client.request("POST", "/studies", content=files, headers=headers) as response:
                 code, body = response.status_code, read_limited(response)
-        except OSError as error:
-            gone = SendResult(group[0][0], "gone", f"its file cannot be read: {error.strerror}")
-            return None if len(group) > 1 else [gone]
         except UnreachableError as error:
             if isinstance(error, GatewayError) or isinstance(error.__cause__, BROKEN):
                 if len(group) == 1:

@@ -30,34 +30,39 @@ from iscl_monai.service.web import (
     stow,
     user_pages,
 )
+from iscl_monai.service.web.counts import Counts
+from iscl_monai.service.web.devices import Devices
 from iscl_monai.service.web.guard import NotLoggedInError, redirect_to_login
 from iscl_monai.service.web.pairs import Pairs
 from iscl_monai.service.web.provider import Provider
 from iscl_monai.service.web.sessions import COOKIE, Sessions, session_key
 from iscl_monai.service.web.shield import Shield
-from iscl_monai.service.web.site import STATIC, Health, Site, page, site_of
+from iscl_monai.service.web.site import STATIC, Counted, Health, Site, page, site_of
 from iscl_monai.service.web.throttle import Throttle
 
 ROUTERS = (login, queue_pages, series_pages, lists, user_pages, pictures, stow, probes, metrics)
 
 
-def create_app(settings: Settings, store: Store, intake: Intake, health: Health) -> FastAPI:
+def create_app(settings: Settings, store: Store, intake: Intake, health: Health, counts: Counted = Counts) -> FastAPI:
     """Make the application.
 
     Args:
         settings: of the node.
         store: the database.
         intake: takes what STOW-RS brings.
-        health: of the parts of the node: whether each is alive, and a description.
+        health: of the parts of the node: whether each is well, and a description.
+        counts: of faults since the start.
 
     Raises:
         ConfigRefusal: a file that the settings name cannot be read, or the session key is not ours alone.
     """
     key = session_key(settings.data)
-    site = Site(settings, store, intake, health, Sessions(store, key, settings.web.session_h), Throttle(time.monotonic))
+    sessions = Sessions(store, key, settings.web.session_h)
+    site = Site(settings, store, intake, health, counts, sessions, Throttle(time.monotonic))
     app = FastAPI(title="ISCL node", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.state.pairs = Pairs(store)
+    app.state.devices = Devices(key)
     app.state.readiness = probes.Readiness(site)
     app.state.metrics = metrics.registry_of(site)
     app.state.metrics_token = metrics.metrics_token(settings.web.metrics_token_file)

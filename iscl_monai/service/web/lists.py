@@ -44,7 +44,8 @@ def _series(site: Site, number: str) -> SeriesRow | None:
 @router.get("/refusals")
 def list_refusals(request: Request, person: Viewer) -> Response:
     """What was not taken, the newest first."""
-    return _list_page(request, person, RefusalRow, refusals, "refusals.html")
+    unlisted = site_of(request).intake.refusals.unlisted
+    return _list_page(request, person, RefusalRow, refusals, "refusals.html", unlisted=unlisted)
 
 
 @router.get("/audit")
@@ -53,8 +54,12 @@ def list_audit(request: Request, person: Admin) -> Response:
     return _list_page(request, person, AuditRow, audit, "audit.html")
 
 
-def _list_page(request: Request, person: Person, kind: type[Any], table: Table, template: str) -> Response:
+def _list_page(
+    request: Request, person: Person, kind: type[Any], table: Table, template: str, **variables: Any
+) -> Response:
     number = page_number(request)
     statement = select(table).order_by(table.c.id.desc()).offset((number - 1) * PAGE_ROWS).limit(PAGE_ROWS + 1)
     rows = site_of(request).store.read(kind, statement)
-    return page(request, template, person, rows=rows[:PAGE_ROWS], number=number, more=len(rows) > PAGE_ROWS)
+    return page(
+        request, template, person, rows=rows[:PAGE_ROWS], number=number, more=len(rows) > PAGE_ROWS, **variables
+    )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from iscl_monai.errors import Refusal
+from iscl_monai.errors import Refusal, StoreUnavailable
 from iscl_monai.service.log import log
 from iscl_monai.service.web import accounts
+from iscl_monai.service.web.devices import Devices
 from iscl_monai.service.web.guard import Viewer, ViewerChanges, check_origin, safe_path
 from iscl_monai.service.web.sessions import COOKIE
-from iscl_monai.service.web.site import client_address, page, site_of
+from iscl_monai.service.web.site import Site, client_address, page, site_of
 
 WRONG = "Name or password is wrong."
 AT_ONCE = CapacityLimiter(2)  # argon2 takes 64 MB each; and a flood of logins shall not hold up the pages
@@ -39,21 +41,48 @@ async def log_in(request: Request, name: Text = "", password: Text = "", followi
     """Begin a session, or answer that name or password is wrong, but not which."""
     check_origin(request)
     site, address = site_of(request), client_address(request)
-    wait_s = site.throttle.wait_s(name, address)
+    devices: Devices = request.app.state.devices
+    device = devices.of(request, name)
+    wait_s = site.throttle.wait_s(name, address, device)
     if wait_s > 0:
         response = _form(request, f"Too many tries. The next one counts in {wait_s:.0f} seconds.", 429)
         response.headers["Retry-After"] = f"{wait_s:.0f}"
         return response
-    site.throttle.record_attempt(name, address)
+    site.throttle.record_attempt(name, address, device)
     user = await to_thread.run_sync(accounts.verify, site.store, name, password, limiter=AT_ONCE)
     if user is None:
-        log.warning("login.failed", address=address)  # no name: some type their password there
+        await to_thread.run_sync(_note_failure, request, name, limiter=AT_ONCE)
         return _form(request, WRONG, 401)
-    site.throttle.record_success(name, address)
+    site.throttle.record_success(name, address, device)
     await to_thread.run_sync(_note, request, user.name, "log in", address)
     response = RedirectResponse(safe_path(following), 303)
     set_session_cookie(request, response, site.sessions.begin(user.name, user.role, user.sessions_since))
+    devices.remember(request, response, user.name)
     return response
+
+
+def _note_failure(request: Request, name: str) -> None:
+    """Note a failed log-in with the name of a user who exists: some type their password there."""
+    site, address = site_of(request), client_address(request)
+    log.warning("login.failed", address=address)
+    known = accounts.find(site.store, name)
+    note_failed_login(site, known.name if known else "unknown user", address)
+
+
+def note_failed_login(site: Site, name: str, address: str) -> None:
+    """Write a failed log-in into the audit log; many of the same become one line with their number.
+
+    Args:
+        site: ours.
+        name: of the user, if it is one.
+        address: of the client.
+    """
+    earlier = site.failed_logins.unrecorded((name, address), group=address)
+    if earlier is None:
+        return
+    more = f"; {earlier} times more since it was last noted" if earlier else ""
+    with suppress(StoreUnavailable), site.store.writing() as change:  # the log has it, too
+        change.note("unknown", "log in failed", name, f"from {address}{more}")
 
 
 def set_session_cookie(request: Request, response: Response, session: str) -> None:

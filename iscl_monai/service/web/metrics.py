@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,16 +19,17 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Table, func, select
 from starlette.responses import Response
 
-from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.database.states import MACHINES, JobState
-from iscl_monai.service.database.tables import commitments, deliveries, instances, jobs, refusals, series
+from iscl_monai.errors import ConfigRefusal, StoreUnavailable
+from iscl_monai.service.database.states import MACHINES, NO_ROOM_TRIES, JobState
+from iscl_monai.service.database.tables import commitments, deliveries, instances, jobs, series
+from iscl_monai.service.web.probes import THREADS
 from iscl_monai.service.web.site import Site
 
 router = APIRouter()
 
 
 @router.get("/metrics")
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """All of them, in Prometheus' text format."""
     expected: str = request.app.state.metrics_token
     kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -35,7 +37,8 @@ def metrics(request: Request) -> Response:
     if expected and not (right and kind.lower() == "bearer"):
         raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": 'Bearer realm="metrics"'})
     registry: CollectorRegistry = request.app.state.metrics
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    text = await to_thread.run_sync(generate_latest, registry, limiter=THREADS)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _digest(token: str) -> str:
@@ -97,29 +100,41 @@ class _NodeCollector(Collector):
     def __init__(self, site: Site) -> None:
         self.site = site
         self._received = _RowCounter(instances, "sender")
-        self._refused = _RowCounter(refusals, "status")
 
     def collect(self) -> Iterator[Metric]:
-        """The numbers of this moment."""
+        """The numbers of this moment; those in memory also when the database cannot be used."""
+        yield from self._in_memory()
+        with suppress(StoreUnavailable):  # the part "database" tells
+            yield from list(self._in_database())
+
+    def _in_memory(self) -> Iterator[Metric]:
+        refusals = self.site.intake.refusals
+        yield _counter("iscl_refusals", "Objects not taken", "status", refusals.counts)
+        yield CounterMetricFamily("iscl_refusals_unlisted", "Of these, since the start, not listed", refusals.unlisted)
+        with suppress(OSError):  # the disk is gone
+            free = float(self.site.intake.space.free_bytes)
+            yield GaugeMetricFamily("iscl_data_free_bytes", "Free on the disk of the data folder", free)
+        parts = dict(self.site.health())
+        yield _gauge(
+            "iscl_part_ok", "1 while a part is well", "part", {name: int(ok) for name, (ok, _) in parts.items()}
+        )
+        counts = self.site.counts()
+        yield _counter("iscl_loop_faults", "Faults that a loop went on after", "loop", counts.loop_faults)
+        yield _counter("iscl_sweep_failures", "Queries and retrievals that failed", "peer", counts.sweep_failures)
+        yield CounterMetricFamily("iscl_worker_deaths", "How often the worker died", counts.worker_deaths)
+
+    def _in_database(self) -> Iterator[Metric]:
         for table in (series, jobs, commitments):
             states = MACHINES[table.name].ways
             counts = dict.fromkeys(states, 0) | self._counts(table)
             yield _gauge(f"iscl_{table.name}", f"{table.name} by state", "state", counts)
         yield self._deliveries()
         yield _counter("iscl_instances_received", "Objects stored", "sender", self._received.count(self.site))
-        yield _counter("iscl_refusals", "Objects not taken", "status", self._refused.count(self.site))
-        free = float(self.site.intake.space.free_bytes)
-        yield GaugeMetricFamily("iscl_data_free_bytes", "Free on the disk of the data folder", free)
         yield GaugeMetricFamily("iscl_oldest_waiting_seconds", "Age of the oldest job in the queue", self._oldest_s())
+        without_room = (jobs.c.state == JobState.QUEUED) & (jobs.c.room_tries >= NO_ROOM_TRIES)
+        count = self.site.store.values(select(func.count()).select_from(jobs).where(without_room))[0]
+        yield GaugeMetricFamily("iscl_jobs_without_room", "Queued jobs that a person has to make room for", count)
         yield from self._last_job()
-        parts = dict(self.site.health())
-        yield _gauge(
-            "iscl_part_ok", "1 while a part is well", "part", {name: int(ok) for name, (ok, _) in parts.items()}
-        )
-        faults = re.match(r"(\d+) fault", parts.get("loops", (True, ""))[1])
-        yield CounterMetricFamily(
-            "iscl_loop_faults", "Faults that loops went on after", int(faults[1]) if faults else 0
-        )
 
     def _counts(self, table: Table) -> dict[str, int]:
         return dict(self.site.store.tuples(select(table.c.state, func.count()).group_by(table.c.state)))
@@ -148,14 +163,14 @@ class _NodeCollector(Collector):
                 yield GaugeMetricFamily("iscl_last_job_seconds_per_slice", "Of the last job", per_slice)
 
 
-def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
+def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=[label])
     for value, count in values.items():
         family.add_metric([value], count)
     return family
 
 
-def _counter(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily(name, text, labels=[label])
     for value, count in values.items():
         family.add_metric([value], count)

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from iscl_monai.service.log import log
 from iscl_monai.service.web.guard import safe_path
-from iscl_monai.service.web.login import set_session_cookie
+from iscl_monai.service.web.login import note_failed_login, set_session_cookie
 from iscl_monai.service.web.provider import IdentityNotProvenError, Provider
 from iscl_monai.service.web.sessions import FROM_PROVIDER
 from iscl_monai.service.web.site import client_address, page, site_of
@@ -82,8 +82,10 @@ def handle_callback(request: Request) -> Response:
         name, role = oidc.provider.identify(request.query_params.get("code", ""), _redirect_uri(request), login_state)
     except IdentityNotProvenError as error:
         log.warning("oidc.failed", error=str(error))
+        note_failed_login(site_of(request), "by the identity provider", client_address(request))
         raise HTTPException(401, "the identity provider did not vouch for you") from error
     if role is None or not name:
+        note_failed_login(site_of(request), f"{FROM_PROVIDER}{name}"[:64], client_address(request))
         raise HTTPException(403, "none of your groups has a role here: ask an administrator")
     return _begin_session(request, f"{FROM_PROVIDER}{name}"[:64], role, login_state["next"])
 

@@ -12,6 +12,7 @@ from iscl_monai.service.database.rows import JobRow, SeriesRow
 from iscl_monai.service.database.states import (
     JOBS,
     NEEDS_A_PERSON,
+    NO_ROOM_TRIES,
     OPEN_JOBS,
     DeliveryState,
     JobState,
@@ -162,5 +163,6 @@ def _condition(show: str) -> ColumnElement[bool]:
     if show == "attention":  # one destination has failed, while others are still tried
         failed = select(deliveries.c.job_id).where(deliveries.c.state == DeliveryState.FAILED)
         shown = shown | (jobs.c.state == JobState.SENDING) & jobs.c.id.in_(failed)
+        shown = shown | (jobs.c.state == JobState.QUEUED) & (jobs.c.room_tries >= NO_ROOM_TRIES)
     with_job = series.c.id.in_(select(jobs.c.series_id).where(shown))
     return with_job | (series.c.state == SeriesState.RECEIVING) if show == "open" else with_job

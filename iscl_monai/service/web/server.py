@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from functools import partial
 from typing import Any
 
 import h11
@@ -15,31 +16,64 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.web.connections import Connections
 from iscl_monai.service.web_settings import Web
 
 LARGEST_HEADERS = 16 * 1024
 CONNECTIONS = 256
+LOCAL_CONNECTIONS = 16  # beyond these, of this machine, where probes come from
 HEADERS_WITHIN_S = 20.0
 GRACE_S = 5
 
 
-class HeaderTimeoutProtocol(H11Protocol):
-    """HTTP/1.1 with a time limit for the headers of a request, which uvicorn waits for without end."""
+class LimitedProtocol(H11Protocol):
+    """HTTP/1.1 with limits that uvicorn lacks: a time for the headers of a request, and places for connections.
+
+    Args:
+        arguments: uvicorn's.
+        connections: that are open.
+        more: uvicorn's.
+    """
 
     _header_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, connections: Connections, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._connections = connections
+
+    @property
+    def address(self) -> str:
+        """See :class:`iscl_monai.service.web.connections.Connection`."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def waits_for_client(self) -> bool:
+        """See :class:`iscl_monai.service.web.connections.Connection`."""
+        if self.conn.their_state is h11.SEND_BODY:
+            return self.flow is not None and not self.flow.read_paused
+        return self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete)
+
+    def end(self) -> None:
+        """See :class:`iscl_monai.service.web.connections.Connection`."""
+        self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
         """A client has connected."""
         super().connection_made(transport)
-        self._update_timer()
+        if self._connections.add(self):
+            self._update_timer()
+        else:
+            self.end()
 
     def data_received(self, data: bytes) -> None:
         """Data came."""
+        self._connections.spoke(self)
         super().data_received(data)
         self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
+        self._connections.remove(self)
         super().connection_lost(exc)
         if self._header_timer is not None:
             self._header_timer.cancel()
@@ -72,9 +106,11 @@ class WebServer:
     def __init__(self, settings: Settings, app: FastAPI) -> None:
         web = settings.web
         self.web = web
+        self.connections = Connections(CONNECTIONS, LOCAL_CONNECTIONS)
+        protocol: Any = partial(LimitedProtocol, connections=self.connections)  # uvicorn only calls it
         config = uvicorn.Config(
             app,
-            http=HeaderTimeoutProtocol,
+            http=protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -82,7 +118,6 @@ class WebServer:
             server_header=False,
             proxy_headers=False,  # the address of a client is found out by site.client_address
             h11_max_incomplete_event_size=LARGEST_HEADERS,
-            limit_concurrency=CONNECTIONS,
             timeout_keep_alive=10,
             timeout_graceful_shutdown=GRACE_S,
         )
@@ -91,6 +126,14 @@ class WebServer:
         self._server = uvicorn.Server(config)
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
+
+    def check_port(self) -> None:
+        """Find out whether :meth:`start` would have its port, without listening.
+
+        Raises:
+            ConfigRefusal: the port is taken, or the address is not this machine's.
+        """
+        _bind(self.web, listen=False).close()
 
     def start(self) -> None:
         """Listen; requests are answered when this returns.
@@ -121,14 +164,15 @@ class WebServer:
         self._server.run(sockets=[self._socket] if self._socket else None)
 
 
-def _bind(web: Web) -> socket.socket:
+def _bind(web: Web, *, listen: bool = True) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, socket.SOCK_STREAM)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
-            bound.listen(128)  # from here on the system accepts connections, which wait until the thread runs
+            if listen:
+                bound.listen(128)  # from here on the system accepts connections, which wait until the thread runs
         except OSError:
             bound.close()
             raise

@@ -7,17 +7,19 @@ import hmac
 import os
 import secrets
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+from sqlalchemy import select
 
 from iscl_monai.errors import ConfigRefusal
-from iscl_monai.service.database.store import Store
+from iscl_monai.service.database.store import Store, now
+from iscl_monai.service.database.tables import ended_sessions
 from iscl_monai.service.web import accounts
 
 KEY_FILE = "session.key"
@@ -88,7 +90,7 @@ class Sessions:
         self.seconds = int(hours * 3600)
         self._signer = URLSafeTimedSerializer(key, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
         self._csrf_key = hmac.digest(key, b"csrf", "sha256")
-        self._ended: dict[str, float] = {}
+        self._ended = set(store.values(select(ended_sessions.c.session)))
         self._lock = threading.Lock()
 
     def begin(self, name: str, role: str, since: str = "") -> str:
@@ -120,11 +122,18 @@ class Sessions:
         return Person(content["name"], role, content["session"], self._csrf_token(content["session"]))
 
     def end(self, person: Person) -> None:
-        """End a session, also for anybody who has copied its cookie."""
+        """End a session, also for anybody who has copied its cookie, and after a restart.
+
+        Raises:
+            StoreUnavailable: it has ended, and a restart would bring it back to life.
+        """
         with self._lock:
-            moment = time.monotonic()
-            self._ended = {one: at for one, at in self._ended.items() if moment - at < self.seconds}
-            self._ended[person.session] = moment
+            self._ended.add(person.session)
+        invalid = datetime.now(timezone.utc) - timedelta(seconds=self.seconds)  # by themselves: too old
+        old = ended_sessions.c.ended_at < invalid.isoformat(timespec="milliseconds")
+        with self.store.writing() as change:
+            change.execute(ended_sessions.delete().where(old | (ended_sessions.c.session == person.session)))
+            change.execute(ended_sessions.insert().values(session=person.session, ended_at=now()))
 
     def _csrf_token(self, session: str) -> str:
         return hmac.new(self._csrf_key, session.encode(), hashlib.sha256).hexdigest()

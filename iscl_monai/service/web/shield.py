@@ -8,10 +8,12 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_FORM = 64 * 1024
-SILENCE_S = 30.0  # of a client in the middle of a request
+SILENCE_S = 30.0  # that is waited in all for a form, or for a portion of a longer body
+PORTION = 64 * 2**10  # bytes of a longer body
 
 POLICY = "; ".join(
     (
@@ -25,6 +27,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+CLOSE = {"connection": "close"}
 HEADERS = {
     "content-security-policy": POLICY,
     "x-frame-options": "DENY",
@@ -55,6 +58,11 @@ class Shield:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        names = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:  # a proxy may believe the other one (RFC 9112 6.1)
+            refusal = JSONResponse({"error": "Content-Length and Transfer-Encoding together"}, 400, CLOSE)
+            await refusal(scope, receive, self._with_headers(send))
+            return
         largest = None if scope["path"].startswith(self.streamed) else LARGEST_FORM
         await self.app(scope, _LimitedReceive(receive, largest), self._with_headers(send))
 
@@ -77,18 +85,35 @@ class _LimitedReceive:
         self.receive = receive
         self.left = largest
         self.whole = False
+        self._waited_s = 0.0  # for the form, or for this portion
+        self._portion = 0
 
     async def __call__(self) -> Any:
         if self.whole:  # only the disconnect can come now, however late
             return await self.receive()
-        try:
-            message = await asyncio.wait_for(self.receive(), SILENCE_S)
-        except asyncio.TimeoutError:
-            raise ClientDisconnect from None
+        message = await self._next_message()
         if message["type"] == "http.request":
             self.whole = not message.get("more_body", False)
-            if self.left is not None:
-                self.left -= len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            if self.left is None:
+                self._count_portion(size)
+            else:
+                self.left -= size
                 if self.left < 0:
                     raise HTTPException(413, f"a form of more than {LARGEST_FORM >> 10} kB")
         return message
+
+    async def _next_message(self) -> Any:
+        """What comes next, within what is left of the time: a byte now and then does not hold a connection."""
+        begun = asyncio.get_running_loop().time()
+        try:
+            message = await asyncio.wait_for(self.receive(), SILENCE_S - self._waited_s)
+        except asyncio.TimeoutError:
+            raise ClientDisconnect from None
+        self._waited_s += asyncio.get_running_loop().time() - begun
+        return message
+
+    def _count_portion(self, size: int) -> None:
+        self._portion += size
+        if self._portion >= PORTION:
+            self._portion, self._waited_s = 0, 0.0

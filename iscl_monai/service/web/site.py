@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from iscl_monai.dicom.derivation import DISCLAIMER
 from iscl_monai.service.database.states import DeliveryState, JobState, SeriesState
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.receiving.intake import Intake
+from iscl_monai.service.receiving.limits import RepeatFilter
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.sessions import Person, Sessions
 from iscl_monai.service.web.throttle import Throttle
 from iscl_monai.version import __version__
@@ -28,6 +30,7 @@ STATIC = HERE / "static"
 PAGE_ROWS = 50
 
 Health = Callable[[], Mapping[str, tuple[bool, str]]]
+Counted = Callable[[], Counts]
 
 STATE_KINDS: Mapping[str, str] = {  # how a state is coloured; the page shows its word too
     SeriesState.RECEIVING: "busy",
@@ -61,16 +64,20 @@ class Site:
         store: the database.
         intake: takes objects.
         health: of the parts of the node: whether each is alive, and a description.
+        counts: of faults since the start.
         sessions: who is logged in.
         throttle: of logins.
+        failed_logins: which of these are written into the audit log.
     """
 
     settings: Settings
     store: Store
     intake: Intake
     health: Health
+    counts: Counted
     sessions: Sessions
     throttle: Throttle
+    failed_logins: RepeatFilter = field(default_factory=RepeatFilter)
 
     @property
     def secure(self) -> bool:

@@ -34,15 +34,23 @@ class Throttle:
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait_s(self, account: str, address: str) -> float:
-        """Seconds until the next attempt is checked; 0 for now."""
-        with self._lock:
-            return max(self._wait_s(key, free) for key, free in zip(_keys(account, address), self.FREE, strict=True))
+    def wait_s(self, account: str, address: str, device: str = "") -> float:
+        """Seconds until the next attempt is checked; 0 for now.
 
-    def record_attempt(self, account: str, address: str) -> None:
+        Args:
+            account: as it was typed.
+            address: of the client.
+            device: from which the account has been logged in before, see
+                :class:`iscl_monai.service.web.devices.Devices`; its tries count for themselves.
+        """
+        with self._lock:
+            keys = _keys(account, address, device)
+            return max(self._wait_s(key, free) for key, free in zip(keys, self.FREE, strict=False))
+
+    def record_attempt(self, account: str, address: str, device: str = "") -> None:
         """A password is being checked; it counts as wrong until it was right, for many may come at the same time."""
         with self._lock:
-            for key in _keys(account, address):
+            for key in _keys(account, address, device):
                 known = self._failures.setdefault(key, _Failures())
                 known.count += 1
                 known.last = self.clock()
@@ -50,10 +58,10 @@ class Throttle:
             while len(self._failures) > REMEMBERED:
                 self._failures.popitem(last=False)
 
-    def record_success(self, account: str, address: str) -> None:
+    def record_success(self, account: str, address: str, device: str = "") -> None:
         """It was right. Earlier failures of the address stay: its owner may guess at other accounts."""
         with self._lock:
-            pair, *others = _keys(account, address)
+            pair, *others = _keys(account, address, device)
             self._failures.pop(pair, None)
             for key in others:
                 if key in self._failures:
@@ -71,6 +79,8 @@ class Throttle:
         return max(0.0, min(LONGEST_WAIT_S, 2.0 ** min(over, 10)) - passed) if over > 0 else 0.0
 
 
-def _keys(account: str, address: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
+def _keys(account: str, address: str, device: str) -> tuple[tuple[str, str], ...]:
     account = account.lower()[:64]
+    if device:
+        return ((account, f"device {device}"),)
     return (account, address), (account, ""), ("", address)

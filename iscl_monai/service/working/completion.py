@@ -39,15 +39,23 @@ class Completion:
         self.loop = Loop("completion", self.step)
 
     def step(self) -> float:
-        """Settle what is due; the seconds until the next look."""
-        for row in self.store.read(SeriesRow, select(series).where(series.c.state == SeriesState.RECEIVING)):
-            rule = rule_for(self.settings, row)
-            quiet_s = rule.quiet_s if rule is not None else NO_RULE_QUIET_S
-            if row.reason == PROCESS_AGAIN:  # nothing is coming in
-                quiet_s = 0.0
-            if self.arrivals.quiet_s(row.id) >= quiet_s:
-                self._settle(row.id, row.last_at, quiet_s)
+        """Settle what is due, each series by itself; the seconds until the next look."""
+        receiving = self.store.values(select(series.c.id).where(series.c.state == SeriesState.RECEIVING))
+        for series_id in receiving:
+            with self.loop.guard(f"series {series_id}"):
+                self._settle_if_quiet(series_id)
+        names = {f"series {series_id}" for series_id in receiving}
+        self.loop.forget(lambda member: member not in names)
         return LOOKS_EVERY_S
+
+    def _settle_if_quiet(self, series_id: int) -> None:
+        (row,) = self.store.read(SeriesRow, select(series).where(series.c.id == series_id))
+        rule = rule_for(self.settings, row)
+        quiet_s = rule.quiet_s if rule is not None else NO_RULE_QUIET_S
+        if row.reason == PROCESS_AGAIN:  # nothing is coming in
+            quiet_s = 0.0
+        if self.arrivals.quiet_s(series_id) >= quiet_s:
+            self._settle(series_id, row.last_at, quiet_s)
 
     def _settle(self, series_id: int, last_at: str, quiet_s: float) -> None:
         try:

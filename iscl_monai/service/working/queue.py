@@ -9,6 +9,7 @@ from iscl_monai.service.database.rows import JobRow, SeriesRow
 from iscl_monai.service.database.states import JOBS, DeliveryState, JobState, SeriesState
 from iscl_monai.service.database.store import Change, now
 from iscl_monai.service.database.tables import deliveries, instances, job_sources, jobs, series
+from iscl_monai.service.receiving.decoded_size import LARGEST_INTEGER
 from iscl_monai.service.rules import PRIORITIES, Rule, matching_rule
 from iscl_monai.service.settings import Settings
 
@@ -41,7 +42,8 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
         change.move(series, series_id, SeriesState.SETTLED, reason=reason)
         return None
     here = (instances.c.series_id == series_id) & (instances.c.file.is_not(None))
-    sources = list(change.execute(select(instances.c.id).where(here)).scalars())
+    sources = change.execute(select(instances.c.id, instances.c.size, instances.c.decoded_bytes).where(here)).all()
+    needed_bytes = sum(max(source.size, source.decoded_bytes) for source in sources)  # derived files are not compressed
     again = row.reason == PROCESS_AGAIN
     keeps_hold = not rule.hold_unlike and _has_hold(change, series_id)
     supersede(change, series_id, f"processed again by rule {rule.name}" if again else LATE_OBJECTS)
@@ -58,9 +60,10 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
         note="to be held if unlike the training, as an earlier job was" if keeps_hold else "",
         created_at=now(),
         updated_at=now(),
+        needed_bytes=min(needed_bytes, LARGEST_INTEGER),
     )
     for source in sources:
-        change.execute(job_sources.insert().values(job_id=job, instance_id=source))
+        change.execute(job_sources.insert().values(job_id=job, instance_id=source.id))
     change.move(series, series_id, SeriesState.SETTLED, reason="")
     return job
 
@@ -100,7 +103,7 @@ def retry(change: Change, job_id: int, actor: str) -> None:
         if state is JobState.FAILED:
             change.move(jobs, job_id, JobState.SENDING, reason="")
     else:
-        change.move(jobs, job_id, JobState.QUEUED, reason="", attempts=0, device="")
+        change.move(jobs, job_id, JobState.QUEUED, reason="", attempts=0, device="", room_tries=0)
     change.note(actor, "retry", f"job {job_id}")
 
 

@@ -63,10 +63,10 @@ def recover_files(store: Store, data: Path) -> FilesFound:
     """
     unfinished = list(_files(data / COMING))
     for path in unfinished:
-        path.unlink(missing_ok=True)
+        _remove_file(path)
     columns = select(instances.c.id, instances.c.file, instances.c.size)  # of all files: there may be millions
     rows = store.read(_StoredFile, columns.where(instances.c.file.is_not(None)))
-    sizes = {str(path.relative_to(data)): path.stat().st_size for path in _files(data / SOURCES)}
+    sizes = dict(_sizes(data))
     claimed = {row.file for row in rows}
     removed = select(instances.c.sop_instance_uid).where(instances.c.file.is_(None))
     forgotten = {file_prefix(uid) for uid in store.values(removed)}
@@ -99,8 +99,32 @@ def _files(folder: Path) -> Iterator[Path]:
             yield Path(root) / name
 
 
+def _sizes(data: Path) -> Iterator[tuple[str, int]]:
+    for path in _files(data / SOURCES):
+        size = _size(path)
+        if size is not None:
+            yield str(path.relative_to(data)), size
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None for a link that leads nowhere, or a disk that cannot read: to a row it is missing then."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        log.error("recovery.unreadable", file=path.name, reason=error.strerror)
+        return None
+
+
+def _remove_file(path: Path) -> None:
+    """Remove a file; one that cannot be removed does no harm, and keeps the node from starting no more than others."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.error("recovery.not_removed", file=path.name, reason=error.strerror)
+
+
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    _remove_file(path)
     with suppress(OSError):
         path.parent.rmdir()  # if it was the only one
 

@@ -33,26 +33,40 @@ class Retention:
         self.loop = Loop("retention", self.step)
 
     def step(self) -> float:
-        """Remove what is due; the seconds until the next look."""
+        """Remove what is due, each series by itself; the seconds until the next look."""
         here = select(instances.c.series_id).where(instances.c.file.is_not(None))
         made = select(jobs.c.series_id).where(jobs.c.folder.is_not(None))
         # there may be years of series, and files of some days
         with_files = series.c.id.in_(here) | series.c.id.in_(made)
-        for row in self.store.read(SeriesRow, select(series).where(series.c.state == SeriesState.SETTLED, with_files)):
-            self.remove_if_due(row)
+        settled = self.store.values(select(series.c.id).where(series.c.state == SeriesState.SETTLED, with_files))
+        for series_id in settled:
+            with self.loop.guard(f"series {series_id}"):
+                self.remove_if_due(series_id)
+        names = {f"series {series_id}" for series_id in settled}
+        with self.loop.guard("commitments"):
+            self._forget_commitments()
+        self.loop.forget(lambda member: member not in (*names, "commitments"))
         return LOOKS_EVERY_S
 
-    def remove_if_due(self, row: SeriesRow) -> bool:
+    def _forget_commitments(self) -> None:
+        """Delete requests for storage commitment that bind nobody any more: reported long ago, or given up."""
+        since = datetime.now(timezone.utc) - timedelta(hours=self.settings.retention.promised_h)
+        old = commitments.c.created_at < since.isoformat(timespec="milliseconds")
+        ended = commitments.c.state.in_((CommitmentState.REPORTED, CommitmentState.FAILED))
+        with self.store.writing() as change:
+            change.execute(commitments.delete().where(ended, old))
+
+    def remove_if_due(self, series_id: int) -> bool:
         """Remove the files of a series, from the database first: what a crash leaves then is removed at the next start.
 
         Args:
-            row: of ``series``.
+            series_id: of ``series``.
         """
         with self.store.writing() as change:
-            found = change.read(JobRow, select(jobs).where(jobs.c.series_id == row.id))
-            if not self._is_due(change, row, found):
+            found = change.read(JobRow, select(jobs).where(jobs.c.series_id == series_id))
+            if not self._is_due(change, series_id, found):
                 return False
-            files = _clear_file_columns(change, row.id)
+            files = _clear_file_columns(change, series_id)
         for file in files:
             path = self.store.data / file
             with suppress(OSError):
@@ -62,14 +76,14 @@ class Retention:
                     path.unlink()
                     path.parent.rmdir()  # after the last of the series
         if files:
-            log.info("series.removed", series=row.id, files=len(files))
+            log.info("series.removed", series=series_id, files=len(files))
         return bool(files)
 
-    def _is_due(self, change: Change, row: SeriesRow, found: list[JobRow]) -> bool:
+    def _is_due(self, change: Change, series_id: int, found: list[JobRow]) -> bool:
         states = {job.state for job in found}
-        if states & {*OPEN_JOBS, JobState.HELD} or self._is_committed(change, row.id):
+        if states & {*OPEN_JOBS, JobState.HELD} or self._is_committed(change, series_id):
             return False
-        (current,) = change.read(SeriesRow, select(series).where(series.c.id == row.id))
+        (current,) = change.read(SeriesRow, select(series).where(series.c.id == series_id))
         if current.state is not SeriesState.SETTLED:
             return False
         last = max([current.last_at, *(job.updated_at for job in found)])

@@ -27,7 +27,7 @@ from iscl_monai.service.database.tables import jobs
 from iscl_monai.service.log import log
 from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries, finish_job
 from iscl_monai.service.space import Space
-from iscl_monai.service.working.claim import claim_next_job, sources_of
+from iscl_monai.service.working.claim import Claims, sources_of
 from iscl_monai.service.working.result import SeriesWatcher, reason_to_hold, result_of
 from iscl_monai.service.working.resume import JOBS_FOLDER
 from iscl_monai.version import __version__
@@ -62,7 +62,7 @@ class Work:
         training: TrainingRecord,
     ) -> None:
         self.store = store
-        self.space = space
+        self.claims = Claims(store, space)
         self.denoiser_for = denoiser_for
         self.threads = threads
         self.stopping = stopping
@@ -73,16 +73,18 @@ class Work:
     def run_next(self) -> bool:
         """Run the next job to its end; False when there was none, or it has to wait for something."""
         self._write_outcomes()
-        job = claim_next_job(self.store, self.space)
+        job = self.claims.next_job()
         if job is None:
             return False
         log.info("job.running", job=job.id, attempt=job.attempts)
         try:
             self._run(job)
+            self.claims.succeeded(job)
         except (NotWantedError, NotAllowedNow):
             return self._drop(job)
         except (OutputRefusal, StoreUnavailable) as refusal:  # the disk; the job is as good as before
-            self._end(job, JobState.QUEUED, str(refusal), attempts=job.attempts - 1)
+            tries = self.claims.put_off(job)
+            self._end(job, JobState.QUEUED, str(refusal), attempts=job.attempts - 1, room_tries=tries)
             return False
         except MemoryRefusal as refusal:
             self._retry_on_cpu(job, refusal)

@@ -28,7 +28,7 @@ from iscl_monai.service.log import log, set_up
 from iscl_monai.service.loop import Loop
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
-from iscl_monai.service.working.protocol import MODEL_REFUSED, READY, STOP
+from iscl_monai.service.working.protocol import MODEL_FAULT, MODEL_REFUSED, READY, STOP
 from iscl_monai.service.working.work import Work
 
 LOOKS_EVERY_S = 2.0
@@ -75,7 +75,7 @@ def _log_memory(sentence: str) -> None:
 
 
 def main() -> int:
-    """Work until the node stops this process; returns the exit code (:data:`MODEL_REFUSED`, or 0)."""
+    """Work until the node stops this process; returns the exit code, 0 or one of the protocol."""
     set_up()
     _prefer_for_oom_kill()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
@@ -87,6 +87,9 @@ def main() -> int:
     except Refusal as refusal:
         log.error("worker.refused", refusal=str(refusal))
         return MODEL_REFUSED
+    except Exception as error:  # damaged weights make torch raise nearly anything
+        log.exception("worker.model_fault", error=type(error).__name__)
+        return MODEL_FAULT
     stopping = threading.Event()
     loops = _loops(settings, store, models, stopping.is_set)
     for loop in loops:

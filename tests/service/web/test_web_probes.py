@@ -29,11 +29,11 @@ def numbers(plant: Plant, token: str = "") -> dict[tuple[str, ...], float]:
 
 def test_health_is_that_of_the_parts(plant: Plant) -> None:
     client = plant.client()
-    assert client.get("/healthz").json() == {"status": "ok", "failing": []}
+    assert client.get("/healthz").json() == {"status": "ok", "failing": [], "degraded": []}
     plant.parts["worker"] = (False, "secret of /data/patients")
     answer = client.get("/healthz")
     assert answer.status_code == 503
-    assert answer.json() == {"status": "failing", "failing": ["worker"]}
+    assert answer.json() == {"status": "failing", "failing": ["worker"], "degraded": []}
 
 
 def test_full_disk_is_not_ready_but_alive(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,6 @@ def test_metrics_count_what_there_is(plant: Plant) -> None:
     assert found["iscl_oldest_waiting_seconds",] > 0
     assert found["iscl_part_ok", "worker"] == 1
     assert found["iscl_part_ok", "sender"] == 0
-    assert found["iscl_loop_faults_total",] == 3
     plant.synthetic()
     assert numbers(plant)["iscl_instances_received_total", "CT"] == 15  # the new ones are added to those counted
 
