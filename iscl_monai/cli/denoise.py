@@ -114,19 +114,22 @@ def denoise(
         if dry_run:
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
-        bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
+        bundle = _checked(source, destination, bundle, weights, trust_hu=trust_hu)
         from iscl_monai.inference.anything import denoise as run
         from iscl_monai.inference.familiarity import TrainingRecord
+        from iscl_monai.inference.late import LateDenoiser
 
-        denoiser = _denoiser(
-            bundle,
-            device=device,
-            mode=mode,
-            strength=strength,
-            tile_px=tile,
-            weights=weights,
-            target_noise_hu=target_noise,
-            target_dose=target_dose,
+        denoiser = LateDenoiser(  # torch takes seconds to import, and what is wrong with IN is refused before
+            lambda: _denoiser(
+                bundle,
+                device=device,
+                mode=mode,
+                strength=strength,
+                tile_px=tile,
+                weights=weights,
+                target_noise_hu=target_noise,
+                target_dose=target_dose,
+            )
         )
         with _Watching(denoiser if report else None) as watcher:
             outcome = run(
@@ -146,6 +149,25 @@ def denoise(
         for title, sentence in outcome.unlike:
             say(f"warning: {title}: {sentence}")
         _end_in_part(outcome.refused)
+
+
+def _checked(source: Path, destination: Path, bundle: Path | None, weights: str | None, *, trust_hu: bool) -> Path:
+    """The bundle to work with, when nothing can be said against it and the places by their names alone."""
+    from iscl_monai.durable import check_free
+    from iscl_monai.inference.places import check_places, check_source
+    from iscl_monai.released import weights_in
+
+    bundle = found_bundle(bundle)
+    weights_in(bundle, weights)
+    check_source(source)
+    if trust_hu:
+        from iscl_monai.inference.anything import check_trust
+
+        check_trust(source, trust_hu=trust_hu)
+    check_places(source, destination)
+    if source.is_dir():
+        check_free(destination)
+    return bundle
 
 
 def _denoiser(bundle: Path, **options: Any) -> Any:
@@ -213,13 +235,12 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
     from iscl_monai.durable import check_free
     from iscl_monai.inference.anything import check_trust
     from iscl_monai.inference.image import is_nifti
+    from iscl_monai.inference.places import check_places
     from iscl_monai.inference.plan import plan
-    from iscl_monai.inference.series import check_places
 
     check_trust(source, trust_hu=trust_hu)
     check_places(source, destination)
     check_free(destination)
-    check_trust(source, trust_hu=trust_hu)
     if is_nifti(source) and source.is_file():
         say(f"would denoise: {source.name}, {NiftiVolume(source, trust_hu=trust_hu).count} slices")
         return
