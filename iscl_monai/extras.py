@@ -1,4 +1,4 @@
-"""What is installed beyond the least that is needed: the extras ``data``, ``evaluate`` and ``serve``."""
+"""What is installed beyond the least that is needed: the extras ``data``, ``evaluate``, ``fast`` and ``serve``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ PACKAGE = "iscl-monai"
 EXTRAS = {
     "data": "a fast projector, and tables of archives",
     "evaluate": "classical filters, and visual information fidelity",
+    "fast": "another runtime for networks on CPUs, and networks exported to ONNX",
     "serve": "the node beside a PACS",
 }
 """By name, what each is for; those for developers are left out."""

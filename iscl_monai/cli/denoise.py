@@ -50,6 +50,14 @@ def denoise(
         str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
     ] = "ensemble",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            envvar="ISCL_MONAI_RUNTIME",
+            help="torch, openvino (faster on CPUs for a hundred slices and more; extra 'fast') or auto: openvino where"
+            " it can be used.",
+        ),
+    ] = "torch",
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +137,7 @@ def denoise(
                 weights=weights,
                 target_noise_hu=target_noise,
                 target_dose=target_dose,
+                runtime=runtime,
             )
         )
         with _Watching(denoiser if report else None) as watcher:
@@ -173,7 +182,10 @@ def _checked(source: Path, destination: Path, bundle: Path | None, weights: str 
 def _denoiser(bundle: Path, **options: Any) -> Any:
     from iscl_monai.inference import Denoiser
 
-    return Denoiser.from_bundle(bundle, **options)
+    denoiser = Denoiser.from_bundle(bundle, **options)
+    if denoiser.passed_over:
+        say(f"warning: {denoiser.passed_over}")
+    return denoiser
 
 
 class _Watching:

@@ -272,7 +272,7 @@ class DenoisingNetwork(nn.Module):
         return prediction.clamp(-1.0, 1.0)
 
     def noise_map(self, x: Tensor, loudest: Tensor | None) -> Tensor:
-        """The noise of each place: what is seen nearby, but no more than the slice has; arguments of :meth:`forward`."""
+        """The noise of each place: what is seen nearby, but no more than the slice has; see :meth:`forward`."""
         noise = quiet_deviation(x)
         bound = loudest_noise(x, noise, self.darkest, self.brightest) if loudest is None else loudest
         return torch.minimum(noise, bound)
