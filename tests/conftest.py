@@ -52,8 +52,10 @@ SLOW = (
     "evaluation",
     "inference/test_cli.py",
     "inference/test_examples.py",
+    "inference/test_export.py",
     "inference/test_fuzz.py",
     "inference/test_opens.py",
+    "inference/test_openvino_runtime.py",
     "inference/test_properties.py",
     "inference/test_start_up.py",
     "inference/test_verdicts.py",
@@ -104,6 +106,7 @@ LONGEST = (
     "data_prep/test_commands.py",
     "data_prep/test_scan_real.py",
     "evaluation/test_benchmark.py",
+    "inference/test_export.py",
     "inference/test_fuzz.py",
     "test_demo.py",
 )
