@@ -14,6 +14,7 @@ EXTRAS = {
     "batch": "archives on many cores or machines",
     "data": "a fast projector, and tables of archives",
     "evaluate": "classical filters, and visual information fidelity",
+    "fast": "another runtime for networks on CPUs, and networks exported to ONNX",
     "micrograph": "TIFF and MRC images of microscopes",
     "serve": "the node beside a PACS",
 }

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import psutil
-import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,6 +34,8 @@ def in_order(items: Iterable[Item], work: Callable[[Item], Result], *, workers: 
     Yields:
         ``work(item)`` for each item.
     """
+    import torch  # here, as what is refused needs none
+
     threads = torch.get_num_threads()
     making: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="slice", initializer=torch.set_num_threads, initargs=(1,))

@@ -98,6 +98,7 @@ def exists(room: str) -> bool:
 IMPORTERS = {"import_module", "__import__", "locate", "run_module", "run_path", "exec_module"}
 BY_NAME_ON_PURPOSE = {
     ("iscl_monai/__init__.py", "import_module"),  # the public names, when they are first used
+    ("iscl_monai/inference/__init__.py", "import_module"),  # likewise
     ("iscl_monai/configuration/check.py", "locate"),  # the classes that a config names
     ("iscl_monai/evaluation/submission/source.py", "exec_module"),  # a user's own file, which he names
 }

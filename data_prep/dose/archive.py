@@ -19,7 +19,7 @@ from iscl_monai.dicom.geometry import sort_slices
 from iscl_monai.dicom.pixels import read_slice
 from iscl_monai.dicom.selection import select_series
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal, Refusal
-from iscl_monai.inference.series import check_places
+from iscl_monai.inference.places import check_places
 from iscl_monai.quality.noise import noise_sigma_hu
 from iscl_monai.scanner.dose import SIMULATOR
 

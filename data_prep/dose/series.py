@@ -33,7 +33,7 @@ from iscl_monai.dicom.series import CTSeries
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.dicom.write import SeriesWriter, write_and_verify
 from iscl_monai.durable import check_free, finished_file, resumable_folder
-from iscl_monai.inference.series import check_places
+from iscl_monai.inference.places import check_places
 from iscl_monai.parallel import in_order, useful_workers
 from iscl_monai.scanner.virtual import VirtualScanner
 

@@ -15,7 +15,7 @@ from iscl_monai.batch.summary import Summary, ThisRun, summarise, write_summary
 from iscl_monai.batch.worker import Settings
 from iscl_monai.durable import check_free
 from iscl_monai.errors import DicomRefusal, Refusal
-from iscl_monai.inference.series import check_places
+from iscl_monai.inference.places import check_places
 from iscl_monai.released import weights_in
 
 MakePool = Callable[[Settings, Path, Path], Pool]

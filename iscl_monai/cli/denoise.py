@@ -50,6 +50,14 @@ def denoise(
         str, typer.Option(help="ensemble, generator (F alone) or extractor (x - H(x) alone).")
     ] = "ensemble",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            envvar="ISCL_MONAI_RUNTIME",
+            help="torch, openvino (faster on CPUs for a hundred slices and more; extra 'fast') or auto: openvino where"
+            " it can be used.",
+        ),
+    ] = "torch",
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -119,19 +127,23 @@ def denoise(
             _check_targets(target_noise, target_dose)
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
-        bundle = found_bundle(bundle)  # before torch and MONAI, which take seconds
+        bundle = _checked(source, destination, bundle, weights, trust_hu=trust_hu)
         from iscl_monai.inference.anything import denoise as run
         from iscl_monai.inference.familiarity import TrainingRecord
+        from iscl_monai.inference.late import LateDenoiser
 
-        denoiser = _denoiser(
-            bundle,
-            device=device,
-            mode=mode,
-            strength=strength,
-            tile_px=tile,
-            weights=weights,
-            target_noise_hu=target_noise,
-            target_dose=target_dose,
+        denoiser = LateDenoiser(  # torch takes seconds to import, and what is wrong with IN is refused before
+            lambda: _denoiser(
+                bundle,
+                device=device,
+                mode=mode,
+                strength=strength,
+                tile_px=tile,
+                weights=weights,
+                target_noise_hu=target_noise,
+                target_dose=target_dose,
+                runtime=runtime,
+            )
         )
         with _Watching(denoiser if report else None) as watcher:
             outcome = run(
@@ -161,10 +173,32 @@ def _check_targets(noise_hu: float | None, dose: float | None) -> None:
     check_targets(noise_hu, dose)
 
 
+def _checked(source: Path, destination: Path, bundle: Path | None, weights: str | None, *, trust_hu: bool) -> Path:
+    """The bundle to work with, when nothing can be said against it and the places by their names alone."""
+    from iscl_monai.durable import check_free
+    from iscl_monai.inference.places import check_places, check_source
+    from iscl_monai.released import weights_in
+
+    bundle = found_bundle(bundle)
+    weights_in(bundle, weights)
+    check_source(source)
+    if trust_hu:
+        from iscl_monai.inference.anything import check_trust
+
+        check_trust(source, trust_hu=trust_hu)
+    check_places(source, destination)
+    if source.is_dir():
+        check_free(destination)
+    return bundle
+
+
 def _denoiser(bundle: Path, **options: Any) -> Any:
     from iscl_monai.inference import Denoiser
 
-    return Denoiser.from_bundle(bundle, **options)
+    denoiser = Denoiser.from_bundle(bundle, **options)
+    if denoiser.passed_over:
+        say(f"warning: {denoiser.passed_over}")
+    return denoiser
 
 
 class _Watching:
@@ -226,13 +260,12 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
     from iscl_monai.durable import check_free
     from iscl_monai.inference.anything import check_trust
     from iscl_monai.inference.image import is_nifti
+    from iscl_monai.inference.places import check_places
     from iscl_monai.inference.plan import plan
-    from iscl_monai.inference.series import check_places
 
     check_trust(source, trust_hu=trust_hu)
     check_places(source, destination)
     check_free(destination)
-    check_trust(source, trust_hu=trust_hu)
     if is_nifti(source) and source.is_file():
         say(f"would denoise: {source.name}, {NiftiVolume(source, trust_hu=trust_hu).count} slices")
         return

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iscl_monai.dicom.images import is_image_file
-from iscl_monai.errors import ConfigRefusal, ImageRefusal, Refusal
-from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.errors import ConfigRefusal, ImageRefusal
 from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.image import denoise_image, is_nifti
+from iscl_monai.inference.places import check_source
 from iscl_monai.inference.series import Outcome, Watcher, denoise_series
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 
 
 def denoise(
     source: Path | str,
     destination: Path | str,
     *,
-    denoiser: Denoiser,
+    denoiser: SliceDenoiser,
     series_uid: str | None = None,
     save_residual: bool = False,
     trust_hu: bool = False,
@@ -35,8 +36,7 @@ def denoise(
         Refusal: whatever would have to be guessed, or cannot be written; then there is no destination.
     """
     source, destination = Path(source), Path(destination)
-    if not source.exists():
-        raise Refusal(f"{source} does not exist", allowed="a DICOM folder or file, or a NIfTI file", cure="check it")
+    check_source(source)
     if is_image_file(source) and source.is_file():
         _check_nifti(source, series_uid, strict=strict, keep_private=keep_private)
         return denoise_image(

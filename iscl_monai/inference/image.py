@@ -15,11 +15,11 @@ from iscl_monai.dicom.images import NIFTI
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual_header
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
-from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord
+from iscl_monai.inference.places import check_places
 from iscl_monai.inference.plan import Plan
-from iscl_monai.inference.series import Outcome, Watcher, check_places
-from iscl_monai.inference.slice_denoiser import check_slice
+from iscl_monai.inference.series import Outcome, Watcher
+from iscl_monai.inference.slice_denoiser import SliceDenoiser, check_slice
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.parallel import in_order, useful_workers
 from iscl_monai.quality.familiarity import geometry_of
@@ -36,7 +36,7 @@ def denoise_image(
     source: Path | str,
     destination: Path | str,
     *,
-    denoiser: Denoiser,
+    denoiser: SliceDenoiser,
     save_residual: bool = False,
     trust_hu: bool = False,
     workers: int | None = None,
@@ -108,7 +108,7 @@ class _Writing:
     """The files in the making."""
 
     def __init__(
-        self, volume: NiftiVolume, folder: Path, destination: Path, denoiser: Denoiser, *, save_residual: bool
+        self, volume: NiftiVolume, folder: Path, destination: Path, denoiser: SliceDenoiser, *, save_residual: bool
     ) -> None:
         self.volume = volume
         self.folder = folder

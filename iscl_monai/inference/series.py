@@ -16,6 +16,7 @@ from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.familiarity import TrainingRecord
+from iscl_monai.inference.places import check_places
 from iscl_monai.inference.plan import Plan, Source, folder_names, plan
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.inference.stream import DenoisedSlice, stream
@@ -161,20 +162,6 @@ def derivation_of(
         moment=moment,
         keep_private=tuple(keep_private),
     )
-
-
-def check_places(source: Path, destination: Path) -> None:
-    """Refuse to write into what is read.
-
-    Raises:
-        OutputRefusal: when the destination is the source, or lies inside of it.
-    """
-    if source.exists() and destination.resolve().is_relative_to(source.resolve()):
-        raise OutputRefusal(
-            f"{destination} lies inside {source}",
-            allowed="a place outside of the source, which is never touched",
-            cure="give another name for the result",
-        )
 
 
 @contextmanager

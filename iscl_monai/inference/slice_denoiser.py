@@ -8,14 +8,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, ImageRefusal
 from iscl_monai.parallel import in_order, useful_workers
+
+if TYPE_CHECKING:
+    import torch
 
 SMALLEST_PX, LARGEST_PX = 16, 4096
 LARGEST_DOSE = 1e4

@@ -232,22 +232,29 @@ class DenoisingNetwork(nn.Module):
             x: the images.
             loudest: of the slices that tiles were cut from, as :meth:`loudest` gives it; None: these are whole slices.
         """
-        padded = self._mirrored(x)
-        noise = self._noise(padded, loudest)  # of each place: what is seen nearby, but no more than the slice has
-        if self.mode == "generator":
-            answer = self.finish(padded, self.denoiser(padded, noise=noise))
-        elif self.mode == "extractor":
-            answer = self.finish(padded, padded - self.noise_extractor(padded, noise=noise))
-        else:
-            y_hat = self.denoiser(padded, noise=noise)
-            y_bar = padded - self.noise_extractor(padded, noise=noise)
-            answer = self.finish(padded, self.blend * y_hat + (1 - self.blend) * y_bar)
+        padded = self.mirrored(x)
+        answer = self.denoised(padded, self.noise_map(padded, loudest))
         return answer[..., : x.shape[-2], : x.shape[-1]]
+
+    def denoised(self, x: Tensor, noise: Tensor) -> Tensor:
+        """The answer to images whose sizes are multiples of ``stride_px``.
+
+        Args:
+            x: the images.
+            noise: of each place, :meth:`noise_map`.
+        """
+        if self.mode == "generator":
+            return self.finish(x, self.denoiser(x, noise=noise))
+        if self.mode == "extractor":
+            return self.finish(x, x - self.noise_extractor(x, noise=noise))
+        y_hat = self.denoiser(x, noise=noise)
+        y_bar = x - self.noise_extractor(x, noise=noise)
+        return self.finish(x, self.blend * y_hat + (1 - self.blend) * y_bar)
 
     def modes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The answers of generator, extractor and ensemble, for the price of one ensemble."""
-        padded = self._mirrored(x)
-        noise = self._noise(padded, None)
+        padded = self.mirrored(x)
+        noise = self.noise_map(padded, None)
         y_hat, y_bar = self.denoiser(padded, noise=noise), padded - self.noise_extractor(padded, noise=noise)
         ensemble = self.blend * y_hat + (1 - self.blend) * y_bar
         rows, columns = x.shape[-2], x.shape[-1]
@@ -264,12 +271,14 @@ class DenoisingNetwork(nn.Module):
             prediction = x + self._tissue(x) * (prediction - x)
         return prediction.clamp(-1.0, 1.0)
 
-    def _noise(self, x: Tensor, loudest: Tensor | None) -> Tensor:
+    def noise_map(self, x: Tensor, loudest: Tensor | None) -> Tensor:
+        """The noise of each place: what is seen nearby, but no more than the slice has; see :meth:`forward`."""
         noise = quiet_deviation(x)
         bound = loudest_noise(x, noise, self.darkest, self.brightest) if loudest is None else loudest
         return torch.minimum(noise, bound)
 
-    def _mirrored(self, x: Tensor) -> Tensor:
+    def mirrored(self, x: Tensor) -> Tensor:
+        """Images mirrored up to multiples of ``stride_px``, at the bottom and on the right."""
         return symmetric_pad(x, -x.shape[-2] % self.stride_px, -x.shape[-1] % self.stride_px)
 
     def _tissue(self, x: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ def _displaced(x: Tensor, precision: Tensor, search_px: int, patch_px: int) -> T
 def _plain_cpu_images(x: Tensor, precision: Tensor) -> bool:
     """Whether the compiled path may be taken."""
     learning = torch.is_grad_enabled() and (x.requires_grad or precision.requires_grad)
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    tracing: bool = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
     return x.device.type == "cpu" and x.dtype == torch.float32 and not learning and not tracing
 
 

@@ -81,7 +81,12 @@ def loudest_noise(
     if darkest <= -1 or brightest >= 1:
         soft = torch.zeros_like(soft)
     # The map is smooth: the middle of each block is enough of it, and quickly sorted.
-    middles = noise[:, :, block_px // 2 :: block_px, block_px // 2 :: block_px][:, :, : mean.size(2), : mean.size(3)]
-    median = torch.where(soft, middles.flatten(1), float("nan")).nanmedian(1)[0]
-    bound = torch.where(soft.sum(1) >= least_blocks, ratio * median, float("inf"))
+    down = torch.arange(mean.size(2), device=x.device) * block_px + block_px // 2
+    right = torch.arange(mean.size(3), device=x.device) * block_px + block_px // 2
+    middles = noise.index_select(2, down).index_select(3, right)
+    # The lower median of the soft blocks. torch's nanmedian is the same, but neither ONNX nor OpenVINO has it.
+    count = soft.sum(1)
+    ascending = torch.where(soft, middles.flatten(1), float("inf")).sort(1)[0]
+    median = ascending.gather(1, ((count - 1) // 2).clamp_min(0)[:, None])[:, 0]
+    bound = torch.where(count >= least_blocks, ratio * median, float("inf"))
     return bound[:, None, None, None]

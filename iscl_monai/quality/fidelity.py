@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from iscl_monai.errors import ImageRefusal, Refusal
@@ -20,7 +19,10 @@ from iscl_monai.quality.body import SKIN_HU, body_of_slice
 from iscl_monai.quality.information import visual_information
 from iscl_monai.quality.protocol import HU_BODY, Protocol
 
-Image = NDArray[Any] | torch.Tensor
+if TYPE_CHECKING:
+    import torch  # as a module only where it is used: who measures noise in arrays need not wait for it
+
+Image: TypeAlias = "NDArray[Any] | torch.Tensor"
 """HU as (slice, row, column), or one slice as (row, column); any real dtype, any device."""
 
 AIR_HU = -1024.0
@@ -197,6 +199,7 @@ def _ssim(
     uniform = protocol.ssim_kernel == "uniform"
     # MONAI has population (co)variances; scaling C2 by (n-1)/n gives exactly the map of sample ones.
     sample = (size**2 - 1) / size**2 if uniform else 1.0
+    import torch
     from monai.metrics.regression import compute_ssim_and_cs  # seconds to import, and few need the number
 
     ssim, _ = compute_ssim_and_cs(
@@ -234,8 +237,8 @@ def as_volume(image_hu: Image) -> NDArray[np.float32]:
     Raises:
         ImageRefusal: if there are not 2 or 3 axes, no voxels, or values that are not finite.
     """
-    if isinstance(image_hu, torch.Tensor):
-        image_hu = image_hu.detach().to(device="cpu", dtype=torch.float32).numpy()
+    if not isinstance(image_hu, np.ndarray) and hasattr(image_hu, "detach"):  # a tensor
+        image_hu = image_hu.detach().cpu().float().numpy()
     volume = np.asarray(image_hu, dtype=np.float32)
     volume = volume[None] if volume.ndim == 2 else volume
     if volume.ndim != 3 or volume.size == 0:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from iscl_monai.errors import ConfigRefusal, ImageRefusal
@@ -47,6 +46,8 @@ def visual_information(image_hu: NDArray[Any], scene_hu: NDArray[Any], *, window
             allowed=f"two slices of one shape, at least {SMALLEST_PX} pixels each way",
             cure="measure whole slices, or use a protocol without VIF, such as hu-frame",
         )
+    import torch
+
     # Counted from black up, as grey levels do.
     image, scene = (
         torch.from_numpy(np.clip(np.asarray(hu, np.float64), window.lower, window.upper) - window.lower)[None, None]

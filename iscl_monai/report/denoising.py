@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.familiarity import Comparison
 from iscl_monai.inference.plan import Plan
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.report.series import SeriesReport, write_series_report
 from iscl_monai.report.write import provenance
@@ -22,7 +22,7 @@ class DenoisingReport:
         denoiser: what makes the images; named in the report.
     """
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: SliceDenoiser) -> None:
         self.denoiser = denoiser
         self.reports: list[SeriesReport] = []
         self._warnings: list[str] = []  # of each series, in what it is unlike the training
