@@ -26,6 +26,9 @@ LARGE_MM, STRONG_HU = 5.0, 20.0
 SEEN = 5.0
 """Signal to noise from which on a signal is seen: A. Rose, J. Opt. Soc. Am. 38, 1948, doi 10.1364/JOSA.38.000196."""
 
+LEAST_SHARE = 0.2
+"""Of the pixels of a kind of border, for a module to be judged by itself: the borders of a draw differ."""
+
 EITHER_WAY = ("noise_frequency_shift_percent_max", "noise_grain_shift_percent_max")
 
 Judged = tuple[str, str, float]
@@ -169,11 +172,18 @@ def _of_sharpness(result: DoseResult) -> Iterator[Judged]:
 
 
 def border_steepness(borders: Sequence[BorderFigures]) -> dict[str, float]:
-    """By kind of border, in the module where it differs most from 1."""
+    """By kind of border, in the module where it differs most from 1.
+
+    A module with less than ``LEAST_SHARE`` of a kind's pixels is judged together with the others, weighted by pixels,
+    not alone: what it has are one or two thin structures, of which a filter takes more than of all other borders.
+    """
     worst: dict[str, float] = {}
-    for one in borders:
-        if math.isfinite(one.steepness):
-            worst[one.border] = max(worst.get(one.border, 1.0), one.steepness, key=lambda value: abs(value - 1))
+    for kind in dict.fromkeys(one.border for one in borders if math.isfinite(one.steepness)):
+        known = [one for one in borders if one.border == kind and math.isfinite(one.steepness)]
+        pixels = sum(one.pixels for one in known)
+        together = sum(one.pixels * one.steepness for one in known) / pixels
+        alone = [one.steepness for one in known if one.pixels >= LEAST_SHARE * pixels]
+        worst[kind] = max(together, *alone, key=lambda value: abs(value - 1))
     return worst
 
 

@@ -17,6 +17,7 @@ CAUGHT_BY = {
     "copies its input": "noise_reduction_percent_min",
     "blurs everything, sigma 2 mm": "border_steepness_min",
     "blurs anatomy, sigma 0.7 mm": "border_steepness_min",
+    "blurs the chest alone, sigma 0.7 mm": "border_steepness_min",
     "blurs anatomy, sigma 1 mm": "border_steepness_min",
     "blurs everything but lesions, sigma 3 mm": "border_steepness_min",
     "lowers bone above 250 HU by 150 HU, in patients": "bias_anatomy_hu_max",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from iscl_monai.evaluation.qa.between_slices import steadiness
 from iscl_monai.evaluation.qa.borders import border_figures, step_left
+from iscl_monai.evaluation.qa.figures import BorderFigures
 from iscl_monai.evaluation.qa.making import between_dose
 from iscl_monai.evaluation.qa.noise import own_noise_share
 from iscl_monai.evaluation.qa.patterns import fixed_pattern_hu, grey_steps
 from iscl_monai.evaluation.qa.phantom import ANATOMY, Phantom
+from iscl_monai.evaluation.qa.verdicts import border_steepness
 
 EVERYWHERE = np.ones((96, 96), bool)
 
@@ -67,6 +71,23 @@ def test_borders_are_as_steep_as_they_are_left(phantom: Phantom) -> None:
         assert list(kinds.values()) == pytest.approx([0.7] * len(kinds))
         blurred = ndimage.gaussian_filter(truth, (0, 1, 1))
         assert max(one.steepness for one in border_figures(phantom, name, blurred)) < 0.8
+
+
+def test_a_module_with_few_borders_of_a_kind_is_judged_with_the_others() -> None:
+    """A thin structure or two are no more than their share; a module with enough of them is judged alone."""
+
+    def steepness(*modules: tuple[int, float], kind: str = "organs and fat") -> float:
+        figures = [
+            BorderFigures(module=str(place), border=kind, pixels=pixels, steepness=left)
+            for place, (pixels, left) in enumerate(modules)
+        ]
+        return border_steepness(figures)[kind]
+
+    assert steepness((500, 0.8), (4500, 1.0)) == pytest.approx(0.98)
+    assert steepness((1000, 0.8), (4000, 1.0)) == 0.8
+    assert steepness((500, 0.8), (4500, math.nan)) == 0.8
+    assert steepness((500, 1.3), (500, 0.8)) == 1.3
+    assert border_steepness([BorderFigures(module="chest", border="lung", pixels=90, steepness=math.nan)]) == {}
 
 
 def test_the_mean_of_three_slices_leaves_a_third_of_a_step(phantom: Phantom) -> None:
