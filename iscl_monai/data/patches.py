@@ -20,7 +20,7 @@ from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
 from iscl_monai.networks.slice_noise import loudest_noise, soft_tissue
 from iscl_monai.quality.noise import SOFT_TISSUE_HU, noise_sigma_hu
-from iscl_monai.transforms import RandDeadLeavesd
+from iscl_monai.transforms import RandDeadLeavesd, on_axes_of
 
 MEMORY_SHARE = 0.8
 BYTES_PER_VOXEL = 2.1  # int16 HU and the coarse body map; float32 only for scans with fractional HU
@@ -253,9 +253,10 @@ class PairedPatches(UnpairedPatches):
         windowing: Any,
         seed: int = 0,
     ) -> None:
+        placed = [on_axes_of(a["image"], b["image"]) for a, b in zip(noisy, reference, strict=True)]
         pairs = [
-            {**a, "image": torch.cat([plain_tensor(a["image"]), plain_tensor(b["image"])])}
-            for a, b in zip(noisy, reference, strict=True)
+            {**scan, "image": torch.cat([plain_tensor(scan["image"]), plain_tensor(other)])}
+            for scan, other in zip(noisy, placed, strict=True)
         ]
         super().__init__(pairs, [], augmentation=augmentation, windowing=windowing, seed=seed)
 

@@ -20,7 +20,7 @@ from iscl_monai.data.pairs import references
 from iscl_monai.data.patches import cached
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
-from iscl_monai.transforms import RandBodyPatchd
+from iscl_monai.transforms import RandBodyPatchd, on_axes_of
 
 EIGHTHS = 8
 """Differences are kept in eighths of a HU."""
@@ -121,7 +121,8 @@ def noise_source(
 
 
 def _field(scan: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[Hashable, Any]:
-    noisy, quiet = (torch.as_tensor(one["image"]).as_subclass(Tensor) for one in (scan, reference))
+    placed = on_axes_of(scan["image"], reference["image"])
+    noisy, quiet = (torch.as_tensor(image).as_subclass(Tensor) for image in (scan["image"], placed))
     if noisy.shape != quiet.shape:
         raise DatalistRefusal(
             f"a noisy scan of {tuple(noisy.shape)} voxels with a reference of {tuple(quiet.shape)}",

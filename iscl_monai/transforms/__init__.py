@@ -10,6 +10,7 @@ from iscl_monai.transforms.chains import augmentation, loading, preprocessing
 from iscl_monai.transforms.dead_leaves import RandDeadLeavesd
 from iscl_monai.transforms.lesions import RandLesionsd
 from iscl_monai.transforms.patches import RandBodyPatchd
+from iscl_monai.transforms.same_place import SamePlaced, on_axes_of
 from iscl_monai.transforms.volumes import BodyFractiond, CompactHUd, HUWindowd
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "RandBodyPatchd",
     "RandDeadLeavesd",
     "RandLesionsd",
+    "SamePlaced",
     "augmentation",
     "loading",
+    "on_axes_of",
     "preprocessing",
 ]

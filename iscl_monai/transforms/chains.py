@@ -11,6 +11,7 @@ from iscl_monai.dicom.monai_io import LoadCTd
 from iscl_monai.hu import HUWindow
 from iscl_monai.transforms.lesions import STRUCTURES, RandLesionsd
 from iscl_monai.transforms.patches import RandBodyPatchd
+from iscl_monai.transforms.same_place import SamePlaced
 from iscl_monai.transforms.volumes import BodyFractiond, CompactHUd, HUWindowd
 
 
@@ -64,10 +65,10 @@ def preprocessing(
     """Files to network range, HU kept beside it: the chain of validation and of the bundle's ``evaluate.json``.
 
     Args:
-        keys: of the paths.
+        keys: of the paths; of several, all are brought to the axes of the first, see :class:`SamePlaced`.
         hu_window: what maps to [-1, 1].
         geometry: see :class:`~iscl_monai.dicom.monai_io.LoadCTd`.
         trust_hu: likewise.
     """
     load = LoadCTd(keys, geometry="volume" if geometry == "volume" else "slices", trust_hu=trust_hu)
-    return Compose([load, HUWindowd(keys, hu_window)])
+    return Compose([load, SamePlaced(keys), HUWindowd(keys, hu_window)])
