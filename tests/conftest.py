@@ -52,7 +52,7 @@ SLOW = (
     "evaluation",
     "inference/test_cli.py",
     "inference/test_examples.py",
-    "inference/test_export.py",
+    "inference/test_export_formats.py",
     "inference/test_fuzz.py",
     "inference/test_opens.py",
     "inference/test_openvino_runtime.py",
@@ -107,7 +107,7 @@ LONGEST = (
     "data_prep/test_commands.py",
     "data_prep/test_scan_real.py",
     "evaluation/test_benchmark.py",
-    "inference/test_export.py",
+    "inference/test_export_formats.py",
     "inference/test_fuzz.py",
     "test_demo.py",
 )

@@ -123,6 +123,7 @@ def _nameless(header: SliceHeader, pseudonyms: Pseudonyms) -> SliceHeader:
         header,
         patient_id=pseudonyms.of(header.patient_id),
         description="",
+        body_part="",  # facts say it, in words of our own
         image_type=tuple(value if _CODE.fullmatch(value) else "" for value in header.image_type),
         photometric=header.photometric if header.photometric in ("", "MONOCHROME2") else "another",
         rescale_type=header.rescale_type if header.rescale_type in ("", "HU") else "another",

@@ -133,7 +133,7 @@ class SliceHeader:
     """Name and strength of an iterative or learned reconstruction, ``""`` where the file names none; see
     :func:`iscl_monai.dicom.reconstruction.reconstruction_of`."""
     body_part: str = ""
-    """BodyPartExamined."""
+    """BodyPartExamined in capitals; ``""`` also where it is no Code String (PS3.5 6.2), but somebody's words."""
     instance_number: int | None = None
     transfer_syntax: str = ""
     media_sop_class: str = ""
@@ -154,6 +154,11 @@ class SliceHeader:
         """First word of Manufacturer in capitals (``GE``, ``SIEMENS``), as the rest changes with the years."""
         word = re.match(r"[A-Z]+", self.manufacturer.upper())
         return word[0] if word else ""
+
+
+def code_or_nothing(text: str) -> str:
+    """A text in capitals if these are a Code String (PS3.5 6.2), else nothing."""
+    return text.upper() if re.fullmatch(r"[A-Z0-9 _]{1,16}", text.upper()) else ""
 
 
 def read_header(path: Path) -> SliceHeader:
@@ -244,7 +249,7 @@ def header_of(path: Path, dataset: pydicom.Dataset) -> SliceHeader:
         manufacturer=manufacturer,
         model=model,
         kvp=number_of(dataset, "KVP"),
-        body_part=text_of(dataset, "BodyPartExamined"),
+        body_part=code_or_nothing(text_of(dataset, "BodyPartExamined")),
         instance_number=integer_of(dataset, "InstanceNumber"),
         transfer_syntax=str(meta.get("TransferSyntaxUID", "")),
         media_sop_class=str(meta.get("MediaStorageSOPClassUID", "")),

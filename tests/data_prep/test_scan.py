@@ -334,7 +334,7 @@ def test_refusals(tmp_path: Path, archive: str, out: str, words: str, capsys: py
 
 @pytest.mark.parametrize(("words", "message"), [
     (["scan", "archive"], "Missing argument 'OUT'; allowed: python -m data_prep scan [OPTIONS]"),
-    (["scna"], "No such command 'scna'. Did you mean 'scan'?; allowed: dose, mayo, phantom, scan, split"),
+    (["scna"], "No such command 'scna'. Did you mean 'scan'?; allowed: degrade, dose, mayo, phantom, scan, split"),
     (["scan", "a", "b", "--worker", "2"], "--worker"),
     (["scan", "a", "b", "--workers", "none"], "Invalid value for '--workers'"),
 ])  # fmt: skip
