@@ -64,6 +64,7 @@ def in_torchscript(files: dict[str, Path]) -> Runtime:
     return lambda image: module(torch.from_numpy(image)).numpy()
 
 
+@pytest.mark.untraced  # torch.export takes a minute as it is, and three traced
 @pytest.mark.parametrize(
     ("load", "tolerance_hu"),
     [(in_onnxruntime, 0.01), (in_openvino, 0.25), (in_torch_export, 0.01), (in_torchscript, 0.01)],
