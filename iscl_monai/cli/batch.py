@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
 from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, say
 from iscl_monai.extras import check_extra
 
@@ -47,21 +47,12 @@ def batch(
     ] = None,
     mode: Annotated[str, typer.Option(help="ensemble, generator or extractor.")] = "ensemble",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="ISCL_MONAI_BUNDLE",
-            help="Folder of the trained bundle.  [default: bundles/iscl]",
-            show_default=False,
-        ),
-    ] = None,
+    bundle: BundleOption = None,
     weights: Annotated[
         str | None, typer.Option(metavar="WHICH", help="trained, ensemble or student.", show_default=False)
     ] = None,
     save_residual: Annotated[bool, typer.Option("--save-residual", help="Also write what was removed.")] = False,
-    keep_private: Annotated[
-        list[str] | None, typer.Option(metavar="CREATOR", help="Keep the private elements of this creator; repeatable.")
-    ] = None,
+    keep_private: KeepPrivateOption = None,
     tile: Annotated[int | None, typer.Option(metavar="PIXELS", help="Work in seamless tiles.")] = None,
     tries: Annotated[
         int, typer.Option(min=1, help="Attempts at a series that ends its worker or lacks memory, until it is refused.")

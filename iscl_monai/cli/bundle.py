@@ -10,6 +10,18 @@ import typer
 from iscl_monai.bundle import bundle_to_read, copy_bundle
 from iscl_monai.console import exit_codes, say
 
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="ISCL_MONAI_BUNDLE",
+        help="Folder of the trained bundle.  [default: bundles/iscl]",
+        show_default=False,
+    ),
+]
+KeepPrivateOption = Annotated[
+    list[str] | None, typer.Option(metavar="CREATOR", help="Keep the private elements of this creator; repeatable.")
+]
+
 
 def found_bundle(bundle: Path | None) -> Path:
     """The bundle that was named, that of the repository we stand in, or the installed one.

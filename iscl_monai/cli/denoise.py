@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
 from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, printable, say
 
 if TYPE_CHECKING:
@@ -58,14 +58,7 @@ def denoise(
             " it can be used.",
         ),
     ] = "torch",
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="ISCL_MONAI_BUNDLE",
-            help="Folder of the trained bundle.  [default: bundles/iscl]",
-            show_default=False,
-        ),
-    ] = None,
+    bundle: BundleOption = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -89,9 +82,7 @@ def denoise(
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing when one series is refused; else the others are denoised.")
     ] = False,
-    keep_private: Annotated[
-        list[str] | None, typer.Option(metavar="CREATOR", help="Keep the private elements of this creator; repeatable.")
-    ] = None,
+    keep_private: KeepPrivateOption = None,
     tile: Annotated[
         int | None,
         typer.Option(

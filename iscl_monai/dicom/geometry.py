@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,22 @@ GAP_TOLERANCE = 0.05
 GAP_TOLERANCE_MM = 0.11
 """A gap may differ from the usual one, and a slice from its place in an even stack, by 5 % of the gap or by
 0.11 mm: some scanners round positions to 0.1 mm. A missing slice doubles the gap and can not hide in that."""
+
+ALIGNED_MM = 0.1
+"""Images whose voxels lie no further apart are voxel by voxel at the same place."""
+
+
+def corners_apart_mm(one: Floats, other: Floats, shape: Sequence[int]) -> float:
+    """How far apart two images of one shape lie: the largest distance along an axis between corners of the same index.
+
+    Args:
+        one: 4x4, takes voxel indices to mm.
+        other: likewise, of the same index order and axes in mm.
+        shape: of both, three numbers.
+    """
+    ends = [(0, length - 1) for length in shape]
+    corners = np.array([[*corner, 1] for corner in itertools.product(*ends)], float)
+    return float(np.abs(corners @ (one - other).T).max())
 
 
 def slice_normal(orientation: Sequence[float]) -> Floats:

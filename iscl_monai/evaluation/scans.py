@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iscl_monai.dicom.geometry import ALIGNED_MM, corners_apart_mm
 from iscl_monai.dicom.images import is_image_file, read_image
 from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import ImageRefusal
 
-PLACE_TOLERANCE_MM = 0.1
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
@@ -138,17 +138,16 @@ def check_same_place(one: Scan, other: Scan) -> None:
             cure=cure,
         )
     away = np.abs(np.subtract(one.positions_mm, other.positions_mm)).max()
-    if away > PLACE_TOLERANCE_MM:
+    if away > ALIGNED_MM:
         raise ImageRefusal(
             f"slices of {one.source} and {other.source} lie up to {away:.2f} mm apart",
-            allowed=f"the same positions, within {PLACE_TOLERANCE_MM:g} mm",
+            allowed=f"the same positions, within {ALIGNED_MM:g} mm",
             cure=cure,
         )
-    corners = np.array([[0, row, column, 1] for row in (0, one.hu.shape[1] - 1) for column in (0, one.hu.shape[2] - 1)])
-    away = np.abs(corners @ (one.affine_lps - other.affine_lps).T).max()
-    if away > PLACE_TOLERANCE_MM:
+    away = corners_apart_mm(one.affine_lps, other.affine_lps, (1, *one.hu.shape[1:]))
+    if away > ALIGNED_MM:
         raise ImageRefusal(
             f"pixels of {one.source} and {other.source} lie up to {away:.2f} mm apart",
-            allowed=f"the same grid, within {PLACE_TOLERANCE_MM:g} mm",
+            allowed=f"the same grid, within {ALIGNED_MM:g} mm",
             cure=cure,
         )

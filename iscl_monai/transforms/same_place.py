@@ -6,7 +6,6 @@ slice), some from the other end. Of square slices no shape would tell that two o
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable
 from typing import Any
 
@@ -15,10 +14,9 @@ import numpy as np
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
 
+from iscl_monai.dicom.geometry import ALIGNED_MM, corners_apart_mm
 from iscl_monai.errors import DatalistRefusal
 from iscl_monai.transforms.volumes import Item
-
-TOLERANCE_MM = 0.1
 
 
 class SamePlaced(MapTransform):
@@ -70,13 +68,11 @@ def _codes(image: MetaTensor) -> str:
 
 
 def _check_corners(first: MetaTensor, other: MetaTensor) -> None:
-    ends = [(0, length - 1) for length in first.shape[1:]]
-    corners = np.array([[*corner, 1] for corner in itertools.product(*ends)], float)
-    away_mm = float(np.abs(corners @ (np.asarray(first.affine) - np.asarray(other.affine)).T).max())
-    if away_mm > TOLERANCE_MM:
+    away_mm = corners_apart_mm(np.asarray(first.affine), np.asarray(other.affine), first.shape[1:])
+    if away_mm > ALIGNED_MM:
         one, two = (image.meta.get("filename_or_obj", "an image") for image in (first, other))
         raise DatalistRefusal(
             f"{two} lies {away_mm:.1f} mm away from {one}",
-            allowed=f"the same places, within {TOLERANCE_MM:g} mm",
+            allowed=f"the same places, within {ALIGNED_MM:g} mm",
             cure="pair a scan with its own reference or truth, not resampled and not cropped",
         )
