@@ -68,11 +68,7 @@ def read_image(path: Path, z_range_mm: tuple[float, float] | None = None, *, tru
     try:
         volume = _read_nifti(path, z_range_mm) if path.name.lower().endswith(NIFTI) else _read_itk(path, z_range_mm)
     except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise ImageRefusal(
-            f"{path}: not readable ({_one_line(error)})",
-            allowed="a whole NIfTI, MetaImage or NRRD file",
-            cure="copy the file again from its source",
-        ) from error
+        raise unreadable(path, error, "a whole NIfTI, MetaImage or NRRD file") from error
     check_range(path, float(volume.hu.min()), float(volume.hu.max()))  # NaN wins in both
     slices = [(volume.hu[..., index], None) for index in sample_indices(volume.hu.shape[2])]
     steps_mm = np.linalg.norm(volume.affine_ras[:3, :2], axis=0)
@@ -153,8 +149,13 @@ def load_nifti(path: Path) -> Any:
         raise ValueError(error) from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:240]
+def unreadable(path: Path, error: Exception, allowed: str = "a whole NIfTI file") -> ImageRefusal:
+    """The refusal of a file that a library could not read, with what the library said."""
+    return ImageRefusal(
+        f"{path}: not readable ({' '.join(str(error).split())[:240]})",
+        allowed=allowed,
+        cure="copy the file again from its source",
+    )
 
 
 def _read_itk(path: Path, z_range_mm: tuple[float, float] | None) -> ImageVolume:
@@ -268,9 +269,7 @@ def estimate_shape(path: Path, z_range_mm: tuple[float, float] | None = None) ->
             columns, rows, *rest = reader.GetSize()  # ITK counts (x, y, z)
             shape, z_range_mm, affine = (rows, columns, *rest[:1]), None, np.eye(4)
     except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise ImageRefusal(
-            f"{path}: not readable ({_one_line(error)})", allowed="a whole image file", cure="copy it again"
-        ) from error
+        raise unreadable(path, error, "a whole NIfTI, MetaImage or NRRD file") from error
     rows, columns, slices = (*shape, 1, 1, 1)[:3]
     if z_range_mm is not None:
         positions = slice_positions(affine, slices)

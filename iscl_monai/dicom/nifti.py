@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.dicom.images import CURE_HU, check_range, open_nifti, spatial_shape
+from iscl_monai.dicom.images import CURE_HU, check_range, open_nifti, spatial_shape, unreadable
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.dicom.value_statistics import SampledSlice, sample_indices
 from iscl_monai.dicom.values import check_image_values, judge_values
@@ -67,11 +67,7 @@ class NiftiVolume:
         except ImageRefusal:
             raise
         except Exception as error:  # nibabel and zlib raise nearly anything for damaged files
-            raise ImageRefusal(
-                f"{path}: not readable ({' '.join(str(error).split())[:200]})",
-                allowed="a whole NIfTI file",
-                cure="copy the file again from its source",
-            ) from error
+            raise unreadable(path, error) from error
         if check:
             check_range(path, *self._range(ends))
             judgement = judge_values(sampled, spacing_mm=self.spacing_mm)

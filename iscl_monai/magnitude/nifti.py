@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iscl_monai.dicom.geometry import Floats
-from iscl_monai.dicom.images import load_nifti, slice_positions, spatial_shape
+from iscl_monai.dicom.images import load_nifti, slice_positions, spatial_shape, unreadable
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.magnitude.values import GIVE_MAGNITUDE
 
@@ -30,11 +30,7 @@ def read_nifti(path: Path) -> tuple[npt.NDArray[np.float32], Floats, tuple[float
     except ImageRefusal:
         raise
     except Exception as error:  # nibabel and zlib raise nearly anything for damaged files
-        raise ImageRefusal(
-            f"{path}: not readable ({' '.join(str(error).split())[:200]})",
-            allowed="a whole NIfTI file",
-            cure="copy the file again from its source",
-        ) from error
+        raise unreadable(path, error) from error
     return values, affine, tuple(slice_positions(affine, shape[2]).tolist())
 
 

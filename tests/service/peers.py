@@ -21,11 +21,29 @@ from sqlalchemy import select
 
 from iscl_monai.service.database.store import Store, now
 from iscl_monai.service.database.tables import deliveries, jobs, series
+from iscl_monai.service.sending.find_series import FIND, MOVE
 from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries, finish_job
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.settings import Settings
 
 PATIENCE_S = 90.0
+
+
+@contextmanager
+def queried(port: int, find: Callable[[evt.Event], Any], move: Callable[[evt.Event], Any]) -> Iterator[None]:
+    """An archive at a port, whose answers to C-FIND and C-MOVE are those of the two functions."""
+    ae = AE(ae_title="PACS")
+    ae.add_supported_context(FIND)
+    ae.add_supported_context(MOVE)
+    handlers = [(evt.EVT_C_FIND, find), (evt.EVT_C_MOVE, move)]
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    assert server is not None
+    try:
+        yield
+    finally:
+        server.shutdown()
+
+
 QUICK = {"first_wait_s": 0.05, "longest_wait_s": 0.2}  # tries follow one another fast, as tests wait for them
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from dicom.orthanc import free_port
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
-from service.peers import House, peer
+from pynetdicom import evt
+from service.peers import House, peer, queried
 from service.rows import Clock, new_uid, rows_of
 from sqlalchemy import select
 
 from iscl_monai.service.database.tables import audit
 from iscl_monai.service.sending.dimse import NoAnswerError, QueryFailedError, UnreachableError
-from iscl_monai.service.sending.find_series import FIND, MOVE, FoundSeries
+from iscl_monai.service.sending.find_series import FoundSeries
 from iscl_monai.service.sending.sweep import Sweep
 
 TODAY = date(2031, 5, 20)
@@ -39,18 +39,8 @@ class Archive:
     def series(self) -> list[str]:
         return [uid for uid, _ in self.studies.values()]
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        ae = AE(ae_title="PACS")
-        ae.add_supported_context(FIND)
-        ae.add_supported_context(MOVE)
-        handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)]
-        server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
-        assert server is not None
-        try:
-            yield
-        finally:
-            server.shutdown()
+    def running(self) -> AbstractContextManager[None]:
+        return queried(self.port, self._find, self._move)
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         wanted = event.identifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import pytest
 from dicom.orthanc import Dicom, Orthanc, free_port, running
 from dicom.synthetic import setting
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
-from service.peers import Call, House, http, peer, until
+from pynetdicom import evt
+from service.peers import Call, House, http, peer, queried, until
 from service.rows import Clock, new_uid, rows_of, scan
 from sqlalchemy import select
 
@@ -26,7 +26,7 @@ from iscl_monai.service.loaded_model import MODEL_FILE
 from iscl_monai.service.receiving.receiver import Receiver
 from iscl_monai.service.sending import outbox
 from iscl_monai.service.sending.dimse import UnreachableError
-from iscl_monai.service.sending.find_series import FIND, MOVE, FoundSeries
+from iscl_monai.service.sending.find_series import FoundSeries
 from iscl_monai.service.sending.sweep import Sweep
 
 TODAY = date(2031, 5, 20)
@@ -335,18 +335,8 @@ class SlowArchive:
         self.moves: list[str] = []
         self.uids = new_uid(), new_uid()
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        ae = AE(ae_title="PACS")
-        ae.add_supported_context(FIND)
-        ae.add_supported_context(MOVE)
-        handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)]
-        server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
-        assert server is not None
-        try:
-            yield
-        finally:
-            server.shutdown()
+    def running(self) -> AbstractContextManager[None]:
+        return queried(self.port, self._find, self._move)
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset]]:
         found = Dataset()
