@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -18,11 +16,11 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from iscl_monai.service.dicom_settings import Peer
+from iscl_monai.service.sending.association_messages import AssociationMessages
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.tls import client_context
 
 ABORT_S = 1.0
-LOOK_S = 0.1  # between two looks whether an association on which a response is awaited is still alive
 RELEASE_S = 5.0  # for the response to A-RELEASE, which nothing depends on
 CONNECT_S = 15.0  # at most; a machine that is up answers within milliseconds
 
@@ -82,27 +80,6 @@ class _ClientSocket(AssociationSocket):
         self._ready.set()
 
 
-class _Responses:
-    """The responses on an association; waiting for one ends as soon as none can come any more.
-
-    pynetdicom signals that once, and a wait that begins after that lasts for the whole timeout.
-    """
-
-    def __init__(self, association: Association) -> None:
-        self._association = association
-        self._queue = association.dimse.msg_queue
-
-    def get_msg(self, block: bool = False) -> tuple[Any, Any]:
-        """The next one; with ``block`` it is waited for as long as it may come (pynetdicom calls this)."""
-        until = time.monotonic() + (self._association.dimse_timeout or float("inf") if block else 0.0)
-        while True:
-            alive = self._association.is_alive() and self._association.dul.is_alive()  # before the look, not after
-            with suppress(queue.Empty):
-                return self._queue.get(timeout=LOOK_S) if block and alive else self._queue.get_nowait()
-            if not alive or time.monotonic() >= until:
-                return None, None
-
-
 class _ClientAE(AE):
     """Connects by :class:`_ClientSocket`."""
 
@@ -124,6 +101,7 @@ class DimseClient:
         self.settings = settings
         self.peer = peer
         self._open: list[Association] = []
+        self._messages: dict[Association, AssociationMessages] = {}
         self._aborted = False
         self._lock = threading.Lock()
 
@@ -155,7 +133,7 @@ class DimseClient:
             _close_socket(association)
             raise reason
         association.acse_timeout = min(RELEASE_S, self.settings.node.timeout_s)
-        association.dimse.get_msg = _Responses(association).get_msg  # type: ignore[method-assign]
+        self._messages[association] = AssociationMessages(association)
         return association
 
     def _associate(
@@ -182,6 +160,7 @@ class DimseClient:
     def close(self, association: Association) -> None:
         """Release it if it is still established."""
         if association.is_established and association.is_alive() and not self._aborted:
+            self._messages[association].pause()
             association.release()
         elif association.is_established:  # its thread has ended, and can release no more
             association.abort(block=False)
@@ -218,6 +197,7 @@ class DimseClient:
     def _remove(self, association: Association) -> None:
         with self._lock:
             self._open[:] = [other for other in self._open if other is not association]
+            self._messages.pop(association, None)
 
 
 def _close_socket(association: Association) -> None:
