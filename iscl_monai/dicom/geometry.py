@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.errors import ConfigRefusal, DicomRefusal
+
+if TYPE_CHECKING:  # training compares places without any DICOM library
+    from iscl_monai.dicom.headers import SliceHeader
 
 Floats = npt.NDArray[np.float64]
 
