@@ -48,6 +48,14 @@ def test_it_is_the_noise_of_the_scan_without_its_anatomy(differences: bool) -> N
     assert np.abs(found.blocks_hu.mean(axis=0)).max() < 5 * 30 / np.sqrt(len(found.blocks_hu))
 
 
+def test_a_loud_scan_gives_as_much_as_a_quiet_one() -> None:
+    quiet, loud = (harvest(scan(noise_hu), differences=False) for noise_hu in (15, 55))
+    assert quiet is not None
+    assert loud is not None
+    assert len(loud.blocks_hu) >= 0.9 * len(quiet.blocks_hu)
+    assert np.abs(loud.blocks_hu.mean(axis=0)).max() < 55  # nothing across the organs' border
+
+
 def test_the_texture_is_reported() -> None:
     fine, coarse = harvest(scan(30, texture_px=0.4)), harvest(scan(30, texture_px=1.2))
     assert isinstance(fine, ScanNoise)
