@@ -19,12 +19,14 @@ from iscl_monai.service.loop import Loop
 from iscl_monai.service.receiving.intake import Arrivals, Intake
 from iscl_monai.service.receiving.receiver import Receiver
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
+from iscl_monai.service.sending.echoes import Echoes
 from iscl_monai.service.sending.outbox import record_report
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
 from iscl_monai.service.web.app import create_app
+from iscl_monai.service.web.controls import Controls
 from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.server import WebServer
 from iscl_monai.service.working.completion import Completion
@@ -74,8 +76,10 @@ class Node:
         self.receiver = Receiver(settings, self.store, self.intake, self._record_report)
         self.commitment_reporter = CommitmentReporter(settings, self.store)
         self.sweep = Sweep(settings, self.store, self.intake)
+        self.echoes = Echoes(settings)
         self.retention = Retention(settings, self.store)
-        app = create_app(settings, self.store, self.intake, self.health, self.counts)
+        controls = Controls(echoes=self.echoes.peers, destination_changed=self.sender.read_pause)
+        app = create_app(settings, self.store, self.intake, self.health, self.counts, controls)
         self.web = WebServer(settings, app)
 
     def start(self) -> None:
@@ -98,6 +102,7 @@ class Node:
         self.receiver.start()
         self.web.start()
         self.sweep.start()
+        self.echoes.start()
         self.retention.loop.start()
         log.info("node.started", ae_title=self.settings.node.ae_title, port=self.settings.node.port)
 
@@ -105,7 +110,14 @@ class Node:
         """Take no more connections, let running work end or go back to the queue, and close everything."""
         log.info("node.stopping")
         self.receiver.stop(GRACE_S / 2)
-        for part in (self.sweep, self.retention.loop, self.completion.loop, self.commitment_reporter, self.sender):
+        for part in (
+            self.echoes,
+            self.sweep,
+            self.retention.loop,
+            self.completion.loop,
+            self.commitment_reporter,
+            self.sender,
+        ):
             part.stop()
         self.supervisor.stop(GRACE_S)
         self.web.stop()
@@ -142,6 +154,7 @@ class Node:
             self.commitment_reporter.loop,
             self.supervisor.loop,
             *self.sweep.loops,
+            *self.echoes.loops,
             *self.sender.loops,
         )
 
@@ -157,14 +170,24 @@ class Node:
             "disk": (not no_room, no_room or f"{self.space.free_bytes >> 30} GB free"),
             "database": (not unwritable, unwritable),
         }
-        for name, destination in self.sender.destinations.items():
-            parts[f"destination {name}"] = (not destination.trouble, destination.trouble)
+        parts.update(self._destinations_health())
         for name, swept in self.sweep.peers.items():
             parts[f"sweep {name}"] = (not swept.trouble, swept.trouble)
         for loop in self.loops:
             failing = loop.failing
             text = "; ".join(f"{member}: {error}" for member, error in list(failing.items())[:MOST_NAMED])
             parts[f"loop {loop.name}"] = (not failing, text)
+        return parts
+
+    def _destinations_health(self) -> Health:
+        """Of each destination; what a person has paused is no fault."""
+        parts: Health = {}
+        for name, destination in self.sender.destinations.items():
+            if destination.pause is not None:
+                parts[f"destination {name}"] = (True, destination.pause.description)
+                continue
+            trouble = destination.trouble or self.echoes.peers[name].trouble
+            parts[f"destination {name}"] = (not trouble, trouble)
         return parts
 
     def counts(self) -> Counts:

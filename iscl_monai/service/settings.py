@@ -88,6 +88,7 @@ class Settings(Strict):
         data: folder for files and the database; on a local disk.
         bundle: folder of the trained bundle.
         sweep_every_s: how often peers with ``sweep`` are searched.
+        echo_every_s: how often each peer is asked whether it answers.
     """
 
     data: Path
@@ -101,6 +102,7 @@ class Settings(Strict):
     sending: Sending = Sending()
     web: Web = Web()
     sweep_every_s: Seconds = 900
+    echo_every_s: Seconds = 300
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

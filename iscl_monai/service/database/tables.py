@@ -182,3 +182,11 @@ probe = Table(  # one row, written and read back to prove that the database can 
     Column("id", Integer, primary_key=True),
     Column("token", String(32), nullable=False),
 )
+
+paused_destinations = Table(
+    "paused_destinations",
+    metadata,
+    Column("name", String(64), primary_key=True),  # of the peer
+    Column("paused_by", String(64), nullable=False),
+    Column("paused_at", String(32), nullable=False),
+)

@@ -20,6 +20,7 @@ from iscl_monai.service.database.store import Store
 from iscl_monai.service.receiving.intake import Intake
 from iscl_monai.service.receiving.limits import RepeatFilter
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.web.controls import Controls
 from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.sessions import Person, Sessions
 from iscl_monai.service.web.throttle import Throttle
@@ -52,6 +53,9 @@ STATE_KINDS: Mapping[str, str] = {  # how a state is coloured; the page shows it
     "offered": "quiet",
     "busy": "warn",
     "left alone": "quiet",
+    "answers": "good",
+    "no answer": "bad",
+    "paused": "warn",
 }
 
 
@@ -65,6 +69,7 @@ class Site:
         intake: takes objects.
         health: of the parts of the node: whether each is alive, and a description.
         counts: of faults since the start.
+        controls: what people may set going in the running node.
         sessions: who is logged in.
         throttle: of logins.
         failed_logins: which of these are written into the audit log.
@@ -75,6 +80,7 @@ class Site:
     intake: Intake
     health: Health
     counts: Counted
+    controls: Controls
     sessions: Sessions
     throttle: Throttle
     failed_logins: RepeatFilter = field(default_factory=RepeatFilter)
