@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from iscl_monai.errors import OutputRefusal, Refusal, StoreUnavailable
@@ -16,6 +17,7 @@ from iscl_monai.service.database.store import Move, Store
 from iscl_monai.service.database.write_check import WriteCheck
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
+from iscl_monai.service.notify.notifier import Notifier
 from iscl_monai.service.receiving.intake import Arrivals, Intake
 from iscl_monai.service.receiving.receiver import Receiver
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
@@ -25,6 +27,7 @@ from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
+from iscl_monai.service.status import LOCK
 from iscl_monai.service.web.app import create_app
 from iscl_monai.service.web.controls import Controls
 from iscl_monai.service.web.counts import Counts
@@ -35,8 +38,8 @@ from iscl_monai.service.working.resume import clear_job_folders, recover_jobs
 from iscl_monai.service.working.retention import Retention
 from iscl_monai.service.working.supervisor import Supervisor
 
-LOCK = "lock"
 GRACE_S = 20.0
+LOCK_TRIES, LOCK_PAUSE_S = 5, 0.1
 MOST_NAMED = 3  # members of a loop that the health check names
 
 Health = dict[str, tuple[bool, str]]
@@ -78,6 +81,7 @@ class Node:
         self.sweep = Sweep(settings, self.store, self.intake)
         self.echoes = Echoes(settings)
         self.retention = Retention(settings, self.store)
+        self.notifier = Notifier(settings, self.store, self.health)
         controls = Controls(echoes=self.echoes.peers, destination_changed=self.sender.read_pause)
         app = create_app(settings, self.store, self.intake, self.health, self.counts, controls)
         self.web = WebServer(settings, app)
@@ -103,6 +107,7 @@ class Node:
         self.web.start()
         self.sweep.start()
         self.echoes.start()
+        self.notifier.start()
         self.retention.loop.start()
         log.info("node.started", ae_title=self.settings.node.ae_title, port=self.settings.node.port)
 
@@ -111,6 +116,7 @@ class Node:
         log.info("node.stopping")
         self.receiver.stop(GRACE_S / 2)
         for part in (
+            self.notifier,
             self.echoes,
             self.sweep,
             self.retention.loop,
@@ -155,6 +161,7 @@ class Node:
             self.supervisor.loop,
             *self.sweep.loops,
             *self.echoes.loops,
+            *self.notifier.loops,
             *self.sender.loops,
         )
 
@@ -173,6 +180,8 @@ class Node:
         parts.update(self._destinations_health())
         for name, swept in self.sweep.peers.items():
             parts[f"sweep {name}"] = (not swept.trouble, swept.trouble)
+        for name, teller in self.notifier.tellers.items():
+            parts[f"notify {name}"] = (not teller.trouble, teller.trouble)
         for loop in self.loops:
             failing = loop.failing
             text = "; ".join(f"{member}: {error}" for member, error in list(failing.items())[:MOST_NAMED])
@@ -236,14 +245,15 @@ def _lock(data: Path) -> int:
         raise OutputRefusal(
             f"{data}: {error.strerror}", allowed="a folder that can be written", cure="give the volume to this user"
         ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise OutputRefusal(
-            f"{data} is in use by another node", allowed="one node per data folder", cure="stop the other one"
-        ) from None
-    return handle
+    for _ in range(LOCK_TRIES):  # `node status` holds it for a moment
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        time.sleep(LOCK_PAUSE_S)
+    os.close(handle)
+    raise OutputRefusal(
+        f"{data} is in use by another node", allowed="one node per data folder", cure="stop the other one"
+    )
 
 
 def serve(settings: Settings) -> None:

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RULE_TAGS = (  # what a rule may test; none of them identifies a patient
+RULE_TAGS = (  # what a rule may test; no name, birth date or number of a patient is among them
     "Modality",
     "SOPClassUID",
     "ImageType",
     "SeriesDescription",
+    "StudyDescription",
+    "AccessionNumber",
+    "PatientAge",  # in years
     "ProtocolName",
     "BodyPartExamined",
     "ConvolutionKernel",
@@ -25,6 +28,7 @@ RULE_TAGS = (  # what a rule may test; none of them identifies a patient
     "InstitutionName",
     "sender",
 )
+HIDDEN_TAGS = ("AccessionNumber",)  # whose value no page shows: it leads to a patient
 PRIORITIES = {"urgent": 0, "normal": 1, "later": 2}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]

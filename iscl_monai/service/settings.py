@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from iscl_monai.service.dicom_settings import Node, Peer
+from iscl_monai.service.notify_settings import Notify
 from iscl_monai.service.rules import Rule, Seconds, Strict
 from iscl_monai.service.web_settings import Web
 
@@ -101,6 +102,7 @@ class Settings(Strict):
     work: Work = Work()
     sending: Sending = Sending()
     web: Web = Web()
+    notify: Notify = Notify()
     sweep_every_s: Seconds = 900
     echo_every_s: Seconds = 300
 

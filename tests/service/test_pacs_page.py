@@ -41,7 +41,7 @@ PACS = (ROOT / "docs/how-to/pacs.md").read_text(encoding="utf-8")
 CONFORMANCE = (ROOT / "docs/conformance.md").read_text(encoding="utf-8")
 PROSE = PACS + CONFORMANCE + (ROOT / "docs/decisions/0009-node.md").read_text(encoding="utf-8")
 ROWS = {"series": "series", "jobs": "job", "deliveries": "delivery", "commitments": "commitment"}
-SECTIONS = {"node", "disk", "retention", "work", "sending", "web"}
+SECTIONS = {"node", "disk", "retention", "work", "sending", "web", "notify"}
 
 
 def blocks(kind: str) -> list[str]:
@@ -181,15 +181,24 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> No
 
 
 def test_backup_of_the_page_copies_a_database_that_is_written(tmp_path: Path) -> None:
-    migrate(tmp_path)
-    command = block_with("sh", ".backup(").replace("python3", shlex.quote(sys.executable))
-    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as writer:
+    """Backup and restore, as they stand there."""
+    data = tmp_path / "data"
+    data.mkdir()
+    migrate(data)
+    text = block_with("toml", 'HOSPITAL_PACS"\nhost = "pacs.example.org')
+    for name, folder in (("node.toml", data), ("restored.toml", tmp_path / "new")):
+        (tmp_path / name).write_text(text.replace('"/data"', f'"{folder}"'), encoding="utf-8")
+    lines = [line.partition("#")[0] for line in block_with("sh", "node backup").splitlines()]
+    with closing(sqlite3.connect(data / DATABASE, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("INSERT INTO audit (at, who, action, object, detail) VALUES ('', 'before', '', '', '')")
         writer.execute("COMMIT")  # in node.sqlite-wal still
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("INSERT INTO audit (at, who, action, object, detail) VALUES ('', 'during', '', '', '')")
-        subprocess.run(["bash", "-euc", command.replace("/data/", f"{tmp_path}/")], check=True)
-    with closing(sqlite3.connect(tmp_path / "backup.sqlite")) as copy:
+        for line in lines:
+            words = line.replace("/data/", f"{data}/").replace("--config ", f"--config {tmp_path}/")
+            done = CliRunner().invoke(app, shlex.split(words.removeprefix("iscl-monai ")))
+            assert done.exit_code == 0, done.output
+    with closing(sqlite3.connect(tmp_path / "new" / DATABASE)) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copy.execute("SELECT who FROM audit").fetchall() == [("before",)]

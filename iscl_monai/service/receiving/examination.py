@@ -31,7 +31,8 @@ from iscl_monai.service.rules import RULE_TAGS
 SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID")
 ROWS = "Rows"  # an image has it
-TAGS_READ = [tag for tag in (*UIDS, *RULE_TAGS, *SHAPE) if tag != "sender"]
+OF_PATIENT = ("PatientID", "PatientBirthDate")  # read for what is made of them, and kept nowhere
+TAGS_READ = [tag for tag in (*UIDS, *RULE_TAGS, *SHAPE, *OF_PATIENT, "StudyDate") if tag != "sender"]
 LAST_TAG = max(Tag(keyword) for keyword in TAGS_READ)  # what comes behind may be large, and is never read here
 
 # An honest header has some hundred elements and some thousand items of sequences before its Rows. pydicom makes an
