@@ -17,6 +17,7 @@ from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.intake import Intake
+from iscl_monai.service.search_keys import SearchKeys
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.web import (
     destination_pages,
@@ -68,7 +69,17 @@ def create_app(
     """
     key = session_key(settings.data)
     sessions = Sessions(store, key, settings.web.session_h)
-    site = Site(settings, store, intake, health, counts, controls or Controls(), sessions, Throttle(time.monotonic))
+    site = Site(
+        settings,
+        store,
+        intake,
+        health,
+        counts,
+        controls or Controls(),
+        sessions,
+        Throttle(time.monotonic),
+        SearchKeys(settings.data),
+    )
     app = FastAPI(title="ISCL node", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.state.pairs = Pairs(store)
