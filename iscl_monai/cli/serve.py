@@ -69,7 +69,7 @@ def serve(
             )
         from iscl_monai.service.node import serve as run
 
-        run(settings)
+        run(settings, config)
 
 
 def _ask_peers(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from iscl_monai.errors import OutputRefusal, Refusal, StoreUnavailable
@@ -20,6 +21,7 @@ from iscl_monai.service.loop import Loop
 from iscl_monai.service.notify.notifier import Notifier
 from iscl_monai.service.receiving.intake import Arrivals, Intake
 from iscl_monai.service.receiving.receiver import Receiver
+from iscl_monai.service.reload import SettingsReload
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
 from iscl_monai.service.sending.echoes import Echoes
 from iscl_monai.service.sending.outbox import record_report
@@ -51,12 +53,18 @@ class Node:
     Args:
         settings: checked.
         watch: called with every move, for tests (:meth:`iscl_monai.service.database.store.Store.observe`).
+        settings_file: that rules are read from again on SIGHUP, or from the pages.
 
     Raises:
         Refusal: another node uses the data folder, the database is unusable, a port is taken, there is no model.
     """
 
-    def __init__(self, settings: Settings, watch: Callable[[Move, bool], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        watch: Callable[[Move, bool], None] | None = None,
+        settings_file: Path | None = None,
+    ) -> None:
         self.settings = settings
         os.umask(0o077)  # what it writes has patient data, and is its own user's alone
         self._lock = _lock(settings.data)
@@ -82,8 +90,9 @@ class Node:
         self.echoes = Echoes(settings)
         self.retention = Retention(settings, self.store)
         self.notifier = Notifier(settings, self.store, self.health)
-        controls = Controls(echoes=self.echoes.peers, destination_changed=self.sender.read_pause)
-        app = create_app(settings, self.store, self.intake, self.health, self.counts, controls)
+        self.reload = SettingsReload(settings_file, settings, self.store, self._use) if settings_file else None
+        controls = Controls(self.echoes.peers, self.sender.read_pause, self.reload)
+        self.app = app = create_app(settings, self.store, self.intake, self.health, self.counts, controls)
         self.web = WebServer(settings, app)
 
     def start(self) -> None:
@@ -139,6 +148,9 @@ class Node:
         """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: self._request_stop())
+        if self.reload is not None:  # in a thread of its own: a handler must not wait for a lock
+            by_signal = self.reload.reload_by_signal
+            signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=by_signal, daemon=True).start())
         try:
             self.start()
             self._stop_requested.wait()
@@ -211,6 +223,13 @@ class Node:
         record_report(self.store, transaction_uid, confirmed, failed, by=peer)
         self.sender.wake()
 
+    def _use(self, settings: Settings) -> None:
+        """Decide by other rules from now on."""
+        self.completion.settings = settings
+        for swept in self.sweep.peers.values():
+            swept.settings = settings
+        self.app.state.site = replace(self.app.state.site, settings=settings)
+
     def _handle_model_refused(self) -> None:
         self._model_refused = True
         self._request_stop()
@@ -256,7 +275,7 @@ def _lock(data: Path) -> int:
     )
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, settings_file: Path) -> None:
     """Run a node until SIGTERM or SIGINT.
 
     Raises:
@@ -264,7 +283,7 @@ def serve(settings: Settings) -> None:
     """
     logging.set_up()
     try:
-        Node(settings).run()
+        Node(settings, settings_file=settings_file).run()
     except Refusal:
         raise
     except Exception:

@@ -42,12 +42,12 @@ def causes_of_parts(health: Mapping[str, tuple[bool, str]]) -> list[Cause]:
 
 
 def causes_of_jobs(store: Store) -> list[Cause]:
-    """Jobs that wait for somebody."""
+    """Jobs that wait for somebody; those of shadow rules are a trial, and call nobody."""
     columns = (jobs.c.id, jobs.c.series_id, jobs.c.rule, jobs.c.state)
     failed = select(deliveries.c.job_id).where(deliveries.c.state == DeliveryState.FAILED)
     partly = (jobs.c.state == JobState.SENDING) & jobs.c.id.in_(failed)
     without_room = (jobs.c.state == JobState.QUEUED) & (jobs.c.room_tries >= NO_ROOM_TRIES)
-    waiting = jobs.c.state.in_(NEEDS_A_PERSON) | partly | without_room
+    waiting = (jobs.c.shadow == 0) & (jobs.c.state.in_(NEEDS_A_PERSON) | partly | without_room)
     found = []
     for job_id, series_id, rule, state in store.tuples(select(*columns).where(waiting).order_by(jobs.c.id)):
         what = {JobState.SENDING: "cannot be delivered to everybody", JobState.QUEUED: "waits for room on the disk"}

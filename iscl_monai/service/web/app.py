@@ -28,6 +28,7 @@ from iscl_monai.service.web import (
     pictures,
     probes,
     queue_pages,
+    rule_pages,
     series_pages,
     stow,
     user_pages,
@@ -43,7 +44,19 @@ from iscl_monai.service.web.shield import Shield
 from iscl_monai.service.web.site import STATIC, Counted, Health, Site, page, site_of
 from iscl_monai.service.web.throttle import Throttle
 
-ROUTERS = (login, queue_pages, series_pages, destination_pages, lists, user_pages, pictures, stow, probes, metrics)
+ROUTERS = (
+    login,
+    queue_pages,
+    series_pages,
+    destination_pages,
+    rule_pages,
+    lists,
+    user_pages,
+    pictures,
+    stow,
+    probes,
+    metrics,
+)
 
 
 def create_app(

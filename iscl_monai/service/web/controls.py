@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from iscl_monai.service.reload import SettingsReload
 from iscl_monai.service.sending.echoes import PeerEcho
 
 
@@ -19,7 +20,9 @@ class Controls:
     Args:
         echoes: by peer: whether it answers.
         destination_changed: called with the name of a destination that was paused or resumed.
+        reload: reads the settings file anew; None if the node knows none.
     """
 
     echoes: Mapping[str, PeerEcho] = field(default_factory=dict)
     destination_changed: Callable[[str], None] = _nothing
+    reload: SettingsReload | None = None

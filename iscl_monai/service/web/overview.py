@@ -132,7 +132,7 @@ def entries(store: Store, show: str, number: int, search: Search = NO_SEARCH) ->
 def entries_of(store: Store, rows: Sequence[SeriesRow]) -> list[Entry]:
     """Entries for given rows of ``series``."""
     ids = [row.id for row in rows]
-    newest = select(func.max(jobs.c.id)).where(jobs.c.series_id.in_(ids)).group_by(jobs.c.series_id)
+    newest = select(func.max(jobs.c.id)).where(jobs.c.series_id.in_(ids), jobs.c.shadow == 0).group_by(jobs.c.series_id)
     job_of = {job.series_id: job for job in store.read(JobRow, select(jobs).where(jobs.c.id.in_(newest)))}
     counted = select(instances.c.series_id, func.count()).where(instances.c.series_id.in_(ids))
     count_of = dict(store.tuples(counted.group_by(instances.c.series_id)))

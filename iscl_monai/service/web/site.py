@@ -145,8 +145,8 @@ def confirm(
         fields: of the form.
         back: where else one can go.
     """
-    shown = {"question": question, "consequence": consequence, "button": button, "fields": fields, "back": back}
-    return page(request, "confirm.html", person, action=request.url.path, **shown)
+    shown: dict[str, Any] = {"question": question, "consequence": consequence, "button": button, "fields": fields}
+    return page(request, "confirm.html", person, action=request.url.path, back=back, **shown)
 
 
 def wants_fragment(request: Request) -> bool:
