@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sqlite3
@@ -124,6 +125,25 @@ def test_alerts_ask_for_metrics_and_states_that_exist(numbers: dict[str, set[str
     assert set(re.findall(r"\biscl_\w+", rules)) <= set(numbers)
     for name, wanted in re.findall(r'(iscl_\w+)\{state=~?"([^"]*)"\}', rules):
         assert set(wanted.split("|")) <= numbers[name]
+
+
+def test_the_dashboard_asks_for_metrics_and_states_that_exist(numbers: dict[str, set[str]]) -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana.json").read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [one["query"] for one in dashboard["templating"]["list"]]
+    named = set(re.findall(r"\biscl_\w+", " ".join(asked)))
+    assert named == set(numbers), "each metric that the node shows, and no other"
+    for name, wanted in re.findall(r'(iscl_\w+)\{[^}]*state=~?"([^"]*)"', " ".join(asked)):
+        known = numbers[name] if name != "iscl_deliveries" else {*MACHINES["deliveries"].ways}
+        assert set(wanted.split("|")) <= {str(state) for state in known}
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_ports_are_published_on_this_machine_by_default() -> None:
+    for name in ("compose.yaml", "compose.gpu.yaml"):
+        published = re.findall(r'^ *- "([^"]+:\d+)"$', (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        assert all(one.startswith(("127.0.0.1:", "${DICOM_BIND:-127.0.0.1}:")) for one in published), published
+        assert len(published) == (4 if name == "compose.yaml" else 0)
 
 
 def commands() -> Iterator[str]:
