@@ -6,12 +6,16 @@ import os
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iscl_monai.console import exit_codes, say
+from iscl_monai.console import IN_PART, exit_codes, say
+from iscl_monai.errors import ConfigRefusal
 from iscl_monai.extras import check_extra
+
+if TYPE_CHECKING:
+    from iscl_monai.service.settings import Settings
 
 
 class Role(str, Enum):
@@ -30,6 +34,9 @@ Config = Annotated[
 def serve(
     config: Config,
     check: Annotated[bool, typer.Option("--check", help="Check the settings, say what they mean, and end.")] = False,
+    ask_peers: Annotated[
+        bool, typer.Option("--connect", help="With --check: also ask each peer whether it answers; exit code 3 if not.")
+    ] = False,
 ) -> None:
     """Run a DICOM node beside a PACS: CT series come in, are denoised, and go back as derived series.
 
@@ -38,7 +45,7 @@ def serve(
     receiver has confirmed it. Pages show every series and what became of it. Ends on SIGTERM, losing nothing.
 
     Examples:
-        iscl-monai serve --config node.toml --check
+        iscl-monai serve --config node.toml --check --connect
 
         iscl-monai user add anna --role admin --config node.toml
 
@@ -53,10 +60,27 @@ def serve(
         if check:
             for line in describe(settings):
                 say(line)
+            if ask_peers:
+                _ask_peers(settings)
             return
+        if ask_peers:
+            raise ConfigRefusal(
+                "--connect without --check", allowed="both together", cure="add --check, which starts no node"
+            )
         from iscl_monai.service.node import serve as run
 
-        run(settings)
+        run(settings, config)
+
+
+def _ask_peers(settings: Settings) -> None:
+    from iscl_monai.service.connect import connect
+
+    well = True
+    for answers, line in connect(settings):
+        well = well and answers
+        say(line)
+    if not well:
+        raise typer.Exit(IN_PART)
 
 
 user = typer.Typer(help="Who may log in to the node's pages.", no_args_is_help=True)

@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from iscl_monai.errors import OutputRefusal, Refusal, StoreUnavailable
@@ -16,15 +18,20 @@ from iscl_monai.service.database.store import Move, Store
 from iscl_monai.service.database.write_check import WriteCheck
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
+from iscl_monai.service.notify.notifier import Notifier
 from iscl_monai.service.receiving.intake import Arrivals, Intake
 from iscl_monai.service.receiving.receiver import Receiver
+from iscl_monai.service.reload import SettingsReload
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
+from iscl_monai.service.sending.echoes import Echoes
 from iscl_monai.service.sending.outbox import record_report
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
+from iscl_monai.service.status import LOCK
 from iscl_monai.service.web.app import create_app
+from iscl_monai.service.web.controls import Controls
 from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.server import WebServer
 from iscl_monai.service.working.completion import Completion
@@ -33,8 +40,8 @@ from iscl_monai.service.working.resume import clear_job_folders, recover_jobs
 from iscl_monai.service.working.retention import Retention
 from iscl_monai.service.working.supervisor import Supervisor
 
-LOCK = "lock"
 GRACE_S = 20.0
+LOCK_TRIES, LOCK_PAUSE_S = 5, 0.1
 MOST_NAMED = 3  # members of a loop that the health check names
 
 Health = dict[str, tuple[bool, str]]
@@ -46,12 +53,18 @@ class Node:
     Args:
         settings: checked.
         watch: called with every move, for tests (:meth:`iscl_monai.service.database.store.Store.observe`).
+        settings_file: that rules are read from again on SIGHUP, or from the pages.
 
     Raises:
         Refusal: another node uses the data folder, the database is unusable, a port is taken, there is no model.
     """
 
-    def __init__(self, settings: Settings, watch: Callable[[Move, bool], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        watch: Callable[[Move, bool], None] | None = None,
+        settings_file: Path | None = None,
+    ) -> None:
         self.settings = settings
         os.umask(0o077)  # what it writes has patient data, and is its own user's alone
         self._lock = _lock(settings.data)
@@ -74,8 +87,12 @@ class Node:
         self.receiver = Receiver(settings, self.store, self.intake, self._record_report)
         self.commitment_reporter = CommitmentReporter(settings, self.store)
         self.sweep = Sweep(settings, self.store, self.intake)
+        self.echoes = Echoes(settings)
         self.retention = Retention(settings, self.store)
-        app = create_app(settings, self.store, self.intake, self.health, self.counts)
+        self.notifier = Notifier(settings, self.store, self.health)
+        self.reload = SettingsReload(settings_file, settings, self.store, self._use) if settings_file else None
+        controls = Controls(self.echoes.peers, self.sender.read_pause, self.reload)
+        self.app = app = create_app(settings, self.store, self.intake, self.health, self.counts, controls)
         self.web = WebServer(settings, app)
 
     def start(self) -> None:
@@ -98,6 +115,8 @@ class Node:
         self.receiver.start()
         self.web.start()
         self.sweep.start()
+        self.echoes.start()
+        self.notifier.start()
         self.retention.loop.start()
         log.info("node.started", ae_title=self.settings.node.ae_title, port=self.settings.node.port)
 
@@ -105,7 +124,15 @@ class Node:
         """Take no more connections, let running work end or go back to the queue, and close everything."""
         log.info("node.stopping")
         self.receiver.stop(GRACE_S / 2)
-        for part in (self.sweep, self.retention.loop, self.completion.loop, self.commitment_reporter, self.sender):
+        for part in (
+            self.notifier,
+            self.echoes,
+            self.sweep,
+            self.retention.loop,
+            self.completion.loop,
+            self.commitment_reporter,
+            self.sender,
+        ):
             part.stop()
         self.supervisor.stop(GRACE_S)
         self.web.stop()
@@ -121,6 +148,9 @@ class Node:
         """
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: self._request_stop())
+        if self.reload is not None:  # in a thread of its own: a handler must not wait for a lock
+            by_signal = self.reload.reload_by_signal
+            signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=by_signal, daemon=True).start())
         try:
             self.start()
             self._stop_requested.wait()
@@ -142,6 +172,8 @@ class Node:
             self.commitment_reporter.loop,
             self.supervisor.loop,
             *self.sweep.loops,
+            *self.echoes.loops,
+            *self.notifier.loops,
             *self.sender.loops,
         )
 
@@ -157,14 +189,26 @@ class Node:
             "disk": (not no_room, no_room or f"{self.space.free_bytes >> 30} GB free"),
             "database": (not unwritable, unwritable),
         }
-        for name, destination in self.sender.destinations.items():
-            parts[f"destination {name}"] = (not destination.trouble, destination.trouble)
+        parts.update(self._destinations_health())
         for name, swept in self.sweep.peers.items():
             parts[f"sweep {name}"] = (not swept.trouble, swept.trouble)
+        for name, teller in self.notifier.tellers.items():
+            parts[f"notify {name}"] = (not teller.trouble, teller.trouble)
         for loop in self.loops:
             failing = loop.failing
             text = "; ".join(f"{member}: {error}" for member, error in list(failing.items())[:MOST_NAMED])
             parts[f"loop {loop.name}"] = (not failing, text)
+        return parts
+
+    def _destinations_health(self) -> Health:
+        """Of each destination; what a person has paused is no fault."""
+        parts: Health = {}
+        for name, destination in self.sender.destinations.items():
+            if destination.pause is not None:
+                parts[f"destination {name}"] = (True, destination.pause.description)
+                continue
+            trouble = destination.trouble or self.echoes.peers[name].trouble
+            parts[f"destination {name}"] = (not trouble, trouble)
         return parts
 
     def counts(self) -> Counts:
@@ -178,6 +222,13 @@ class Node:
     def _record_report(self, transaction_uid: str, confirmed: list[str], failed: dict[str, str], peer: str) -> None:
         record_report(self.store, transaction_uid, confirmed, failed, by=peer)
         self.sender.wake()
+
+    def _use(self, settings: Settings) -> None:
+        """Decide by other rules from now on."""
+        self.completion.settings = settings
+        for swept in self.sweep.peers.values():
+            swept.settings = settings
+        self.app.state.site = replace(self.app.state.site, settings=settings)
 
     def _handle_model_refused(self) -> None:
         self._model_refused = True
@@ -213,17 +264,18 @@ def _lock(data: Path) -> int:
         raise OutputRefusal(
             f"{data}: {error.strerror}", allowed="a folder that can be written", cure="give the volume to this user"
         ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise OutputRefusal(
-            f"{data} is in use by another node", allowed="one node per data folder", cure="stop the other one"
-        ) from None
-    return handle
+    for _ in range(LOCK_TRIES):  # `node status` holds it for a moment
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        time.sleep(LOCK_PAUSE_S)
+    os.close(handle)
+    raise OutputRefusal(
+        f"{data} is in use by another node", allowed="one node per data folder", cure="stop the other one"
+    )
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, settings_file: Path) -> None:
     """Run a node until SIGTERM or SIGINT.
 
     Raises:
@@ -231,7 +283,7 @@ def serve(settings: Settings) -> None:
     """
     logging.set_up()
     try:
-        Node(settings).run()
+        Node(settings, settings_file=settings_file).run()
     except Refusal:
         raise
     except Exception:

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RULE_TAGS = (  # what a rule may test; none of them identifies a patient
+RULE_TAGS = (  # what a rule may test; no name, birth date or number of a patient is among them
     "Modality",
     "SOPClassUID",
     "ImageType",
     "SeriesDescription",
+    "StudyDescription",
+    "AccessionNumber",
+    "PatientAge",  # in years
     "ProtocolName",
     "BodyPartExamined",
     "ConvolutionKernel",
@@ -24,7 +27,11 @@ RULE_TAGS = (  # what a rule may test; none of them identifies a patient
     "StationName",
     "InstitutionName",
     "sender",
+    "reconstruction",  # iterative or learned, by its name; measured when the series is complete, as
+    "noise",  # in the quietest soft tissue, HU
 )
+MEASURED_TAGS = ("reconstruction", "noise")
+HIDDEN_TAGS = ("AccessionNumber",)  # whose value no page shows: it leads to a patient
 PRIORITIES = {"urgent": 0, "normal": 1, "later": 2}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -53,6 +60,8 @@ class Rule(Strict):
         send_to: names of peers.
         hold_unlike: what is unlike the training of the weights is denoised and kept, and sent only after an admin has
             released it.
+        shadow: the rule decides nothing: what it fits is also denoised by it, last of all, to be compared on the pages;
+            it may send to nobody, or to a test AE.
     """
 
     name: Name
@@ -63,6 +72,7 @@ class Rule(Strict):
     quiet_s: Seconds = 30
     send_to: tuple[Name, ...] = ()
     hold_unlike: bool = False
+    shadow: bool = False
 
     @model_validator(mode="after")
     def _sound(self) -> Rule:
@@ -72,7 +82,9 @@ class Rule(Strict):
                 raise ValueError(f"{tag} is no tag of a rule" + (f", did you mean {near[0]}" if near else ""))
             for test in (tests,) if isinstance(tests, str) else tests:
                 _check_test(test)
-        if self.process and not self.send_to:
+        if self.shadow and not self.process:
+            raise ValueError("a shadow rule with process = false would do nothing")
+        if self.process and not self.send_to and not self.shadow:
             raise ValueError("send_to is empty: its results would go nowhere (process = false leaves series alone)")
         return self
 
@@ -92,8 +104,18 @@ def _check_test(test: str) -> None:
 
 
 def matching_rule(rules: Sequence[Rule], tags: Mapping[str, Any]) -> Rule | None:
-    """The first rule whose conditions all hold."""
-    return next((rule for rule in rules if fits(rule, tags)), None)
+    """The first rule whose conditions all hold; shadow rules decide nothing."""
+    return next((rule for rule in rules if not rule.shadow and fits(rule, tags)), None)
+
+
+def shadow_rules(rules: Sequence[Rule], tags: Mapping[str, Any]) -> list[Rule]:
+    """Shadow rules whose conditions all hold."""
+    return [rule for rule in rules if rule.shadow and fits(rule, tags)]
+
+
+def measured_tags_are_tested(rules: Sequence[Rule]) -> bool:
+    """Whether any rule looks at what has to be measured."""
+    return any(tag in rule.when for rule in rules for tag in MEASURED_TAGS)
 
 
 def fits(rule: Rule, tags: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from iscl_monai.service.dicom_settings import Node, Peer
+from iscl_monai.service.notify_settings import Notify
 from iscl_monai.service.rules import Rule, Seconds, Strict
 from iscl_monai.service.web_settings import Web
 
@@ -88,6 +89,7 @@ class Settings(Strict):
         data: folder for files and the database; on a local disk.
         bundle: folder of the trained bundle.
         sweep_every_s: how often peers with ``sweep`` are searched.
+        echo_every_s: how often each peer is asked whether it answers.
     """
 
     data: Path
@@ -100,7 +102,9 @@ class Settings(Strict):
     work: Work = Work()
     sending: Sending = Sending()
     web: Web = Web()
+    notify: Notify = Notify()
     sweep_every_s: Seconds = 900
+    echo_every_s: Seconds = 300
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -19,14 +19,20 @@ def describe(settings: Settings) -> Iterator[str]:
             f"is looked through for the last {peer.sweep_days} days" if peer.sweep else "",
         ]
         yield f"peer {peer.name}: {address}; {'; '.join(filter(None, roles)) or 'does nothing'}"
+    yield from describe_rules(settings)
+    yield f"pages on {settings.web.host}:{settings.web.port}; files in {settings.data}; model in {settings.bundle}"
+
+
+def describe_rules(settings: Settings) -> Iterator[str]:
+    """What the rules mean, a line for each."""
     for number, rule in enumerate(settings.rules, start=1):
         condition = " and ".join(f"{tag} is {_alternatives(tests)}" for tag, tests in rule.when.items()) or "anything"
         action = "nothing"
         if rule.process:
-            action = f"strength {rule.strength:g}, {rule.priority}, to {', '.join(rule.send_to)}"
+            action = f"strength {rule.strength:g}, {rule.priority}, to {', '.join(rule.send_to) or 'nobody'}"
+            action = f"for comparison only (shadow): {action}" if rule.shadow else action
             action += "; held back if unlike the training" if rule.hold_unlike else ""
         yield f"rule {number}, {rule.name}: {condition}; after {rule.quiet_s:g} s: {action}"
-    yield f"pages on {settings.web.host}:{settings.web.port}; files in {settings.data}; model in {settings.bundle}"
 
 
 def _alternatives(tests: str | tuple[str, ...]) -> str:

@@ -24,12 +24,35 @@ def read_settings(path: Path) -> Settings:
     Raises:
         ConfigRefusal: in one line, where it is wrong and what would be right.
     """
+    return parse_settings(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a settings file.
+
+    Raises:
+        ConfigRefusal: it cannot be read, or is no text.
+    """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigRefusal(
-            f"{path}: {error}", allowed="a TOML file in UTF-8", cure="start from deploy/node.toml"
-        ) from error
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_toml(path, error) from error
+
+
+def parse_settings(text: str, path: Path) -> Settings:
+    """Check the text of a settings file.
+
+    Args:
+        text: its content.
+        path: of the file, for refusals.
+
+    Raises:
+        ConfigRefusal: see :func:`read_settings`.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _no_toml(path, error) from error
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
@@ -39,6 +62,10 @@ def read_settings(path: Path) -> Settings:
             allowed=_allowed(first),
             cure="change that line; deploy/node.toml shows every setting",
         ) from error
+
+
+def _no_toml(path: Path, error: Exception) -> ConfigRefusal:
+    return ConfigRefusal(f"{path}: {error}", allowed="a TOML file in UTF-8", cure="start from deploy/node.toml")
 
 
 def _place(location: tuple[int | str, ...]) -> str:

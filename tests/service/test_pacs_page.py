@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sqlite3
@@ -41,7 +42,7 @@ PACS = (ROOT / "docs/how-to/pacs.md").read_text(encoding="utf-8")
 CONFORMANCE = (ROOT / "docs/conformance.md").read_text(encoding="utf-8")
 PROSE = PACS + CONFORMANCE + (ROOT / "docs/decisions/0009-node.md").read_text(encoding="utf-8")
 ROWS = {"series": "series", "jobs": "job", "deliveries": "delivery", "commitments": "commitment"}
-SECTIONS = {"node", "disk", "retention", "work", "sending", "web"}
+SECTIONS = {"node", "disk", "retention", "work", "sending", "web", "notify"}
 
 
 def blocks(kind: str) -> list[str]:
@@ -126,6 +127,25 @@ def test_alerts_ask_for_metrics_and_states_that_exist(numbers: dict[str, set[str
         assert set(wanted.split("|")) <= numbers[name]
 
 
+def test_the_dashboard_asks_for_metrics_and_states_that_exist(numbers: dict[str, set[str]]) -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana.json").read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [one["query"] for one in dashboard["templating"]["list"]]
+    named = set(re.findall(r"\biscl_\w+", " ".join(asked)))
+    assert named == set(numbers), "each metric that the node shows, and no other"
+    for name, wanted in re.findall(r'(iscl_\w+)\{[^}]*state=~?"([^"]*)"', " ".join(asked)):
+        known = numbers[name] if name != "iscl_deliveries" else {*MACHINES["deliveries"].ways}
+        assert set(wanted.split("|")) <= {str(state) for state in known}
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_ports_are_published_on_this_machine_by_default() -> None:
+    for name in ("compose.yaml", "compose.gpu.yaml"):
+        published = re.findall(r'^ *- "([^"]+:\d+)"$', (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        assert all(one.startswith(("127.0.0.1:", "${DICOM_BIND:-127.0.0.1}:")) for one in published), published
+        assert len(published) == (4 if name == "compose.yaml" else 0)
+
+
 def commands() -> Iterator[str]:
     for line in "\n".join(blocks("")).splitlines():
         if line.startswith("iscl-monai "):
@@ -181,15 +201,24 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> No
 
 
 def test_backup_of_the_page_copies_a_database_that_is_written(tmp_path: Path) -> None:
-    migrate(tmp_path)
-    command = block_with("sh", ".backup(").replace("python3", shlex.quote(sys.executable))
-    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as writer:
+    """Backup and restore, as they stand there."""
+    data = tmp_path / "data"
+    data.mkdir()
+    migrate(data)
+    text = block_with("toml", 'HOSPITAL_PACS"\nhost = "pacs.example.org')
+    for name, folder in (("node.toml", data), ("restored.toml", tmp_path / "new")):
+        (tmp_path / name).write_text(text.replace('"/data"', f'"{folder}"'), encoding="utf-8")
+    lines = [line.partition("#")[0] for line in block_with("sh", "node backup").splitlines()]
+    with closing(sqlite3.connect(data / DATABASE, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("INSERT INTO audit (at, who, action, object, detail) VALUES ('', 'before', '', '', '')")
         writer.execute("COMMIT")  # in node.sqlite-wal still
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("INSERT INTO audit (at, who, action, object, detail) VALUES ('', 'during', '', '', '')")
-        subprocess.run(["bash", "-euc", command.replace("/data/", f"{tmp_path}/")], check=True)
-    with closing(sqlite3.connect(tmp_path / "backup.sqlite")) as copy:
+        for line in lines:
+            words = line.replace("/data/", f"{data}/").replace("--config ", f"--config {tmp_path}/")
+            done = CliRunner().invoke(app, shlex.split(words.removeprefix("iscl-monai ")))
+            assert done.exit_code == 0, done.output
+    with closing(sqlite3.connect(tmp_path / "new" / DATABASE)) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copy.execute("SELECT who FROM audit").fetchall() == [("before",)]

@@ -25,6 +25,9 @@ class SeriesRow:
     first_at: str
     last_at: str
     forced_rule: str | None
+    study_date: str
+    patient_key: str
+    accession_key: str
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class JobRow:
     updated_at: str
     needed_bytes: int
     room_tries: int
+    progress: dict[str, Any] | None
+    shadow: int
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,15 @@ series = Table(
     Column("first_at", String(32), nullable=False),
     Column("last_at", String(32), nullable=False),
     Column("forced_rule", String(64)),  # the rule a person chose, which goes before the tags
+    Column("study_date", String(8), nullable=False, default="", server_default=""),  # YYYYMMDD; "": not known
+    # Keyed digests of Patient ID and Accession Number (search_keys); "": none, or it came before they were kept
+    Column("patient_key", String(64), nullable=False, default="", server_default=""),
+    Column("accession_key", String(64), nullable=False, default="", server_default=""),
     UniqueConstraint("study_uid", "series_uid"),
     Index("series_by_state", "state"),
+    Index("series_by_study_date", "study_date"),
+    Index("series_by_patient", "patient_key"),
+    Index("series_by_accession", "accession_key"),
 )
 
 instances = Table(
@@ -87,6 +94,10 @@ jobs = Table(
     Column("updated_at", String(32), nullable=False),
     Column("needed_bytes", Integer, nullable=False, default=0, server_default="0"),  # on the disk, for what it makes
     Column("room_tries", Integer, nullable=False, default=0, server_default="0"),  # how often there was no room for it
+    Column("progress", JSON),  # of a running one: slices done and in all, seconds left (working.progress)
+    Column(
+        "shadow", Integer, nullable=False, default=0, server_default="0"
+    ),  # 1: made to be compared, by a shadow rule
     Index("jobs_by_state", "state", "priority", "id"),
     Index("jobs_by_series", "series_id"),
 )
@@ -181,4 +192,23 @@ probe = Table(  # one row, written and read back to prove that the database can 
     metadata,
     Column("id", Integer, primary_key=True),
     Column("token", String(32), nullable=False),
+)
+
+paused_destinations = Table(
+    "paused_destinations",
+    metadata,
+    Column("name", String(64), primary_key=True),  # of the peer
+    Column("paused_by", String(64), nullable=False),
+    Column("paused_at", String(32), nullable=False),
+)
+
+notices = Table(  # what needs a person, or did so until lately, and who has been told (notify.notices)
+    "notices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("cause", String(200), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("opened_at", String(32), nullable=False),
+    Column("resolved_at", String(32), nullable=False),  # "" while it lasts
+    Column("announced", JSON, nullable=False),  # by channel: 1 its beginning, 2 its end
 )

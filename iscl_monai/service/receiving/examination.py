@@ -26,12 +26,14 @@ from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.dicom.syntaxes import readable_syntaxes
 from iscl_monai.service.receiving.decoded_size import SHAPE
-from iscl_monai.service.rules import RULE_TAGS
+from iscl_monai.service.rules import MEASURED_TAGS, RULE_TAGS
 
 SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID")
 ROWS = "Rows"  # an image has it
-TAGS_READ = [tag for tag in (*UIDS, *RULE_TAGS, *SHAPE) if tag != "sender"]
+NO_ELEMENTS = ("sender", *MEASURED_TAGS)  # tags of rules that stand in no object
+OF_PATIENT = ("PatientID", "PatientBirthDate")  # read for what is made of them, and kept nowhere
+TAGS_READ = [tag for tag in (*UIDS, *RULE_TAGS, *SHAPE, *OF_PATIENT, "StudyDate") if tag not in NO_ELEMENTS]
 LAST_TAG = max(Tag(keyword) for keyword in TAGS_READ)  # what comes behind may be large, and is never read here
 
 # An honest header has some hundred elements and some thousand items of sequences before its Rows. pydicom makes an

@@ -21,12 +21,20 @@ from iscl_monai.service.database.store import Change, Store, now
 from iscl_monai.service.database.tables import instances, series
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.decoded_size import decoded_bytes
+from iscl_monai.service.receiving.examination import (
+    OF_PATIENT,
+    UnsuitableError,
+    examine,
+    flush_and_digest,
+    other_content,
+)
 from iscl_monai.service.receiving.examination import SOP_CLASSES as SOP_CLASSES
-from iscl_monai.service.receiving.examination import UnsuitableError, examine, flush_and_digest, other_content
 from iscl_monai.service.receiving.examination import is_uid as is_uid
+from iscl_monai.service.receiving.patient import FREE_TEXTS, age_years, without_number
 from iscl_monai.service.receiving.refusals import RefusalList
 from iscl_monai.service.receiving.verdict import Verdict as Verdict
 from iscl_monai.service.rules import RULE_TAGS
+from iscl_monai.service.search_keys import SearchKeys
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.space import Space
 
@@ -64,6 +72,7 @@ class Intake:
         self.space = space
         self.arrived = arrived
         self.refusals = RefusalList(store)
+        self._keys = SearchKeys(settings.data)
         for folder in (COMING, SOURCES):
             (self.data / folder).mkdir(exist_ok=True)
         sync_folder(self.data)
@@ -118,7 +127,7 @@ class Intake:
             sop_uids = announced or reason.sop_uids
             return Verdict("unsuitable", str(reason), *sop_uids, mismatch=reason.mismatch)
         digest = flush_and_digest(part, found)
-        tags = {**found.tags, "sender": sender}
+        tags = self._tags_to_keep(found.tags, sender)
         path = self._new_path(tags)
         try:
             part.rename(path)
@@ -140,6 +149,15 @@ class Intake:
         if kept:
             self.arrived(series_id)
         return verdict
+
+    def _tags_to_keep(self, tags: dict[str, Any], sender: str) -> dict[str, Any]:
+        """What is kept of the tags: neither the patient's number, though the series is found by it, nor birth date."""
+        number, born = tags["PatientID"], tags["PatientBirthDate"]
+        kept = {tag: text for tag, text in tags.items() if tag not in OF_PATIENT}
+        kept |= {tag: without_number(tags[tag], number) for tag in FREE_TEXTS}
+        kept["PatientAge"] = age_years(tags["PatientAge"], born, tags["StudyDate"])
+        keys = {"patient_key": self._keys.of(number), "accession_key": self._keys.of(tags["AccessionNumber"])}
+        return {**kept, **keys, "sender": sender}
 
     def _new_path(self, tags: dict[str, Any]) -> Path:
         """Names are digests: a UID from outside never becomes part of a path. A token keeps two senders apart."""
@@ -226,7 +244,10 @@ def _series_of(change: Change, tags: dict[str, Any]) -> int:
             series_uid=tags["SeriesInstanceUID"],
             state=SeriesState.RECEIVING,
             reason="",
-            tags={tag: tags[tag] for tag in RULE_TAGS},
+            tags={tag: tags[tag] for tag in RULE_TAGS if tag in tags},
+            study_date=tags["StudyDate"][:8],
+            patient_key=tags["patient_key"],
+            accession_key=tags["accession_key"],
             first_at=now(),
             last_at=now(),
         )

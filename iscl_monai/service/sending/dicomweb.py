@@ -6,11 +6,9 @@ times over, and raises at a 409 before its body, which says what became of each 
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +17,7 @@ import httpx
 from iscl_monai.service.dicom_settings import Peer
 from iscl_monai.service.multipart import MalformedError, PartBegin, PartData, PartReader, parse_content_type
 from iscl_monai.service.sending.dimse import QueryFailedError, UnreachableError
+from iscl_monai.service.web_trust import bearer_header, trusted_authorities
 
 CONNECT_S = 15.0
 PAGE = 500
@@ -103,25 +102,16 @@ class DicomWebClient:
                 raise UnreachableError(f"{self.peer.url}{path}: the answer ended early")
 
     def _authorization(self) -> dict[str, str]:
-        if self.peer.token_file is None:
-            return {}
-        try:  # read every time: a token is renewed while we run
-            return {"Authorization": f"Bearer {self.peer.token_file.read_text(encoding='utf-8').strip()}"}
+        try:
+            return bearer_header(self.peer.token_file)
         except (OSError, UnicodeDecodeError) as error:
             raise UnreachableError(f"{self.peer.token_file}: {getattr(error, 'strerror', None) or error}") from error
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:
-            ca = self.peer.ca
-            return _authorities(str(ca), os.stat(ca).st_mtime_ns) if ca else _authorities()
+            return trusted_authorities(self.peer.ca)
         except OSError as error:  # ssl.SSLError is one
             raise UnreachableError(f"{self.peer.ca}: {error.strerror or error}") from error
-
-
-@lru_cache(16)
-def _authorities(file: str | None = None, changed_ns: int = 0) -> ssl.SSLContext:
-    """Trust in the authorities of a file, or of the system; to read these takes longer than most requests."""
-    return ssl.create_default_context(cafile=file)
 
 
 class GatewayError(UnreachableError):

@@ -243,7 +243,7 @@ class PeerSweep:
         model = read_loaded_model(self.settings.data)
         if model is None:  # no worker has written it yet; a peer with the result gets it again, as the same objects
             return []
-        derivations = [model.derivation(rule.strength) for rule in self.settings.rules]
+        derivations = [model.derivation(rule.strength) for rule in self.settings.rules if not rule.shadow]
         return [derivation.uid("series", found.series_uid) for derivation in derivations]
 
     def _retrieve(self, found: FoundSeries) -> bool:

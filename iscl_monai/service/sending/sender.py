@@ -22,6 +22,7 @@ from iscl_monai.service.sending.commitment import ByCommitment
 from iscl_monai.service.sending.confirmation import ByQuery, ByStatus, Confirmation, unconfirmed
 from iscl_monai.service.sending.dicomweb import DicomWebClient
 from iscl_monai.service.sending.dimse import DimseClient, UnreachableError
+from iscl_monai.service.sending.pausing import Pause, pauses
 from iscl_monai.service.sending.stow import StowRS
 from iscl_monai.service.settings import Settings
 
@@ -67,6 +68,11 @@ class Sender:
         """There is something to do."""
         for loop in self.loops:
             loop.wake()
+
+    def read_pause(self, name: str) -> None:
+        """A person has paused a destination, or resumed it."""
+        if name in self.destinations:
+            self.destinations[name].read_pause()
 
     def stop(self, timeout_s: float = 30.0) -> bool:
         """End; an object that takes too long is cut off, to be sent again. Whether all threads have ended in time."""
@@ -132,15 +138,25 @@ class DestinationSender:
         self.loop = Loop(f"sender {peer.name}", self.step)
         self._peer_full = False  # the peer answered that it has no room now
         self._unreachable = ""  # why the peer could not be reached last time
+        self.pause: Pause | None = None  # a person has paused it
 
     @property
     def trouble(self) -> str:
         """Why nothing gets to the peer, or is not proven there; "" when the last try succeeded."""
         return self._unreachable or self.confirmation.trouble
 
+    def read_pause(self) -> None:
+        """Find out whether a person has paused it, or resumed it; then it goes on at once."""
+        self.pause = pauses(self.store).get(self.peer.name)
+        self.loop.wake()
+
     def step(self) -> float:
         """Send what waits, then prove what was sent; seconds to wait."""
         since = self.backoff.clock()
+        self.pause = pauses(self.store).get(self.peer.name)
+        if self.pause is not None:
+            self._release_associations()
+            return IDLE_S
         with self.loop.guard("deliveries refused often"), self.store.writing() as change:
             outbox.fail_often_refused(change, self.peer.name, limit=self.sending.refused_tries)
         if not isinstance(self.confirmation, ByCommitment):
@@ -150,8 +166,8 @@ class DestinationSender:
         wait_s = IDLE_S
         if self.backoff.is_due(PEER) and not self.loop.stopping:
             wait_s = min(wait_s, self._confirm())
-        if self.loop.stopping and isinstance(self.confirmation, ByCommitment):
-            self.confirmation.release_all()
+        if self.loop.stopping:
+            self._release_associations()
         return 0.0 if more else min(wait_s, self.backoff.next_due_s(since))
 
     def observe_move(self, move: Move) -> None:
@@ -164,6 +180,10 @@ class DestinationSender:
     def abort(self) -> None:
         """End at once whatever is going on with the peer."""
         self.carrier.abort()
+
+    def _release_associations(self) -> None:
+        if isinstance(self.confirmation, ByCommitment):
+            self.confirmation.release_all()
 
     def _confirm(self) -> float:
         try:
@@ -221,7 +241,8 @@ class DestinationSender:
             .where(deliveries.c.id == row.id, deliveries.c.state == DeliveryState.WAITING)
             .where(jobs.c.state == JobState.SENDING)
         )
-        return not self.loop.stopping and not self._peer_full and bool(self.store.values(waiting))
+        to_send = not self.loop.stopping and not self._peer_full and self.pause is None
+        return to_send and bool(self.store.values(waiting))
 
     def _record(self, result: SendResult) -> None:
         row, reason = result.delivery, result.reason[: outbox.LONGEST_REASON]

@@ -17,8 +17,10 @@ from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.intake import Intake
+from iscl_monai.service.search_keys import SearchKeys
 from iscl_monai.service.settings import Settings
 from iscl_monai.service.web import (
+    destination_pages,
     lists,
     login,
     metrics,
@@ -26,10 +28,12 @@ from iscl_monai.service.web import (
     pictures,
     probes,
     queue_pages,
+    rule_pages,
     series_pages,
     stow,
     user_pages,
 )
+from iscl_monai.service.web.controls import Controls
 from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.devices import Devices
 from iscl_monai.service.web.guard import NotLoggedInError, redirect_to_login
@@ -40,10 +44,29 @@ from iscl_monai.service.web.shield import Shield
 from iscl_monai.service.web.site import STATIC, Counted, Health, Site, page, site_of
 from iscl_monai.service.web.throttle import Throttle
 
-ROUTERS = (login, queue_pages, series_pages, lists, user_pages, pictures, stow, probes, metrics)
+ROUTERS = (
+    login,
+    queue_pages,
+    series_pages,
+    destination_pages,
+    rule_pages,
+    lists,
+    user_pages,
+    pictures,
+    stow,
+    probes,
+    metrics,
+)
 
 
-def create_app(settings: Settings, store: Store, intake: Intake, health: Health, counts: Counted = Counts) -> FastAPI:
+def create_app(
+    settings: Settings,
+    store: Store,
+    intake: Intake,
+    health: Health,
+    counts: Counted = Counts,
+    controls: Controls | None = None,
+) -> FastAPI:
     """Make the application.
 
     Args:
@@ -52,13 +75,24 @@ def create_app(settings: Settings, store: Store, intake: Intake, health: Health,
         intake: takes what STOW-RS brings.
         health: of the parts of the node: whether each is well, and a description.
         counts: of faults since the start.
+        controls: of the running node; None: nothing runs behind the pages.
 
     Raises:
         ConfigRefusal: a file that the settings name cannot be read, or the session key is not ours alone.
     """
     key = session_key(settings.data)
     sessions = Sessions(store, key, settings.web.session_h)
-    site = Site(settings, store, intake, health, counts, sessions, Throttle(time.monotonic))
+    site = Site(
+        settings,
+        store,
+        intake,
+        health,
+        counts,
+        controls or Controls(),
+        sessions,
+        Throttle(time.monotonic),
+        SearchKeys(settings.data),
+    )
     app = FastAPI(title="ISCL node", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.state.pairs = Pairs(store)

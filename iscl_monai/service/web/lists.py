@@ -1,4 +1,4 @@
-"""Rules, refusals, and the audit log."""
+"""Refusals, and the audit log."""
 
 from __future__ import annotations
 
@@ -8,37 +8,13 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Table, select
 from starlette.responses import Response
 
-from iscl_monai.service.database.rows import AuditRow, RefusalRow, SeriesRow
-from iscl_monai.service.database.tables import audit, refusals, series
+from iscl_monai.service.database.rows import AuditRow, RefusalRow
+from iscl_monai.service.database.tables import audit, refusals
 from iscl_monai.service.web.guard import Admin, Viewer
-from iscl_monai.service.web.rule_text import explain_rules
 from iscl_monai.service.web.sessions import Person
-from iscl_monai.service.web.site import PAGE_ROWS, Site, page, page_number, site_of
+from iscl_monai.service.web.site import PAGE_ROWS, page, page_number, site_of
 
 router = APIRouter()
-
-
-@router.get("/rules")
-def rules(request: Request, person: Viewer) -> Response:
-    """All rules in words; with ``?series=7`` also which of them fits that one."""
-    site = site_of(request)
-    number = request.query_params.get("series", "").strip()
-    tested = _series(site, number)
-    return page(
-        request,
-        "rules.html",
-        person,
-        rules=explain_rules(site.settings, tested.tags if tested else None),
-        tested=tested,
-        asked=number[:20],
-    )
-
-
-def _series(site: Site, number: str) -> SeriesRow | None:
-    if not (number.isascii() and number.isdigit() and len(number) < 16):
-        return None
-    found = site.store.read(SeriesRow, select(series).where(series.c.id == int(number)))
-    return found[0] if found else None
 
 
 @router.get("/refusals")

@@ -20,12 +20,15 @@ from iscl_monai.service.database.states import (
 )
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import deliveries, instances, jobs, series
+from iscl_monai.service.web.progress import describe_progress
+from iscl_monai.service.web.search import Search
 from iscl_monai.service.web.site import PAGE_ROWS
 from iscl_monai.service.working.queue import RETRIED
 
 LEFT_ALONE = "left alone"
 NO_VALUE = "\N{EN DASH}"
 DONE = (JobState.DONE,)
+NO_SEARCH = Search()
 
 FILTERS: dict[str, tuple[str, tuple[JobState, ...]]] = {  # of the page: their words, and the states of jobs shown
     "all": ("All", ()),
@@ -70,6 +73,11 @@ class Entry:
         return "; ".join(filter(None, (self.series.reason, earlier, self.job.reason, self.job.note)))
 
     @property
+    def progress(self) -> str:
+        """How far its job is; "" if it does not run."""
+        return describe_progress(self.job) if self.state == JobState.RUNNING else ""
+
+    @property
     def delivered(self) -> str:
         """Confirmed deliveries of all."""
         total = sum(self.deliveries.values())
@@ -104,18 +112,19 @@ def cancellable(job: JobRow) -> bool:
     return JOBS.allows(job.state, JobState.CANCELLED)
 
 
-def entries(store: Store, show: str, number: int) -> tuple[list[Entry], bool]:
+def entries(store: Store, show: str, number: int, search: Search = NO_SEARCH) -> tuple[list[Entry], bool]:
     """One page of the queue, the newest series first.
 
     Args:
         store: the database.
         show: key of :data:`FILTERS`.
         number: of the page, from 1.
+        search: what series must be.
 
     Returns:
         Its entries, and whether there are more.
     """
-    shown = select(series).where(_condition(show)).order_by(series.c.id.desc())
+    shown = select(series).where(_condition(show), search.condition()).order_by(series.c.id.desc())
     rows = store.read(SeriesRow, shown.offset((number - 1) * PAGE_ROWS).limit(PAGE_ROWS + 1))
     return entries_of(store, rows[:PAGE_ROWS]), len(rows) > PAGE_ROWS
 
@@ -123,7 +132,7 @@ def entries(store: Store, show: str, number: int) -> tuple[list[Entry], bool]:
 def entries_of(store: Store, rows: Sequence[SeriesRow]) -> list[Entry]:
     """Entries for given rows of ``series``."""
     ids = [row.id for row in rows]
-    newest = select(func.max(jobs.c.id)).where(jobs.c.series_id.in_(ids)).group_by(jobs.c.series_id)
+    newest = select(func.max(jobs.c.id)).where(jobs.c.series_id.in_(ids), jobs.c.shadow == 0).group_by(jobs.c.series_id)
     job_of = {job.series_id: job for job in store.read(JobRow, select(jobs).where(jobs.c.id.in_(newest)))}
     counted = select(instances.c.series_id, func.count()).where(instances.c.series_id.in_(ids))
     count_of = dict(store.tuples(counted.group_by(instances.c.series_id)))

@@ -15,7 +15,7 @@ from iscl_monai.service.web.site import Site, site_of
 
 CHECK_EVERY_S = 1.0
 # Kinds of parts that a restart does not cure; their names go on with the peer or the loop that they are about.
-NOT_CURED_BY_RESTART = ("disk", "database", "sweep", "destination", "loop")
+NOT_CURED_BY_RESTART = ("disk", "database", "sweep", "destination", "notify", "loop")
 
 THREADS = CapacityLimiter(4)  # of their own: pages, however slow, keep no probe waiting
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from iscl_monai.service.rules import Rule, fits, matching_rule
+from iscl_monai.service.rules import HIDDEN_TAGS, Rule, fits, matching_rule
 from iscl_monai.service.settings import Settings
 
 COMPARISONS = {"<=": "is at most", "<": "is below", ">=": "is at least", ">": "is above"}
@@ -86,4 +86,5 @@ def _condition(rule: Rule, tag: str, tags: Mapping[str, Any] | None) -> Conditio
     if tags is None:
         return Condition(tag, words)
     alone = rule.model_copy(update={"when": {tag: tests}})
-    return Condition(tag, words, str(tags.get(tag, "")), fits(alone, tags))
+    value = str(tags.get(tag, ""))
+    return Condition(tag, words, "(hidden)" if value and tag in HIDDEN_TAGS else value, fits(alone, tags))

@@ -16,6 +16,7 @@ from iscl_monai.service.web.guard import OperatorChanges, Viewer
 from iscl_monai.service.web.overview import Entry, entries_of
 from iscl_monai.service.web.pairs import Pairs
 from iscl_monai.service.web.pictures import DIFFERENCE_HU, WINDOWS
+from iscl_monai.service.web.shadows import compare_jobs
 from iscl_monai.service.web.site import Site, page, site_of, wants_fragment
 from iscl_monai.service.working import queue
 
@@ -61,7 +62,8 @@ def process(
 ) -> Response:
     """Process it once more, by a rule that is named or the first that fits."""
     site = site_of(request)
-    if rule and site.settings.rule(rule) is None:
+    named = site.settings.rule(rule)
+    if rule and (named is None or named.shadow):
         raise HTTPException(404, "there is no such rule")
     _row(site, series_id)
     with site.store.writing() as change:
@@ -90,13 +92,14 @@ def _variables(request: Request, series_id: int) -> dict[str, Any]:
         "jobs": all_jobs,
         "job": job,
         "result": (job.result if job else None) or {},
+        "compared": compare_jobs(all_jobs),
         "destinations": details.destinations(site, job.id) if job else [],
         "equipment": details.equipment(site, job) if job else [],
         "here": details.files_here(site, series_id),
         "senders": details.senders(site, series_id),
         "viewer_url": details.viewer_url(site, row.study_uid),
         "can_process": _can_process(site, entry),
-        "rules": [rule.name for rule in site.settings.rules if rule.process],
+        "rules": [rule.name for rule in site.settings.rules if rule.process and not rule.shadow],
         "count": count,
         "slice": _slice_number(request.query_params.get("slice", ""), count),
         "window": _window(request, str(row.tags.get("BodyPartExamined", ""))),
@@ -107,9 +110,10 @@ def _variables(request: Request, series_id: int) -> dict[str, Any]:
 
 
 def _chosen_job(request: Request, found: list[JobRow]) -> JobRow | None:
-    """The job that is requested, or the newest."""
+    """The job that is requested, or the newest; one of a shadow rule only if there is no other."""
     requested = request.query_params.get("job", "")
-    return next((job for job in found if str(job.id) == requested), found[0] if found else None)
+    chosen = [job for job in found if str(job.id) == requested] + [job for job in found if not job.shadow] + found
+    return next(iter(chosen), None)
 
 
 def _can_process(site: Site, entry: Entry) -> bool:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,9 +15,9 @@ from typing import Any
 from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy import select
 
-from iscl_monai.errors import ConfigRefusal
 from iscl_monai.service.database.store import Store, now
 from iscl_monai.service.database.tables import ended_sessions
+from iscl_monai.service.key_file import read_or_make_key
 from iscl_monai.service.web import accounts
 
 KEY_FILE = "session.key"
@@ -54,26 +52,7 @@ def session_key(data: Path) -> bytes:
     Raises:
         ConfigRefusal: the file is not ours alone, or not whole.
     """
-    path = data / KEY_FILE
-    with suppress(FileExistsError):
-        # Under another name first: a crash between the two lines must not leave an empty key.
-        fresh = path.with_name(f"{KEY_FILE}.{os.getpid()}")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(handle, secrets.token_bytes(64))
-            os.fsync(handle)
-            os.link(fresh, path)
-        finally:
-            os.close(handle)
-            fresh.unlink()
-    key = path.read_bytes()
-    if path.stat().st_mode & 0o077 or len(key) != 64:
-        raise ConfigRefusal(
-            f"{path} can be read by others, or is not whole",
-            allowed="64 bytes with mode 0600",
-            cure="remove it: everybody then has to log in again",
-        )
-    return key
+    return read_or_make_key(data / KEY_FILE, "everybody then has to log in again")
 
 
 class Sessions:

@@ -19,7 +19,9 @@ from iscl_monai.service.database.states import DeliveryState, JobState, SeriesSt
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.receiving.intake import Intake
 from iscl_monai.service.receiving.limits import RepeatFilter
+from iscl_monai.service.search_keys import SearchKeys
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.web.controls import Controls
 from iscl_monai.service.web.counts import Counts
 from iscl_monai.service.web.sessions import Person, Sessions
 from iscl_monai.service.web.throttle import Throttle
@@ -52,6 +54,9 @@ STATE_KINDS: Mapping[str, str] = {  # how a state is coloured; the page shows it
     "offered": "quiet",
     "busy": "warn",
     "left alone": "quiet",
+    "answers": "good",
+    "no answer": "bad",
+    "paused": "warn",
 }
 
 
@@ -65,8 +70,10 @@ class Site:
         intake: takes objects.
         health: of the parts of the node: whether each is alive, and a description.
         counts: of faults since the start.
+        controls: what people may set going in the running node.
         sessions: who is logged in.
         throttle: of logins.
+        search_keys: digests that series are searched by.
         failed_logins: which of these are written into the audit log.
     """
 
@@ -75,8 +82,10 @@ class Site:
     intake: Intake
     health: Health
     counts: Counted
+    controls: Controls
     sessions: Sessions
     throttle: Throttle
+    search_keys: SearchKeys
     failed_logins: RepeatFilter = field(default_factory=RepeatFilter)
 
     @property
@@ -115,6 +124,31 @@ def page(
     return HTMLResponse(_templates.get_template(template).render({**common, **variables}), status_code=status)
 
 
+def confirm(
+    request: Request,
+    person: Person,
+    question: str,
+    consequence: str,
+    button: str,
+    *,
+    fields: Mapping[str, str],
+    back: str,
+) -> HTMLResponse:
+    """A page that asks whether a form was meant; its answer is the same form with ``sure``.
+
+    Args:
+        request: the form.
+        person: who sent it.
+        question: in short.
+        consequence: what happens then.
+        button: what the person presses.
+        fields: of the form.
+        back: where else one can go.
+    """
+    shown: dict[str, Any] = {"question": question, "consequence": consequence, "button": button, "fields": fields}
+    return page(request, "confirm.html", person, action=request.url.path, back=back, **shown)
+
+
 def wants_fragment(request: Request) -> bool:
     """Whether only a fragment of a page is requested, by htmx."""
     return request.headers.get("hx-request") == "true"
@@ -127,15 +161,16 @@ def page_number(request: Request) -> int:
 
 
 def _moment(text: str | None) -> Markup:
-    """A time of the database, as UTC."""
+    """A time of the database, by the clock of this machine; browsers show their own."""
     if not text:
         return Markup("&ndash;")
     try:
-        moment = datetime.fromisoformat(text).astimezone(timezone.utc)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return Markup("{}").format(text)
+    utc = moment.astimezone(timezone.utc)
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        moment.isoformat(), moment.strftime("%A %d %B %Y %H:%M:%S"), moment.strftime("%Y-%m-%d %H:%M:%S")
+        utc.isoformat(), utc.strftime("%A %d %B %Y %H:%M:%S"), moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     )
 
 
@@ -149,6 +184,11 @@ def _number(value: Any, digits: int = 1) -> str:
         return "\N{EN DASH}"
     value = round(value, digits) + 0.0  # no minus zero
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _zone() -> str:
+    """The time zone of this machine."""
+    return str(datetime.now().astimezone().tzname())
 
 
 def _asset(name: str) -> str:
@@ -165,7 +205,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(moment=_moment, state=_state, number=_number)
-    made.globals.update(disclaimer=DISCLAIMER, version=__version__, asset=_asset)
+    made.globals.update(disclaimer=DISCLAIMER, version=__version__, asset=_asset, zone=_zone)
     return made
 
 

@@ -12,7 +12,7 @@ from iscl_monai.errors import ConfigRefusal, NotAllowedNow
 from iscl_monai.service.web import accounts
 from iscl_monai.service.web.guard import Admin, AdminChanges
 from iscl_monai.service.web.sessions import Person
-from iscl_monai.service.web.site import page, site_of
+from iscl_monai.service.web.site import confirm, page, site_of
 
 router = APIRouter()
 Text = Annotated[str, Form(max_length=1024)]
@@ -72,7 +72,13 @@ def password(request: Request, person: AdminChanges, name: Text = "", password: 
 
 
 @router.post("/users/remove")
-def remove(request: Request, person: AdminChanges, name: Text = "") -> Response:
-    """Remove a user."""
+def remove(request: Request, person: AdminChanges, name: Text = "", sure: Text = "") -> Response:
+    """Remove a user, after asking whether that is meant."""
+    if sure != "yes":
+        consequence = "All sessions of that user end, and nobody can log in by that name."
+        fields = {"name": name}
+        return confirm(
+            request, person, f"Remove {name}?", consequence, "Yes, remove the user", fields=fields, back="/users"
+        )
     store = site_of(request).store
     return _apply(request, person, lambda: accounts.remove_user(store, name, actor=person.name))

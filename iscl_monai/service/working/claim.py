@@ -44,10 +44,16 @@ class Claims:
         self.backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, clock)
         self._taken = 0
 
-    def next_job(self) -> JobRow | None:
-        """Claim a job; None when there is none, or no space for any."""
+    def next_job(self, more_urgent_than: int | None = None) -> JobRow | None:
+        """Claim a job; None when there is none, or no space for any.
+
+        Args:
+            more_urgent_than: only jobs that come before this priority.
+        """
         columns = (jobs.c.id, jobs.c.needed_bytes, jobs.c.room_tries)
         queued = select(*columns).where(jobs.c.state == JobState.QUEUED).order_by(jobs.c.priority, jobs.c.id)
+        if more_urgent_than is not None:
+            queued = queued.where(jobs.c.priority < more_urgent_than)
         with self.store.writing() as change:
             due = [row for row in change.execute(queued).all() if self.backoff.is_due(row.id)]
             if not due:
@@ -111,6 +117,7 @@ def _claim(change: Change, job_id: int) -> JobRow | None:
     claimed = replace(job, state=JobState.RUNNING, claim=secrets.token_hex(8), reason="", attempts=job.attempts + 1)
     # room_tries is known to the claim, which counts on if there is no room after all; a worker that dies begins anew
     values: dict[str, Any] = {"claim": claimed.claim, "attempts": claimed.attempts, "reason": "", "room_tries": 0}
+    values["progress"] = None
     change.move(jobs, job.id, claimed.state, **values)
     return claimed
 

@@ -10,7 +10,7 @@ from iscl_monai.service.database.states import JOBS, DeliveryState, JobState, Se
 from iscl_monai.service.database.store import Change, now
 from iscl_monai.service.database.tables import deliveries, instances, job_sources, jobs, series
 from iscl_monai.service.receiving.decoded_size import LARGEST_INTEGER
-from iscl_monai.service.rules import PRIORITIES, Rule, matching_rule
+from iscl_monai.service.rules import PRIORITIES, Rule, matching_rule, shadow_rules
 from iscl_monai.service.settings import Settings
 
 NO_RULE_QUIET_S = 30.0
@@ -31,32 +31,43 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     Jobs made before are superseded: what they have delivered stays, as the same objects. If one of them was to be
     held when unlike the training, so is the new one, whatever its rule says: only an admin may send what was held.
 
+    Each shadow rule that fits makes a job as well, unless the rule that decides leaves the series alone on purpose.
+
     Returns:
-        The job's id; None when there is none, for the reason that the series now bears.
+        The job's id, or that of a shadow rule; None when there is none, for the reason that the series now bears.
     """
     (row,) = change.read(SeriesRow, select(series).where(series.c.id == series_id))
     rule = rule_for(settings, row)
-    if rule is None or not rule.process:
-        reason = "no rule fits" if rule is None else f"rule {rule.name} leaves it alone"
-        supersede(change, series_id, reason)
-        change.move(series, series_id, SeriesState.SETTLED, reason=reason)
-        return None
+    again = row.reason == PROCESS_AGAIN
+    left_alone = "no rule fits" if rule is None else "" if rule.process else f"rule {rule.name} leaves it alone"
+    keeps_hold = rule is not None and not rule.hold_unlike and _has_hold(change, series_id)
+    by_rule = f"processed again by rule {rule.name}" if rule is not None and again else LATE_OBJECTS
+    supersede(change, series_id, left_alone or by_rule)
+    shadows = shadow_rules(settings.rules, row.tags) if rule is None or rule.process else []
+    made = [_add_job(change, series_id, shadow, again=again) for shadow in shadows]
+    job = None
+    if rule is not None and rule.process:
+        job = _add_job(change, series_id, rule, again=again, keeps_hold=keeps_hold)
+    change.move(series, series_id, SeriesState.SETTLED, reason=left_alone)
+    return job if job is not None else next(iter(made), None)
+
+
+def _add_job(change: Change, series_id: int, rule: Rule, *, again: bool, keeps_hold: bool = False) -> int:
+    """Make the job of a rule, of all objects that are here."""
     here = (instances.c.series_id == series_id) & (instances.c.file.is_not(None))
     sources = change.execute(select(instances.c.id, instances.c.size, instances.c.decoded_bytes).where(here)).all()
     needed_bytes = sum(max(source.size, source.decoded_bytes) for source in sources)  # derived files are not compressed
-    again = row.reason == PROCESS_AGAIN
-    keeps_hold = not rule.hold_unlike and _has_hold(change, series_id)
-    supersede(change, series_id, f"processed again by rule {rule.name}" if again else LATE_OBJECTS)
     job = change.add(
         jobs,
         series_id=series_id,
         state=JobState.QUEUED,
         rule=rule.name,
         strength=f"{rule.strength:g}",
-        priority=PRIORITIES[rule.priority],
+        priority=PRIORITIES["later" if rule.shadow else rule.priority],
         send_to=list(rule.send_to),
         hold_unlike=int(rule.hold_unlike or keeps_hold),
         again=int(again),
+        shadow=int(rule.shadow),
         note="to be held if unlike the training, as an earlier job was" if keeps_hold else "",
         created_at=now(),
         updated_at=now(),
@@ -64,13 +75,12 @@ def settle(change: Change, settings: Settings, series_id: int) -> int | None:
     )
     for source in sources:
         change.execute(job_sources.insert().values(job_id=job, instance_id=source.id))
-    change.move(series, series_id, SeriesState.SETTLED, reason="")
     return job
 
 
 def _has_hold(change: Change, series_id: int) -> bool:
     """Whether a job of the series was to be held; with one superseded in the queue nobody may evade that either."""
-    held = (jobs.c.series_id == series_id) & (jobs.c.hold_unlike == 1)
+    held = (jobs.c.series_id == series_id) & (jobs.c.hold_unlike == 1) & (jobs.c.shadow == 0)
     return change.execute(select(jobs.c.id).where(held).limit(1)).first() is not None
 
 

@@ -23,26 +23,34 @@ MEASURED_SLICES = 24
 
 
 class SeriesWatcher:
-    """Watches a series being denoised: measures some slices, and checks now and then whether the job is still wanted.
+    """Watches a series being denoised: measures some slices, and does now and then what there is to do between two.
 
     Args:
-        check_wanted: raises when it is not.
+        check_wanted: raises when the job is not wanted any more.
+        between_slices: called with the slices that are done, and how many there are.
     """
 
-    def __init__(self, check_wanted: Callable[[], None]) -> None:
+    def __init__(
+        self, check_wanted: Callable[[], None], between_slices: Callable[[int, int], object] = lambda done, count: None
+    ) -> None:
         self.check_wanted = check_wanted
+        self.between_slices = between_slices
         self.regions = RegionMeasurement()
         self._every = 1
         self._checked_at = time.monotonic()
+        self._done = self._count = 0
 
     def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
         """A series begins; its slices are measured evenly."""
         self._every = max(1, count // MEASURED_SLICES)
+        self._count += count
 
     def slice_written(self, written: DenoisedSlice) -> None:
         """A slice has been written."""
+        self._done += 1
         if time.monotonic() - self._checked_at > CHECKS_EVERY_S:
             self.check_wanted()
+            self.between_slices(self._done, self._count)
             self._checked_at = time.monotonic()
         if written.index % self._every == 0:
             self.regions.add(written.before_hu, written.after_hu, written.padded)
@@ -94,6 +102,7 @@ def result_of(
         "device": denoiser.device.type,
         "seconds": seconds,
         "unfamiliar": [sentence for _, sentence in outcome.unlike],
+        "notes": [sentence for _, sentence in (*outcome.unmeasured, *outcome.notes)],
         "regions": [
             {
                 "region": one.name,

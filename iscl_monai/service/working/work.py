@@ -28,6 +28,7 @@ from iscl_monai.service.log import log
 from iscl_monai.service.sending.outbox import DerivedObject, add_deliveries, finish_job
 from iscl_monai.service.space import Space
 from iscl_monai.service.working.claim import Claims, sources_of
+from iscl_monai.service.working.preemption import Preemption
 from iscl_monai.service.working.result import SeriesWatcher, reason_to_hold, result_of
 from iscl_monai.service.working.resume import JOBS_FOLDER
 from iscl_monai.version import __version__
@@ -76,6 +77,10 @@ class Work:
         job = self.claims.next_job()
         if job is None:
             return False
+        return self._run_claimed(job)
+
+    def _run_claimed(self, job: JobRow) -> bool:
+        """Run a job to its end; False when it has to wait for something."""
         log.info("job.running", job=job.id, attempt=job.attempts)
         try:
             self._run(job)
@@ -101,7 +106,15 @@ class Work:
         source = self._link_sources(job, folder / "source")
         denoiser = self.denoiser_for(float(job.strength), job.device)
         derivation, moment = self._derivation_and_moment(job, denoiser)
-        watcher = SeriesWatcher(lambda: self._check_wanted(job))
+        preemption = Preemption(job, self.store, self.claims, self._run_claimed)
+
+        def between_slices(done: int, count: int) -> None:
+            worked_s = time.monotonic() - started - preemption.spent_s
+            self._record_progress(job, done, count, worked_s / done * (count - done))
+            if preemption.let_pass():
+                self._check_wanted(job)
+
+        watcher = SeriesWatcher(lambda: self._check_wanted(job), between_slices)
         outcome = denoise_series(
             source,
             folder / "derived",
@@ -114,7 +127,7 @@ class Work:
         )
         shutil.rmtree(source)
         derived = self._read_derived(outcome, folder / "derived")
-        result = result_of(outcome, denoiser, derived, watcher, time.monotonic() - started)
+        result = result_of(outcome, denoiser, derived, watcher, time.monotonic() - started - preemption.spent_s)
         for sentence in result["unfamiliar"]:
             log.warning("job.unfamiliar", job=job.id, what=sentence)
         for parent in (folder, folder.parent, folder.parent.parent, self.store.data):
@@ -193,6 +206,13 @@ class Work:
         ((state, claim),) = self.store.tuples(select(jobs.c.state, jobs.c.claim).where(jobs.c.id == job.id))
         if self.stopping() or state != JobState.RUNNING or claim != job.claim:
             raise NotWantedError
+
+    def _record_progress(self, job: JobRow, done: int, count: int, left_s: float) -> None:
+        """Write down how far a job is, for its page; nothing is decided by it."""
+        progress = {"done": done, "of": count, "left_s": round(left_s)}
+        held = (jobs.c.id == job.id) & (jobs.c.claim == job.claim)
+        with suppress(StoreUnavailable), self.store.writing() as change:
+            change.execute(jobs.update().where(held).values(progress=progress))
 
     def _drop(self, job: JobRow) -> bool:
         if self.stopping():

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from dicom.synthetic import Series, setting
 from PIL import Image
 from service.web.conftest import add_people
 from service.web.plant import PASSWORD, Plant
+from sqlalchemy import select
 
+from iscl_monai.service.database import tables
 from iscl_monai.service.web.pictures import WINDOWS
 from iscl_monai.service.web.server import WebServer
 
@@ -207,6 +210,43 @@ def test_operator_retries_a_failed_job(browser: Browser, served: Plant) -> None:
     browser.waits(lambda _: not browser.all(f"#retry-{job}"))
 
 
+def test_times_are_those_of_whoever_looks(browser: Browser, served: Plant) -> None:
+    series = served.synthetic()
+    first_at = datetime.fromisoformat(served.store.values(select(tables.series.c.first_at))[-1])
+    browser.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
+    try:
+        browser.logs_in("viewer")
+        browser.goes("/")
+        shown = f"{first_at + timedelta(hours=9):%Y-%m-%d %H:%M:%S}"
+        browser.waits(lambda _: shown in browser.text)
+        assert "times are Asia/Tokyo" in browser.text
+        browser.run("window.stayed = true")
+        job = served.settled(series)
+        served.move_job(job, "running", progress={"done": 2, "of": 9, "left_s": 30})
+        browser.waits(lambda _: "2 of 9 slices, about 30 s left" in browser.text)  # the part was exchanged
+        browser.waits(lambda _: shown in browser.text)
+        assert browser.run("return window.stayed")
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+
+def test_operator_pauses_a_destination_and_is_asked_before_a_job_is_cancelled(browser: Browser, served: Plant) -> None:
+    browser.logs_in("operator")
+    browser.goes("/destinations")
+    browser.one("#pause-pacs").click()
+    browser.waits(lambda _: browser.all("#resume-pacs"))
+    assert "by operator since" in browser.text
+    browser.one("#resume-pacs").click()
+    browser.waits(lambda _: browser.all("#pause-pacs"))
+    job = served.settled(served.synthetic())
+    browser.goes("/")
+    browser.one(f"#cancel-{job}").click()
+    browser.waits(lambda _: f"Cancel job {job}?" in browser.text)
+    assert served.job(job)["state"] == "queued"
+    browser.one("#sure").click()
+    browser.waits(lambda _: served.job(job)["state"] == "cancelled")
+
+
 def test_viewer_has_no_button_and_a_forged_form_is_refused(browser: Browser, served: Plant) -> None:
     series = served.synthetic()
     job = served.settled(series)
@@ -276,7 +316,7 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, served: Plant, width
     emulate = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", emulate)
     try:
-        for path in ("/", f"/series/{series}", "/rules", "/refusals", "/audit", "/users", "/account"):
+        for path in ("/", f"/series/{series}", "/destinations", "/rules", "/refusals", "/audit", "/users", "/account"):
             browser.goes(path)
             assert browser.run("return document.documentElement.scrollWidth") <= width, path
     finally:

@@ -253,9 +253,9 @@ def test_users_page_adds_changes_and_removes(plant: Plant) -> None:
     assert "anna" in client.get("/users").text
     assert post(client, "/users/password", name="anna", password="four words of mine").status_code == 303
     assert accounts.verify(plant.store, "anna", "four words of mine") is not None
-    assert post(client, "/users/remove", name="anna").status_code == 303
-    assert post(client, "/users/remove", name="anna").status_code == 409
-    refused = post(client, "/users/remove", name="admin")
+    assert post(client, "/users/remove", name="anna", sure="yes").status_code == 303
+    assert post(client, "/users/remove", name="anna", sure="yes").status_code == 409
+    refused = post(client, "/users/remove", name="admin", sure="yes")
     assert refused.status_code == 409
     assert "last admin" in refused.text
     done = [row[1:] for row in plant.audited() if row[0] == "admin"]

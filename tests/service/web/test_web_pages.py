@@ -251,7 +251,7 @@ def test_operator_retries_cancels_and_processes_again(plant: Plant) -> None:
     client = plant.client("operator")
     series = plant.synthetic()
     job = plant.settled(series)
-    assert post(client, f"/jobs/{job}/cancel").status_code == 303
+    assert post(client, f"/jobs/{job}/cancel", sure="yes").status_code == 303
     assert plant.job(job)["state"] == "cancelled"
     answer = post(client, f"/jobs/{job}/retry", back=f"/series/{series}")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/series/{series}")
