@@ -131,7 +131,7 @@ class _Writing:
         if self.residual is not None:
             self.residual.write(before_hu - after_hu)
         down, right = self.volume.upright
-        return DenoisedSlice(index, before_hu[::down, ::right], after_hu[::down, ::right], None)
+        return DenoisedSlice(index, lambda: before_hu[::down, ::right], lambda: after_hu[::down, ::right], None)
 
     def finish(self) -> None:
         """Flush, and read again."""

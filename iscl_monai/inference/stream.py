@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +27,29 @@ RESIDUAL_FOLDER = "residual"
 
 @dataclass(frozen=True, eq=False)
 class DenoisedSlice:
-    """One slice before and after, as it was written.
+    """One slice before and after, as it was written; Hounsfield units are made when somebody looks at them.
 
     Attributes:
         index: in slice order.
-        before_hu: float32 (row, column).
-        after_hu: same shape.
-        padded: bool, same shape; None when no pixel is padding.
+        make_before_hu: see ``before_hu``.
+        make_after_hu: see ``after_hu``.
+        padded: bool (row, column); None when no pixel is padding.
     """
 
     index: int
-    before_hu: npt.NDArray[np.float32]
-    after_hu: npt.NDArray[np.float32]
+    make_before_hu: Callable[[], npt.NDArray[np.float32]]
+    make_after_hu: Callable[[], npt.NDArray[np.float32]]
     padded: npt.NDArray[np.bool_] | None
+
+    @cached_property
+    def before_hu(self) -> npt.NDArray[np.float32]:
+        """Hounsfield units of the source, float32 (row, column)."""
+        return self.make_before_hu()
+
+    @cached_property
+    def after_hu(self) -> npt.NDArray[np.float32]:
+        """Hounsfield units of what was written, same shape."""
+        return self.make_after_hu()
 
 
 def stream(
@@ -143,4 +154,4 @@ def _frames(
 
 
 def _seen(index: int, before: StoredSlice, after: npt.NDArray[np.integer]) -> DenoisedSlice:
-    return DenoisedSlice(index, before.hu(), replace(before, stored=after).hu(), before.padded)
+    return DenoisedSlice(index, before.hu, replace(before, stored=after).hu, before.padded)
