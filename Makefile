@@ -23,7 +23,7 @@ TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools chromium chromium-driver eat
 TOOL_FILES ?= /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/dcmdump /usr/bin/dciodvfy \
   /usr/bin/chromium /usr/bin/chromedriver /usr/bin/eatmydata /usr/bin/openssl /usr/bin/gcc /usr/bin/pgrep
 
-.PHONY: help demo tools test lint types imports pytest test-fast mutants bench format image image-test clean
+.PHONY: help demo tools test lint types imports pytest test-fast mutants bench gpu-check format image image-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -101,6 +101,11 @@ BENCH_ARGS ?=
 
 bench: $(STAMP) ## what a slice costs, beside RED-CNN and filters; minutes; BENCH_ARGS='--rounds 5 --out bench.json'
 	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+GPU_ARGS ?=
+
+gpu-check: $(STAMP) ## all that is open on a GPU, in at most eight minutes; writes gpu.json and gpu.md
+	$(BIN)/python benchmarks/gpu.py $(GPU_ARGS)
 
 format: $(STAMP) ## rewrite files the way ruff wants them
 	$(BIN)/ruff check --fix .

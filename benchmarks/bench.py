@@ -9,6 +9,7 @@ same round, and the peak memory of a process of its own. The released networks a
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import platform
 import statistics
@@ -32,7 +33,13 @@ RED_CNN = "RED-CNN"
 RED_CNN_WIDTH = 96
 NETWORKS = ("ensemble", "ensemble, OpenVINO", "student", "student, OpenVINO")
 FILTERS = ("nlm", "tv", "bm3d")
-WAYS = (RED_CNN, *NETWORKS, *FILTERS)
+OTHERS = {"CNN-10": "cnn10", "ResNet": "resnet", "WGAN-VGG": "wganvgg", "QAE": "qae", "DU-GAN": "dugan"}
+"""Networks of ldct-benchmark, by its modules: timed where that is installed. Only the networks are taken of it, so
+
+    pip install --no-deps ldct-benchmark
+
+is enough. TransCT needs torchvision as well, and is left out."""
+WAYS = (RED_CNN, *NETWORKS, *(OTHERS if importlib.util.find_spec("ldctbench") else ()), *FILTERS)
 Way = Callable[[], object]
 
 
@@ -48,6 +55,11 @@ def way(name: str, image: np.ndarray) -> tuple[Way, torch.nn.Module | None]:
     """The call that is timed, and its network if it has one."""
     if name == RED_CNN:
         network = RedCNN(width=RED_CNN_WIDTH).eval().to(memory_format=torch.channels_last)
+        x = HUWindow(-1000.0, 1000.0).to_network(torch.from_numpy(image))[None, None]
+        return torch.inference_mode()(lambda: network(x)), network
+    if name in OTHERS:
+        network = importlib.import_module(f"ldctbench.methods.{OTHERS[name]}.network").Model(argparse.Namespace())
+        network = network.eval().to(memory_format=torch.channels_last)
         x = HUWindow(-1000.0, 1000.0).to_network(torch.from_numpy(image))[None, None]
         return torch.inference_mode()(lambda: network(x)), network
     if name in NETWORKS:

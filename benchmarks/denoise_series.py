@@ -27,12 +27,12 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 SIDE = 512
 
 
-def make_series(folder: Path, slices: int) -> None:
+def make_series(folder: Path, slices: int, side: int = SIDE) -> None:
     """A noisy disk in air, as an original axial CT series."""
     folder.mkdir()
     random = np.random.default_rng(0)
-    rows, columns = np.ogrid[:SIDE, :SIDE]
-    body = (rows - SIDE / 2) ** 2 + (columns - SIDE / 2) ** 2 < (SIDE * 0.4) ** 2
+    rows, columns = np.ogrid[:side, :side]
+    body = (rows - side / 2) ** 2 + (columns - side / 2) ** 2 < (side * 0.4) ** 2
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
     for index in range(slices):
         meta = FileMetaDataset()
@@ -46,11 +46,11 @@ def make_series(folder: Path, slices: int) -> None:
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, index], [1, 0, 0, 0, 1, 0]
         dataset.PixelSpacing, dataset.SliceThickness = [0.7, 0.7], 1
-        dataset.Rows = dataset.Columns = SIDE
+        dataset.Rows = dataset.Columns = side
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
         dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1, -1024, "HU"
-        stored = np.where(body, 1064, 24) + random.normal(0, 30, (SIDE, SIDE))
+        stored = np.where(body, 1064, 24) + random.normal(0, 30, (side, side))
         dataset.PixelData = stored.round().clip(0, 4095).astype("<u2").tobytes()
         dataset.save_as(folder / f"{index:05d}.dcm", enforce_file_format=True)
 

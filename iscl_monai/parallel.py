@@ -16,6 +16,9 @@ Result = TypeVar("Result")
 GPU_WORKERS = 4
 """One feeds the GPU while the others read and write."""
 
+MOST_PROCESSES = 16
+"""Beside a GPU: two batches of slices are in the making, and each process works on one slice."""
+
 BYTES_PER_PIXEL = 4 * 32 * 12
 """What the network holds at a time for a pixel, about: twelve maps of 32 channels."""
 
@@ -61,6 +64,20 @@ def useful_workers(device: str, count: int, shape: Sequence[int]) -> int:
     """
     if device != "cpu":
         return GPU_WORKERS
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cpu_cores()
     room = psutil.virtual_memory().available // 2 // max(1, shape[0] * shape[1] * BYTES_PER_PIXEL)
     return int(max(1, min(cores, count, room)))
+
+
+def useful_processes(device: str) -> int:
+    """How many processes read and write files beside a device; 0 for a CPU, whose cores compute already.
+
+    Args:
+        device: torch's name for the kind of device.
+    """
+    return 0 if device == "cpu" else min(MOST_PROCESSES, cpu_cores() - 1)
+
+
+def cpu_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -117,6 +117,13 @@ def readable_text(dataset: Dataset, keyword: str) -> str:
     return value.decode("ascii", "replace").replace(UNDECODABLE, "?") if isinstance(value, bytes) else str(value)
 
 
+def is_lossy_for_the_first_time(dataset: Dataset) -> bool:
+    """Whether the encoding of a source has lost something that its header does not own up to."""
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    declared = str(dataset.get("LossyImageCompression", ""))
+    return syntax in LOSSY_SYNTAXES and declared != "01" and not (syntax in EITHER_WAY and declared == "00")
+
+
 def carry_lossy_history(dataset: Dataset, *, encoded_bytes: int) -> None:
     """What was once lossy stays so (PS3.3 C.7.6.1.1.5): 01 is never taken back.
 
@@ -124,16 +131,26 @@ def carry_lossy_history(dataset: Dataset, *, encoded_bytes: int) -> None:
         dataset: with the file meta of the source; changed in place, as in all these rules.
         encoded_bytes: length of the source's pixel data.
     """
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
-    said = str(dataset.get("LossyImageCompression", ""))
-    lossy = syntax in LOSSY_SYNTAXES and not (syntax in EITHER_WAY and said == "00")
-    if not lossy or said == "01":
+    if not is_lossy_for_the_first_time(dataset):
         return
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
     dataset.LossyImageCompression = "01"
     dataset.LossyImageCompressionMethod = LOSSY_SYNTAXES[syntax]
     frames = int(dataset.get("NumberOfFrames") or 1)
     raw = frames * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
     dataset.LossyImageCompressionRatio = f"{raw / max(1, encoded_bytes):.4g}"
+
+
+def leave_behind(dataset: Dataset, kept: frozenset[str]) -> None:
+    """Remove what a derived object does not have: what describes the old pixels, private elements, group lengths.
+
+    Args:
+        dataset: changed in place.
+        kept: private creators whose elements stay.
+    """
+    forget_old_pixels(dataset)
+    drop_private(dataset, kept)
+    drop_group_lengths(dataset)
 
 
 def forget_old_pixels(dataset: Dataset) -> None:

@@ -17,9 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from iscl_monai.dicom.carry import (
     carry_lossy_history,
     check_elements,
-    drop_group_lengths,
-    drop_private,
-    forget_old_pixels,
+    leave_behind,
     readable_text,
     turn_words,
 )
@@ -40,6 +38,21 @@ IMPLEMENTATION_CLASS_UID = f"2.25.{NAMESPACE.int}"
 LARGEST_IS = 2**31 - 1
 MOMENT_FORMAT = "%Y%m%d%H%M%S%z"
 """Of ContributionDateTime: the moment of the job, to the second, in the time zone where it was done."""
+SAME_IN_SERIES = (
+    *("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "SeriesDescription"),
+    *(f"{name}{what}" for name in ("Series", "Content", "InstanceCreation") for what in ("Date", "Time")),
+    *("ImageType", "DerivationDescription", "DerivationCodeSequence", "RescaleType", "ImageComments"),
+    *("CodingSchemeIdentificationSequence", "ContributingEquipmentSequence"),
+)
+"""What the rules write alike into all slices whose sources have the same elements of :data:`RULES_LOOK_AT`."""
+RULES_LOOK_AT = (
+    *("SpecificCharacterSet", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
+    *("TimezoneOffsetFromUTC", "DerivationDescription", "DerivationCodeSequence", "ImageComments"),
+    *("CodingSchemeIdentificationSequence", "ContributingEquipmentSequence", "NumberOfFrames", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("LossyImageCompression", "LossyImageCompressionMethod", "LossyImageCompressionRatio"),
+)
+"""Elements of a source by which the rules decide, or to which they add; of others they only carry or drop each."""
 
 
 def derive_header(
@@ -75,6 +88,36 @@ def derive_header(
     return dataset
 
 
+def derive_own_elements(
+    dataset: Dataset, header: SliceHeader, derivation: Derivation, *, sources: Sequence[SliceHeader]
+) -> Dataset:
+    """As :func:`derive_header` for a part of a slice, when the rest is that of a slice that was derived before.
+
+    Args:
+        dataset: the elements that differ, and of :data:`RULES_LOOK_AT` those that say how to read them; changed in
+            place. None of these differ.
+        header: see :func:`derive_header`.
+        derivation: see :func:`derive_header`.
+        sources: see :func:`derive_header`; one at least.
+
+    Returns:
+        The same data set with a new file meta; without elements of :data:`SAME_IN_SERIES`.
+
+    Raises:
+        DicomRefusal: see :func:`derive_header`.
+    """
+    kept = frozenset(derivation.keep_private)
+    check_elements(dataset, header, kept)
+    leave_behind(dataset, kept)
+    for keyword in SAME_IN_SERIES:
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    _point_to_sources(dataset, sources)
+    _identify_slice(dataset, header, derivation)
+    dataset.file_meta = file_meta(dataset)
+    return dataset
+
+
 def carry_over(dataset: Dataset, header: SliceHeader, derivation: Derivation, *, encoded_bytes: int) -> None:
     """Check, mend and leave behind elements of a source: the part that every derived object has in common.
 
@@ -90,9 +133,7 @@ def carry_over(dataset: Dataset, header: SliceHeader, derivation: Derivation, *,
     kept = frozenset(derivation.keep_private)
     check_elements(dataset, header, kept)
     carry_lossy_history(dataset, encoded_bytes=encoded_bytes)
-    forget_old_pixels(dataset)
-    drop_private(dataset, kept)
-    drop_group_lengths(dataset)
+    leave_behind(dataset, kept)
     if not dataset.original_encoding[1]:
         turn_words(dataset)
 
@@ -167,8 +208,7 @@ def source_item(source: SliceHeader, *, preserved: bool = True) -> Dataset:
 
 def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, series_identity: str) -> None:
     """New series and instance in the same study, patient and frame of reference."""
-    dataset.SOPClassUID = header.sop_class
-    dataset.SOPInstanceUID = derivation.uid("instance", slice_identity(header))
+    _identify_slice(dataset, header, derivation)
     dataset.SeriesInstanceUID = derivation.uid("series", series_identity)
     if not header.study_uid:  # blanked by a de-identifier: no file could be stored without one
         dataset.StudyInstanceUID = study_uid(series_identity)
@@ -180,6 +220,11 @@ def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, seri
     room = LONGEST_LO - len(derivation.title) - 3
     described = (readable_text(dataset, "SeriesDescription") or "CT")[:room].rstrip()
     dataset.SeriesDescription = writable(dataset, f"{described} | {derivation.title}", derivation.title)
+
+
+def _identify_slice(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None:
+    dataset.SOPClassUID = header.sop_class
+    dataset.SOPInstanceUID = derivation.uid("instance", slice_identity(header))
 
 
 def writable(dataset: Dataset, text: str, ours: str) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
+from iscl_monai.dicom.compare import first_difference
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced import EnhancedImage, image_of, load_header
 from iscl_monai.dicom.enhanced_derive import derive_enhanced
 from iscl_monai.dicom.extent import PIXEL_DATA
 from iscl_monai.dicom.headers import refusing_malformed
-from iscl_monai.dicom.write import changed_on_disk, first_difference, not_written
+from iscl_monai.dicom.write import changed_on_disk, not_written
 from iscl_monai.durable import PARTIAL, sync_folder
 from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal
 

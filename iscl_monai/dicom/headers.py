@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -95,6 +96,8 @@ class SliceHeader:
     Attributes:
         transfer_syntax: TransferSyntaxUID; of a data set without a file header, what its bytes turned out to be.
         media_sop_class: MediaStorageSOPClassUID of the file meta information, which repeats the SOP Class.
+        head: length and digest of all bytes before the pixel data, by which a file that is read again is known to have
+            the same header; None where they were not read.
         lacking_pixels: what was found and what is needed, in words, when the pixel data of a single-frame image are
             absent, cut short or of another length than they must have; None also where that cannot be told (colour,
             deflated).
@@ -137,6 +140,7 @@ class SliceHeader:
     instance_number: int | None = None
     transfer_syntax: str = ""
     media_sop_class: str = ""
+    head: tuple[int, bytes] | None = field(default=None, compare=False, repr=False)
     lacking_pixels: tuple[str, str] | None = field(default=None, compare=False)  # known only when the file is open
 
     @property
@@ -199,7 +203,15 @@ def read_header_and(
         tags: list[Any] = [*KEYWORDS, *reconstruction.KEYWORDS, *reconstruction.PRIVATE_TAGS, *more]
         dataset = read_dataset(file, stop_before_pixels=True, specific_tags=tags)
         header = header_of(path, dataset)
-        return replace(header, lacking_pixels=_lacking_pixels(header, dataset, file)), dataset
+        length = file.tell()
+        file.seek(0)
+        head = length, digest_of(file.read(length))
+        return replace(header, head=head, lacking_pixels=_lacking_pixels(header, dataset, file)), dataset
+
+
+def digest_of(content: bytes | memoryview) -> bytes:
+    """Tells a file, or a part of it, from any other, and from itself after a change."""
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _lacking_pixels(header: SliceHeader, dataset: pydicom.Dataset, file: BinaryIO) -> tuple[str, str] | None:

@@ -12,8 +12,8 @@ from iscl_monai.dicom import rules
 from iscl_monai.dicom.elements import number_of
 from iscl_monai.dicom.examine import reason_to_skip
 from iscl_monai.dicom.geometry import slice_normal
-from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, read_header_and
-from iscl_monai.dicom.pixels import decode_slice, digest_of, read_content, without_warnings
+from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader, digest_of, read_header_and
+from iscl_monai.dicom.pixels import decode_slice, read_content, without_warnings
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.errors import DicomRefusal
 

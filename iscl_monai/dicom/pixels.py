@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from iscl_monai.dicom.coded import check_coded, check_coded_frames
 from iscl_monai.dicom.dataset import read_dataset
-from iscl_monai.dicom.headers import SliceHeader, header_of, refusing_malformed
+from iscl_monai.dicom.headers import SliceHeader, digest_of, header_of, refusing_malformed
 from iscl_monai.dicom.stored import OF_STORED_VALUES, StoredSlice, stored_slice
 from iscl_monai.errors import DicomRefusal
 
@@ -57,7 +56,7 @@ def load_slice(header: SliceHeader, *, digest: bytes | None = None) -> tuple[Sto
 
     Args:
         header: the file's header, checked by :mod:`iscl_monai.dicom.rules`.
-        digest: of the file when it was read before (:func:`digest_of`), if it was.
+        digest: of the file when it was read before (:func:`iscl_monai.dicom.headers.digest_of`), if it was.
 
     Returns:
         The slice, and the whole data set as read, for whoever derives another object from it.
@@ -91,9 +90,15 @@ def decode_slice(header: SliceHeader, content: bytes) -> tuple[StoredSlice, pydi
         raise _not_readable(header, error) from error
     dataset.buffer = None  # the bytes would be kept and copied as long as the data set is
     with refusing_malformed(header.path):
-        if _header_of_raw(header, dataset) != header:
+        if not _has_same_head(header, content) and _header_of_raw(header, dataset) != header:
             raise _changed(header, "when the folder was searched")
         return stored_slice(header, dataset, _decode(header, dataset)), dataset
+
+
+def _has_same_head(header: SliceHeader, content: bytes) -> bool:
+    """Whether every byte before the pixels is what it was when the header was read: quicker than to compare it."""
+    length, digest = header.head or (0, b"")
+    return header.head is not None and digest_of(memoryview(content)[:length]) == digest
 
 
 def _header_of_raw(header: SliceHeader, dataset: pydicom.FileDataset) -> SliceHeader:
@@ -104,11 +109,6 @@ def _header_of_raw(header: SliceHeader, dataset: pydicom.FileDataset) -> SliceHe
         if isinstance(element, RawDataElement):
             dataset[element.tag] = element
     return found
-
-
-def digest_of(content: bytes) -> bytes:
-    """Tells a file from any other, and from itself after a change."""
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _not_readable(header: SliceHeader, error: Exception) -> DicomRefusal:

@@ -55,7 +55,7 @@ class CTSeries:
         hu: float32 (slice, row, column), Hounsfield units, pixels as stored (never flipped or resampled).
         padded: bool, same shape, True where a pixel is padding outside the scan; None when none is.
         headers: of the source of each slice.
-        digests: of the source file of each slice, see :func:`iscl_monai.dicom.pixels.digest_of`.
+        digests: of the source file of each slice, see :func:`iscl_monai.dicom.headers.digest_of`.
         numbers: for each of :data:`NUMBERS`, its value in each slice, None where it is absent or no number.
         positions_mm: along the slice normal, ascending; for an axial series the patient's z (LPS).
         pixel_spacing_mm: between rows, between columns.

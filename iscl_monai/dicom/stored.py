@@ -15,6 +15,8 @@ from iscl_monai.errors import DicomRefusal
 BODY_HU = (-900.0, 3000.0)
 """Values that tissue, lung and bone have; a padding value among them does not tell padding from the body."""
 
+ROWS_AT_ONCE = 64
+"""Of a slice, when numbers of eight bytes are made of it: so many stay in the cache of a processor."""
 OVERLAYS = range(0x6000, 0x6100, 2)
 OF_STORED_VALUES = ("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
 
@@ -64,16 +66,20 @@ class StoredSlice:
         Returns:
             Integers of the same shape and type.
         """
-        before = self.stored.astype(np.int64)
-        after = before + np.rint(change_hu.astype(np.float64) / self.slope).astype(np.int64)
-        after = after.clip(*self.stored_range)
+        changed = np.empty_like(self.stored)
+        for rows in range(0, len(changed), ROWS_AT_ONCE):
+            part = slice(rows, rows + ROWS_AT_ONCE)
+            after = np.divide(change_hu[part], self.slope, dtype=np.float64)  # which holds such integers exactly
+            np.rint(after, out=after)
+            after += self.stored[part]
+            changed[part] = np.clip(after, *self.stored_range, out=after)
         if self.padding_range is not None:
             lowest, highest = self.padding_range
-            clash = (after >= lowest) & (after <= highest)
-            after[clash] = np.where(before[clash] < lowest, lowest - 1, highest + 1)
+            clash = (changed >= lowest) & (changed <= highest)
+            changed[clash] = np.where(self.stored[clash] < lowest, lowest - 1, highest + 1)
         if self.padded is not None:
-            after[self.padded] = before[self.padded]
-        return after.astype(self.stored.dtype)
+            changed[self.padded] = self.stored[self.padded]
+        return changed
 
 
 def stored_slice(header: SliceHeader, dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]) -> StoredSlice:

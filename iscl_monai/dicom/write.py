@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy.typing as npt
 import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.tag import BaseTag
 
+from iscl_monai.dicom.common_header import CommonHeader, SourceElements, only
+from iscl_monai.dicom.compare import first_difference
 from iscl_monai.dicom.derivation import Derivation
-from iscl_monai.dicom.derive import derive_header, series_identity
+from iscl_monai.dicom.derive import derive_header, derive_own_elements, series_identity
+from iscl_monai.dicom.encoded import encode
 from iscl_monai.dicom.headers import SliceHeader, refusing_malformed
 from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.series import CTSeries
@@ -23,7 +26,8 @@ from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.durable import whole_folder, write_file
 from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal, Refusal
 
-TEXT = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT", "AS", "DA", "DT", "TM", "DS", "IS", "UI", "UR"))
+NO_PREAMBLE = b"\0" * 128
+"""The source's may hold anything."""
 
 
 class SeriesWriter:
@@ -49,6 +53,7 @@ class SeriesWriter:
         self.folder = folder
         self.sources = sources if sources is not None else [(header,) for header in headers]
         self.series_identity = series_identity(headers)
+        self._common: CommonHeader | None = None  # of the slice that was derived as a whole last
 
     def path(self, index: int) -> Path:
         """The file of a slice, named after its place in the series."""
@@ -74,7 +79,7 @@ class SeriesWriter:
                 dataset, header, self.derivation, series_identity=self.series_identity, sources=self.sources[index]
             )
             set_pixels(derived, stored)
-        derived.preamble = b"\0" * 128  # the source's may hold anything
+        derived.preamble = NO_PREAMBLE
         return derived
 
     def write(self, index: int, dataset: FileDataset, stored: npt.NDArray[np.integer]) -> Path:
@@ -92,20 +97,36 @@ class SeriesWriter:
             DicomRefusal: a source that cannot be copied.
             OutputRefusal: a file that cannot be written, or does not hold what was written.
         """
-        derived = self.derive(index, dataset, stored)
-        write_and_verify(derived, self.path(index), source=self.headers[index].path)
-        return self.path(index)
+        header, path = self.headers[index], self.path(index)
+        with refusing_malformed(header.path):
+            # Kept private elements depend on their creators, each of which is an element, too.
+            source = None if self.derivation.keep_private else SourceElements.of(dataset, header)
+        common = self._common
+        own = common.own_tags(source) if common else None
+        if common and source and own is not None:
+            with refusing_malformed(header.path):
+                derive_own_elements(only(dataset, own), header, self.derivation, sources=self.sources[index])
+            dataset.preamble = NO_PREAMBLE
+            encoded = common.completed(source, own, _encoded(dataset, path, header.path), _little_endian(stored))
+        else:
+            encoded = _encoded(self.derive(index, dataset, stored), path, header.path)
+            self._common = CommonHeader.of(source, encoded)
+        _store(encoded, path, header.path)
+        return path
 
 
 def set_pixels(dataset: Dataset, stored: npt.NDArray[np.integer]) -> None:
     """Put native little-endian pixels into a data set, whatever encoding it came in."""
-    little = np.ascontiguousarray(stored, stored.dtype.newbyteorder("<"))
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         if keyword in dataset:
             delattr(dataset, keyword)
-    pixels = little.tobytes()
+    pixels = _little_endian(stored).tobytes()
     dataset["PixelData"] = DataElement("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
     dataset["PixelData"].is_undefined_length = False
+
+
+def _little_endian(stored: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    return np.ascontiguousarray(stored, stored.dtype.newbyteorder("<"))
 
 
 def write_and_verify(dataset: Dataset, path: Path, *, source: object) -> None:
@@ -115,19 +136,34 @@ def write_and_verify(dataset: Dataset, path: Path, *, source: object) -> None:
         DicomRefusal: an element that cannot be encoded.
         OutputRefusal: the disk did not take it, or gives something else back.
     """
+    _store(_encoded(dataset, path, source), path, source)
+
+
+def _encoded(dataset: Dataset, path: Path, source: object) -> bytes:
+    """The bytes of the file of a data set, decoded again and compared element by element."""
     try:
-        write_file(
-            path,
-            lambda file: pydicom.dcmwrite(
-                file, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True
-            ),
-        )
+        encoded = encode(dataset)
     except Exception as error:  # pydicom's writers raise whatever the value makes them raise
         raise not_written(path, error, source) from error
     with refusing_malformed(source):
-        difference = first_difference(dataset, pydicom.dcmread(path))
+        difference = first_difference(dataset, pydicom.dcmread(BytesIO(encoded)))
     if difference is not None:
         raise changed_on_disk(path, difference, source)
+    return encoded
+
+
+def _store(encoded: bytes, path: Path, source: object) -> None:
+    """Write a file, flush it to the disk, and compare every byte of it: what they mean has been compared before."""
+    try:
+        write_file(path, lambda file: file.write(encoded))
+    except OSError as error:
+        raise not_written(path, error, source) from error
+    with refusing_malformed(source):
+        read = path.read_bytes()
+        if read == encoded:
+            return
+        difference = first_difference(pydicom.dcmread(BytesIO(encoded)), pydicom.dcmread(BytesIO(read)))
+    raise changed_on_disk(path, difference or "encoding", source)
 
 
 def not_written(path: Path, error: BaseException, source: object) -> Refusal:
@@ -160,38 +196,6 @@ def changed_on_disk(path: Path, difference: str, source: object) -> OutputRefusa
         allowed="what was written",
         cure="check the disk; if it is sound, report this as a fault with the header of the source",
     )
-
-
-def first_difference(written: Dataset, read: Dataset) -> str | None:
-    """The first element in which two data sets differ, None when none does; VRs count, encodings do not."""
-    if any(read.file_meta.get(element.tag) != element for element in written.file_meta):  # pydicom adds a length
-        return "file meta information"
-    tags = sorted({*written.keys(), *read.keys()})
-    for tag in tags:
-        if _differs(written, read, tag):
-            return f"{tag} {pydicom.datadict.keyword_for_tag(tag)}".strip()
-    return None
-
-
-def _differs(written: Dataset, read: Dataset, tag: BaseTag) -> bool:
-    if tag not in written or tag not in read:
-        return True
-    value = written[tag].value
-    if isinstance(value, bytes) and written[tag].VR in TEXT:  # bytes that its character set does not have
-        return bool(value.rstrip(b" \0") != read.get_item(tag).value.rstrip(b" \0"))
-    return _differ(written[tag], read[tag])
-
-
-def _differ(one: Any, other: Any) -> bool:
-    if one.VR == other.VR == "SQ" and len(one.value) == len(other.value):
-        pairs = zip(one.value, other.value, strict=True)
-        return any(_differs(a, b, tag) for a, b in pairs for tag in {*a.keys(), *b.keys()})
-    return not _same(one, other)
-
-
-def _same(one: Any, other: Any) -> bool:
-    # DataElement's == compares values only after both are converted, sequences item by item.
-    return bool(one == other) or (one.VR == other.VR and one.is_empty and other.is_empty)
 
 
 def write_derived_series(

@@ -25,6 +25,7 @@ def denoise(
     strict: bool = False,
     keep_private: Sequence[str] = (),
     workers: int | None = None,
+    processes: int | None = 0,
     watcher: Watcher | None = None,
     training: TrainingRecord | None = None,
 ) -> Outcome:
@@ -59,6 +60,7 @@ def denoise(
         strict=strict,
         keep_private=keep_private,
         workers=workers,
+        processes=processes,
         watcher=watcher,
         training=training,
     )

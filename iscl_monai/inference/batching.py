@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,16 @@ from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice
 
 Slice = npt.NDArray[np.float32]
+Asked = tuple[Slice, "Future[Slice]"]
+GPU_BATCH = 8
+"""Slices at once on a GPU, of one command."""
+
+
+class Begun(NamedTuple):
+    """A batch that the device works on: how many slices, empty ones too, and what waits for their answers."""
+
+    size: int
+    answer: Callable[[], Slice]
 
 
 class Batcher:
@@ -35,8 +47,8 @@ class Batcher:
         self.denoiser = denoiser
         self.size = size
         self.report = report
-        self._waiting: queue.Queue[tuple[Slice, Future[Slice]] | None] = queue.Queue()
-        self._kept: tuple[Slice, Future[Slice]] | None = None  # of another shape than the batch being gathered
+        self._waiting: queue.Queue[Asked | None] = queue.Queue()
+        self._kept: Asked | None = None  # of another shape than the batch being gathered
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -53,22 +65,39 @@ class Batcher:
         self._thread.join()
 
     def _run(self) -> None:
-        while (batch := self._gather()) is not None:
-            slices, answers = [slice_hu for slice_hu, _ in batch], [answer for _, answer in batch]
-            try:
-                for answer, changed in zip(answers, self._denoised(slices), strict=True):
-                    answer.set_result(changed)
-            except Exception as error:  # the askers must hear of it, each in its own thread
-                for answer in answers:
-                    if not answer.done():
-                        answer.set_exception(error)
+        """Begin a batch before the one before it is finished, so that a GPU need not wait for its next one."""
+        begun: deque[tuple[list[Asked], Begun]] = deque()
+        while True:
+            batch = self._gather(wait=not begun)
+            if batch:
+                begun.append((batch, self._begin([slice_hu for slice_hu, _ in batch])))
+            if begun and (not batch or len(begun) > 1):
+                self._finish(*begun.popleft())
+            elif not batch:
+                return
 
-    def _gather(self) -> list[tuple[Slice, Future[Slice]]] | None:
-        """What waits now, up to a batch, of one shape; None at the end."""
-        first = self._kept or self._waiting.get()
+    def _finish(self, batch: list[Asked], begun: Begun) -> None:
+        answers = [answer for _, answer in batch]
+        try:
+            slices = [slice_hu for slice_hu, _ in batch]
+            changes = self._awaited(begun, slices)
+            for answer, changed in zip(answers, changes, strict=True):
+                answer.set_result(changed)
+        except Exception as error:  # the askers must hear of it, each in its own thread
+            for answer in answers:
+                if not answer.done():
+                    answer.set_exception(error)
+
+    def _gather(self, *, wait: bool) -> list[Asked]:
+        """What waits now, up to a batch, of one shape; nothing at the end, or when nothing waits now."""
+        try:
+            first = self._kept or self._waiting.get(block=wait)
+        except queue.Empty:
+            return []
         self._kept = None
         if first is None:
-            return None
+            self._waiting.put(None)  # for the next look
+            return []
         batch = [first]
         while len(batch) < self.size:
             try:
@@ -84,20 +113,37 @@ class Batcher:
             batch.append(following)
         return batch
 
-    def _denoised(self, slices: list[Slice]) -> list[Slice]:
+    def _begin(self, slices: list[Slice]) -> Begun:
+        """Hand a batch to the device; an error is raised when the answer is taken."""
+        filled = np.zeros((self.size, *slices[0].shape), np.float32)
+        filled[: len(slices)] = slices
+        try:
+            return Begun(self.size, self.denoiser.begin_batch_hu(filled))
+        except Exception as error:
+            return Begun(self.size, partial(_raise, error))
+
+    def _awaited(self, begun: Begun, slices: list[Slice]) -> list[Slice]:
+        """The answers to a batch, in smaller ones if the memory is too small for it."""
+        try:
+            return list(begun.answer()[: len(slices)])
+        except MemoryRefusal:
+            if begun.size == 1:
+                raise
+        if begun.size == self.size:  # else it has been halved since
+            self._halve()
         done: list[Slice] = []
         while len(done) < len(slices):
             part = slices[len(done) : len(done) + self.size]
-            filled = np.zeros((self.size, *part[0].shape), np.float32)
-            filled[: len(part)] = part
-            try:
-                done += list(self.denoiser.change_batch_hu(filled)[: len(part)])
-            except MemoryRefusal:
-                if self.size == 1:
-                    raise
-                self.size //= 2
-                self.report(f"too little memory for {2 * self.size} slices at once, {self.size} from now on")
+            done += self._awaited(self._begin(part), part)
         return done
+
+    def _halve(self) -> None:
+        self.size //= 2
+        self.report(f"too little memory for {2 * self.size} slices at once, {self.size} from now on")
+
+
+def _raise(error: Exception) -> Slice:
+    raise error
 
 
 class SharedDenoiser:
@@ -133,3 +179,8 @@ class SharedDenoiser:
             return np.zeros(np.shape(slice_hu), np.float32)
         scaled: Slice = np.float32(self._own.strength) * self.batcher.change_hu(slice_hu)
         return scaled
+
+
+def batched(denoiser: Denoiser, *, size: int, report: Callable[[str], object]) -> SharedDenoiser:
+    """The same denoiser, its slices gathered into batches; arguments as of :class:`Batcher`."""
+    return SharedDenoiser(Batcher(denoiser.at_strength(1.0), size=size, report=report), denoiser.strength)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, MemoryRefusal
+from iscl_monai.inference.devices import device_of, out_of_memory
+from iscl_monai.inference.precision import InBfloat16, check_precision
 from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice, check_targets
 from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
@@ -34,6 +37,7 @@ class Denoiser:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or any torch device.
         strength: share of the change that is applied, 0 (the input, bit for bit) to 1.
         inferer: how slices are cut, a MONAI inferer; None: not at all.
+        precision: ``float32``, or ``bfloat16`` within the network (:class:`.precision.InBfloat16`), for GPUs.
         runtime: ``torch``; ``openvino``, which is faster on CPUs and the same within 0.01 HU
             (:class:`iscl_monai.inference.openvino_runtime.OpenVinoNetwork`); or ``auto``, that where it can be used.
 
@@ -54,10 +58,12 @@ class Denoiser:
         strength: float = 1.0,
         inferer: Callable[..., Any] | None = None,
         runtime: str = "torch",
+        precision: str = "float32",
     ) -> None:
         _check_strength(strength)
         _check_runtime(runtime)
-        self.device = _device(device)
+        check_precision(precision, runtime)
+        self.device = device_of(device)
         self.identity = identity
         self.strength = float(strength)
         self.hu_window = network.hu_window
@@ -76,6 +82,10 @@ class Denoiser:
         self.runtime, self.passed_over = "torch", ""
         if runtime != "torch":
             self._take_openvino(required=runtime == "openvino")
+        self.precision = precision
+        if precision != "float32":
+            self._compute = InBfloat16(self.network, self.device)
+            self._compute.check(self.hu_window.half_width)
 
     @classmethod
     def from_bundle(
@@ -90,6 +100,7 @@ class Denoiser:
         target_noise_hu: float | None = None,
         target_dose: float | None = None,
         runtime: str = "torch",
+        precision: str = "float32",
     ) -> Denoiser:
         """The denoiser of a bundle; sizes, HU window and blend come with its weights, and no code is run.
 
@@ -105,6 +116,7 @@ class Denoiser:
                 0: none; None: that of the clean scans they were trained on.
             target_dose: the dose whose noise images keep, over their own, instead; 1 or more. 4: half the noise.
             runtime: see the class.
+            precision: see the class.
 
         Raises:
             CheckpointRefusal: no weights there, or not those that were released.
@@ -116,7 +128,15 @@ class Denoiser:
         network = network_in(file, mode=mode, target_noise_hu=target_noise_hu, target_dose=target_dose)
         inferer = None if tile_px is None else _in_tiles(tile_px, network)
         identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
-        return cls(network, identity=identity, device=device, strength=strength, inferer=inferer, runtime=runtime)
+        return cls(
+            network,
+            identity=identity,
+            device=device,
+            strength=strength,
+            inferer=inferer,
+            runtime=runtime,
+            precision=precision,
+        )
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -125,6 +145,8 @@ class Denoiser:
         settings = {"mode": self.mode, "strength": f"{self.strength:g}", "device": self.device.type} | self.kept
         if self.runtime != "torch":  # rounding differs, so what it makes is another object
             settings["runtime"] = self.runtime
+        if self.precision != "float32":
+            settings["precision"] = self.precision
         return settings if tile_px is None else {**settings, "tile": str(tile_px)}
 
     def change_hu(self, slice_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
@@ -157,15 +179,36 @@ class Denoiser:
             ImageRefusal: see :meth:`change_hu`.
             MemoryRefusal: the device has too little memory for so many.
         """
+        return self.begin_batch_hu(slices_hu)()
+
+    def begin_batch_hu(self, slices_hu: npt.NDArray[np.floating]) -> Callable[[], npt.NDArray[np.float32]]:
+        """As :meth:`change_batch_hu`, without waiting for a GPU.
+
+        Returns:
+            What waits for the answer and gives it. Meanwhile the next batch may be begun: it is copied to the GPU, from
+            memory that the system does not move, while this one is computed.
+
+        Raises:
+            ImageRefusal: see :meth:`change_hu`.
+            MemoryRefusal: see :meth:`change_batch_hu`.
+        """
         for slice_hu in slices_hu:
             check_slice(slice_hu)
         if self.strength == 0:
-            return np.zeros(slices_hu.shape, np.float32)
-        with torch.inference_mode():
-            image_hu = torch.from_numpy(np.array(slices_hu, np.float32))[:, None].to(self.device)
+            return lambda: np.zeros(slices_hu.shape, np.float32)
+        with torch.inference_mode(), self._refusing_large(slices_hu.shape):
+            held = torch.from_numpy(np.array(slices_hu, np.float32))[:, None]
+            on_gpu = self.device.type == "cuda"
+            image_hu = (held.pin_memory() if on_gpu else held).to(self.device, non_blocking=on_gpu)
             prediction = self._predict(self.hu_window.to_network(image_hu))
             change_hu = self.strength * self.hu_window.change_hu(image_hu, prediction)
-        changed: npt.NDArray[np.float32] = change_hu[:, 0].float().cpu().numpy()
+            answer = change_hu[:, 0].float()
+        return partial(self._answered, answer, held)
+
+    def _answered(self, answer: Tensor, held: Tensor) -> npt.NDArray[np.float32]:
+        """What a batch was changed by, on the host; its source is held so long, as a GPU may still be reading it."""
+        with self._refusing_large(tuple(held[:, 0].shape)):
+            changed: npt.NDArray[np.float32] = answer.cpu().numpy()
         if not np.isfinite(changed).all():
             raise CheckpointRefusal(
                 f"weights {self.identity.weights_digest[:12]} answer NaN or infinity",
@@ -206,18 +249,24 @@ class Denoiser:
         return least_tile_px(*self._sizes)
 
     def _predict(self, image: Tensor) -> Tensor:
+        answer: Tensor = self._compute(image) if self.inferer is None else self.inferer(image, self._compute)
+        return answer
+
+    @contextmanager
+    def _refusing_large(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Say that the device has too little memory, which it may find out at any copy or operation."""
         try:
-            answer: Tensor = self._compute(image) if self.inferer is None else self.inferer(image, self._compute)
+            yield
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
-            shape = "x".join(str(side) for side in (len(image), *image.shape[-2:]))
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # pieces that are too small for the next try
             raise MemoryRefusal(
-                f"slices of {shape} pixels ({str(error).splitlines()[0][:160]})",
+                f"slices of {'x'.join(map(str, shape))} pixels ({str(error).splitlines()[0][:160]})",
                 allowed="slices that fit the memory of the device",
                 cure=f"give --workers 1 or --device cpu; if slices are larger, --tile {self._least_tile_px()}",
             ) from error
-        return answer
 
 
 def network_in(
@@ -245,25 +294,3 @@ def _check_strength(strength: float) -> None:
 def _check_runtime(runtime: str) -> None:
     if runtime not in RUNTIMES:
         raise ConfigRefusal(f"runtime {runtime!r}", allowed=", ".join(RUNTIMES), cure="choose one, or leave it out")
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _device(name: str | torch.device) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigRefusal(f"device {name}", allowed="auto, cpu, cuda, cuda:1 ...", cure="choose one") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigRefusal(f"device {name}", allowed="auto, cpu, cuda, cuda:1 ...", cure="choose one")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigRefusal(
-            f"device {name} without a usable GPU ({os.environ.get('CUDA_VISIBLE_DEVICES', 'no CUDA driver found')})",
-            allowed="auto or cpu on this machine",
-            cure="leave --device out",
-        )
-    return device

@@ -15,12 +15,12 @@ from iscl_monai.dicom.images import NIFTI
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual_header
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
+from iscl_monai.inference.classic import DenoisedSlice
 from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome, Watcher
 from iscl_monai.inference.slice_denoiser import SliceDenoiser, check_slice
-from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.parallel import in_order, useful_workers
 from iscl_monai.quality.familiarity import geometry_of
 
@@ -131,7 +131,7 @@ class _Writing:
         if self.residual is not None:
             self.residual.write(before_hu - after_hu)
         down, right = self.volume.upright
-        return DenoisedSlice(index, before_hu[::down, ::right], after_hu[::down, ::right], None)
+        return DenoisedSlice(index, lambda: before_hu[::down, ::right], lambda: after_hu[::down, ::right], None)
 
     def finish(self) -> None:
         """Flush, and read again."""

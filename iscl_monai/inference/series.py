@@ -15,11 +15,13 @@ from iscl_monai.dicom.examine import Skipped
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
+from iscl_monai.inference.classic import DenoisedSlice
 from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.plan import Plan, Source, folder_names, plan
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
-from iscl_monai.inference.stream import DenoisedSlice, stream
+from iscl_monai.inference.stream import stream
+from iscl_monai.parallel import useful_processes
 
 
 class Watcher(Protocol):
@@ -71,6 +73,7 @@ def denoise_series(
     strict: bool = False,
     keep_private: Sequence[str] = (),
     workers: int | None = None,
+    processes: int | None = 0,
     watcher: Watcher | None = None,
     moment: datetime | None = None,
     training: TrainingRecord | None = None,
@@ -89,6 +92,8 @@ def denoise_series(
         strict: refuse everything when one series is refused; else the others are denoised.
         keep_private: private creators whose elements are copied.
         workers: slices worked on at the same time; default: see :func:`useful_workers`.
+        processes: that read and write the files of long series beside this one, for denoisers on a GPU;
+            0: threads do; None: see :func:`iscl_monai.parallel.useful_processes`.
         watcher: see :class:`Watcher`.
         moment: date and time, with a time zone, that the derived objects bear; default: now. Who adds late slices to a
             series gives that of the first ones: one series has one time.
@@ -106,10 +111,19 @@ def denoise_series(
     with without_warnings():
         decided = plan(source, series_uid=series_uid, strict=strict, training=training)
         derivation = derivation_of(denoiser, keep_private, moment)
+        processes = useful_processes(denoiser.device.type) if processes is None else processes
         with _whole(source, destination) as folder:
             done, refused = [], list(decided.refused)
             for one, name in zip(decided.series, folder_names(decided.series), strict=True):
-                slices = stream(one, folder / name, denoiser, derivation, save_residual=save_residual, workers=workers)
+                slices = stream(
+                    one,
+                    folder / name,
+                    denoiser,
+                    derivation,
+                    save_residual=save_residual,
+                    workers=workers,
+                    processes=processes,
+                )
                 try:
                     _watch(one, slices, watcher)
                     done.append(one)

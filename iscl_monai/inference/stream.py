@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,33 +11,14 @@ import numpy.typing as npt
 
 from iscl_monai.dicom.derivation import Derivation
 from iscl_monai.dicom.enhanced_write import EnhancedWriter
-from iscl_monai.dicom.pixels import decode_slice, read_content
-from iscl_monai.dicom.residual import ResidualWriter, residual_of
 from iscl_monai.dicom.stored import StoredSlice
-from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.errors import DicomRefusal
-from iscl_monai.inference.plan import ClassicSeries, MultiFrame, Source
+from iscl_monai.inference.beside import LEAST_SLICES, Work
+from iscl_monai.inference.beside import processes as start_processes
+from iscl_monai.inference.classic import RESIDUAL_FOLDER, ClassicStream, DenoisedSlice, seen
+from iscl_monai.inference.plan import MultiFrame, Source
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.parallel import in_order, useful_workers
-
-RESIDUAL_FOLDER = "residual"
-
-
-@dataclass(frozen=True, eq=False)
-class DenoisedSlice:
-    """One slice before and after, as it was written.
-
-    Attributes:
-        index: in slice order.
-        before_hu: float32 (row, column).
-        after_hu: same shape.
-        padded: bool, same shape; None when no pixel is padding.
-    """
-
-    index: int
-    before_hu: npt.NDArray[np.float32]
-    after_hu: npt.NDArray[np.float32]
-    padded: npt.NDArray[np.bool_] | None
 
 
 def stream(
@@ -49,6 +29,7 @@ def stream(
     *,
     save_residual: bool = False,
     workers: int | None = None,
+    processes: int = 0,
 ) -> Iterator[DenoisedSlice]:
     """Denoise one source into a folder, several slices at a time.
 
@@ -59,6 +40,7 @@ def stream(
         derivation: what is said about it.
         save_residual: also write what was removed.
         workers: slices worked on at the same time.
+        processes: that read and write the files of a long series, instead of threads; 0: none.
 
     Yields:
         The slices in order, each written; when the last has been taken everything has been read back.
@@ -75,41 +57,19 @@ def stream(
     first = source.headers[0]
     shape = (first.rows or 0, first.columns or 0)
     workers = workers or useful_workers(denoiser.device.type, source.count, shape)
-    series = _Series(source, folder, denoiser, derivation, save_residual=save_residual)
+    if processes and source.count >= LEAST_SLICES:
+        work = Work(source, folder, derivation, save_residual)
+        return _beside(work, denoiser, processes)
+    series = ClassicStream(source, folder, denoiser, derivation, save_residual=save_residual)
     return in_order(range(source.count), series.denoise, workers=workers)
 
 
-class _Series:
-    """A series of single-frame files; every slice is read, denoised and written by one of several threads."""
-
-    def __init__(
-        self,
-        series: ClassicSeries,
-        folder: Path,
-        denoiser: SliceDenoiser,
-        derivation: Derivation,
-        *,
-        save_residual: bool,
-    ) -> None:
-        self.headers = series.headers
-        self.contents = series.contents
-        self.denoiser = denoiser
-        self.writer = SeriesWriter(series.headers, derivation, folder)
-        self.residual_writer: ResidualWriter | None = None
-        if save_residual:
-            (folder / RESIDUAL_FOLDER).mkdir()
-            removed = residual_of(derivation)
-            self.residual_writer = ResidualWriter(series.headers, removed, folder / RESIDUAL_FOLDER)
-
-    def denoise(self, index: int) -> DenoisedSlice:
-        """One slice."""
-        header = self.headers[index]
-        source, dataset = decode_slice(header, self.contents.pop(header.path, b"") or read_content(header))
-        after = source.changed(self.denoiser.change_hu(source.hu()))
-        if self.residual_writer is not None:
-            self.residual_writer.write_residual(index, copy.deepcopy(dataset), source.stored, after)
-        self.writer.write(index, dataset, after)
-        return _seen(index, source, after)
+def _beside(work: Work, denoiser: SliceDenoiser, count: int) -> Iterator[DenoisedSlice]:
+    """A series whose files are read and written by other processes, one for each slice in the making."""
+    if work.save_residual:
+        (work.folder / RESIDUAL_FOLDER).mkdir(exist_ok=True)
+    with start_processes(count, work) as started:
+        yield from in_order(range(work.series.count), lambda index: started.denoise(index, denoiser), workers=count)
 
 
 def _frames(
@@ -138,9 +98,5 @@ def _frames(
         done = in_order(source.image.slices(), work, workers=workers)
         for index, (before, after) in enumerate(done):
             writer.write(index, after)
-            yield _seen(index, before, after)
+            yield seen(index, before, after)
         writer.finish()
-
-
-def _seen(index: int, before: StoredSlice, after: npt.NDArray[np.integer]) -> DenoisedSlice:
-    return DenoisedSlice(index, before.hu(), replace(before, stored=after).hu(), before.padded)

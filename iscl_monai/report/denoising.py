@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from iscl_monai.inference.classic import DenoisedSlice
 from iscl_monai.inference.familiarity import Comparison
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
-from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.report.series import SeriesReport, write_series_report
 from iscl_monai.report.write import provenance
 

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset
 
+from iscl_monai.dicom.compare import first_difference
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.dicom.series import CTSeries, read_series
-from iscl_monai.dicom.write import first_difference, write_and_verify, write_derived_series
+from iscl_monai.dicom.write import write_and_verify, write_derived_series
 from iscl_monai.durable import whole_folder
 from iscl_monai.errors import DicomRefusal, ImageRefusal, OutputRefusal
 

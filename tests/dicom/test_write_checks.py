@@ -16,6 +16,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from iscl_monai.dicom import write as writing
+from iscl_monai.dicom.compare import first_difference
 from iscl_monai.dicom.derive import slice_identity
 from iscl_monai.dicom.headers import read_header
 from iscl_monai.dicom.pixels import load_slice, without_warnings
@@ -23,7 +24,6 @@ from iscl_monai.dicom.series import read_series
 from iscl_monai.dicom.write import (
     SeriesWriter,
     changed_on_disk,
-    first_difference,
     not_written,
     set_pixels,
     write_and_verify,

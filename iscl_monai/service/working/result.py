@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from iscl_monai.inference.classic import DenoisedSlice
 from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.series import Outcome
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
-from iscl_monai.inference.stream import DenoisedSlice
 from iscl_monai.quality.regions import RegionMeasurement
 from iscl_monai.service.database.rows import JobRow
 from iscl_monai.service.sending.outbox import DerivedObject
