@@ -30,7 +30,6 @@ app = typer.Typer(
     name="iscl-monai",
     help=f"Low-dose CT denoising, trained on your own unpaired scans. Results are {DISCLAIMER}.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
