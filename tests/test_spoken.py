@@ -97,10 +97,10 @@ def test_every_verb_that_ends_has_the_options(made: typer.Typer) -> None:
 
 
 def test_a_plan_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Series().write(tmp_path / "scan")
+    Series(rows=24, columns=20).write(tmp_path / "scan")
     (tmp_path / "scan" / "notes.txt").write_text("x")
     code, content = answered(capsys, "denoise", str(tmp_path / "scan"), str(tmp_path / "out"), "--dry-run")
-    assert code == 0
+    assert code == 0, content["refusal"]
     (series,) = content["result"]["would_denoise"]
     assert series["slices"] >= 1
     assert [Path(one["path"]).name for one in content["result"]["skipped"]] == ["notes.txt"]

@@ -14,7 +14,7 @@ from iscl_monai.report.pages import write_page
 
 MOST_ROWS = 2000
 MOST_REASONS = 40
-MOST_THUMBNAIL_BYTES = 3_000_000
+MOST_THUMBNAIL_BYTES = 2_000_000
 """Words of 2000 series take the rest of a page of 5 MB."""
 TITLE = "CT series of an archive"
 COLOURS = {FIT: "fit", "single slice": "maybe"}
