@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from iscl_monai.console import add_version, import_nothing_from_working_folder, run, with_exit_codes
+from iscl_monai.spoken import Verb
 
 import_nothing_from_working_folder()
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     name="python -m data_prep",
     help="From a hospital's archive to a training set: find fit series, simulate low dose, split without leaks.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # python -m has none; iscl-monai VERB has
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 add_version(app, "data_prep of iscl-monai")
 for verb in (degrade, dose, mayo, phantom, scan, split, split_stack, truth):
-    app.command()(with_exit_codes(verb))
+    app.command(cls=Verb)(with_exit_codes(verb))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

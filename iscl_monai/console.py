@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from iscl_monai import spoken
 from iscl_monai.errors import Refusal
 from iscl_monai.version import __version__
 
@@ -69,6 +70,7 @@ def exit_codes(left: str = "nothing was written") -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
+        spoken.answer.refusal = refusal
         _end(f"{type(refusal).__name__}: {refusal}", refusal.exit_code)
     except (typer.Exit, typer.Abort):
         raise
@@ -85,6 +87,7 @@ def exit_codes(left: str = "nothing was written") -> Iterator[None]:
         log.write_text(
             f"iscl-monai {__version__}, {sys.argv[1:]}\n{traceback.format_exc()}", "utf-8", "backslashreplace"
         )
+        spoken.tell_fault(traceback.format_exc())
         _end(f"a fault of ours: {type(error).__name__}; {left}; please report {log}", 1)
 
 

@@ -25,6 +25,7 @@ from iscl_monai.data import ScanPair
 from iscl_monai.quality.fidelity import FidelityMean, fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import HU_BODY
+from iscl_monai.quality.regions import region_results
 from iscl_monai.quality.truth_error import root_hu
 from iscl_monai.report.write import ReportCase, metric_rows, provenance, write_report
 from iscl_monai.training.validation import TRUTH_ERROR
@@ -56,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = evaluate(options.folder, settings)
     denoised = denoise_one(options.folder, [result.pair for result in results])
     gain_db = sum(result.gain_db for result in results) / len(results)
-    cases = ([series_case(results[0].pair, denoised)] if denoised else []) + [result.case for result in results]
+    cases = [result.case for result in results]
+    if denoised:  # the same patient once, as a user would get it
+        cases[0] = series_case(results[0].pair, denoised)
     report = write_report(
         options.folder / "report.html",
         title="ISCL demo: low-dose CT before and after",
@@ -198,7 +201,8 @@ def _case(name: str, noisy: Volume, denoised: Volume, clean: Volume) -> tuple[Re
     """Numbers of three volumes (slice, row, column), pictures of their middle slices, and the gain in PSNR."""
     before: FidelityMean = fidelity(noisy, clean).mean()
     after: FidelityMean = fidelity(denoised, clean).mean()
-    rows = metric_rows(no_reference_panel(noisy, denoised), noisy=before, denoised=after)
+    panel, regions = no_reference_panel(noisy, denoised), region_results(noisy, denoised)
+    rows = metric_rows(panel, regions, noisy=before, denoised=after)
     before_hu, after_hu, truth_hu = (volume[len(volume) // 2] for volume in (noisy, denoised, clean))
     case = ReportCase(name, before_hu, after_hu, truth_hu, rows, note="synthetic phantom, test pair")
     return case, after.gain_over(before)["psnr_db"]

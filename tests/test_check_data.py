@@ -111,7 +111,7 @@ def test_iterative_scans_beside_others(dataset: Path) -> None:
 
 def test_for_programs(dataset: Path) -> None:
     code, text = asked(dataset, "--json")
-    found = json.loads(text)
+    found = json.loads(text)["result"]
     assert code == 0
     assert len(found["scans"]) == 7
     assert found["problems"] == []

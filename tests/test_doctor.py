@@ -33,7 +33,7 @@ def test_it_says_what_is_here(tmp_path: Path) -> None:
 def test_for_programs(tmp_path: Path) -> None:
     code, text = asked("--json", "--bundle", str(make_bundle(tmp_path / "tiny")))
     assert code == 0
-    found = json.loads(text)
+    found = json.loads(text)["result"]
     assert {one["name"]: one["state"] for one in found["extras"]} == dict.fromkeys(extras.EXTRAS, "ok")
     assert all(one["state"] == "ok" for one in found["bundle"])
 
@@ -108,5 +108,5 @@ def test_the_page_shows_what_the_command_says(tmp_path: Path) -> None:
     command = "iscl-monai doctor --json --bundle bundles/iscl"
     assert command in page
     code, text = asked("--json", "--bundle", str(bundle))
-    finding = json.loads(text)["bundle"][0]
+    finding = json.loads(text)["result"]["bundle"][0]
     assert all(f"`{name}`" in page for name in finding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from data_prep.archive.columns import COLUMNS, VERDICT, Cell, Column
@@ -13,6 +14,8 @@ from iscl_monai.report.pages import write_page
 
 MOST_ROWS = 2000
 MOST_REASONS = 40
+MOST_THUMBNAIL_BYTES = 2_000_000
+"""Words of 2000 series take the rest of a page of 5 MB."""
 TITLE = "CT series of an archive"
 COLOURS = {FIT: "fit", "single slice": "maybe"}
 """Style class of a verdict's group; all others are unfit."""
@@ -101,7 +104,7 @@ def write_archive_page(
         ``path``.
     """
     reasons = reason_counts(skipped)
-    shown = list(zip(rows, thumbnails, strict=True))[:MOST_ROWS]
+    shown = list(zip(rows, _that_fit(thumbnails), strict=True))[:MOST_ROWS]
     page = ArchivePage(
         title=TITLE,
         folder=str(archive),
@@ -115,6 +118,12 @@ def write_archive_page(
         more_reasons=max(0, len(reasons) - MOST_REASONS),
     )
     return write_page(path, "archive.html", page, package="data_prep")
+
+
+def _that_fit(thumbnails: Sequence[str]) -> list[str]:
+    """The first of them, as many as a page can hold; ``""`` for the others."""
+    sizes = accumulate(map(len, thumbnails))
+    return [picture if size <= MOST_THUMBNAIL_BYTES else "" for picture, size in zip(thumbnails, sizes, strict=True)]
 
 
 def _tiles(rows: Sequence[SeriesRow], skipped: int, files: int) -> list[tuple[int, str]]:

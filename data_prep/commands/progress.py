@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from iscl_monai.spoken import progress_disabled
+
 
 @contextmanager
 def progress_bar(unit: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
@@ -19,5 +21,5 @@ def progress_bar(unit: str, total: int | None = None) -> Iterator[Callable[[int]
     """
     from tqdm import tqdm
 
-    with tqdm(total=total, unit=f" {unit}", disable=None) as bar:
+    with tqdm(total=total, unit=f" {unit}", disable=progress_disabled()) as bar:
         yield bar.update

@@ -34,6 +34,10 @@ def split(
     exclude_patient: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Leave this patient out; may be repeated.")
     ] = None,
+    exclude_series: Annotated[
+        list[str] | None,
+        typer.Option(metavar="UID|PATH", help="Leave this series out, and those simulated from it; may be repeated."),
+    ] = None,
     accept_iterative: Annotated[
         bool,
         typer.Option("--accept-iterative", help="Take iterative reconstructions beside filtered backprojections."),
@@ -78,6 +82,7 @@ def split(
         by=by,
         gap_mm=gap,
         exclude_patients=tuple(exclude_patient or ()),
+        exclude_series=tuple(exclude_series or ()),
         accept_iterative=accept_iterative,
         patient_from=patient_from,
     )

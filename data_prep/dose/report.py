@@ -16,9 +16,10 @@ from iscl_monai.quality.spectrum import RadialSpectrum, without_anatomy
 from iscl_monai.report.curves import Axis, Curve
 from iscl_monai.report.numbers import NOT_GIVEN, fixed, significant
 from iscl_monai.report.pages import write_page
-from iscl_monai.report.pictures import LUNG, SOFT_TISSUE, Figure, View, png_address
+from iscl_monai.report.pictures import Figure, View, png_address
 from iscl_monai.report.plot import Plot, plot
 from iscl_monai.report.section import Table
+from iscl_monai.report.viewer import ViewedSlice, Viewer, hu_pane
 from iscl_monai.scanner.calibration import spread
 from iscl_monai.scanner.exposure import FEWEST_COUNTS, Exposure
 from iscl_monai.scanner.selfcheck import LIMITS, MOST_STARVED, SelfCheck
@@ -43,7 +44,9 @@ _HEADS = (
     "Mean frequency of the scan's noise, 1/mm",
     "... of the added noise",
     "Rays starved, %",
+    "Verdict",
 )
+_VERDICT = len(_HEADS) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ class ShownSlice:
 
     Args:
         number: of the slice, from 1.
-        figures: the scan, what was simulated, and the noise.
+        figures: the noise.
         spectra: of the noise; None where no soft tissue is flat enough.
     """
 
@@ -101,7 +104,8 @@ class DosePage:
         check: of the calibration: heading and figure.
         warnings: what to know about the noise that is added.
         table: what was measured.
-        slices: in pictures.
+        viewer: scan and simulation.
+        slices: noise in pictures.
     """
 
     title: str
@@ -114,6 +118,7 @@ class DosePage:
     check: Table
     warnings: Sequence[str]
     table: Table
+    viewer: Viewer
     slices: Sequence[ShownSlice]
 
 
@@ -145,7 +150,8 @@ def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures,
         seed=simulation.seed,
         check=_check_table(simulation.check, scanner),
         warnings=simulation.warnings,
-        table=Table(heads=_HEADS, lines=[_line(one) for one in figures]),
+        table=Table(heads=_HEADS, lines=[_line(one) for one in figures], words=(_VERDICT,)),
+        viewer=Viewer(name="scan and simulation", slices=[one.viewed() for one in slices]),
         slices=[one.shown() for one in slices],
     )
     write_page(file, "dose.html", page, package="data_prep")
@@ -195,15 +201,17 @@ class _MeasuredSlice:
             starved=self.noise.starved,
         )
 
+    def viewed(self) -> ViewedSlice:
+        """The scan beside what was simulated."""
+        panes = [hu_pane("Scan", self.noise.mean_hu), hu_pane("Simulated", self.low_hu)]
+        return ViewedSlice(name=f"slice {self.noise.index + 1}", panes=panes)
+
     def shown(self) -> ShownSlice:
         _, measured_hu = local_mean_and_sigma(self.noise.added_hu)
         top = float(np.percentile(self.added_sigma_hu[self.noise.mean_hu > -300], 99))
         sigma = View(f"0 to {top:.0f} HU", HUWindow(0, top))
         noise = View(f"±{2 * top:.0f} HU", HUWindow(-2 * top, 2 * top))
         pictures = [
-            ("Scan", SOFT_TISSUE, self.noise.mean_hu),
-            ("Simulated", SOFT_TISSUE, self.low_hu),
-            ("Simulated", LUNG, self.low_hu),
             ("Noise added", noise, self.noise.added_hu),
             ("Its local standard deviation, 9x9", sigma, measured_hu),
             ("... as expected", sigma, self.added_sigma_hu),
@@ -246,7 +254,19 @@ def _line(one: SliceFigures) -> list[str]:
         fixed(one.shift_hu, 2, signed=True),
         *(fixed(frequency, 3) for frequency in one.mean_frequencies_per_mm),
         significant(100 * one.starved, 2),
+        verdict_of(one),
     ]
+
+
+def verdict_of(one: SliceFigures) -> str:
+    """Whether the noise of a slice is that of its dose, in words: by its ratio, else by what was added."""
+    found, name = (one.added, "added noise") if math.isnan(one.ratio) else (one.ratio / one.expected, "noise")
+    lowest, highest = LIMITS
+    if lowest <= found <= highest:
+        return f"as physics expects: {name} is {fixed(found, 2)} of it, {lowest:g} to {highest:g} is taken"
+    much = "too little" if found < lowest else "too much"
+    expected = f"{fixed(found, 2)} of what physics expects, not {lowest:g} to {highest:g}"
+    return f"{much}, do not train on it: {name} is {expected}"
 
 
 def _spectra_plot(spectra: Sequence[RadialSpectrum]) -> Plot:

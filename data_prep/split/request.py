@@ -27,6 +27,7 @@ class SplitRequest:
         by: ``patient``, ``z`` or ``auto``.
         gap_mm: distance of two parts of one patient.
         exclude_patients: leave these out.
+        exclude_series: leave these out, and what was simulated from them: SeriesInstanceUIDs, or paths of the table.
         accept_iterative: take series of iterative reconstruction beside those of filtered backprojection.
         patient_from: what stands for a missing patient: ``study``, ``folder``, or ``""``: refuse.
 
@@ -43,6 +44,7 @@ class SplitRequest:
     by: str = "auto"
     gap_mm: float = MINIMUM_GAP_MM
     exclude_patients: tuple[str, ...] = ()
+    exclude_series: tuple[str, ...] = ()
     accept_iterative: bool = False
     patient_from: str = ""
 

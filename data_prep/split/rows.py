@@ -42,15 +42,16 @@ def select(table: Sequence[SeriesRow], request: SplitRequest) -> Selection:
     Raises:
         LeakRefusal: when one study or series carries the names of two patients.
         DatalistRefusal: when it is not known who a fit series is, or no series is left.
-        ConfigRefusal: when a patient to exclude is not in the table.
+        ConfigRefusal: when a patient or series to exclude is not in the table.
     """
     ordered = sorted(table, key=lambda row: tuple(map(str, astuple(row))))
-    rows, notes = named(ordered, request)
+    without = _without_excluded_series(ordered, request)
+    rows, notes = named(without, request)
     check_naming(rows)
     _check_excluded(rows, request)
     shared = _shared_paths(rows)
     kept: list[SeriesRow] = []
-    left_out: Counter[str] = Counter()
+    left_out: Counter[str] = Counter({"excluded series": len(ordered) - len(without)})
     seen: set[tuple[str, str]] = set()
     for row in rows:
         reason = _reason(row, request, shared) or ("listed twice" if _identity(row) in seen else "")
@@ -59,9 +60,10 @@ def select(table: Sequence[SeriesRow], request: SplitRequest) -> Selection:
             left_out[reason] += 1
         else:
             kept.append(row)
-    _check_known(kept)
+    _check_known(kept, request)
     if not request.accept_iterative:
         _check_one_reconstruction(kept)
+    left_out = +left_out
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
         raise DatalistRefusal(
@@ -70,6 +72,26 @@ def select(table: Sequence[SeriesRow], request: SplitRequest) -> Selection:
             cure="scan more, or ask for other body parts",
         )
     return Selection(tuple(kept), left_out, shared, notes)
+
+
+def _without_excluded_series(rows: list[SeriesRow], request: SplitRequest) -> list[SeriesRow]:
+    """Rows whose series, and whose original, is not to be left out; before anything is asked of their patients."""
+    unknown = [one for one in request.exclude_series if not any(one in _names(row) for row in rows)]
+    if unknown:
+        known = sorted(name for row in rows for name in _names(row))
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+        raise ConfigRefusal(
+            f"series {unknown[0]!r} to exclude is not in the table",
+            allowed="a SeriesInstanceUID of its column 'series_uid', or, without one, a path of 'path'",
+            cure=f"did you mean {near[0]!r}?" if near else "look at these columns",
+        )
+    excluded = {name for row in rows if _names(row) & {*request.exclude_series} for name in _names(row)}
+    return [row for row in rows if not excluded & {*_names(row), row.simulated_from}]
+
+
+def _names(row: SeriesRow) -> set[str]:
+    """What a user may call a series by: its UID, else its path, which several series may share."""
+    return {row.series_uid} if row.series_uid else {row.path}
 
 
 def _check_excluded(rows: Sequence[SeriesRow], request: SplitRequest) -> None:
@@ -103,14 +125,21 @@ def _identity(row: SeriesRow) -> tuple[str, str]:
     return (row.series_uid, "" if row.series_uid else os.path.realpath(row.path))
 
 
-def _check_known(rows: Sequence[SeriesRow]) -> None:
+def _check_known(rows: Sequence[SeriesRow], request: SplitRequest) -> None:
     nobody = [row for row in rows if not row.patient]
-    if nobody:
-        raise DatalistRefusal(
-            f"{len(nobody)} of {len(rows)} fit series have no patient, e.g. {nobody[0].path}",
-            allowed="a patient in every row: nothing else keeps one person out of both pools",
-            cure="fill the column 'patient', or say --patient-from study (or folder) if each is another person",
-        )
+    if not nobody:
+        return
+    first = nobody[0]
+    others = {"": "study", "study": "folder"}  # folder names everybody, so nothing is left to say after it
+    stand_in = others.get(request.patient_from)
+    advice = [f"say --patient-from {stand_in} if each is another person"] if stand_in else []
+    advice.append(f"leave them out, one by one (--exclude-series {first.series_uid or first.path})")
+    asked = f" even with --patient-from {request.patient_from}" if request.patient_from else ""
+    raise DatalistRefusal(
+        f"{len(nobody)} of {len(rows)} fit series have no patient{asked}, e.g. {first.path}",
+        allowed="a patient in every row: nothing else keeps one person out of both pools",
+        cure=f"fill the column 'patient', or {', or '.join(advice)}",
+    )
 
 
 def _check_one_reconstruction(rows: Sequence[SeriesRow]) -> None:

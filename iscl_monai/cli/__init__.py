@@ -24,6 +24,7 @@ from iscl_monai.cli.node import node
 from iscl_monai.cli.qa import qa
 from iscl_monai.cli.serve import serve, user
 from iscl_monai.console import DISCLAIMER, add_version, run, with_exit_codes
+from iscl_monai.spoken import Verb
 
 __all__ = ["DISCLAIMER", "app", "main"]
 
@@ -31,19 +32,19 @@ app = typer.Typer(
     name="iscl-monai",
     help=f"Low-dose CT denoising, trained on your own unpaired scans. Results are {DISCLAIMER}.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 
 
 add_version(app, "iscl-monai")
-for verb in (denoise, batch, evaluate, benchmark, qa, serve, bundle, card, export, check_data, doctor):
-    app.command()(verb)
+for verb in (denoise, batch, evaluate, benchmark, qa, bundle, card, export, check_data, doctor):
+    app.command(cls=Verb)(verb)
+app.command()(serve)  # a node runs until it is stopped, and keeps a log
 app.add_typer(user, name="user")
 app.add_typer(node, name="node")
 for entry in sorted(entry_points(group="iscl_monai.verbs"), key=lambda entry: entry.name):
-    app.command(entry.name)(with_exit_codes(entry.load()))
+    app.command(entry.name, cls=Verb)(with_exit_codes(entry.load()))
 
 
 def main() -> None:

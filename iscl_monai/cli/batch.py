@@ -10,6 +10,7 @@ import typer
 from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
 from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, say
 from iscl_monai.extras import check_extra
+from iscl_monai.spoken import progress_console
 
 if TYPE_CHECKING:
     from iscl_monai.batch.run import Event
@@ -131,7 +132,6 @@ class _Progress:
     """A bar of series; failures, which are tried again, and refusals stand above it."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.bar = Progress(
@@ -140,7 +140,7 @@ class _Progress:
             MofNCompleteColumn(),
             TextColumn("series"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=progress_console(),
         )
         self.task = self.bar.add_task("starting workers", total=None)
         self.looked = 0

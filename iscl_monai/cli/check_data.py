@@ -10,6 +10,7 @@ import typer
 
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import exit_codes, say
+from iscl_monai.spoken import progress_disabled, tell_program
 
 if TYPE_CHECKING:
     from iscl_monai.data.check import DataCheck
@@ -29,7 +30,6 @@ def check_data(
     bundle: Annotated[
         Path | None, typer.Option(help="With --try-steps: bundle whose configs train.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Look through the scans of a training before it begins: everything is read, nothing is written.
 
@@ -50,12 +50,10 @@ def check_data(
         datalist = Datalist.load(dataset)
         from tqdm import tqdm
 
-        with tqdm(total=scans_to_read(datalist), unit=" scans", disable=None) as bar:
+        with tqdm(total=scans_to_read(datalist), unit=" scans", disable=progress_disabled()) as bar:
             found = run(datalist, patch_size=patch_size, trust_hu=trust_hu, workers=workers, progress=bar.update)
-        if as_json:
-            typer.echo(json.dumps(found.to_json(), indent=2))
-        else:
-            _print(found)
+        tell_program(**found.to_json())
+        _print(found)
         if try_steps and not found.problems:
             _print_time(dataset, found_bundle(bundle), config or [])
         if found.problems:

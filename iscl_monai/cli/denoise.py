@@ -9,6 +9,7 @@ import typer
 
 from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
 from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, printable, say
+from iscl_monai.spoken import progress_console, tell_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -205,7 +206,6 @@ class _Watching:
     """Progress on the terminal, and the report if there is to be one."""
 
     def __init__(self, reported: Any) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.bar = Progress(
@@ -214,7 +214,7 @@ class _Watching:
             MofNCompleteColumn(),
             TextColumn("slices"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=progress_console(),
         )
         self.report: Any = None
         if reported is not None:
@@ -271,6 +271,10 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
         return
     with without_warnings():
         decided = plan(source, series_uid=series_uid, strict=False)
+    tell_program(
+        would_denoise=[{"series": one.title, "slices": one.count} for one in decided.series],
+        **_left_alone(decided.skipped, decided.refused),
+    )
     for one in decided.series:
         say(f"would denoise: {one.title}, {one.count} slices")
     _print_left_alone(decided.skipped, decided.refused)
@@ -280,6 +284,11 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
 
 
 def _print_outcome(outcome: Outcome) -> None:
+    tell_program(
+        written=str(outcome.destination),
+        denoised=[{"series": title, "slices": count} for title, count in outcome.series],
+        **_left_alone(outcome.skipped, outcome.refused),
+    )
     for title, count in outcome.series:
         say(f"denoised: {title}, {count} slices")
     _print_left_alone(outcome.skipped, outcome.refused)
@@ -290,6 +299,13 @@ def _end_in_part(refused: Sequence[Refusal]) -> None:
     """Tell by the exit code that not everything was denoised."""
     if refused:
         raise typer.Exit(IN_PART)
+
+
+def _left_alone(skipped: Any, refused: Any) -> dict[str, Any]:
+    return {
+        "skipped": [{"path": str(one.path), "reason": one.reason} for one in skipped],
+        "refused": [{"came": one.came, "allowed": one.allowed, "cure": one.cure} for one in refused],
+    }
 
 
 def _print_left_alone(skipped: Any, refused: Any) -> None:

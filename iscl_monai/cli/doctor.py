@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +10,11 @@ import typer
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.spoken import tell_program
 
 
 def doctor(
     bundle: Annotated[Path | None, typer.Option(help="Bundle to look at.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Say what this installation can do: versions, extras, decoders, processor, memory, GPU, bundle and its weights.
 
@@ -35,10 +34,8 @@ def doctor(
         except ConfigRefusal:  # it need not stand in the repository
             bundle = None
         diagnosis = diagnose(bundle)
-        if as_json:
-            typer.echo(json.dumps(diagnosis.to_json(), indent=2))
-        else:
-            for line in diagnosis.lines():
-                say(line)
+        tell_program(**diagnosis.to_json())
+        for line in diagnosis.lines():
+            say(line)
         if diagnosis.problems:
             raise typer.Exit(1)

@@ -15,6 +15,7 @@ import typer
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.spoken import progress_console, tell_program
 
 if TYPE_CHECKING:
     from iscl_monai.evaluation.evaluate import Comparison, Evaluation
@@ -237,11 +238,10 @@ def _bundle(request: _Request) -> Path:
 @contextmanager
 def _progress_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar that appears with the first pair: what is refused before is one line."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True))
+    bar = Progress(*columns, console=progress_console())
 
     def show(done: int, total: int) -> None:
         if not bar.tasks:
@@ -260,6 +260,7 @@ def _print_evaluation(request: _Request, evaluation: Evaluation) -> None:
 
     if request.out is not None:
         evaluation.write(request.out)
+    tell_program(**evaluation.scores.content())
     for scores in (evaluation.scores, *evaluation.against_truth):
         heads, lines = cohort_lines(scores)
         _print_table(cohort_title(scores), heads, lines)
@@ -270,10 +271,11 @@ def _print_evaluation(request: _Request, evaluation: Evaluation) -> None:
 
 
 def _print_comparison(request: _Request, comparison: Comparison) -> None:
-    from iscl_monai.evaluation.no_reference import CANNOT_TELL, panel_rows
+    from iscl_monai.evaluation.no_reference import CANNOT_TELL, panel_content, panel_rows
 
     if request.out is not None:
         comparison.write(request.out)
+    tell_program(**panel_content(comparison.panel))
     lines = [
         [
             row.name,

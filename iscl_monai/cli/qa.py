@@ -12,6 +12,7 @@ import typer
 
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import exit_codes, say
+from iscl_monai.spoken import progress_console
 
 if TYPE_CHECKING:
     from iscl_monai.evaluation.qa import Plan, QaResult
@@ -187,11 +188,10 @@ def _shares(doses: str | None) -> tuple[float, ...] | None:
 @contextmanager
 def _bar(work: str, total: int) -> Iterator[Callable[[int], object]]:
     """Shows how much is still to be done."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(work), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=progress_console()) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.advance(task, done)
 

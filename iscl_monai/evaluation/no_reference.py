@@ -13,11 +13,13 @@ from iscl_monai.quality.before_after import BeforeAfter, Texture, before_after
 from iscl_monai.quality.fidelity import body_mask
 from iscl_monai.quality.regions import RegionResult
 from iscl_monai.quality.spectrum import RadialSpectrum
-from iscl_monai.report.case import NO_REFERENCE, MetricRow, ReportCase
+from iscl_monai.report.case import NO_REFERENCE, MetricRow, body_rows, region_rows
 from iscl_monai.report.curves import Axis, Curve
 from iscl_monai.report.plot import Plot, plot
+from iscl_monai.report.report_page import ShownCase
 from iscl_monai.report.section import Section
-from iscl_monai.report.series import SeriesReport, region_rows
+from iscl_monai.report.series import SeriesReport
+from iscl_monai.report.verdict import of_frequency
 
 CANNOT_TELL = (
     "There is no reference here, so nothing in this panel can tell whether a lesion was kept or made up: only how much "
@@ -44,21 +46,18 @@ def measured(noisy: Scan, denoised: Scan) -> BeforeAfter:
 
 def panel_rows(panel: BeforeAfter) -> tuple[MetricRow, ...]:
     """Every number of a panel, one line each."""
-    residual = panel.panel.residual
     shares = [(one.name, 100 * noise_removed(one)) for one in panel.regions]
     rows = [
         *region_rows(panel.regions),
         *(MetricRow(f"Local noise removed, {name}", "%", None, share, NO_REFERENCE, "", 0) for name, share in shares),
-        MetricRow("Mean shift over the body", "HU", None, panel.panel.mean_shift_hu, NO_REFERENCE, "near 0", 2),
-        MetricRow("Image in residual", "", None, residual.image, NO_REFERENCE, "near 0", 3),
-        MetricRow("Edges in residual", "", None, residual.edges, NO_REFERENCE, "near 0", 3),
+        *body_rows(panel.panel),
     ]
     if panel.texture is not None:
         before, after = panel.texture.before, panel.texture.after
         mean, peak = (before.mean_per_mm(), after.mean_per_mm()), (before.peak_per_mm(), after.peak_per_mm())
         rows += [
-            MetricRow("Mean frequency of noise", "1/mm", *mean, NO_REFERENCE, "unchanged", 3),
-            MetricRow("Peak frequency of noise", "1/mm", *peak, NO_REFERENCE, "unchanged", 3),
+            MetricRow(f"{which} frequency of noise", "1/mm", *each, NO_REFERENCE, "unchanged", 3, of_frequency(*each))
+            for which, each in (("Mean", mean), ("Peak", peak))
         ]
     if panel.slices is not None:
         alike = panel.slices.residual_correlation
@@ -74,13 +73,13 @@ def noise_removed(region: RegionResult) -> float:
     return 1 - region.sigma_after_hu / region.sigma_before_hu if region.sigma_before_hu > 0 else math.nan
 
 
-def panel_cases(name: str, noisy: Scan, denoised: Scan, panel: BeforeAfter) -> list[ReportCase]:
-    """Three slices in pictures, the first with all numbers."""
+def panel_cases(name: str, noisy: Scan, denoised: Scan, panel: BeforeAfter) -> list[ShownCase]:
+    """Slices in pictures, with all numbers."""
     report = SeriesReport(name=name, count=len(noisy.hu))
     for index, (before, after) in enumerate(zip(noisy.hu, denoised.hu, strict=True)):
         report.add(index, before, after, None if noisy.padded is None else noisy.padded[index])
-    cases = report.cases()
-    return [replace(case, rows=panel_rows(panel)) for case in cases[:1]] + cases[1:]
+    case = report.case(panel_rows(panel))
+    return [] if case is None else [case]
 
 
 def texture_section(texture: Texture | None) -> Section:

@@ -13,6 +13,7 @@ from iscl_monai.evaluation.scores import DIGITS, NAMES, UNITS, Scores
 from iscl_monai.quality.cohort import FEWEST_PATIENTS, INTERVAL
 from iscl_monai.report.case import ReportCase
 from iscl_monai.report.numbers import NOT_GIVEN, counted
+from iscl_monai.report.report_page import ShownCase
 from iscl_monai.report.section import Section, Table
 from iscl_monai.report.write import write_report
 
@@ -105,7 +106,7 @@ def write_outcome(
     content: Mapping[str, Any],
     *,
     title: str,
-    cases: Sequence[ReportCase],
+    cases: Sequence[ReportCase | ShownCase],
     made_with: Mapping[str, str],
     summary: str = "",
     sections: Sequence[Section] = (),

@@ -17,6 +17,7 @@ from iscl_monai.quality.cohort import INTERVAL, Cohort, cohort, paired_differenc
 from iscl_monai.quality.fidelity import Fidelity, FidelityMean, fidelity
 from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import Protocol
+from iscl_monai.quality.regions import region_results
 from iscl_monai.report.case import ReportCase, fidelity_rows, metric_rows
 
 MOST_PICTURED = 8
@@ -99,7 +100,8 @@ class Scores:
             rows = fidelity_rows(after, None)
         else:
             panel = no_reference_panel(pair.noisy.hu, pair.denoised_hu)
-            rows = metric_rows(panel, noisy=scores.noisy.mean(), denoised=after)
+            regions = region_results(pair.noisy.hu, pair.denoised_hu)
+            rows = metric_rows(panel, regions, noisy=scores.noisy.mean(), denoised=after)
         case = ReportCase(
             name=pair.name,
             noisy_hu=None if pair.noisy is None else middle_slice(pair.noisy.hu),

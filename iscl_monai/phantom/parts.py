@@ -19,6 +19,7 @@ from iscl_monai.durable import PARTIAL, sync_folder, whole_file, whole_folder
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.parallel import in_order, useful_workers
 from iscl_monai.phantom.canvas import Floats
+from iscl_monai.spoken import progress_disabled
 
 MANIFEST = "manifest.json"
 
@@ -65,7 +66,7 @@ def make_parts(
         workers = useful_workers("cpu", len(missing), (1, 1))
         writers = in_order(missing, lambda name: parts[name](), workers=workers)
         # disable=None: no bar where nobody looks (not a terminal).
-        steps = tqdm(missing, desc="phantom", unit=f" {unit}", disable=None)
+        steps = tqdm(missing, desc="phantom", unit=f" {unit}", disable=progress_disabled())
         for name, write in zip(steps, writers, strict=True):
             with whole_folder(directory / name) as folder:
                 write(folder)

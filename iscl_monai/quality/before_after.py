@@ -16,7 +16,7 @@ from iscl_monai.errors import ImageRefusal
 from iscl_monai.quality.fidelity import as_volume, body_mask
 from iscl_monai.quality.linearity import SliceBehaviour, slice_behaviour
 from iscl_monai.quality.noise import NoReferencePanel, no_reference_panel
-from iscl_monai.quality.regions import RegionMeasurement, RegionResult
+from iscl_monai.quality.regions import RegionResult, region_results
 from iscl_monai.quality.spectrum import (
     RadialSpectrum,
     noise_power_spectrum,
@@ -100,11 +100,8 @@ def before_after(
             allowed="two volumes of one shape (slice, row, column)",
             cure="give the denoised image of this very series",
         )
-    regions = RegionMeasurement()
-    for index, (before, after) in enumerate(zip(noisy, denoised, strict=True)):
-        regions.add(before, after, None if padded is None else padded[index])
     return BeforeAfter(
-        regions=regions.results(),
+        regions=region_results(noisy, denoised, padded),
         panel=no_reference_panel(noisy, denoised),
         texture=texture(noisy, denoised, pixel_spacing_mm),
         slices=_across(noisy, denoised),

@@ -122,6 +122,25 @@ class RegionMeasurement:
         return tuple(_result(region, total) for region, total in zip(REGIONS, self._totals, strict=True))
 
 
+def region_results(
+    before_hu: NDArray[Any], after_hu: NDArray[Any], padded: NDArray[np.bool_] | None = None
+) -> tuple[RegionResult, ...]:
+    """:class:`RegionMeasurement` of a whole volume.
+
+    Args:
+        before_hu: HU (slice, row, column).
+        after_hu: HU of the same shape.
+        padded: bool of the same shape, True where a pixel is padding outside the scan; None: nowhere.
+
+    Raises:
+        ImageRefusal: if shapes of slices differ, or values are not finite.
+    """
+    regions = RegionMeasurement()
+    for index, (before, after) in enumerate(zip(before_hu, after_hu, strict=True)):
+        regions.add(before, after, None if padded is None else padded[index])
+    return regions.results()
+
+
 def _one_shape(
     before_hu: NDArray[Any], after_hu: NDArray[Any], padded: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from iscl_monai.errors import ImageRefusal, Refusal
 from iscl_monai.quality.fidelity import FidelityMean, as_volume, same_protocol
 from iscl_monai.quality.noise import NoReferencePanel
+from iscl_monai.quality.regions import RegionResult
+from iscl_monai.report.verdict import NONE, Verdict, of_noise, of_residual, of_score, of_shift
 
 NO_REFERENCE = "no reference"
+REGIONS_PROTOCOL = "regions"
+UNIFORM = ("fat", "soft tissue")
+"""Tissues whose local standard deviation is noise; lung and bone have structure, and air is cut off."""
 Better = Literal["higher", "lower", "near 0", "unchanged", ""]
 
 
@@ -29,6 +34,7 @@ class MetricRow:
         protocol: identity of the protocol the values were measured on.
         better: which way is better, if one is.
         digits: decimals to print.
+        verdict: what it means.
     """
 
     name: str
@@ -38,6 +44,7 @@ class MetricRow:
     protocol: str
     better: Better = ""
     digits: int = 1
+    verdict: Verdict = NONE
 
 
 @dataclass(frozen=True)
@@ -98,25 +105,59 @@ def fidelity_rows(denoised: FidelityMean, noisy: FidelityMean | None) -> tuple[M
     rows = []
     for quantity in protocol.quantities:
         name, unit, better, digits = lines[quantity]
-        before = None if noisy is None else getattr(noisy, quantity)
-        rows.append(MetricRow(name, unit, before, getattr(denoised, quantity), protocol.identity, better, digits))
+        before, after = None if noisy is None else getattr(noisy, quantity), getattr(denoised, quantity)
+        if better == "near 0":
+            verdict = of_shift(after)
+        else:
+            verdict = of_score(before, after, higher=better == "higher", digits=digits)
+        rows.append(MetricRow(name, unit, before, after, protocol.identity, better, digits, verdict))
     return tuple(rows)
 
 
+def region_rows(results: Sequence[RegionResult]) -> tuple[MetricRow, ...]:
+    """Two lines for each region: local noise, which should fall, and mean, which should stay."""
+    rows: list[MetricRow] = []
+    for one in results:
+        noise, mean = (one.sigma_before_hu, one.sigma_after_hu), (one.mean_before_hu, one.mean_after_hu)
+        removed = of_noise(*noise, uniform=one.name in UNIFORM)
+        rows += [
+            MetricRow(f"Local noise, {one.name}", "HU", *noise, REGIONS_PROTOCOL, "lower", verdict=removed),
+            MetricRow(
+                f"Mean, {one.name}", "HU", *mean, REGIONS_PROTOCOL, "unchanged", verdict=of_shift(mean[1] - mean[0])
+            ),
+        ]
+    return tuple(rows)
+
+
+def body_rows(panel: NoReferencePanel) -> tuple[MetricRow, ...]:
+    """What can be said of the body without a reference: its mean, and what was removed."""
+    shift, residual = panel.mean_shift_hu, panel.residual
+    lines = (("Image in residual", residual.image), ("Edges in residual", residual.edges))
+    return (
+        MetricRow("Mean shift from input", "HU", None, shift, NO_REFERENCE, "near 0", 2, of_shift(shift)),
+        *(MetricRow(name, "", None, one, NO_REFERENCE, "near 0", 3, of_residual(one)) for name, one in lines),
+    )
+
+
 def metric_rows(
-    panel: NoReferencePanel, *, noisy: FidelityMean | None = None, denoised: FidelityMean | None = None
+    panel: NoReferencePanel,
+    regions: Sequence[RegionResult] = (),
+    *,
+    noisy: FidelityMean | None = None,
+    denoised: FidelityMean | None = None,
 ) -> tuple[MetricRow, ...]:
     """The usual lines of a case.
 
     Args:
         panel: numbers that need no reference.
+        regions: local noise and mean of tissues; those that were not measured are left out.
         noisy: fidelity of the noisy input, where there is a reference.
         denoised: fidelity of the denoised image, on the same protocol.
 
     Raises:
         Refusal: if only one of the two fidelities is given, or their protocols differ.
     """
-    rows: list[MetricRow] = []
+    rows: tuple[MetricRow, ...] = ()
     if noisy is not None or denoised is not None:
         if noisy is None or denoised is None:
             raise Refusal(
@@ -124,12 +165,5 @@ def metric_rows(
                 allowed="both, or none",
                 cure="measure the noisy input too: a score without its input's says nothing",
             )
-        rows += fidelity_rows(denoised, noisy)
-    residual = panel.residual
-    return (
-        *rows,
-        MetricRow("Local noise, soft tissue", "HU", panel.noise_before_hu, panel.noise_after_hu, NO_REFERENCE, "lower"),
-        MetricRow("Mean shift from input", "HU", None, panel.mean_shift_hu, NO_REFERENCE, "near 0", 2),
-        MetricRow("Image in residual", "", None, residual.image, NO_REFERENCE, "near 0", 3),
-        MetricRow("Edges in residual", "", None, residual.edges, NO_REFERENCE, "near 0", 3),
-    )
+        rows = fidelity_rows(denoised, noisy)
+    return (*rows, *region_rows([one for one in regions if one.name == "soft tissue"]), *body_rows(panel))

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from iscl_monai.durable import whole_file
 from iscl_monai.report.numbers import fixed, significant, with_minus_signs
+from iscl_monai.report.viewer import WINDOWS, filter_tables
 
 HERE = "iscl_monai.report"
 DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
@@ -67,7 +68,12 @@ def _environment(package: str) -> Environment:
     environment.filters.update(
         fixed=fixed, significant=significant, with_minus_signs=with_minus_signs, px=_px, points=_points
     )
-    environment.globals.update(disclaimer=DISCLAIMER, inline=lambda name: _static(name, packages))
+    environment.globals.update(
+        disclaimer=DISCLAIMER,
+        inline=lambda name: _static(name, packages),
+        windows=WINDOWS,
+        filter_tables=filter_tables,
+    )
     return environment
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from iscl_monai.report.budget import within
 from iscl_monai.report.case import MetricRow, ReportCase
-from iscl_monai.report.pictures import Figure, PictureRow, case_figures
 from iscl_monai.report.section import Section
+from iscl_monai.report.viewer import ViewedSlice, Viewer, difference_pane, hu_pane, window_of_body
+
+LEFT_OUT = "Its pictures are left out, so that this file stays small enough to be mailed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,15 +22,13 @@ class ShownCase:
     Args:
         name: its heading.
         note: one line under the heading; may be empty.
-        columns: pictures beside each other.
-        figures: row by row.
+        viewer: its pictures; None where the page has no room for them.
         rows: of the table; may be none.
     """
 
     name: str
     note: str
-    columns: int
-    figures: Sequence[Figure]
+    viewer: Viewer | None
     rows: Sequence[MetricRow]
 
 
@@ -65,23 +68,25 @@ class ReportPage:
     made_with: Mapping[str, str]
 
 
-def shown_case(case: ReportCase, rows: Sequence[PictureRow] = ()) -> ShownCase:
-    """A case with its pictures.
-
-    Args:
-        case: what to show.
-        rows: which pictures, see :func:`iscl_monai.report.pictures.case_figures`.
-    """
-    return ShownCase(
-        name=case.name,
-        note=case.note,
-        columns=4 if case.noisy_hu is not None and case.reference_hu is not None else 3,
-        figures=case_figures(case, rows),
-        rows=case.rows,
-    )
+def shown_case(case: ReportCase) -> ShownCase:
+    """A case with pictures of its slice: before, after, reference, what was removed, and the error that is left."""
+    viewer = Viewer(name=case.name, slices=[_viewed(case)], window=window_of_body([_first_of(case)]))
+    return ShownCase(name=case.name, note=case.note, viewer=viewer, rows=case.rows)
 
 
-def overview(cases: Sequence[ReportCase]) -> Overview | None:
+def with_room(cases: Sequence[ShownCase]) -> list[ShownCase]:
+    """The cases with as many of their slices as the page has room for; each is told where some are missing."""
+    viewers = within([case.viewer for case in cases if case.viewer is not None])
+    left = iter(viewers)
+    found = []
+    for case in cases:
+        viewer = None if case.viewer is None else next(left)
+        note = case.note if viewer is not None else f"{f'{case.note} ' if case.note else ''}{LEFT_OUT}."
+        found.append(replace(case, viewer=viewer, note=note))
+    return found
+
+
+def overview(cases: Sequence[ReportCase | ShownCase]) -> Overview | None:
     """The cases in one table, input and output of each quantity; None for a single case, or without any number."""
     columns = list(dict.fromkeys((row.name, row.unit, row.protocol) for case in cases for row in case.rows))
     if len(cases) < 2 or not columns:
@@ -91,3 +96,21 @@ def overview(cases: Sequence[ReportCase]) -> Overview | None:
         heads=[(name, ", ".join(filter(None, (unit, protocol)))) for name, unit, protocol in columns],
         lines=[(case, [rows.get(name) for name, _, _ in columns]) for case, rows in by_name],
     )
+
+
+def _viewed(case: ReportCase) -> ViewedSlice:
+    denoised = np.asarray(case.denoised_hu, np.float32)
+    noisy, reference = (
+        None if image is None else np.asarray(image, np.float32) for image in (case.noisy_hu, case.reference_hu)
+    )
+    images = (("Before", noisy), ("After", denoised), ("Reference", reference))
+    panes = [hu_pane(label, image) for label, image in images if image is not None]
+    if noisy is not None:
+        panes.append(difference_pane("Removed", noisy - denoised))
+    if reference is not None:
+        panes.append(difference_pane("Error left", denoised - reference))
+    return ViewedSlice(name="", panes=panes)
+
+
+def _first_of(case: ReportCase) -> np.ndarray:
+    return np.asarray(case.denoised_hu if case.noisy_hu is None else case.noisy_hu, np.float32)

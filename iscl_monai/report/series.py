@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,33 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iscl_monai.errors import Refusal
-from iscl_monai.hu import HUWindow
 from iscl_monai.quality.fidelity import AIR_HU
-from iscl_monai.quality.regions import REGIONS, RegionMeasurement, RegionResult
-from iscl_monai.report.case import MetricRow, ReportCase
+from iscl_monai.quality.regions import REGIONS, RegionMeasurement
+from iscl_monai.report.budget import spread
+from iscl_monai.report.case import MetricRow, region_rows
 from iscl_monai.report.numbers import counted, with_minus_signs
 from iscl_monai.report.pages import write_page
-from iscl_monai.report.pictures import LUNG, REMOVED, REMOVED_CLOSE, PictureRow, View
-from iscl_monai.report.report_page import ReportPage, overview, shown_case
+from iscl_monai.report.report_page import ReportPage, ShownCase, overview, with_room
 from iscl_monai.report.skipped import skipped_section
-
-PROTOCOL = "regions"
-TITLE = "Before and after denoising"
-
-ABDOMEN = View("abdomen 40/400", HUWindow(-160, 240))
-BRAIN = View("brain 40/80", HUWindow(0, 80))
-REMOVED_BRAIN = View("before minus after, ±20 HU", HUWindow(-20, 20))
-VIEWS = (
-    PictureRow(ABDOMEN, REMOVED_CLOSE),
-    PictureRow(View(f"{ABDOMEN.name}, detail", ABDOMEN.window), REMOVED_CLOSE, detail=True),
-    PictureRow(BRAIN, REMOVED_BRAIN),
-    PictureRow(LUNG, REMOVED),
+from iscl_monai.report.viewer import (
+    WINDOWS,
+    ViewedSlice,
+    Viewer,
+    Window,
+    difference_pane,
+    hu_pane,
+    window_of_body,
 )
-"""The same for every series, so that no scan is shown kinder than another; noise differs, so do the ranges."""
+
+TITLE = "Before and after denoising"
+MOST_SLICES = 12
+"""Pictured of a series, evenly spread; a page with many series keeps fewer."""
 
 
 class SeriesReport:
-    """Gathers one series as its slices pass: at most three pairs of pictures, and the regions of all slices.
+    """Gathers one series as its slices pass: pictures of at most twelve, and the regions of all slices.
 
     Args:
         name: heading; it is printed, so it must not tell who the patient is.
@@ -55,8 +54,9 @@ class SeriesReport:
                 f"a report of {count} slices in {name}", allowed="1 or more", cure="report series that have slices"
             )
         self.name, self.count, self.note = name, count, note
-        self._shown = {count // 4, count // 2, 3 * count // 4}
-        self._pictures: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self._shown = set(spread(count, MOST_SLICES))
+        self._pictures: dict[int, ViewedSlice] = {}
+        self._windows: Counter[Window] = Counter()
         self._seen = bytearray(count)
         self._regions = RegionMeasurement()
 
@@ -88,38 +88,45 @@ class SeriesReport:
         self._regions.add(before_hu, after_hu, padded)
         self._seen[index] = 1
         if index in self._shown:
-            self._pictures[index] = (_picture(before_hu, padded), _picture(after_hu, padded))
+            self._add_pictures(index, _shown(before_hu, padded), _shown(after_hu, padded))
 
-    def cases(self) -> list[ReportCase]:
-        """The pictures in slice order; the first carries the note and the numbers of all slices seen."""
-        rows = region_rows(self._regions.results())
+    def _add_pictures(self, index: int, before_hu: NDArray[np.float32], after_hu: NDArray[np.float32]) -> None:
+        """Compressed at once: a page may show many series."""
+        self._windows[window_of_body([before_hu])] += 1
+        self._pictures[index] = ViewedSlice(
+            name=f"slice {index + 1} of {self.count}",
+            panes=[
+                hu_pane("Before", before_hu),
+                hu_pane("After", after_hu),
+                difference_pane("Removed", before_hu - after_hu),
+            ],
+        )
+
+    def case(self, rows: Sequence[MetricRow] | None = None) -> ShownCase | None:
+        """Pictures in slice order, and the numbers of all slices seen; None if none to show was seen.
+
+        Args:
+            rows: numbers instead of those of the regions.
+        """
+        if not self._pictures:
+            return None
         note = f"{self.note.rstrip('. ')}. " if self.note else ""
         note += f"The table below is over {sum(self._seen)} of {counted(self.count, 'slice')}."
-        cases = [
-            ReportCase(f"{self.name}, slice {index + 1} of {self.count}", *self._pictures[index])
-            for index in sorted(self._pictures)
-        ]
-        return [replace(case, rows=rows, note=note) for case in cases[:1]] + cases[1:]
+        viewer = Viewer(
+            name=self.name,
+            slices=[self._pictures[index] for index in sorted(self._pictures)],
+            window=min(self._windows, key=lambda window: (-self._windows[window], WINDOWS.index(window))),
+        )
+        rows = region_rows(self._regions.results()) if rows is None else rows
+        return ShownCase(name=self.name, note=note, viewer=viewer, rows=rows)
 
 
-def _picture(image_hu: NDArray[Any], padded: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+def _shown(image_hu: NDArray[Any], padded: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     """A copy with padding in black: its value may be anything, and is no tissue."""
     copy = np.array(image_hu, dtype=np.float32)
     if padded is not None:
         copy[padded] = AIR_HU
     return copy
-
-
-def region_rows(results: Sequence[RegionResult]) -> tuple[MetricRow, ...]:
-    """Two lines for each region: local noise, which should fall, and mean, which should stay."""
-    rows: list[MetricRow] = []
-    for one in results:
-        noise, mean = (one.sigma_before_hu, one.sigma_after_hu), (one.mean_before_hu, one.mean_after_hu)
-        rows += [
-            MetricRow(f"Local noise, {one.name}", "HU", *noise, PROTOCOL, "lower"),
-            MetricRow(f"Mean, {one.name}", "HU", *mean, PROTOCOL, "unchanged"),
-        ]
-    return tuple(rows)
 
 
 def write_series_report(
@@ -145,24 +152,24 @@ def write_series_report(
     Raises:
         Refusal: if there is neither a picture nor a skipped file to show.
     """
-    shown = [(report, cases) for report in reports if (cases := report.cases())]
+    shown = [case for report in reports if (case := report.case()) is not None]
     if not shown and not skipped:
         raise Refusal("a report without slices", allowed="a series or a skipped file", cure="denoise something first")
     page = ReportPage(
         title=TITLE,
         paragraphs=[text for text in (summary, _how_regions_are_found() if shown else "") if text],
-        overview=overview([_overview_case(*one) for one in shown]),
-        cases=[shown_case(case, VIEWS) for _, cases in shown for case in cases],
+        overview=overview([_overview_case(case) for case in shown]),
+        cases=with_room(shown),
         skipped=skipped_section(skipped),
         made_with=made_with,
     )
     return write_page(path, "report.html", page)
 
 
-def _overview_case(report: SeriesReport, cases: Sequence[ReportCase]) -> ReportCase:
+def _overview_case(case: ShownCase) -> ShownCase:
     """The noise that was measured: with the means too the table would be wider than a screen."""
-    noise = [row for row in cases[0].rows if row.better == "lower" and not math.isnan(row.denoised or 0)]
-    return replace(cases[0], name=report.name, rows=noise)
+    noise = [row for row in case.rows if row.better == "lower" and not math.isnan(row.denoised or 0)]
+    return replace(case, rows=noise)
 
 
 def _how_regions_are_found() -> str:

@@ -1,6 +1,6 @@
 """One HTML file that shows what a denoiser did: pictures before and after, what was removed, and numbers.
 
-The file holds its pictures, needs no script and no network, and can be mailed.
+The file holds its pictures, can be read without script and network, and can be mailed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from iscl_monai.errors import Refusal
 from iscl_monai.report.case import MetricRow, ReportCase, metric_rows
 from iscl_monai.report.pages import DISCLAIMER, write_page
-from iscl_monai.report.report_page import ReportPage, overview, shown_case
+from iscl_monai.report.report_page import ReportPage, ShownCase, overview, shown_case, with_room
 from iscl_monai.report.section import Section
 from iscl_monai.version import __version__
 
@@ -44,7 +44,7 @@ def write_report(
     path: Path,
     *,
     title: str,
-    cases: Sequence[ReportCase],
+    cases: Sequence[ReportCase | ShownCase],
     made_with: Mapping[str, str],
     summary: str = "",
     sections: Sequence[Section] = (),
@@ -73,13 +73,13 @@ def write_report(
         paragraphs=[summary] if summary else [],
         sections=sections,
         overview=overview([case for case in cases if case.rows]),
-        cases=[shown_case(case) for case in cases],
+        cases=with_room([shown_case(case) if isinstance(case, ReportCase) else case for case in cases]),
         made_with=made_with,
     )
     return write_page(path, "report.html", page)
 
 
-def _refuse_mixed_protocols(cases: Sequence[ReportCase]) -> None:
+def _refuse_mixed_protocols(cases: Sequence[ReportCase | ShownCase]) -> None:
     protocols: dict[str, str] = {}
     for case in cases:
         for row in case.rows:

@@ -47,3 +47,10 @@ def test_a_long_table_says_where_the_rest_is(tmp_path: Path, monkeypatch: pytest
     assert check_page(text, scripts=1).tags.count("tr") == 1 + 2
     assert "The first 2 of 3; series.csv holds all." in text
     assert "gap \N{MIDDLE DOT} 1" in text
+
+
+def test_pictures_stop_where_the_page_would_grow_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_THUMBNAIL_BYTES", 2 * len(PIXEL))
+    text = text_of(tmp_path, row(), row(), row())
+    assert text.count("data:image/png") == 2
+    assert check_page(text, scripts=1).tags.count("tr") == 1 + 3

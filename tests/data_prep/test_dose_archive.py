@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from test_dose_series import SIGNED, SPACING_MM, noise_hu, read, source
 
 from data_prep.__main__ import main
 from data_prep.dose.archive import TableRequest, simulate_table, slices_to_simulate
-from data_prep.dose.report import write_dose_report
+from data_prep.dose.report import SliceFigures, verdict_of, write_dose_report
 from data_prep.dose.simulation import Acceptance, Simulation
 from data_prep.table import SeriesRow, read_table, write_table
 from iscl_monai.data import Datalist
@@ -219,13 +220,23 @@ def test_the_report_says_what_physics_expects(tmp_path: Path) -> None:
         assert abs(one.shift_hu) < 1
     assert np.mean([one.added for one in figures]) == pytest.approx(1, abs=0.03)
     page = (tmp_path / "report.html").read_text()
-    check_page(page)
-    assert page.count("data:image/png;base64") == 18
+    check_page(page, scripts=1)
+    assert page.count("data:image/png;base64") == 5 * 3
+    assert page.count("as physics expects: noise is") == 3
     assert "not for diagnosis" in page
     assert page.count("not measurable") == 2 * 3  # too small for a spectrum
     assert ">nan<" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert json.dumps("PHANTOM") not in page
+
+
+def test_a_ratio_beyond_what_is_taken_is_not_to_be_trained_on() -> None:
+    fine = SliceFigures(
+        index=0, ratio=2.04, expected=1.80, added=1, shift_hu=0, mean_frequencies_per_mm=(1, 1), starved=0
+    )
+    assert verdict_of(fine).startswith("as physics expects: noise is 1.13")
+    assert verdict_of(replace(fine, ratio=2.4)).startswith("too much, do not train on it: noise is 1.33")
+    assert verdict_of(replace(fine, ratio=math.nan, added=0.5)).startswith("too little, do not train on it: added")
 
 
 def test_the_report_is_written_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

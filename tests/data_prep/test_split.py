@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -233,10 +234,37 @@ def nameless(rows: Sequence[SeriesRow]) -> list[SeriesRow]:
     return [replace(row, patient="") for row in rows]
 
 
+def test_what_the_refusal_of_a_nameless_series_advises_works() -> None:
+    rows = [*archive(8), replace(original("x"), patient=""), replace(original("y"), patient="", series_uid="")]
+    excluded: list[str] = []
+    for _ in range(2):
+        with pytest.raises(DatalistRefusal, match="have no patient") as refusal:
+            split(rows, exclude_series=tuple(excluded))
+        excluded += re.findall(r"--exclude-series ([^ )]+)", refusal.value.cure)
+    assert excluded == ["1.x", "/archive/y/y"]
+    made = split(rows, exclude_series=tuple(excluded))
+    assert made.left_out["excluded series"] == 2
+    assert set(made.options) == set(split(archive(8)).options)
+
+
+def test_an_excluded_series_takes_what_was_simulated_from_it_along() -> None:
+    made = split(archive(8), exclude_series=("1.p01",))
+    assert made.left_out["excluded series"] == 2
+    assert "p01" not in made.options
+    for series, cure in (("1.p0", "did you mean '1.p0"), ("zzz", "look at these columns")):
+        with pytest.raises(ConfigRefusal, match=f"to exclude is not in the table.*{cure}"):
+            split(archive(8), exclude_series=(series,))
+
+
 def test_nobody_is_refused_unless_something_stands_for_the_name() -> None:
     rows = nameless(archive(8))
     with pytest.raises(DatalistRefusal, match=r"16 of 16 fit series have no patient.*--patient-from study"):
         split(rows)
+    without_study = [replace(row, study_uid="") for row in rows]
+    with pytest.raises(DatalistRefusal, match="even with --patient-from study") as refusal:
+        split(without_study, patient_from="study")
+    assert "--patient-from folder" in refusal.value.cure
+    assert "--patient-from study" not in refusal.value.cure
     made = split(rows, patient_from="study")
     assert set(made.options) == {f"study 2.p{number:02d}" for number in range(8)}
     assert "8 patients are guessed" in made.notes[0]

@@ -129,7 +129,7 @@ def test_a_pair_is_measured_with_its_noisy_input_beside(scans: dict[str, Path], 
 def test_the_report_shows_all_three_and_needs_no_network(scans: dict[str, Path], tmp_path: Path) -> None:
     run(scans["denoised"], scans["full"], "--noisy", scans["low"], "--out", tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    check_page(page)
+    check_page(page, scripts=1)
     for label in ("Before", "After", "Reference", "Error left"):
         assert f"<b>{label}</b>" in page
     assert HU_BODY.identity in page
@@ -422,7 +422,7 @@ def test_without_a_reference_noise_and_texture_are_told(scans: dict[str, Path], 
     assert power[1] / power[0] == pytest.approx(0.25, abs=0.03)
     assert power[2] / power[0] == pytest.approx(0.25, abs=0.03)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    check_page(page)
+    check_page(page, scripts=1)
     assert page.count('<svg class="plot"') == 2
     assert "can tell whether a lesion was kept" in page
     assert "<b>Reference</b>" not in page

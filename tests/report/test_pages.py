@@ -19,6 +19,7 @@ from iscl_monai.report.pages import render, write_page
 from iscl_monai.report.plot import plot
 from iscl_monai.report.report_page import ReportPage, overview, shown_case
 from iscl_monai.report.section import Section, Table
+from iscl_monai.report.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert('&')</script>"
@@ -44,7 +45,7 @@ def test_whatever_is_shown_is_escaped() -> None:
 
 
 def test_every_text_of_a_report_is_escaped() -> None:
-    row = MetricRow(HOSTILE, HOSTILE, 1.0, 2.0, HOSTILE, "lower")
+    row = MetricRow(HOSTILE, HOSTILE, 1.0, 2.0, HOSTILE, "lower", verdict=Verdict(HOSTILE, HOSTILE))
     image = np.zeros((4, 4), np.float32)
     cases = [ReportCase(HOSTILE, image, image, rows=[row], note=HOSTILE)] * 2
     table = Table(heads=[HOSTILE] * 3, lines=[[HOSTILE] * 3], words=[2])
@@ -61,10 +62,11 @@ def test_every_text_of_a_report_is_escaped() -> None:
         skipped=section,
         made_with={HOSTILE: HOSTILE},
     )
-    found = check_page(render("report.html", page=page))
-    texts = [text for _, text in found.texts if "script" in text]
-    # Title twice, a paragraph, made with; 14 of each section; 4 of the overview; name, note, 3 cells of each case.
-    assert len(texts) == 2 + 1 + 2 + 2 * 14 + 4 + 2 * 5
+    found = check_page(render("report.html", page=page), scripts=1)
+    texts = [text for tag, text in found.texts if "script" in text and tag not in {"script", "style"}]
+    # Title twice, a paragraph, made with; 14 of each section; 4 of the overview; of each case name, note,
+    # 3 cells, and 2 of its verdict.
+    assert len(texts) == 2 + 1 + 2 + 2 * 14 + 4 + 2 * 7
     assert all(HOSTILE in text for text in texts)
 
 

@@ -22,33 +22,15 @@ from iscl_monai.evaluation.qa.strength import strength_sections
 from iscl_monai.evaluation.qa.tables import calcifications_section, rods_section, slices_section, tissues_section
 from iscl_monai.evaluation.qa.verdict_table import VerdictTable, verdict_table
 from iscl_monai.hu import HUWindow
+from iscl_monai.report.budget import within
 from iscl_monai.report.pages import write_page
-from iscl_monai.report.pictures import SOFT_TISSUE, Figure, View, png_address
+from iscl_monai.report.pictures import Figure, View, png_address
 from iscl_monai.report.section import Section
+from iscl_monai.report.viewer import BONE, NARROW, SOFT, ViewedSlice, Viewer, difference_pane, hu_pane
 
 TITLE = "Image quality on phantoms"
-NARROW = View("narrow 0/100", HUWindow(-50, 50))
-WIDE = View("wide 0/2000", HUWindow(-1000, 1000))
-ERROR = View("mean of all outputs minus truth, ±20 HU", HUWindow(-20, 20))
 PLANE = View("black 0, white its peak; frequency 0 in the middle", HUWindow(0, 1))
-VIEWS = {name: SOFT_TISSUE if name in ANATOMY else WIDE if name == INSERTS else NARROW for name in MODULES}
-
-
-@dataclass(frozen=True, kw_only=True)
-class DosePictures:
-    """One module at one dose; only some are open when the page opens."""
-
-    dose: str
-    opened: bool
-    figures: Sequence[Figure]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModulePictures:
-    """One module at all doses."""
-
-    module: str
-    doses: Sequence[DosePictures]
+WINDOWS = {name: SOFT if name in ANATOMY else BONE if name == INSERTS else NARROW for name in MODULES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +49,8 @@ class QaPage:
         planes_title: heading of the noise power by direction.
         planes: its pictures.
         sections: other plots and tables.
-        pictures: by module.
+        viewers: pictures, of one module each, dose by dose.
+        left_out: how many pictures the page has no room for.
         measured: how each quantity was measured, by name.
         not_measured: what was not.
         made_with: versions, weights and settings.
@@ -84,7 +67,8 @@ class QaPage:
     planes_title: str
     planes: Sequence[Figure]
     sections: Sequence[Section]
-    pictures: Sequence[ModulePictures]
+    viewers: Sequence[Viewer]
+    left_out: int
     measured: Mapping[str, str]
     not_measured: Sequence[str]
     made_with: Mapping[str, str]
@@ -105,7 +89,8 @@ def write_qa_page(path: Path, result: QaResult, *, made_with: Mapping[str, str])
 
 
 def _page(result: QaResult, made_with: Mapping[str, str]) -> QaPage:
-    pictures = [_module_pictures(result, name) for name in MODULES]
+    wanted = [viewer for name in MODULES if (viewer := _viewer(result, name)).slices]
+    viewers = [viewer for viewer in within(wanted) if viewer is not None]
     return QaPage(
         title=TITLE,
         denoiser=f"{result.denoiser['name']} {result.denoiser['version']}",
@@ -132,7 +117,8 @@ def _page(result: QaResult, made_with: Mapping[str, str]) -> QaPage:
             Section(title="Small lesions and inventions", plots=list(lesion_plots(result))),
             calcifications_section(result),
         ],
-        pictures=[module for module in pictures if module.doses],
+        viewers=viewers,
+        left_out=sum(len(one.slices) for one in wanted) - sum(len(one.slices) for one in viewers),
         measured=MEASURED,
         not_measured=NOT_MEASURED,
         made_with=made_with,
@@ -158,34 +144,23 @@ def _relative(power: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return (power / max(float(power.max()), 1e-9)).astype(np.float32)
 
 
-def _module_pictures(result: QaResult, name: str) -> ModulePictures:
-    """The lowest dose that is judged by limits is open, the others can be opened."""
-    pictures = [picture for picture in result.pictures if picture.module == name]
-    opened = max(0, len(pictures) - 2)
-    return ModulePictures(
-        module=module_name(name),
-        doses=[
-            DosePictures(dose=percent(picture.dose), opened=place == opened, figures=_figures(picture))
-            for place, picture in enumerate(pictures)
+def _viewer(result: QaResult, name: str) -> Viewer:
+    """One module, to be scrolled through from full dose down."""
+    return Viewer(
+        name=module_name(name),
+        slices=[_viewed(picture) for picture in result.pictures if picture.module == name],
+        window=WINDOWS[name],
+        word="Dose",
+    )
+
+
+def _viewed(picture: Picture) -> ViewedSlice:
+    return ViewedSlice(
+        name=f"{percent(picture.dose)} of the dose",
+        panes=[
+            hu_pane("Before", picture.before_hu),
+            hu_pane("After", picture.after_hu),
+            hu_pane("Truth, without noise", picture.truth_hu),
+            difference_pane("Error that stays: mean of all outputs minus truth", picture.error_hu),
         ],
     )
-
-
-def _figures(picture: Picture) -> list[Figure]:
-    view = VIEWS[picture.module]
-    shown = (
-        ("Before", view, picture.before_hu),
-        ("After", view, picture.after_hu),
-        ("Truth, without noise", view, picture.truth_hu),
-        ("Error that stays", ERROR, picture.error_hu),
-    )
-    return [
-        Figure(
-            label=label,
-            window=window.name,
-            alt=f"{module_name(picture.module)}: {label}",
-            address=png_address(image_hu, window),
-            lazy=True,
-        )
-        for label, window, image_hu in shown
-    ]

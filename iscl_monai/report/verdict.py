@@ -1,0 +1,114 @@
+"""What a figure means, in words beside it: as it should be, or to be looked at, and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from iscl_monai.report.numbers import fixed
+
+Tone = Literal["pass", "look", ""]
+SMALLEST_NOISE_REMOVED = 0.1
+LARGEST_DOSE_RATIO = 10.0
+"""Ours: denoising a quarter of the dose to the noise of all of it is 4."""
+SHIFT_BY_NOISE_HU = 2.0
+SHIFT_BY_STANDARDS_HU = 4.0
+"""As the limits of ``qa``: what chance may do, and what IEC 61223-3-5 and the ACR programme allow, in order."""
+LARGEST_FREQUENCY_SHIFT = 0.2
+"""As the limits of ``qa``."""
+FAINT, CLEAR = 0.1, 0.3
+"""Ours, of a correlation between 0 and 1."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A figure's meaning.
+
+    Args:
+        words: short, as printed in bold; empty: none.
+        reason: one sentence without its full stop.
+        tone: its colour: ``pass``, ``look`` (look at the images), or none.
+    """
+
+    words: str = ""
+    reason: str = ""
+    tone: Tone = ""
+
+
+NONE = Verdict()
+
+
+def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True) -> Verdict:
+    """Of local noise that was removed.
+
+    Args:
+        before_hu: standard deviation.
+        after_hu: the same after denoising.
+        uniform: whether the tissue itself is uniform, so that what varies is noise.
+    """
+    if not (before_hu > 0 and math.isfinite(before_hu) and math.isfinite(after_hu)):
+        return NONE
+    if not uniform:
+        return Verdict("not judged", "structure of this tissue, or a scanner's cut-off, counts as noise here")
+    removed = 1 - after_hu / before_hu
+    if removed < SMALLEST_NOISE_REMOVED:
+        return Verdict(
+            "hardly anything removed", f"{100 * removed:.0f} % of the noise is less than any filter takes", "look"
+        )
+    ratio = (before_hu / after_hu) ** 2 if after_hu > 0 else math.inf
+    if ratio > LARGEST_DOSE_RATIO:
+        times = f"{ratio:.0f} times" if math.isfinite(ratio) else "any"
+        return Verdict(
+            "more than dose would take",
+            f"so quiet a scan takes {times} the dose; above {LARGEST_DOSE_RATIO:g} times tissue looks like plastic; "
+            "--target-noise or --target-dose leaves more",
+            "look",
+        )
+    return Verdict("as more dose would", f"noise falls as 1/√dose: this is that of {ratio:.1f} times the dose", "pass")
+
+
+def of_shift(shift_hu: float) -> Verdict:
+    """Of a mean that should have stayed."""
+    if not math.isfinite(shift_hu):
+        return NONE
+    moved = f"moved by {fixed(shift_hu, 1, signed=True)} HU"
+    if abs(shift_hu) <= SHIFT_BY_NOISE_HU:
+        return Verdict("kept", f"noise has no mean; chance may do {SHIFT_BY_NOISE_HU:g} HU", "pass")
+    if abs(shift_hu) <= SHIFT_BY_STANDARDS_HU:
+        return Verdict("kept", f"{moved}; standards allow the order of {SHIFT_BY_STANDARDS_HU:g} HU of water", "pass")
+    return Verdict(moved, "noise has no mean, so the denoiser changed tissue: compare the images", "look")
+
+
+def of_residual(correlation: float) -> Verdict:
+    """Of how much anatomy shows in what was removed."""
+    if not math.isfinite(correlation):
+        return NONE
+    scale = "0 is noise alone, 1 is anatomy alone"
+    if correlation <= FAINT:
+        return Verdict("noise alone", scale, "pass")
+    if correlation <= CLEAR:
+        return Verdict("a little anatomy", f"{scale}; noise itself varies with anatomy: look at Removed", "")
+    return Verdict("anatomy was removed", f"{scale}; look at Removed for edges and organs", "look")
+
+
+def of_frequency(before_per_mm: float, after_per_mm: float) -> Verdict:
+    """Of the noise's frequency, which its grain is seen by."""
+    if not (before_per_mm > 0 and math.isfinite(after_per_mm)):
+        return NONE
+    shift = after_per_mm / before_per_mm - 1
+    limit = f"{100 * LARGEST_FREQUENCY_SHIFT:.0f} % is the wish of qa"
+    if abs(shift) <= LARGEST_FREQUENCY_SHIFT:
+        return Verdict("grain kept", f"{fixed(100 * shift, 0, signed=True)} %; {limit}", "pass")
+    looks = "coarser: looks blotchy" if shift < 0 else "finer: edges may be enhanced"
+    return Verdict(looks, f"{fixed(100 * shift, 0, signed=True)} %; {limit}", "look")
+
+
+def of_score(before: float | None, after: float, *, higher: bool, digits: int) -> Verdict:
+    """Of a score against a reference, beside that of the input."""
+    if before is None or not (math.isfinite(before) and math.isfinite(after)):
+        return NONE
+    change = fixed(after - before, digits, signed=True)
+    if (after > before) == higher and after != before:
+        return Verdict("better than the input", f"{change}", "pass")
+    return Verdict("not better than the input", f"{change}", "look")
