@@ -90,6 +90,7 @@ class Denoiser:
         target_noise_hu: float | None = None,
         target_dose: float | None = None,
         runtime: str = "torch",
+        domain: str = "ct",
     ) -> Denoiser:
         """The denoiser of a bundle; sizes, HU window and blend come with its weights, and no code is run.
 
@@ -105,15 +106,16 @@ class Denoiser:
                 0: none; None: that of the clean scans they were trained on.
             target_dose: the dose whose noise images keep, over their own, instead; 1 or more. 4: half the noise.
             runtime: see the class.
+            domain: of the images at hand; what is called HU is in its unit then.
 
         Raises:
-            CheckpointRefusal: no weights there, or not those that were released.
+            CheckpointRefusal: no weights there, not those that were released, or for another domain.
             ConfigRefusal: an unknown mode, strength, device, runtime or tile size, weights that cannot be told a noise,
                 both a noise and a dose, or less than the image's own dose.
         """
         checked_mode(mode)
         file = weights_in(bundle, weights).path
-        network = network_in(file, mode=mode, target_noise_hu=target_noise_hu, target_dose=target_dose)
+        network = network_in(file, mode=mode, target_noise_hu=target_noise_hu, target_dose=target_dose, domain=domain)
         inferer = None if tile_px is None else _in_tiles(tile_px, network)
         identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer, runtime=runtime)
@@ -221,10 +223,15 @@ class Denoiser:
 
 
 def network_in(
-    file: Path, *, mode: str = "ensemble", target_noise_hu: float | None = None, target_dose: float | None = None
+    file: Path,
+    *,
+    mode: str = "ensemble",
+    target_noise_hu: float | None = None,
+    target_dose: float | None = None,
+    domain: str = "ct",
 ) -> DenoisingNetwork:
     """The network of a file of weights, which leaves the noise that is wanted; see :meth:`Denoiser.from_bundle`."""
-    network = DenoisingNetwork.from_file(file, mode=mode)
+    network = DenoisingNetwork.from_file(file, mode=mode, domain=domain)
     check_targets(target_noise_hu, target_dose)
     if target_noise_hu is not None or target_dose is not None:
         network.want(noise_hu=target_noise_hu or 0.0, dose=0.0 if target_dose is None else 1 / target_dose)
