@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, MemoryRefusal
+from iscl_monai.inference.devices import check_runtime, check_strength, device_named, out_of_memory
 from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice, check_targets
 from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
 from iscl_monai.released import weights_in
 
-RUNTIMES = ("torch", "openvino", "auto")
+MOSAIC_TILE_PX = 1024
+"""Side of the tiles of images that are larger."""
 
 
 class Denoiser:
@@ -55,9 +56,9 @@ class Denoiser:
         inferer: Callable[..., Any] | None = None,
         runtime: str = "torch",
     ) -> None:
-        _check_strength(strength)
-        _check_runtime(runtime)
-        self.device = _device(device)
+        check_strength(strength)
+        check_runtime(runtime)
+        self.device = device_named(device)
         self.identity = identity
         self.strength = float(strength)
         self.hu_window = network.hu_window
@@ -116,7 +117,7 @@ class Denoiser:
         checked_mode(mode)
         file = weights_in(bundle, weights).path
         network = network_in(file, mode=mode, target_noise_hu=target_noise_hu, target_dose=target_dose, domain=domain)
-        inferer = None if tile_px is None else _in_tiles(tile_px, network)
+        inferer = None if tile_px is None else _in_tiles(tile_px, network.reach_px, network.stride_px)
         identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
         return cls(network, identity=identity, device=device, strength=strength, inferer=inferer, runtime=runtime)
 
@@ -161,6 +162,45 @@ class Denoiser:
         """
         for slice_hu in slices_hu:
             check_slice(slice_hu)
+        return self._change(slices_hu)
+
+    def change_mosaic(self, image: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """As :meth:`change_hu`, of an image of any size, in seamless tiles of :data:`MOSAIC_TILE_PX`.
+
+        Args:
+            image: (row, column), in the unit of the network's domain; or rows of one, with :attr:`reach_px` more of
+                them on both sides, that begin at a multiple of :attr:`stride_px`.
+
+        Raises:
+            ConfigRefusal: normalisations that look at whole images, and more than a tile.
+            MemoryRefusal: see :meth:`change_hu`.
+        """
+        tile_px = max(MOSAIC_TILE_PX, self._least_tile_px())
+        if max(image.shape) <= tile_px:
+            return self.change_hu(image)
+        if self.kept["statistics"] != "frozen":
+            raise ConfigRefusal(
+                f"an image of {image.shape[0]} x {image.shape[1]} pixels with statistics {self.kept['statistics']}",
+                allowed=f"up to {tile_px} pixels each way, or frozen statistics",
+                cure="train with --statistics frozen, or cut the image",
+            )
+        tiled = copy.copy(self)
+        if tiled.inferer is None:
+            tiled.inferer = _in_tiles(tile_px, *self._sizes)
+        changed: npt.NDArray[np.float32] = tiled._change(np.asarray(image)[None])[0]
+        return changed
+
+    @property
+    def reach_px(self) -> int:
+        """How far away a pixel can change another one."""
+        return self._sizes[0]
+
+    @property
+    def stride_px(self) -> int:
+        """What tiles and parts of images begin at multiples of."""
+        return self._sizes[1]
+
+    def _change(self, slices_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         if self.strength == 0:
             return np.zeros(slices_hu.shape, np.float32)
         with torch.inference_mode():
@@ -182,7 +222,7 @@ class Denoiser:
         Raises:
             ConfigRefusal: a strength outside 0 to 1.
         """
-        _check_strength(strength)
+        check_strength(strength)
         other = copy.copy(self)
         other.strength = float(strength)
         return other
@@ -211,7 +251,7 @@ class Denoiser:
         try:
             answer: Tensor = self._compute(image) if self.inferer is None else self.inferer(image, self._compute)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             shape = "x".join(str(side) for side in (len(image), *image.shape[-2:]))
             raise MemoryRefusal(
@@ -238,39 +278,7 @@ def network_in(
     return network
 
 
-def _in_tiles(tile_px: int, network: DenoisingNetwork) -> Callable[..., Any]:
+def _in_tiles(tile_px: int, reach_px: int, stride_px: int) -> Callable[..., Any]:
     from iscl_monai.inference.tiles import SeamlessInferer  # MONAI: seconds to import, for tiles alone
 
-    return SeamlessInferer(tile_px=tile_px, reach_px=network.reach_px, stride_px=network.stride_px)
-
-
-def _check_strength(strength: float) -> None:
-    if not 0.0 <= strength <= 1.0:
-        raise ConfigRefusal(f"strength={strength}", allowed="0 to 1", cure="0 changes nothing, 1 denoises fully")
-
-
-def _check_runtime(runtime: str) -> None:
-    if runtime not in RUNTIMES:
-        raise ConfigRefusal(f"runtime {runtime!r}", allowed=", ".join(RUNTIMES), cure="choose one, or leave it out")
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _device(name: str | torch.device) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigRefusal(f"device {name}", allowed="auto, cpu, cuda, cuda:1 ...", cure="choose one") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigRefusal(f"device {name}", allowed="auto, cpu, cuda, cuda:1 ...", cure="choose one")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigRefusal(
-            f"device {name} without a usable GPU ({os.environ.get('CUDA_VISIBLE_DEVICES', 'no CUDA driver found')})",
-            allowed="auto or cpu on this machine",
-            cure="leave --device out",
-        )
-    return device
+    return SeamlessInferer(tile_px=tile_px, reach_px=reach_px, stride_px=stride_px)
