@@ -20,6 +20,7 @@ from iscl_monai.cli.denoise import denoise
 from iscl_monai.cli.doctor import doctor
 from iscl_monai.cli.evaluate import evaluate
 from iscl_monai.cli.export import export
+from iscl_monai.cli.folds import folds
 from iscl_monai.cli.qa import qa
 from iscl_monai.cli.serve import serve, user
 from iscl_monai.console import DISCLAIMER, add_version, run, with_exit_codes
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 
 add_version(app, "iscl-monai")
-for verb in (denoise, batch, evaluate, benchmark, qa, serve, bundle, card, export, check_data, doctor):
+for verb in (denoise, batch, evaluate, benchmark, folds, qa, serve, bundle, card, export, check_data, doctor):
     app.command()(verb)
 app.add_typer(user, name="user")
 for entry in sorted(entry_points(group="iscl_monai.verbs"), key=lambda entry: entry.name):
