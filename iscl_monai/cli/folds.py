@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from iscl_monai.console import exit_codes
+from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
 
 
@@ -41,16 +41,19 @@ def folds(
         from iscl_monai.cli.watching import counting
         from iscl_monai.domain import domain_named
         from iscl_monai.durable import check_free, whole_file
-        from iscl_monai.evaluation.folds import score_folds, to_json, to_markdown
+        from iscl_monai.evaluation.folds import leak_of, score_folds, to_json, to_markdown
 
         domain = domain_named(modality)
         if domain.phantom:
             raise ConfigRefusal(f"--modality {modality}", allowed="micrograph, mr", cure="use iscl-monai benchmark")
         if out is not None:
             check_free(out)
+        folders = _folders(data)
+        if leak := leak_of(folders, domain):
+            say(f"warning: {leak}")
         with counting("measured") as progress:
             scores = score_folds(
-                _folders(data),
+                folders,
                 domain=domain,
                 yardsticks=[] if methods == "none" else methods.split(","),
                 bundles=dict(map(_named, bundle or ())),
@@ -59,7 +62,7 @@ def folds(
             )
         if out is not None:
             with whole_file(out) as file:
-                file.write((json.dumps(to_json(scores, domain), indent=2) + "\n").encode())
+                file.write((json.dumps(to_json(scores, domain, leak), indent=2) + "\n").encode())
         typer.echo(to_markdown(scores, domain), nl=False)
 
 

@@ -90,6 +90,18 @@ def score_folds(
     return scores
 
 
+def leak_of(folds: Sequence[Path], domain: Domain) -> str:
+    """What folds share between their roles, in words, where they say so themselves; empty for nothing that is seen."""
+    gaps = {folder.name: Datalist.load(folder, domain).least_gap_nm for folder in folds}
+    near = {name: gap for name, gap in gaps.items() if gap is not None and gap < domain.extent.least_gap}
+    if not near:
+        return ""
+    return (
+        f"LEAK: roles of {', '.join(near)} are {min(near.values()):g} nm apart, less than "
+        f"{domain.extent.least_gap:g}: the pools show what the test shows, and figures are too good"
+    )
+
+
 class _Fold:
     """The images of one fold, in the domain's unit."""
 
@@ -196,9 +208,10 @@ def means(scores: Sequence[FoldScore]) -> list[MethodMean]:
     return rows
 
 
-def to_json(scores: Sequence[FoldScore], domain: Domain) -> dict[str, Any]:
+def to_json(scores: Sequence[FoldScore], domain: Domain, leak: str = "") -> dict[str, Any]:
     """For programs; with the protocol of the numbers."""
     return {
+        "leak": leak,
         "protocol": domain.protocol.identity,
         "unit": domain.unit,
         "scores": [asdict(one) for one in scores],

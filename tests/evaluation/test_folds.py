@@ -15,7 +15,7 @@ from iscl_monai.cli import app
 from iscl_monai.data import Datalist
 from iscl_monai.domain import MICROGRAPH
 from iscl_monai.errors import ConfigRefusal, LeakRefusal
-from iscl_monai.evaluation.folds import means, score_folds
+from iscl_monai.evaluation.folds import leak_of, means, score_folds
 
 ROLES = {"noisy": [0], "clean": [100], "validation": [200], "test": [300, 301]}
 
@@ -115,3 +115,12 @@ def test_without_a_test_there_is_nothing_to_measure(data: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigRefusal, match="without validation or test"):
         score_folds([data / "fold1"], domain=MICROGRAPH)
+
+
+def test_folds_whose_roles_are_neighbours_say_so(data: Path) -> None:
+    assert leak_of([data / "fold1"], MICROGRAPH) == ""
+    path = data / "fold1" / "datalist.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "least_gap_nm": 80}))
+    done = CliRunner().invoke(app, ["folds", str(data), "--modality", "micrograph", "--methods", "none"])
+    assert done.exit_code == 0
+    assert "LEAK: roles of fold1 are 80 nm apart" in done.stderr
