@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from iscl_monai.data import Datalist, PoolScan, ScanPair, check_leaks
+from iscl_monai.domain import MICROGRAPH
 from iscl_monai.errors import DatalistRefusal, LeakRefusal
 
 SECTIONS = "noisy, clean, validation, test, description, split_protocol"
@@ -228,3 +229,62 @@ def test_a_truth_without_its_protocol_and_a_dose_that_is_none_are_refused(
     (folder / "t").write_text("a volume")
     refusal = refusal_of(folder, good(test=[{"noisy": "v", "clean": "w", "patient": "C", **change}]))
     assert words in str(refusal)
+
+
+# --- sections of micrographs -------------------------------------------------------------------------------------
+
+
+def sections_of(**roles: list[int]) -> dict[str, Any]:
+    """One specimen in several roles, by the numbers of its sections."""
+    content: dict[str, Any] = {"number_nm": 10, "least_gap_nm": 480}
+    for name, numbers in roles.items():
+        files = {"image": "n"} if name in ("noisy", "clean") else {"noisy": "n", "clean": "c"}
+        content[name] = [{**files, "patient": "fly", "sections": numbers}]
+    return content
+
+
+def load_sections(folder: Path, content: dict[str, Any]) -> Datalist:
+    (folder / "datalist.json").write_text(json.dumps(content))
+    return Datalist.load(folder, MICROGRAPH)
+
+
+def test_sections_of_one_specimen_may_have_all_roles(folder: Path) -> None:
+    datalist = load_sections(folder, sections_of(noisy=[0, 8], clean=[56, 64], validation=[112], test=[160]))
+    assert datalist.noisy[0].item()["sections"] == (0, 8)
+    assert datalist.test[0].item()["sections"] == (160,)
+    assert datalist.number_nm == 10
+    assert "sections" in datalist.identity["noisy"][0]
+
+
+@pytest.mark.parametrize("other", ["clean", "validation", "test"])
+def test_sections_nearer_than_the_gap_are_a_leak(folder: Path, other: str) -> None:
+    roles = {"noisy": [0, 8], "clean": [200], other: [55]}
+    with pytest.raises(LeakRefusal, match=r"2 sections, 0 to 8.*1 sections, 55 to 55.*at least 480 nm apart"):
+        load_sections(folder, sections_of(**roles))
+
+
+def test_without_a_gap_of_its_own_that_of_the_domain_counts(folder: Path) -> None:
+    content = sections_of(noisy=[0], clean=[30])
+    del content["least_gap_nm"]
+    with pytest.raises(LeakRefusal, match="480 nm"):
+        load_sections(folder, content)
+    assert load_sections(folder, {**content, "least_gap_nm": 300}).least_gap_nm == 300
+    with pytest.raises(DatalistRefusal, match="no number_nm"):
+        load_sections(folder, {name: value for name, value in content.items() if name != "number_nm"})
+
+
+@pytest.mark.parametrize("numbers", [[], ["1"], 3, [1.5]])
+def test_sections_that_are_no_numbers(folder: Path, numbers: Any) -> None:
+    with pytest.raises(DatalistRefusal, match="a list of numbers of sections"):
+        load_sections(folder, sections_of(noisy=numbers, clean=[200]))
+
+
+def test_ct_takes_no_sections(folder: Path) -> None:
+    refusal = refusal_of(folder, sections_of(noisy=[0], clean=[200]))
+    assert refusal.allowed == "a datalist of CT in Hounsfield units"
+    assert "--domain micrograph" in refusal.cure
+
+
+def test_the_identity_of_ct_knows_nothing_of_sections(folder: Path) -> None:
+    (folder / "datalist.json").write_text(json.dumps(good()))
+    assert not {"sections", "grey_range"} & Datalist.load(folder).identity["noisy"][0].keys()

@@ -13,8 +13,7 @@ from data_prep.degrade.charge import Charge, add_charge
 from data_prep.degrade.film import Film, add_film
 from data_prep.degrade.record import Degradation, psnr_db, record_place, write_record
 from data_prep.degrade.stream import generator
-from iscl_monai.errors import ConfigRefusal
-from iscl_monai.micrograph import MicrographStack, Piece, read_micrographs, write_micrographs
+from iscl_monai.micrograph import GreyScale, Piece, read_micrographs, write_micrographs
 from iscl_monai.version import __version__
 
 Image = npt.NDArray[np.float64]
@@ -51,7 +50,8 @@ def degrade_micrographs(
     """
     record = record_place(destination)
     stack = read_micrographs(source)
-    lowest, highest = _range(stack, grey_range)
+    scale = GreyScale.of(stack, grey_range)
+    lowest, highest = scale.black, scale.white
     degrading = _Degrading(kind, seed, role, (lowest, highest), rounded=stack.grey_range is not None)
     note = f"SIMULATED {kind} noise, seed {seed}, not the original image; iscl_monai {__version__}"
     write_micrographs(stack, destination, degrading.change, whole_pixels=None, note=note, progress=progress)
@@ -99,17 +99,3 @@ def _degraded(kind: str, image: Image, rng: np.random.Generator) -> Image:
     if isinstance(parameters, Film):
         return add_film(image, parameters, rng)
     return add_charge(image, parameters, rng)
-
-
-def _range(stack: MicrographStack, grey_range: tuple[float, float] | None) -> tuple[float, float]:
-    if grey_range is None:
-        if stack.dtype == np.uint8:
-            return 0.0, 255.0
-        raise ConfigRefusal(
-            f"{stack.path}: {stack.dtype.name}, whose grey levels of black and white are not known",
-            allowed="8 unsigned bits, or a range",
-            cure="give the grey levels of black and white: --grey-range LOW HIGH",
-        )
-    if not grey_range[0] < grey_range[1] < np.inf:
-        raise ConfigRefusal(f"grey range {grey_range}", allowed="two numbers, the lower one first", cure="mend it")
-    return grey_range

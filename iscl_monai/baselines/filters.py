@@ -71,7 +71,7 @@ class Bilateral(ClassicalFilter):
         """Average those that are near and alike."""
         share = self.strength * noise_hu / WIDTH_HU
         # Its table of weights needs positive values and steps well below the noise.
-        filtered = _restoration().denoise_bilateral(
+        filtered = restoration().denoise_bilateral(
             _to_share(image_hu), sigma_color=share, sigma_spatial=self.spatial_px, bins=20000, mode="edge"
         )
         return _to_hu(filtered)
@@ -94,7 +94,7 @@ class NonLocalMeans(ClassicalFilter):
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
         """Average those whose surroundings are alike."""
         share = noise_hu / WIDTH_HU
-        filtered = _restoration().denoise_nl_means(
+        filtered = restoration().denoise_nl_means(
             _to_share(image_hu),
             patch_size=self.patch_px,
             patch_distance=self.reach_px,
@@ -140,7 +140,7 @@ class TotalVariation(ClassicalFilter):
     def smooth(self, image_hu: Slice, noise_hu: float) -> npt.NDArray[np.floating]:
         """Flatten all but edges."""
         weight = self.strength * noise_hu / WIDTH_HU
-        filtered = _restoration().denoise_tv_chambolle(_to_share(image_hu), weight=weight, max_num_iter=200)
+        filtered = restoration().denoise_tv_chambolle(_to_share(image_hu), weight=weight, max_num_iter=200)
         return _to_hu(filtered)
 
 
@@ -168,7 +168,8 @@ def _to_hu(image: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     return np.asarray(image * WIDTH_HU + HU_WINDOW.lower)
 
 
-def _restoration() -> ModuleType:
+def restoration() -> ModuleType:
+    """That of scikit-image, if it is installed."""
     try:
         from skimage import restoration
     except ModuleNotFoundError as error:

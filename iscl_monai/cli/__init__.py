@@ -20,6 +20,7 @@ from iscl_monai.cli.denoise import denoise
 from iscl_monai.cli.doctor import doctor
 from iscl_monai.cli.evaluate import evaluate
 from iscl_monai.cli.export import export
+from iscl_monai.cli.folds import folds
 from iscl_monai.cli.node import node
 from iscl_monai.cli.qa import qa
 from iscl_monai.cli.serve import serve, user
@@ -38,7 +39,7 @@ app = typer.Typer(
 
 
 add_version(app, "iscl-monai")
-for verb in (denoise, batch, evaluate, benchmark, qa, bundle, card, export, check_data, doctor):
+for verb in (denoise, batch, evaluate, benchmark, folds, qa, bundle, card, export, check_data, doctor):
     app.command(cls=Verb)(verb)
 app.command()(serve)  # a node runs until it is stopped, and keeps a log
 app.add_typer(user, name="user")

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
-from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, printable, say
-from iscl_monai.spoken import progress_console, tell_program
+from iscl_monai.cli.other_domains import Other, denoise_other, refuse_micrograph_options
+from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, say
+from iscl_monai.spoken import tell_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iscl_monai.errors import Refusal
-    from iscl_monai.inference.classic import DenoisedSlice
-    from iscl_monai.inference.plan import Plan
     from iscl_monai.inference.series import Outcome
 
 
@@ -102,6 +101,20 @@ def denoise(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be denoised, skipped and refused; write nothing.")
     ] = False,
+    modality: Annotated[
+        str,
+        typer.Option(
+            metavar="ct|micrograph|mr",
+            help="What IN is; never guessed. Micrographs: TIFF, PNG, MRC; MR: magnitude, NIfTI or one DICOM series.",
+        ),
+    ] = "ct",
+    grey_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Micrographs: stored numbers of black and white, if not 8 bits."),
+    ] = None,
+    allow_holes: Annotated[
+        bool, typer.Option("--allow-holes", help="Micrographs: numbers of the files may be missing.")
+    ] = False,
 ) -> None:
     """Denoise every original axial CT series of IN into OUT.
 
@@ -116,13 +129,36 @@ def denoise(
         iscl-monai denoise scans/ denoised/ --report --save-residual --strength 0.7
 
         iscl-monai denoise chest.nii.gz chest_denoised.nii.gz --bundle /models/chest
+
+        iscl-monai denoise sections/ denoised/ --modality micrograph --bundle /models/film
     """
     with exit_codes():
+        if modality != "ct":
+            ct_alone = {
+                "--target-noise": target_noise is not None,
+                "--target-dose": target_dose is not None,
+                "--save-residual": save_residual,
+                "--trust-hu": trust_hu,
+                "--report": report,
+                "--strict": strict,
+                "--keep-private": bool(keep_private),
+                "--dry-run": dry_run,
+            }
+            denoise_other(
+                modality,
+                source,
+                destination,
+                Other(bundle, weights, mode, strength, device, runtime, tile, series, grey_range, allow_holes),
+                refused=[name for name, given in ct_alone.items() if given],
+            )
+            return
+        refuse_micrograph_options(modality, grey_range, allow_holes=allow_holes)
         if dry_run:
             _check_targets(target_noise, target_dose)
             _show_plan(source, destination, series, strict=strict, trust_hu=trust_hu)
             return
         bundle = _checked(source, destination, bundle, weights, trust_hu=trust_hu)
+        from iscl_monai.cli.watching import Watching
         from iscl_monai.inference.anything import denoise as run
         from iscl_monai.inference.familiarity import TrainingRecord
         from iscl_monai.inference.late import LateDenoiser
@@ -141,7 +177,7 @@ def denoise(
                 precision=precision,
             )
         )
-        with _Watching(denoiser if report else None) as watcher:
+        with Watching(denoiser if report else None) as watcher:
             outcome = run(
                 source,
                 destination,
@@ -200,58 +236,6 @@ def _denoiser(bundle: Path, **options: Any) -> Any:
     from iscl_monai.inference.batching import GPU_BATCH, batched
 
     return batched(denoiser, size=GPU_BATCH, report=lambda sentence: say(f"note: {sentence}"))
-
-
-class _Watching:
-    """Progress on the terminal, and the report if there is to be one."""
-
-    def __init__(self, reported: Any) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("slices"),
-            TimeRemainingColumn(),
-            console=progress_console(),
-        )
-        self.report: Any = None
-        if reported is not None:
-            from iscl_monai.report.denoising import DenoisingReport
-
-            self.report = DenoisingReport(reported)
-        self.task: Any = None
-
-    def __enter__(self) -> _Watching:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
-        """A series begins."""
-        self.task = self.bar.add_task(printable(title)[:40], total=count)
-        if self.report is not None:
-            self.report.begins(title, count, unlike)
-
-    def slice_written(self, written: DenoisedSlice) -> None:
-        """A slice has been written."""
-        self.bar.advance(self.task)
-        if self.report is not None:
-            self.report.slice_written(written)
-
-    def gave_up(self) -> None:
-        """The series is refused after all."""
-        self.bar.remove_task(self.task)
-        if self.report is not None:
-            self.report.gave_up()
-
-    def ends(self, folder: Path, done: Plan) -> None:
-        """Everything has been written."""
-        if self.report is not None:
-            self.report.ends(folder, done)
 
 
 def _show_plan(source: Path, destination: Path, series_uid: str | None, *, strict: bool, trust_hu: bool) -> None:

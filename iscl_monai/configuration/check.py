@@ -16,6 +16,7 @@ from typing import Any
 
 from iscl_monai.configuration.hook import install_hook
 from iscl_monai.configuration.settings import FLAG, SETTINGS, STRUCTURE
+from iscl_monai.domain import CT, domain_named
 from iscl_monai.errors import ConfigRefusal
 
 
@@ -43,9 +44,24 @@ def check(*needed: str) -> None:
     for name in needed:
         if _followed(config, name) is None:
             raise ConfigRefusal(f"--{name} is not given", allowed="a path", cure=f"add --{name} PATH")
+    _check_domain(config)
     _check_folder("dataset_dir", config.get("dataset_dir"))
     for place, component in _components(config, ""):
         _check_arguments(place, component)
+
+
+def _check_domain(config: Mapping[str, Any]) -> None:
+    """Refuse settings that have no meaning for the images of the domain."""
+    name = config.get("domain", CT.name)
+    domain = domain_named(str(name))
+    for setting, required in domain.required.items():
+        value = _followed(config, setting)
+        if setting in config and value != required:
+            raise ConfigRefusal(
+                f"--{setting} {value} with {domain.title}",
+                allowed=f"--{setting} {required}",
+                cure="give the config of such images last: em.json, mr.json",
+            )
 
 
 def _running_config() -> Mapping[str, Any]:

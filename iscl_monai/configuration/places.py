@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from iscl_monai.bundle import bundle_here
+from iscl_monai.domain import CT, Domain
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.released import ENSEMBLE, weights_in
 
@@ -30,10 +31,20 @@ def released_weights_file(root: str) -> str:
     return str(weights_in(root, ENSEMBLE).path)
 
 
-def dataset(dataset_dir: str | None, root: str) -> str:
-    """Where the datalist is: in the folder given, or in that of the phantom, which is made when absent."""
+def dataset(dataset_dir: str | None, root: str, domain: Domain = CT) -> str:
+    """Where the datalist is: in the folder given, or in that of the phantom, which is made when absent.
+
+    Raises:
+        ConfigRefusal: no folder given, of images that nobody makes up.
+    """
     if dataset_dir is not None:
         return dataset_dir
+    if not domain.phantom:
+        raise ConfigRefusal(
+            f"--dataset_dir is not given, and there is no phantom of {domain.title}",
+            allowed="a folder with a datalist.json",
+            cure="make one, e.g. by python -m data_prep split-stack",
+        )
     from iscl_monai.phantom import ensure_dataset  # scipy, pydicom and the virtual scanner: not for other data
 
     folder = Path(root) / "data" / "phantom"

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iscl_monai.data.datalist import SECTIONS, Datalist
+from iscl_monai.data.datalist import Datalist
+from iscl_monai.data.datalist_file import SECTIONS
 from iscl_monai.data.scan import RANGE, Entry, PoolScan
 from iscl_monai.errors import Refusal
 from iscl_monai.parallel import in_order

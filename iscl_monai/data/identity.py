@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from iscl_monai.data.scan import Entry
+from iscl_monai.data.scan import OF_MICROGRAPHS, Entry
 
 Identity = Mapping[str, Sequence[Mapping[str, Any]]]
 """Section -> scans in their order -> settings and files of each; plain values that JSON and a checkpoint can hold."""
@@ -53,7 +53,7 @@ def _entry(entry: Entry, folder: Path, files: Mapping[Path, Mapping[str, Any]]) 
         value = getattr(entry, field.name)
         if isinstance(value, Path):
             described[field.name] = {"path": Path(os.path.relpath(value, folder)).as_posix(), **files[value]}
-        elif field.name not in NOTES:
+        elif field.name not in NOTES and not (value is None and field.name in OF_MICROGRAPHS):
             described[field.name] = list(value) if isinstance(value, tuple) else value
     return described
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,14 +11,14 @@ from torch.utils.data import Dataset
 
 from iscl_monai.data.datalist import Datalist
 from iscl_monai.data.patches import plain_tensor
-from iscl_monai.data.scan import PoolScan, ScanPair
+from iscl_monai.data.scan import PoolScan, ReferenceScan, ScanPair
+from iscl_monai.domain import CT, Domain
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.quality.fidelity import body_mask
 from iscl_monai.transforms import preprocessing
 
 
-def references(scans: Sequence[PoolScan]) -> list[PoolScan]:
+def references(scans: Sequence[PoolScan]) -> list[ReferenceScan]:
     """The clean references of noisy scans, for the supervised twin.
 
     Raises:
@@ -33,12 +32,15 @@ def references(scans: Sequence[PoolScan]) -> list[PoolScan]:
                 cure="only a simulated dose has one; train without the supervised twin",
             )
     return [
-        replace(
-            scan,
-            image=scan.reference,
-            series_uid=scan.reference_series_uid,
-            reference=None,
-            reference_series_uid=None,
+        ReferenceScan(
+            **{
+                **vars(scan),
+                "image": scan.reference,
+                "series_uid": scan.reference_series_uid,
+                "reference": None,
+                "reference_series_uid": None,
+            },
+            noisy=scan.image,
         )
         for scan in scans
         if scan.reference
@@ -54,6 +56,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         hu_window: the window of the preprocessing.
         slices_per_scan: how many of each scan.
         trust_hu: see :func:`iscl_monai.dicom.monai_io.load_ct`.
+        domain: of the images.
 
     Items: ``noisy`` and, of pairs, ``clean`` in [-1, 1]; ``noisy_hu``, ``clean_hu``; ``body``, True inside
     the skin; all (1, rows, columns). If of each pair either the truth or the dose is known, so that errors to the truth
@@ -68,13 +71,14 @@ class SliceDataset(Dataset[dict[str, Any]]):
         hu_window: HUWindow,
         slices_per_scan: int = 4,
         trust_hu: bool = False,
+        domain: Domain = CT,
     ) -> None:
         self.slices: list[dict[str, Any]] = []
         known = all(pair.truth is not None or pair.dose is not None for pair in pairs)
         items = [_item(pair, known=known) for pair in pairs]
         for item in items or [{**scan.item(), "noisy": str(scan.image)} for scan in noisy[:4]]:
             keys = [name for name in ("noisy", "clean", "truth") if name in item]
-            volume = preprocessing(keys, hu_window, trust_hu=trust_hu)(item)
+            volume = preprocessing(keys, hu_window, trust_hu=trust_hu, domain=domain)(item)
             images = {key: volume[key] for name in keys for key in (name, f"{name}_hu")}
             check_same_shape(item, images)
             images.pop("truth", None)
@@ -82,7 +86,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             count = min(slices_per_scan, total)
             dose = {"dose": item["dose"]} if "dose" in item else {}
             for index in [round((i + 0.5) * total / count - 0.5) for i in range(count)]:
-                self.slices.append(_one_slice(images, index) | dose)
+                self.slices.append(_one_slice(images, index, domain) | dose)
 
     def __len__(self) -> int:
         """All slices of all scans."""
@@ -105,9 +109,9 @@ def _item(pair: ScanPair, *, known: bool) -> dict[str, Any]:
     return item
 
 
-def _one_slice(images: Mapping[str, Tensor], index: int) -> dict[str, Any]:
+def _one_slice(images: Mapping[str, Tensor], index: int, domain: Domain) -> dict[str, Any]:
     cut = {key: plain_tensor(image)[..., index].clone() for key, image in images.items()}
-    body = body_mask(cut.get("clean_hu", cut["noisy_hu"])[0])
+    body = domain.foreground(cut.get("clean_hu", cut["noisy_hu"]).numpy())
     return {**cut, "body": torch.from_numpy(body)}
 
 

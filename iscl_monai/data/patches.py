@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from iscl_monai.data.harvest import NoiseSource
 from iscl_monai.data.scan import PoolScan
+from iscl_monai.domain import CT, Domain
 from iscl_monai.errors import ConfigRefusal, MemoryRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks.local import quiet_deviation
@@ -151,7 +152,9 @@ class RunSampler(Sampler[int]):
         return (index * ranks + rank for index in range(self.done, self.samples))
 
 
-def cached(scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2, progress: bool = True) -> CacheDataset:
+def cached(
+    scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2, progress: bool = True, domain: Domain = CT
+) -> CacheDataset:
     """The volumes of a pool, read once and held in memory; the size is said before it is taken.
 
     Raises:
@@ -159,18 +162,13 @@ def cached(scans: Sequence[PoolScan], *, loading: Compose, num_workers: int = 2,
         Refusal: whatever reading refuses.
     """
     items = [scan.item() for scan in scans]
-    check_memory(items)
+    check_memory(items, domain)
     return CacheDataset(items, loading, num_workers=num_workers, copy_cache=False, progress=progress)
 
 
-def check_memory(items: Sequence[Mapping[str, Any]]) -> None:
+def check_memory(items: Sequence[Mapping[str, Any]], domain: Domain = CT) -> None:
     """Say how much memory the scans will take, and refuse what does not fit."""
-    from iscl_monai.dicom.monai_io import estimate_shape
-
-    shapes = [
-        estimate_shape(item["image"], series_uid=item.get("series_uid"), z_range_mm=item.get("z_range_mm"))
-        for item in items
-    ]
+    shapes = [domain.estimate_shape(item) for item in items]
     needed = int(BYTES_PER_VOXEL * sum(int(np.prod(shape)) for shape in shapes))
     free = psutil.virtual_memory().available
     slices = sum(shape[-1] for shape in shapes)

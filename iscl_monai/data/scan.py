@@ -23,6 +23,8 @@ class PoolScan:
         series_uid: which DICOM series, when the folder holds several.
         reference: the clean image of this very scan, when there is one (the supervised twin trains on it).
         reference_series_uid: which DICOM series, when the folder of ``reference`` holds several.
+        sections: of micrographs: only those with these numbers.
+        grey_range: of micrographs: stored numbers of black and white, where 8 bits do not say so.
     """
 
     image: Path
@@ -34,6 +36,8 @@ class PoolScan:
     series_uid: str | None = None
     reference: Path | None = None
     reference_series_uid: str | None = None
+    sections: tuple[int, ...] | None = None
+    grey_range: RANGE | None = None
 
     def item(self) -> dict[str, Any]:
         """The scan as the transforms want it."""
@@ -42,7 +46,24 @@ class PoolScan:
             image_path=str(self.image),
             z_range_mm=self.z_range_mm,
             series_uid=self.series_uid,
+            sections=self.sections,
+            grey_range=self.grey_range,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceScan(PoolScan):
+    """The clean image of a noisy scan, as one to be read.
+
+    Args:
+        noisy: the scan that it belongs to, whose scale counts where a kind of images has no units.
+    """
+
+    noisy: Path
+
+    def item(self) -> dict[str, Any]:
+        """The scan as the transforms want it."""
+        return {**super().item(), "scaled_like": str(self.noisy)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +84,8 @@ class ScanPair:
         truth_protocol: what errors against the truth are named by, of
             :data:`iscl_monai.quality.protocol.TRUTH_PROTOCOLS`; needed with ``truth``.
         truth_series_uid: which DICOM series, when the folder of ``truth`` holds several.
+        sections: as of :class:`PoolScan`, of both.
+        grey_range: likewise.
     """
 
     noisy: Path
@@ -75,6 +98,8 @@ class ScanPair:
     truth: Path | None = None
     truth_protocol: str | None = None
     truth_series_uid: str | None = None
+    sections: tuple[int, ...] | None = None
+    grey_range: RANGE | None = None
 
     def item(self) -> dict[str, Any]:
         """The pair as the transforms want it."""
@@ -85,6 +110,8 @@ class ScanPair:
             z_range_mm=self.z_range_mm,
             noisy_series_uid=self.noisy_series_uid,
             clean_series_uid=self.clean_series_uid,
+            sections=self.sections,
+            grey_range=self.grey_range,
         )
 
 
@@ -92,5 +119,8 @@ def _present(**entries: Any) -> dict[str, Any]:
     """Entries that are there: MONAI cannot put None into a batch."""
     return {key: value for key, value in entries.items() if value is not None}
 
+
+OF_MICROGRAPHS = ("sections", "grey_range")
+"""Fields that only entries of micrographs have."""
 
 Entry = PoolScan | ScanPair

@@ -1,4 +1,4 @@
-"""The rules by which a CT image becomes a derived one: identity, description, credit (docs/conformance.md).
+"""The rules by which a CT or MR image becomes a derived one: identity, description, credit (docs/conformance.md).
 
 They hold for every :class:`~iscl_monai.dicom.derivation.Derivation`: denoised, simulated and averaged alike.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
 from pydicom import charset
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
 from iscl_monai.dicom.carry import (
     carry_lossy_history,
@@ -53,6 +54,30 @@ RULES_LOOK_AT = (
     *("LossyImageCompression", "LossyImageCompressionMethod", "LossyImageCompressionRatio"),
 )
 """Elements of a source by which the rules decide, or to which they add; of others they only carry or drop each."""
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What the values of an IOD are.
+
+    Args:
+        modality: of its images.
+        flavour: ImageType value 3 where the source has none.
+        rescale_type: that a derived image must say; empty: what the source says is right.
+    """
+
+    modality: str
+    flavour: str
+    rescale_type: str
+
+
+# A derived CT image must say that its values are Hounsfield units (PS3.3 C.8.2.1); MR has no units to name.
+CT_VALUES = _Values("CT", "AXIAL", "HU")
+MR_VALUES = {MRImageStorage: _Values("MR", "OTHER", "")}
+
+
+def _values_of(header: SliceHeader) -> _Values:
+    return MR_VALUES.get(UID(header.sop_class), CT_VALUES)
 
 
 def derive_header(
@@ -218,7 +243,7 @@ def identify(dataset: Dataset, header: SliceHeader, derivation: Derivation, seri
         number = derivation.series_offset
     dataset.SeriesNumber = number if abs(number) <= LARGEST_IS else derivation.series_offset
     room = LONGEST_LO - len(derivation.title) - 3
-    described = (readable_text(dataset, "SeriesDescription") or "CT")[:room].rstrip()
+    described = (readable_text(dataset, "SeriesDescription") or _values_of(header).modality)[:room].rstrip()
     dataset.SeriesDescription = writable(dataset, f"{described} | {derivation.title}", derivation.title)
 
 
@@ -258,15 +283,16 @@ def date(dataset: Dataset, moment: datetime) -> None:
 
 def _describe(dataset: Dataset, header: SliceHeader, derivation: Derivation) -> None:
     """Say derived, by what, and what it is not good for, wherever a viewer may look."""
-    dataset.ImageType = ["DERIVED", "SECONDARY", header.flavour or "AXIAL", derivation.kind]
+    values = _values_of(header)
+    dataset.ImageType = ["DERIVED", "SECONDARY", header.flavour or values.flavour, derivation.kind]
     before = readable_text(dataset, "DerivationDescription")
     ours = derivation.full_description()[:1024]
     dataset.DerivationDescription = writable(dataset, f"{before}; {ours}"[-1024:], ours) if before else ours
     # Several items mean steps one after the other; earlier ones are kept.
     steps = [operation.item() for operation in derivation.operations]
     dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), *steps]
-    # A derived image must say that its values are Hounsfield units (PS3.3 C.8.2.1).
-    dataset.RescaleType = "HU"
+    if values.rescale_type:
+        dataset.RescaleType = values.rescale_type
     disclaim(dataset, derivation)
 
 

@@ -73,6 +73,26 @@ def trained_on(bundle: Path, datalist_digest: str) -> str:
     return f"elsewhere, on {counted(len(patients), 'patient')} of {same}"
 
 
+def check_fold(bundle: Path, datalist_digest: str) -> None:
+    """Refuse a bundle that was not trained on the fold that it is to be scored on: it may have seen the test.
+
+    Args:
+        bundle: its folder.
+        datalist_digest: of the fold.
+
+    Raises:
+        LeakRefusal: it was trained on other data, or does not say on what.
+        CheckpointRefusal: if the record cannot be read.
+    """
+    digest = (_record(record_in(bundle)) or {}).get("datalist_digest")
+    if digest != datalist_digest:
+        raise LeakRefusal(
+            f"weights of {bundle}, trained on a datalist of digest {digest}",
+            allowed=f"weights trained on this fold, digest {datalist_digest}",
+            cure="give each fold its own bundle: --bundle 'iscl=runs/{fold}'",
+        )
+
+
 def _same(name: str) -> str:
     """One patient, however the name was typed."""
     return name.strip().casefold()

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, MemoryRefusal
-from iscl_monai.inference.devices import device_of, out_of_memory
+from iscl_monai.inference.devices import check_runtime, check_strength, device_of, out_of_memory
 from iscl_monai.inference.precision import InBfloat16, check_precision
 from iscl_monai.inference.slice_denoiser import ModelIdentity, check_slice, check_targets
 from iscl_monai.networks import DenoisingNetwork, fold_normalisation
 from iscl_monai.networks.denoising_network import checked_mode
 from iscl_monai.released import weights_in
 
-RUNTIMES = ("torch", "openvino", "auto")
+MOSAIC_TILE_PX = 1024
+"""Side of the tiles of images that are larger."""
 
 
 class Denoiser:
@@ -60,8 +61,8 @@ class Denoiser:
         runtime: str = "torch",
         precision: str = "float32",
     ) -> None:
-        _check_strength(strength)
-        _check_runtime(runtime)
+        check_strength(strength)
+        check_runtime(runtime)
         check_precision(precision, runtime)
         self.device = device_of(device)
         self.identity = identity
@@ -101,6 +102,7 @@ class Denoiser:
         target_dose: float | None = None,
         runtime: str = "torch",
         precision: str = "float32",
+        domain: str = "ct",
     ) -> Denoiser:
         """The denoiser of a bundle; sizes, HU window and blend come with its weights, and no code is run.
 
@@ -117,16 +119,17 @@ class Denoiser:
             target_dose: the dose whose noise images keep, over their own, instead; 1 or more. 4: half the noise.
             runtime: see the class.
             precision: see the class.
+            domain: of the images at hand; what is called HU is in its unit then.
 
         Raises:
-            CheckpointRefusal: no weights there, or not those that were released.
+            CheckpointRefusal: no weights there, not those that were released, or for another domain.
             ConfigRefusal: an unknown mode, strength, device, runtime or tile size, weights that cannot be told a noise,
                 both a noise and a dose, or less than the image's own dose.
         """
         checked_mode(mode)
         file = weights_in(bundle, weights).path
-        network = network_in(file, mode=mode, target_noise_hu=target_noise_hu, target_dose=target_dose)
-        inferer = None if tile_px is None else _in_tiles(tile_px, network)
+        network = network_in(file, mode=mode, target_noise_hu=target_noise_hu, target_dose=target_dose, domain=domain)
+        inferer = None if tile_px is None else _in_tiles(tile_px, network.reach_px, network.stride_px)
         identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
         return cls(
             network,
@@ -194,6 +197,45 @@ class Denoiser:
         """
         for slice_hu in slices_hu:
             check_slice(slice_hu)
+        return self._begin(slices_hu)
+
+    def change_mosaic(self, image: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """As :meth:`change_hu`, of an image of any size, in seamless tiles of :data:`MOSAIC_TILE_PX`.
+
+        Args:
+            image: (row, column), in the unit of the network's domain; or rows of one, with :attr:`reach_px` more of
+                them on both sides, that begin at a multiple of :attr:`stride_px`.
+
+        Raises:
+            ConfigRefusal: normalisations that look at whole images, and more than a tile.
+            MemoryRefusal: see :meth:`change_hu`.
+        """
+        tile_px = max(MOSAIC_TILE_PX, self._least_tile_px())
+        if max(image.shape) <= tile_px:
+            return self.change_hu(image)
+        if self.kept["statistics"] != "frozen":
+            raise ConfigRefusal(
+                f"an image of {image.shape[0]} x {image.shape[1]} pixels with statistics {self.kept['statistics']}",
+                allowed=f"up to {tile_px} pixels each way, or frozen statistics",
+                cure="train with --statistics frozen, or cut the image",
+            )
+        tiled = copy.copy(self)
+        if tiled.inferer is None:
+            tiled.inferer = _in_tiles(tile_px, *self._sizes)
+        changed: npt.NDArray[np.float32] = tiled._begin(np.asarray(image)[None])()[0]
+        return changed
+
+    @property
+    def reach_px(self) -> int:
+        """How far away a pixel can change another one."""
+        return self._sizes[0]
+
+    @property
+    def stride_px(self) -> int:
+        """What tiles and parts of images begin at multiples of."""
+        return self._sizes[1]
+
+    def _begin(self, slices_hu: npt.NDArray[np.floating]) -> Callable[[], npt.NDArray[np.float32]]:
         if self.strength == 0:
             return lambda: np.zeros(slices_hu.shape, np.float32)
         with torch.inference_mode(), self._refusing_large(slices_hu.shape):
@@ -223,7 +265,7 @@ class Denoiser:
         Raises:
             ConfigRefusal: a strength outside 0 to 1.
         """
-        _check_strength(strength)
+        check_strength(strength)
         other = copy.copy(self)
         other.strength = float(strength)
         return other
@@ -270,27 +312,22 @@ class Denoiser:
 
 
 def network_in(
-    file: Path, *, mode: str = "ensemble", target_noise_hu: float | None = None, target_dose: float | None = None
+    file: Path,
+    *,
+    mode: str = "ensemble",
+    target_noise_hu: float | None = None,
+    target_dose: float | None = None,
+    domain: str = "ct",
 ) -> DenoisingNetwork:
     """The network of a file of weights, which leaves the noise that is wanted; see :meth:`Denoiser.from_bundle`."""
-    network = DenoisingNetwork.from_file(file, mode=mode)
+    network = DenoisingNetwork.from_file(file, mode=mode, domain=domain)
     check_targets(target_noise_hu, target_dose)
     if target_noise_hu is not None or target_dose is not None:
         network.want(noise_hu=target_noise_hu or 0.0, dose=0.0 if target_dose is None else 1 / target_dose)
     return network
 
 
-def _in_tiles(tile_px: int, network: DenoisingNetwork) -> Callable[..., Any]:
+def _in_tiles(tile_px: int, reach_px: int, stride_px: int) -> Callable[..., Any]:
     from iscl_monai.inference.tiles import SeamlessInferer  # MONAI: seconds to import, for tiles alone
 
-    return SeamlessInferer(tile_px=tile_px, reach_px=network.reach_px, stride_px=network.stride_px)
-
-
-def _check_strength(strength: float) -> None:
-    if not 0.0 <= strength <= 1.0:
-        raise ConfigRefusal(f"strength={strength}", allowed="0 to 1", cure="0 changes nothing, 1 denoises fully")
-
-
-def _check_runtime(runtime: str) -> None:
-    if runtime not in RUNTIMES:
-        raise ConfigRefusal(f"runtime {runtime!r}", allowed=", ".join(RUNTIMES), cure="choose one, or leave it out")
+    return SeamlessInferer(tile_px=tile_px, reach_px=reach_px, stride_px=stride_px)

@@ -1,4 +1,4 @@
-"""Where a network computes, and how it is known that it has too little memory."""
+"""What a denoiser computes on, and how much of its change is applied: checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ import os
 import torch
 
 from iscl_monai.errors import ConfigRefusal
+
+RUNTIMES = ("torch", "openvino", "auto")
+
+
+def check_strength(strength: float) -> None:
+    """Refuse a share that is none."""
+    if not 0.0 <= strength <= 1.0:
+        raise ConfigRefusal(f"strength={strength}", allowed="0 to 1", cure="0 changes nothing, 1 denoises fully")
+
+
+def check_runtime(runtime: str) -> None:
+    """Refuse a runtime that there is not."""
+    if runtime not in RUNTIMES:
+        raise ConfigRefusal(f"runtime {runtime!r}", allowed=", ".join(RUNTIMES), cure="choose one, or leave it out")
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -42,6 +42,26 @@ def read_mr_series(path: Path, series_uid: str | None = None) -> Volume:
     Raises:
         DicomRefusal: no series or several, multi-frame, colour, phase, a damaged file, or slices that are no volume.
     """
+    ordered, positions_mm = mr_slices(path, series_uid)
+    values = np.empty((ordered[0].rows or 0, ordered[0].columns or 0, len(ordered)), np.float32)
+    with without_warnings():
+        for index, header in enumerate(ordered):
+            values[..., index] = load_slice(header)[0].hu()  # stored * slope + intercept, whatever that is
+    spacing_mm = places.usual_gap(positions_mm) if len(ordered) > 1 else ordered[0].slice_thickness
+    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return values, lps_to_ras @ places.affine_lps(ordered, positions_mm, spacing_mm), tuple(positions_mm.tolist())
+
+
+def mr_slices(path: Path, series_uid: str | None = None) -> tuple[list[SliceHeader], places.Floats]:
+    """Checked headers of one series in slice order, and their positions in mm.
+
+    Args:
+        path: as of :func:`read_mr_series`.
+        series_uid: likewise.
+
+    Raises:
+        DicomRefusal: see :func:`read_mr_series`.
+    """
     headers = _select(path, _mr_headers(path), series_uid)
     for header in headers:
         _check_pixels(header)
@@ -51,13 +71,7 @@ def read_mr_series(path: Path, series_uid: str | None = None) -> Volume:
     ordered, positions_mm = places.sort_slices(headers)
     places.check_no_duplicates(ordered, positions_mm)
     places.check_even(ordered, positions_mm)
-    values = np.empty((ordered[0].rows or 0, ordered[0].columns or 0, len(ordered)), np.float32)
-    with without_warnings():
-        for index, header in enumerate(ordered):
-            values[..., index] = load_slice(header)[0].hu()  # stored * slope + intercept, whatever that is
-    spacing_mm = places.usual_gap(positions_mm) if len(ordered) > 1 else ordered[0].slice_thickness
-    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return values, lps_to_ras @ places.affine_lps(ordered, positions_mm, spacing_mm), tuple(positions_mm.tolist())
+    return ordered, positions_mm
 
 
 def _mr_headers(path: Path) -> list[SliceHeader]:

@@ -11,12 +11,14 @@
 """
 
 from iscl_monai.micrograph.grey import Clipped
+from iscl_monai.micrograph.scale import GreyScale
 from iscl_monai.micrograph.stack import MicrographStack, is_micrograph, read_micrographs
 from iscl_monai.micrograph.write import Change, Piece, Written, write_micrographs
 
 __all__ = [
     "Change",
     "Clipped",
+    "GreyScale",
     "MicrographStack",
     "Piece",
     "Written",

@@ -75,6 +75,7 @@ def write_micrographs(
     change: Change,
     *,
     margin: int = 0,
+    align: int = 1,
     whole_pixels: int | None = WHOLE_PIXELS,
     note: str = NOTE,
     progress: Callable[[int], object] | None = None,
@@ -91,6 +92,7 @@ def write_micrographs(
         change: called once per piece, in order.
         margin: rows of surroundings that the change gets above and below a band, where the section has them. A change
             of tiles is seamless if this is the reach of what is computed.
+        align: bands and their surroundings begin at multiples of it, as the strides of a network want.
         whole_pixels: sections of more pixels are worked on in bands of rows of about 4 million pixels, and memory is
             bounded (of PNG, by the decoded image); None: always whole.
         note: what the file says of itself, ASCII.
@@ -102,7 +104,7 @@ def write_micrographs(
         ValueError: a change of another shape, or not finite.
     """
     destination = Path(destination)
-    work = _Work(stack, change, margin, whole_pixels, note, progress)
+    work = _Work(stack, change, -(-margin // align) * align, align, whole_pixels, note, progress)
     if stack.path.is_dir():
         with whole_folder(destination) as folder:
             for file in stack.files:
@@ -133,6 +135,7 @@ class _Work:
         stack: MicrographStack,
         change: Change,
         margin: int,
+        align: int,
         whole_pixels: int | None,
         note: str,
         progress: Callable[[int], object] | None,
@@ -140,7 +143,7 @@ class _Work:
         self._stack, self._change, self._margin = stack, change, margin
         self._note, self._progress = note, progress
         whole = whole_pixels is None or stack.rows * stack.columns <= whole_pixels
-        self._band = stack.rows if whole else max(1, BAND_PIXELS // stack.columns)
+        self._band = stack.rows if whole else max(1, BAND_PIXELS // stack.columns // align) * align
         self._section = 0
         self._numbers = stack.numbers
         self.changed, self.clipped = 0, Clipped()

@@ -48,6 +48,7 @@ class DenoisingNetwork(nn.Module):
             CT has (next to) none, so what is there is a shift of Hounsfield values. Air, by the same local mean, is not
             touched at all. Odd; 0 leaves both out, as the paper.
         statistics: what normalisations use at inference, ``frozen`` or ``per_slice``.
+        domain: what kind of images it is for, in whose unit the window is; kept with the weights.
 
     Shape:
         (batch, 1, rows, columns) in [-1, 1] in and out, 16 pixels or more each way. A slice's answer never depends on
@@ -70,6 +71,7 @@ class DenoisingNetwork(nn.Module):
         mode: str = "ensemble",
         keep_mean_px: int = 9,
         statistics: str = "frozen",
+        domain: str = "ct",
     ) -> None:
         super().__init__()
         if not 0.0 <= blend <= 1.0:
@@ -81,13 +83,13 @@ class DenoisingNetwork(nn.Module):
         )  # slices are mirrored up to multiples of it, and tiles begin at its multiples
         self.keep_mean_px = keep_mean_px
         self.air_hu, self.breath_hu = AIR_HU, BREATH_HU  # TorchScript knows no globals
-        self.darkest, self.brightest = soft_tissue(hu_window)
+        self.darkest, self.brightest = soft_tissue(hu_window, domain)
         self.lower_hu, self.upper_hu = float(hu_window.lower), float(hu_window.upper)
         self.denoiser = denoiser
         self.noise_extractor = noise_extractor
         self.mode = checked_mode(mode)
         self.register_buffer("blend", torch.tensor(float(blend)))
-        self.statistics = statistics
+        self.statistics, self.domain = statistics, domain
         set_statistics(self, statistics)
         description = NetworkDescription(
             hu_window=hu_window,
@@ -95,23 +97,28 @@ class DenoisingNetwork(nn.Module):
             noise_extractor=noise_extractor.description,
             keep_mean_px=keep_mean_px,
             statistics=statistics,
+            domain=domain,
         )
         self.register_buffer(KEY, description.to_tensor())
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, Tensor], *, mode: str = "ensemble") -> "DenoisingNetwork":
+    def from_weights(
+        cls, weights: Mapping[str, Tensor], *, mode: str = "ensemble", domain: str = "ct"
+    ) -> "DenoisingNetwork":
         """The network that weights belong to: they know its sizes, HU window and settings.
 
         Args:
             weights: a ``state_dict`` of this class.
             mode: see the class; an ensemble whose blend is 0 or 1 becomes the one network it consists of.
+            domain: of the images at hand.
 
         Raises:
-            CheckpointRefusal: weights that are not described, are of another version, or are damaged.
+            CheckpointRefusal: weights that are not described, are of another version or domain, or are damaged.
             ConfigRefusal: an unknown mode.
         """
         mode = checked_mode(mode)
         described = NetworkDescription.of_weights(weights)
+        described.check_domain(domain)
         try:
             network = cls(
                 denoiser=_generator(described),
@@ -119,6 +126,7 @@ class DenoisingNetwork(nn.Module):
                 hu_window=described.hu_window,
                 keep_mean_px=described.keep_mean_px,
                 statistics=described.statistics,
+                domain=domain,
             )
             network.load_state_dict(dict(weights))
             if not 0.0 <= float(network.blend) <= 1.0:
@@ -135,12 +143,13 @@ class DenoisingNetwork(nn.Module):
         return network
 
     @classmethod
-    def from_file(cls, path: Path | str, *, mode: str = "ensemble") -> "DenoisingNetwork":
+    def from_file(cls, path: Path | str, *, mode: str = "ensemble", domain: str = "ct") -> "DenoisingNetwork":
         """The network that a file of weights belongs to, in evaluation mode.
 
         Args:
             path: a bundle's ``models/model.pt``, or any file of the same kind.
             mode: see :meth:`from_weights`.
+            domain: likewise.
 
         Raises:
             CheckpointRefusal: no such file, or see :meth:`from_weights`; the file is named.
@@ -155,7 +164,7 @@ class DenoisingNetwork(nn.Module):
             )
         content = load_tensors(Path(path))
         with naming(path):
-            return cls.from_weights(content, mode=mode).eval()
+            return cls.from_weights(content, mode=mode, domain=domain).eval()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Every way of loading weights passes here: those of another network or HU window never get in unnoticed."""

@@ -18,7 +18,8 @@ KEY = "description"
 OLD_KEY = "sizes"
 """What stood in its place at first: nine integers known by their order alone."""
 FORMAT = 1
-DOMAINS = ("ct",)
+DOMAINS = ("ct", "micrograph", "mr")
+"""Names of :mod:`iscl_monai.domain`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class NetworkDescription:
         noise_extractor: the network H.
         keep_mean_px: see :class:`iscl_monai.networks.DenoisingNetwork`.
         statistics: likewise.
-        domain: what kind of images; one of ``DOMAINS``. The window of ``ct`` is in Hounsfield units.
+        domain: what kind of images; one of ``DOMAINS``. The window is in its unit, of ``ct`` Hounsfield units.
 
     Raises:
         CheckpointRefusal: a domain that this version does not know.
@@ -192,6 +193,19 @@ class NetworkDescription:
             return {**window, "network_def#denoiser#width": self.denoiser.width, **extractor}
         return {**window, **asdict(self.denoiser), **extractor}
 
+    def check_domain(self, domain: str) -> None:
+        """Refuse weights for other images than those that are at hand.
+
+        Raises:
+            CheckpointRefusal: they are for another domain.
+        """
+        if self.domain != domain:
+            raise CheckpointRefusal(
+                f"weights for images of domain {self.domain!r}",
+                allowed=f"weights for {domain!r}",
+                cure=f"give weights trained for {domain!r}, or such images with --modality {self.domain}",
+            )
+
     def check_fits(self, network: NetworkDescription) -> None:
         """Refuse to put these weights into a network that they were not trained in.
 
@@ -203,6 +217,7 @@ class NetworkDescription:
         Raises:
             CheckpointRefusal: naming what differs.
         """
+        self.check_domain(network.domain)
         parts = ((self.denoiser, network.denoiser), (self.noise_extractor, network.noise_extractor))
         for trained, other in parts:
             if type(trained) is not type(other):

@@ -16,6 +16,8 @@ LEAST_BLOCKS = 6
 REACH_BLOCKS = -(-quiet_deviation_reach_px() // BLOCK_PX)
 FAT_AND_ORGANS_HU = (-150.0, 200.0)
 """Local means of fat, muscle and organs with contrast medium: what tells how loud a slice is."""
+SOFT_TISSUE = {"ct": FAT_AND_ORGANS_HU}
+"""By domain; where there is none, no tissue tells it."""
 
 
 def slice_noise(x: Tensor, hu_window: HUWindow) -> Tensor:
@@ -32,9 +34,11 @@ def slice_noise(x: Tensor, hu_window: HUWindow) -> Tensor:
     return torch.minimum(noise, loudest_noise(x, noise, *soft_tissue(hu_window)))
 
 
-def soft_tissue(hu_window: HUWindow) -> tuple[float, float]:
-    """Local means, in network units, between which tissue is soft; -1 and 1 where the window does not hold them."""
-    darkest, brightest = (float(hu_window.to_network(torch.tensor(hu))) for hu in FAT_AND_ORGANS_HU)
+def soft_tissue(hu_window: HUWindow, domain: str = "ct") -> tuple[float, float]:
+    """Local means, in network units, between which tissue is soft; -1 and 1 where the window or domain has none."""
+    if domain not in SOFT_TISSUE:
+        return -1.0, 1.0
+    darkest, brightest = (float(hu_window.to_network(torch.tensor(hu))) for hu in SOFT_TISSUE[domain])
     return darkest, brightest
 
 

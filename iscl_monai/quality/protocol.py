@@ -17,7 +17,7 @@ import numpy as np
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.hu import HUWindow
 
-NOT_MEASURED_BY = ("name", "body_parts", "note")
+NOT_MEASURED_BY = ("name", "body_parts", "note", "unit")
 """What of a protocol changes no number."""
 
 
@@ -41,6 +41,7 @@ class Protocol:
         vif_truth: which of the two stands for the scene in VIF, which is not symmetric.
         body_parts: BodyPartExamined it is meant for; empty: any. Changes no number.
         note: what a reader of the numbers must know. Changes no number.
+        unit: of the values; all names that end in ``_hu`` are in it. Changes no number.
 
     Raises:
         ConfigRefusal: if a range, a size or a combination is not usable.
@@ -58,6 +59,7 @@ class Protocol:
     vif_truth: Literal["reference", "test"] = "reference"
     body_parts: tuple[str, ...] = ()
     note: str = ""
+    unit: str = "HU"
 
     def __post_init__(self) -> None:
         if not 0 < self.data_range_hu < np.inf:
@@ -165,6 +167,28 @@ From their released evaluation (``scripts/demo_EM.py``, electron microscopy): th
 0..255, the prediction is clipped to 0..255 and not rounded. **Which HU window they mapped CT with is not known**; this
 protocol takes -1000 to 1000 HU, so its numbers are not those of their paper. Their mean is over images.
 """
+
+GREY8_FRAME = Protocol(
+    name="grey8-frame",
+    window=HUWindow(0, 255),
+    data_range_hu=255,
+    region="frame",
+    error_window=HUWindow(0, 255),
+    reference_levels=256,
+    unit="grey levels",
+)
+"""Micrographs on the scale of ISCL's authors (``scripts/demo_EM.py``), as for ``ISCL_8BIT``: whole images, range 255,
+scikit-image's SSIM over uniform 7x7 pixels; the reference in whole grey levels, the other one clipped, not rounded."""
+
+MR_FRAME = Protocol(
+    name="mr-frame",
+    window=HUWindow(0, 1250),
+    data_range_hu=1000,
+    region="frame",
+    error_window=HUWindow(0, 1250),
+    unit="thousandths of the window",
+)
+"""MR magnitude in thousandths of the scan's own window, which is the peak of PSNR; whole slices."""
 
 TRUTH_REAL_ANATOMY = replace(
     HU_BODY,

@@ -52,7 +52,7 @@ class FineTuning:
         validation: Validation,
         writer: ModelWriter,
     ) -> None:
-        trained = DenoisingNetwork.from_file(weights)
+        trained = DenoisingNetwork.from_file(weights, domain=export.network.domain)
         self.pairs = [
             (trained.denoiser, unwrapped(denoiser)),
             (trained.noise_extractor, unwrapped(noise_extractor)),

@@ -31,9 +31,10 @@ class GuardLimits:
         patience: iterations in a row.
         least_correlation: of F(x) with x over the batch; below it bright and dark are being swapped.
         least_spread: standard deviation of F(x) over that of x.
-        greatest_drift_hu: mean of F(x) - x, in HU.
+        greatest_drift_hu: mean of F(x) - x, in HU or the unit of another domain.
         least_change: root mean square of x - F(x), over that of the fine detail of x (which is mostly noise).
         least_discriminator_loss: hinge loss of both discriminators; below it they tell everything apart.
+        unit: of the drift.
     """
 
     patience: int = 200
@@ -42,6 +43,7 @@ class GuardLimits:
     greatest_drift_hu: float = 150.0
     least_change: float = 0.05
     least_discriminator_loss: float = 1e-3
+    unit: str = "HU"
 
 
 class CollapseGuard:
@@ -94,7 +96,7 @@ class CollapseGuard:
         if (spread := float(y_hat.std() / x.std().clamp_min(1e-6))) < limits.least_spread:
             broken[OutputCollapsed] = f"F(x) varies {spread:.2f} times as much as x"
         if abs(drift_hu := float((y_hat - x).mean()) * self.hu_window.half_width) > limits.greatest_drift_hu:
-            broken[HounsfieldDrift] = f"F shifts the mean by {drift_hu:.0f} HU"
+            broken[HounsfieldDrift] = f"F shifts the mean by {drift_hu:.0f} {limits.unit}"
         if (change := float((x - y_hat).square().mean().sqrt()) / max(_detail(x), 1e-6)) < limits.least_change:
             broken[IdentityTrap] = f"F changes x by only {change:.1%} of its fine detail"
         hinges = [output[key] for key in ("noisy_discriminator", "clean_discriminator") if key in output]

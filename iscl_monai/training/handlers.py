@@ -56,6 +56,7 @@ class TensorBoard:
         slices: ``{"noisy"}`` (1, rows, columns) in [-1, 1]; the first few are shown.
         pictures: how many.
         every: iterations between two points of the loss curves.
+        residual_range: what is black and white in pictures of the residual, in HU.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TensorBoard:
         slices: Any,
         pictures: int = 2,
         every: int = 10,
+        residual_range: float = 200.0,
     ) -> None:
         self.log_dir = str(log_dir)
         self.hu_window = hu_window
@@ -76,6 +78,7 @@ class TensorBoard:
         self.slices = slices
         self.pictures = pictures
         self.every = every
+        self.residual_range = residual_range
         self.writer: SummaryWriter | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -119,11 +122,11 @@ class TensorBoard:
             noisy: (1, rows, columns) in [-1, 1].
 
         Returns:
-            (1, rows, 4 * columns) in [0, 1]; images over the window, the residual over +-200 HU.
+            (1, rows, 4 * columns) in [0, 1]; images over the window, the residual over +- ``residual_range``.
         """
         x = torch.as_tensor(noisy)[None].to(self.network.blend.device)
         y_hat, y_bar = self.network.denoiser(x), x - self.network.noise_extractor(x)
-        residual = (x - self.network(x)) * self.hu_window.half_width / 200
+        residual = (x - self.network(x)) * self.hu_window.half_width / self.residual_range
         return torch.cat([x, y_hat, y_bar, residual], dim=-1).clamp(-1, 1).add(1).div(2)[0].cpu()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,11 +14,12 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
+from iscl_monai.domain import CT
+from iscl_monai.domain.domain import Panel
 from iscl_monai.hu import HUWindow
 from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.networks.denoising_network import MODES
 from iscl_monai.quality.fidelity import fidelity
-from iscl_monai.quality.noise import no_reference_panel
 from iscl_monai.quality.protocol import HU_BODY, Protocol
 from iscl_monai.quality.truth_error import estimated_error_hu2, root_hu, truth_error_hu2
 
@@ -45,9 +45,9 @@ class DenoisingEvaluator(Evaluator):
     """Denoises slices or volumes and measures each of the denoiser's modes beside the noisy input.
 
     Items with a clean reference are measured on a named protocol (``psnr_db``, ``ssim``, ``rmse_hu``,
-    ``mean_shift_hu``); all of them on the no-reference panel (``noise_hu``, ``shift_from_input_hu``,
-    ``residual_correlation``). Names: the plain one is the denoiser as deployed, ``input_...`` its noisy
-    input, ``generator_...`` F alone and ``extractor_...`` x - H(x) alone.
+    ``mean_shift_hu``); all of them on the domain's panel without reference (``shift_from_input_hu``,
+    ``residual_correlation``, of CT also ``noise_hu``). Names: the plain one is the denoiser as deployed,
+    ``input_...`` its noisy input, ``generator_...`` F alone and ``extractor_...`` x - H(x) alone.
 
     Args:
         device: where the network lives.
@@ -57,6 +57,7 @@ class DenoisingEvaluator(Evaluator):
         hu_window: the window of the preprocessing.
         inferer: how the network is moved over an item; SliceInferer for volumes.
         protocol: what the numbers with a reference are measured on.
+        panel: what is measured without one, see :class:`iscl_monai.domain.Domain`.
         val_handlers: handlers with ``attach(engine)``.
         keep_images: put ``noisy_hu``, ``denoised_hu`` and ``clean_hu`` into ``state.output`` (for pictures).
     """
@@ -70,6 +71,7 @@ class DenoisingEvaluator(Evaluator):
         hu_window: HUWindow,
         inferer: Inferer | None = None,
         protocol: Protocol = HU_BODY,
+        panel: Panel = CT.panel,
         val_handlers: Sequence[Any] | None = None,
         keep_images: bool = False,
     ) -> None:
@@ -77,6 +79,7 @@ class DenoisingEvaluator(Evaluator):
         self.hu_window = hu_window
         self.inferer = inferer or SimpleInferer()
         self.protocol = protocol
+        self.panel = panel
         self.keep_images = keep_images
         super().__init__(
             device=torch.device(device),
@@ -119,11 +122,7 @@ class DenoisingEvaluator(Evaluator):
                 for quantity in ("psnr_db", "ssim", "rmse_hu", "mean_shift_hu"):
                     measured[prefix + quantity] = getattr(mean, quantity)
             if name == self.network.mode:
-                panel = asdict(no_reference_panel(volumes["input"], volume))
-                measured["input_noise_hu"] = panel["noise_before_hu"]
-                measured["noise_hu"] = panel["noise_after_hu"]
-                measured["shift_from_input_hu"] = panel["mean_shift_hu"]
-                measured["residual_correlation"] = panel["residual"]["image"]
+                measured |= self.panel(volumes["input"], volume)
         return measured
 
     def _truth_errors(
@@ -222,7 +221,7 @@ def summary(metrics: Mapping[str, float], protocol: Protocol = HU_BODY) -> str:
         alone = {"F": "generator_psnr_db", "x - H": "extractor_psnr_db"}  # or one is deployed
         alone_db = [f"{letter} {metrics[name]:.2f}" for letter, name in alone.items() if name in metrics]
         parts.append(", ".join(alone_db) + " dB")
-        parts.append(f"mean shift {metrics['mean_shift_hu']:+.1f} HU")
+        parts.append(f"mean shift {metrics['mean_shift_hu']:+.1f} {protocol.unit}")
     if TRUTH_ERROR in metrics:
         before, after = (root_hu(metrics[name]) for name in (f"input_{TRUTH_ERROR}", TRUTH_ERROR))
         parts.append(f"error to the truth {before:.2f} -> {after:.2f} HU")

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from iscl_monai.domain.domain import Foreground
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.fidelity import body_mask
 
@@ -59,13 +60,21 @@ class BodyFractiond(MapTransform):
     """Beside each image a coarse map of how much body there is, as ``<key>_body``.
 
     One value in [0, 1] per square of 8x8 pixels and slice, (rows / 8, columns / 8, slices), float32.
+
+    Args:
+        keys: images in HU (1, row, column, slice), or in the unit of another domain.
+        foreground: what counts as body, of (slice, row, column).
     """
+
+    def __init__(self, keys: KeysCollection, foreground: Foreground = body_mask) -> None:
+        super().__init__(keys)
+        self.foreground = foreground
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """Add the map of every key; images are HU (1, row, column, slice)."""
         mapped = dict(data)
         for key in self.key_iterator(mapped):
-            mapped[f"{key}_body"] = _coarse(body_mask(_slices_first(mapped[key])))
+            mapped[f"{key}_body"] = _coarse(self.foreground(_slices_first(mapped[key])))
         return mapped
 
 

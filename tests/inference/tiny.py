@@ -13,25 +13,34 @@ from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor, gat
 METADATA = Path(__file__).resolve().parents[2] / "bundles" / "iscl" / "configs" / "metadata.json"
 
 
-def tiny_network(seed: int = 0) -> DenoisingNetwork:
+WINDOWS = {"ct": HUWindow(-1000.0, 1000.0), "micrograph": HUWindow(0.0, 255.0), "mr": HUWindow(0.0, 1250.0)}
+
+
+def tiny_network(seed: int = 0, domain: str = "ct") -> DenoisingNetwork:
     """Random weights, statistics gathered from a ramp with noise; changes tissue by tens of HU."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         generator, extractor = Generator(width=4, residual_blocks=1), NoiseExtractor(width=4, layers=6)
         with torch.no_grad():
             extractor.steps[-1].weight.mul_(0.1)
-        window = HUWindow(-1000.0, 1000.0)
-        network = DenoisingNetwork(denoiser=generator, noise_extractor=extractor, hu_window=window, blend=0.1)
+        network = DenoisingNetwork(
+            denoiser=generator,
+            noise_extractor=extractor,
+            hu_window=WINDOWS[domain],
+            blend=0.1,
+            domain=domain,
+            keep_mean_px=9 if domain == "ct" else 0,
+        )
         ramp = torch.linspace(-0.8, 0.8, 64).expand(2, 1, 64, 64)
         gather_statistics(network, [ramp + 0.05 * torch.randn(2, 1, 64, 64) for _ in range(4)])
     return network.eval()
 
 
-def make_bundle(folder: Path, seed: int = 0) -> Path:
+def make_bundle(folder: Path, seed: int = 0, domain: str = "ct") -> Path:
     """What :meth:`iscl_monai.inference.denoiser.Denoiser.from_bundle` needs, and nothing else."""
     (folder / "models").mkdir(parents=True)
     (folder / "configs").mkdir()
-    torch.save(tiny_network(seed).state_dict(), folder / "models" / "model.pt")
+    torch.save(tiny_network(seed, domain).state_dict(), folder / "models" / "model.pt")
     metadata = json.loads(METADATA.read_text())
     metadata.pop("released_weights", None)  # it has none
     (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))

@@ -162,7 +162,11 @@ def test_what_inference_may_choose_stays_as_the_network_was_built() -> None:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "a later format": ({**changed("format", 2), "colour": "red"}, "format 2; allowed: format 1; do: use the version"),
-    "another domain": (changed("domain", "mr"), "domain 'mr'; allowed: ct; do: use the version"),
+    "another domain": (changed("domain", "mr"), "domain 'mr'; allowed: weights for 'ct'; do: give weights"),
+    "a domain of later": (
+        changed("domain", "ultrasound"),
+        "domain 'ultrasound'; allowed: ct, micrograph, mr; do: use the version",
+    ),
     "no format": ({"domain": "ct"}, "cannot be read (KeyError 'format')"),
     "something missing": ({"format": 1, "domain": "ct"}, "cannot be read"),
     "something unknown": (changed("colour", "red"), "unknown colour"),

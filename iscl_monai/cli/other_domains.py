@@ -1,0 +1,135 @@
+"""``iscl-monai denoise --modality``: micrographs and MR magnitude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.console import DISCLAIMER, say
+from iscl_monai.errors import ConfigRefusal
+
+if TYPE_CHECKING:
+    from iscl_monai.inference import Denoiser
+
+
+@dataclass(frozen=True)
+class Other:
+    """Options of ``denoise`` that such images know; those of one kind are refused with the other."""
+
+    bundle: Path | None
+    weights: str | None
+    mode: str
+    strength: float
+    device: str
+    runtime: str
+    tile_px: int | None
+    series_uid: str | None
+    grey_range: tuple[float, float] | None
+    allow_holes: bool
+
+
+def refuse_micrograph_options(modality: str, grey_range: tuple[float, float] | None, *, allow_holes: bool) -> None:
+    """Refuse options of micrographs for other images.
+
+    Raises:
+        ConfigRefusal: one was given.
+    """
+    given = (("--grey-range", grey_range is not None), ("--allow-holes", allow_holes))
+    _refuse_options(modality, [name for name, one in given if one])
+
+
+def denoise_other(modality: str, source: Path, destination: Path, options: Other, *, refused: Sequence[str]) -> None:
+    """Denoise images of another domain than CT.
+
+    Args:
+        modality: ``micrograph`` or ``mr``.
+        source: file or folder.
+        destination: what to make.
+        options: of the command line.
+        refused: options of CT alone that were given.
+
+    Raises:
+        Refusal: whatever would have to be guessed, or cannot be written.
+    """
+    if modality not in WORK:
+        raise ConfigRefusal(f"--modality {modality}", allowed="ct, micrograph, mr", cure="give one of them")
+    _refuse_options(modality, refused)
+    from iscl_monai.durable import check_free
+    from iscl_monai.inference.places import check_places, check_source
+
+    check_source(source)
+    check_places(source, destination)
+    check_free(destination)
+    WORK[modality](source, destination, options)
+    say(f"written: {destination} ({DISCLAIMER})")
+
+
+def _refuse_options(modality: str, given: Sequence[str]) -> None:
+    if given:
+        raise ConfigRefusal(
+            f"{', '.join(given)} with --modality {modality}",
+            allowed="options that such images have",
+            cure="leave them out",
+        )
+
+
+def _denoiser(options: Other, domain: str) -> Denoiser:
+    from iscl_monai.inference import Denoiser
+
+    return Denoiser.from_bundle(
+        found_bundle(options.bundle),
+        weights=options.weights,
+        mode=options.mode,
+        strength=options.strength,
+        device=options.device,
+        runtime=options.runtime,
+        tile_px=options.tile_px,
+        domain=domain,
+    )
+
+
+def _micrographs(source: Path, destination: Path, options: Other) -> None:
+    if options.series_uid is not None:
+        _refuse_options("micrograph", ["--series"])
+    from iscl_monai.inference.micrographs import denoise_micrographs
+
+    denoiser = _denoiser(options, "micrograph")
+    with _progress("sections") as progress:
+        done = denoise_micrographs(
+            source,
+            destination,
+            denoiser=denoiser,
+            grey_range=options.grey_range,
+            allow_holes=options.allow_holes,
+            progress=progress,
+        )
+    say(f"denoised: {source.name}, {done.sections} sections, {done.changed} of {done.pixels} pixels changed")
+    if done.clipped.low or done.clipped.high:
+        say(f"note: clipped to the range of the type: {done.clipped.low} dark, {done.clipped.high} bright pixels")
+
+
+def _magnitude(source: Path, destination: Path, options: Other) -> None:
+    given = [
+        name for name, one in (("--grey-range", options.grey_range), ("--allow-holes", options.allow_holes)) if one
+    ]
+    _refuse_options("mr", given)
+    from iscl_monai.inference.magnitudes import denoise_magnitude
+
+    denoiser = _denoiser(options, "mr")
+    with _progress("slices") as progress:
+        count = denoise_magnitude(
+            source, destination, denoiser=denoiser, series_uid=options.series_uid, progress=progress
+        )
+    say(f"denoised: {source.name}, {count} slices")
+
+
+WORK: dict[str, Callable[[Path, Path, Other], None]] = {"micrograph": _micrographs, "mr": _magnitude}
+
+
+def _progress(unit: str) -> Any:
+    from iscl_monai.cli.watching import counting
+
+    return counting(unit)

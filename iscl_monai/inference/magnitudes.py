@@ -1,0 +1,116 @@
+"""MR magnitude in, MR magnitude out: one scan, NIfTI or one series of classic MR Image Storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from iscl_monai.dicom.derivation import DISCLAIMER
+from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
+from iscl_monai.dicom.pixels import load_slice, without_warnings
+from iscl_monai.dicom.write import SeriesWriter
+from iscl_monai.domain.mr import PER_WINDOW, window_of
+from iscl_monai.durable import move_into_place, whole_folder, workshop
+from iscl_monai.errors import OutputRefusal
+from iscl_monai.inference.image import is_nifti
+from iscl_monai.inference.places import check_places
+from iscl_monai.inference.series import derivation_of
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
+from iscl_monai.magnitude import read_magnitude
+from iscl_monai.magnitude.mr_series import mr_slices
+
+Progress = Callable[[int], object]
+Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+def denoise_magnitude(
+    source: Path | str,
+    destination: Path | str,
+    *,
+    denoiser: SliceDenoiser,
+    series_uid: str | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Denoise one MR magnitude scan, slice by slice.
+
+    NIfTI keeps every byte of its header but the free text. Slices of a DICOM series become derived objects of the same
+    study, as those of CT do (:mod:`iscl_monai.dicom.derive`), but for the unit, which MR has none of.
+
+    Args:
+        source: ``.nii``, ``.nii.gz``, a DICOM file, or a folder with a series.
+        destination: absent; NIfTI for NIfTI, a folder for DICOM.
+        denoiser: of weights for the domain ``mr``.
+        series_uid: of DICOM: which series of the folder.
+        progress: called with 1 after each slice.
+
+    Returns:
+        The number of slices.
+
+    Raises:
+        Refusal: what is no MR magnitude (:func:`iscl_monai.magnitude.read_magnitude`), or cannot be written; then there
+            is no destination.
+    """
+    source, destination = Path(source), Path(destination)
+    check_places(source, destination)
+    scan = read_magnitude(source, series_uid=series_uid)
+    per_unit = window_of(scan) / PER_WINDOW
+
+    def change(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(denoiser.change_hu(values / np.float32(per_unit)) * per_unit, np.float32)
+
+    if is_nifti(source):
+        _denoise_nifti(source, destination, denoiser, change, progress)
+    else:
+        _denoise_series(source, destination, denoiser, change, series_uid, progress)
+    return int(scan.values.shape[2])
+
+
+def _denoise_nifti(
+    source: Path, destination: Path, denoiser: SliceDenoiser, change: Change, progress: Progress | None
+) -> None:
+    if not is_nifti(destination):
+        raise OutputRefusal(
+            f"{destination} for the NIfTI file {source}",
+            allowed="a name that ends with .nii or .nii.gz",
+            cure=f"give e.g. {destination.with_suffix('.nii.gz')}",
+        )
+    volume = NiftiVolume(source, check=False, any_axis=True)
+    text = f"{DISCLAIMER}; {denoiser.identity.name} {denoiser.identity.weights_digest[:12]}"
+    header = described(volume.header, text, header_size=volume.header_size)
+    with workshop(destination) as folder:
+        made = folder / destination.name
+        writer = NiftiWriter(made, header, volume.dtype)
+        try:
+            for stored in volume.slices():
+                # Training sees the axes in the order of the file, NiftiVolume gives (second, first).
+                writer.write(volume.changed(stored, change(volume.hu(stored).T).T))
+                _count(progress)
+            writer.finish()
+        finally:
+            writer.close()
+        move_into_place({made: destination})
+
+
+def _denoise_series(
+    source: Path,
+    destination: Path,
+    denoiser: SliceDenoiser,
+    change: Change,
+    series_uid: str | None,
+    progress: Progress | None,
+) -> None:
+    with without_warnings(), whole_folder(destination) as folder:
+        headers, _ = mr_slices(source, series_uid)
+        writer = SeriesWriter(headers, derivation_of(denoiser), folder)
+        for index, header in enumerate(headers):
+            before, dataset = load_slice(header)
+            writer.write(index, dataset, before.changed(change(before.hu())))
+            _count(progress)
+
+
+def _count(progress: Progress | None) -> None:
+    if progress is not None:
+        progress(1)

@@ -1,0 +1,251 @@
+"""Micrographs and MR magnitude through ``denoise --modality``; weights of one domain never meet another's images."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import tifffile
+from inference.tiny import WINDOWS, make_bundle, tiny_network
+from PIL import Image
+from real_data import real
+from typer.testing import CliRunner, Result
+
+from iscl_monai.cli import app
+from iscl_monai.domain import DOMAINS
+from iscl_monai.domain.mr import PER_WINDOW, window_of
+from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
+from iscl_monai.inference import Denoiser, ModelIdentity
+from iscl_monai.inference.magnitudes import denoise_magnitude
+from iscl_monai.inference.micrographs import denoise_micrographs
+from iscl_monai.magnitude import read_magnitude
+from iscl_monai.micrograph import write as writing
+from iscl_monai.networks import DenoisingNetwork
+from iscl_monai.networks.description import DOMAINS as NAMES
+
+IDENTITY = ModelIdentity("ISCL", "0", "0" * 64)
+OTHERS = ("micrograph", "mr")
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: make_bundle(tmp_path_factory.mktemp(name), domain=name) for name in NAMES}
+
+
+def denoiser_for(domain: str, strength: float = 1.0) -> Denoiser:
+    return Denoiser(tiny_network(domain=domain), identity=IDENTITY, device="cpu", strength=strength)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["denoise", *map(str, arguments)])
+
+
+def sections(dtype: str = "u1", count: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    limits = np.iinfo(dtype)
+    ramp = np.linspace(limits.min, limits.max / 4, 70)
+    return (ramp + rng.normal(0, limits.max / 40, (count, 60, 70))).clip(limits.min, limits.max).astype(dtype)
+
+
+# --- which weights --------------------------------------------------------------------------------------
+
+
+def test_weights_and_domains_have_the_same_names() -> None:
+    assert tuple(DOMAINS) == NAMES == tuple(WINDOWS)
+    for name, domain in DOMAINS.items():
+        assert domain.name == name
+
+
+@pytest.mark.parametrize("own", NAMES)
+def test_weights_are_loaded_for_their_domain_alone(own: str, bundles: dict[str, Path], tmp_path: Path) -> None:
+    for other in NAMES:
+        if other == own:
+            assert Denoiser.from_bundle(bundles[own], device="cpu", domain=own).hu_window == WINDOWS[own]
+            continue
+        with pytest.raises(CheckpointRefusal, match=f"domain '{own}'; allowed: weights for '{other}'"):
+            Denoiser.from_bundle(bundles[own], device="cpu", domain=other)
+        with pytest.raises(CheckpointRefusal, match=f"domain '{own}'"):
+            tiny_network(domain=other).load_state_dict(tiny_network(domain=own).state_dict())
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_all_that_is_for_ct_refuses_other_weights(other: str, bundles: dict[str, Path], tmp_path: Path) -> None:
+    weights = bundles[other] / "models" / "model.pt"
+    for load in (
+        lambda: DenoisingNetwork.from_file(weights),
+        lambda: Denoiser.from_bundle(bundles[other], device="cpu"),
+    ):
+        with pytest.raises(CheckpointRefusal, match=f"domain '{other}'"):
+            load()
+    for words in (
+        ["export", bundles[other], tmp_path / "m.onnx"],
+        ["qa", bundles[other], "--out", tmp_path / "qa", "--quick"],
+    ):
+        result = CliRunner().invoke(app, [*map(str, words)])
+        assert result.exit_code == 2
+        assert f"domain '{other}'" in result.stderr
+
+
+# --- micrographs -------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_tiff_becomes_one(bundles: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    stored = sections()
+    for number, image in enumerate(stored):
+        tifffile.imwrite(tmp_path / "in" / f"z{number}.tif", image)
+    result = run(
+        tmp_path / "in",
+        tmp_path / "out",
+        "--modality",
+        "micrograph",
+        "--bundle",
+        bundles["micrograph"],
+        "--device",
+        "cpu",
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "3 sections" in result.stdout + result.stderr
+    denoiser = denoiser_for("micrograph")
+    for number, image in enumerate(stored):
+        made = tifffile.imread(tmp_path / "out" / f"z{number}.tif")
+        grey = image.astype(np.float32)
+        np.testing.assert_array_equal(made, np.rint(grey + denoiser.change_hu(grey)).clip(0, 255))
+        assert (made != image).mean() > 0.5
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_strength_0_gives_every_bit_back(suffix: str, tmp_path: Path) -> None:
+    image = sections(count=1)[0]
+    source = tmp_path / f"a{suffix}"
+    tifffile.imwrite(source, image) if suffix == ".tif" else Image.fromarray(image).save(source)
+    done = denoise_micrographs(source, tmp_path / f"b{suffix}", denoiser=denoiser_for("micrograph", 0.0))
+    assert done.changed == 0
+    made = tifffile.imread(tmp_path / "b.tif") if suffix == ".tif" else np.asarray(Image.open(tmp_path / "b.png"))
+    np.testing.assert_array_equal(made, image)
+
+
+def test_16_bits_need_their_range_and_are_denoised_as_8_are(tmp_path: Path) -> None:
+    eight = sections(count=1)[0]
+    wide = 1000 + eight.astype("u2") * 40
+    tifffile.imwrite(tmp_path / "8.tif", eight)
+    tifffile.imwrite(tmp_path / "16.tif", wide)
+    denoiser = denoiser_for("micrograph")
+    with pytest.raises(ConfigRefusal, match=r"uint16.*--grey-range LOW HIGH"):
+        denoise_micrographs(tmp_path / "16.tif", tmp_path / "no.tif", denoiser=denoiser)
+    done = denoise_micrographs(
+        tmp_path / "16.tif", tmp_path / "out.tif", denoiser=denoiser, grey_range=(1000, 1000 + 255 * 40)
+    )
+    change = denoiser.change_hu(eight.astype(np.float32))
+    np.testing.assert_allclose(tifffile.imread(done.path) - wide.astype(float), change * 40, atol=0.6)
+
+
+def test_bands_of_a_mosaic_have_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands of rows, and tiles in them, give what the whole image gives, but for rounding."""
+    from iscl_monai.inference import denoiser as module
+
+    image = np.tile(sections(count=1)[0], (5, 5))
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    denoiser = denoiser_for("micrograph")
+    whole = image + denoiser.change_hu(image.astype(np.float32))
+    monkeypatch.setattr(module, "MOSAIC_TILE_PX", 16)
+    monkeypatch.setattr(writing, "WHOLE_PIXELS", 1)
+    monkeypatch.setattr(writing, "BAND_PIXELS", 101 * image.shape[1])
+    shapes = []
+    change = denoiser.change_mosaic
+    monkeypatch.setattr(denoiser, "change_mosaic", lambda band: shapes.append(band.shape) or change(band))
+    stack = writing.write_micrographs.__kwdefaults__
+    monkeypatch.setitem(stack, "whole_pixels", 1)
+    done = denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser)
+    assert len(shapes) == 3
+    assert max(image.shape) > denoiser._least_tile_px()
+    made = tifffile.imread(done.path).astype(float)
+    assert np.abs(made - whole.clip(0, 255)).max() < 0.51
+
+
+# --- MR magnitude --------------------------------------------------------------------------------------------
+
+
+def head(dtype: str = "u2") -> np.ndarray:
+    rng = np.random.default_rng(0)
+    across = np.hypot(*np.ogrid[-1:1:48j, -1:1:40j])
+    clean = np.where(across < 0.8, 1500 + 800 * np.cos(9 * across), 0)[..., None] * np.array([1.0, 0.9, 0.8])
+    noisy = np.abs(clean + 90 * (rng.standard_normal(clean.shape) + 1j * rng.standard_normal(clean.shape)))
+    return noisy.astype(dtype)
+
+
+@pytest.fixture
+def nifti(tmp_path: Path) -> Path:
+    nib.save(nib.Nifti1Image(head(), np.diag([0.9, 0.8, 5.0, 1.0])), tmp_path / "a.nii")
+    return tmp_path / "a.nii"
+
+
+def test_nifti_keeps_its_geometry_and_gets_the_change(nifti: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
+    result = run(nifti, tmp_path / "b.nii.gz", "--modality", "mr", "--bundle", bundles["mr"], "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    before, after = nib.load(nifti), nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(before.affine, after.affine)
+    assert after.get_data_dtype() == np.uint16
+    scan, denoiser = read_magnitude(nifti), denoiser_for("mr")
+    unit = window_of(scan) / PER_WINDOW
+    for index in range(3):
+        values = scan.values[..., index]
+        wanted = np.rint(values + unit * denoiser.change_hu(values / np.float32(unit))).clip(0, 65535)
+        assert np.abs(np.asarray(after.dataobj)[..., index] - wanted).max() <= 1
+    assert (np.asarray(after.dataobj) != head()).mean() > 0.5
+
+
+def test_strength_0_of_nifti(nifti: Path, tmp_path: Path) -> None:
+    assert denoise_magnitude(nifti, tmp_path / "b.nii", denoiser=denoiser_for("mr", 0.0)) == 3
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "b.nii").dataobj), head())
+
+
+def test_a_real_series_becomes_derived_mr_objects(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for path in sorted((real("mri/mri") / "mri" / "t1w_dicom").iterdir())[8:10]:
+        shutil.copy(path, tmp_path / "in")
+    assert denoise_magnitude(tmp_path / "in", tmp_path / "out", denoiser=denoiser_for("mr")) == 2
+    before = {one.InstanceNumber: one for one in map(pydicom.dcmread, (tmp_path / "in").iterdir())}
+    made = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
+    assert len({one.SeriesInstanceUID for one in made}) == 1
+    for after in made:
+        source = before[after.InstanceNumber]
+        assert after.SOPClassUID == source.SOPClassUID
+        assert after.StudyInstanceUID == source.StudyInstanceUID
+        assert after.SeriesInstanceUID != source.SeriesInstanceUID
+        assert after.SOPInstanceUID != source.SOPInstanceUID
+        assert list(after.ImageType[:2]) == ["DERIVED", "SECONDARY"]
+        assert after.get("RescaleType") == source.get("RescaleType") != "HU"
+        assert "not for primary diagnosis" in after.ImageComments
+        assert after.ImagePositionPatient == source.ImagePositionPatient
+        assert (after.pixel_array != source.pixel_array).any()
+
+
+def test_mr_is_never_guessed(nifti: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
+    for words in (
+        [nifti, tmp_path / "x.nii", "--bundle", bundles["ct"]],
+        [nifti, tmp_path / "x.nii", "--bundle", bundles["mr"]],
+    ):
+        result = run(*words, "--device", "cpu")
+        assert result.exit_code == 2, result.stderr
+        assert not (tmp_path / "x.nii").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--modality", "xray"], "--modality xray; allowed: ct, micrograph, mr"),
+        (["--modality", "mr", "--trust-hu"], "--trust-hu with --modality mr"),
+        (["--modality", "mr", "--grey-range", "0", "9"], "--grey-range with --modality mr"),
+        (["--modality", "micrograph", "--series", "1.2"], "--series with --modality micrograph"),
+        (["--allow-holes"], "--allow-holes with --modality ct"),
+    ],
+)
+def test_options_of_other_images_are_refused(options: list[str], words: str, nifti: Path, tmp_path: Path) -> None:
+    result = run(nifti, tmp_path / "x.nii", *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
