@@ -123,4 +123,4 @@ def test_folds_whose_roles_are_neighbours_say_so(data: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "least_gap_nm": 80}))
     done = CliRunner().invoke(app, ["folds", str(data), "--modality", "micrograph", "--methods", "none"])
     assert done.exit_code == 0
-    assert "LEAK: roles of fold1 are 80 nm apart" in done.stderr
+    assert "LEAK: roles of fold1 are 80 nm apart" in done.stdout
