@@ -58,10 +58,10 @@ class FileRecord:
         return kind + b"U" + uid if uid else blank_key(self.path.parent, kind)
 
     def to_json(self) -> str:
-        """Everything but the path, in ASCII."""
+        """Everything but the path and what serves only reading the file again, in ASCII."""
         if self.header is None or self.facts is None:
             return json.dumps([self.reason, [self.damaged, self.kind, self.maybe_of]])
-        header = {name: value for name, value in vars(self.header).items() if name != "path"}
+        header = {name: value for name, value in vars(self.header).items() if name not in ("path", "head")}
         return json.dumps([header, asdict(self.facts)])
 
 

@@ -18,10 +18,10 @@ from iscl_monai.cli import app
 from iscl_monai.dicom.find import find_series
 from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, DicomRefusal
-from iscl_monai.inference import denoiser as denoisers
+from iscl_monai.inference import classic
 from iscl_monai.inference import plan as plans
-from iscl_monai.inference import stream
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.devices import device_of
 from iscl_monai.inference.plan import plan
 from iscl_monai.inference.series import denoise_series
 from iscl_monai.inference.slice_denoiser import ModelIdentity
@@ -128,7 +128,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert [one.reason for one in plan(source).skipped] == ["not a regular file"]
 
 
-@pytest.mark.parametrize(("reader", "slots"), [(plans, range(5)), (stream, range(12))], ids=["planned", "denoised"])
+@pytest.mark.parametrize(("reader", "slots"), [(plans, range(5)), (classic, range(12))], ids=["planned", "denoised"])
 def test_a_file_that_changes_meanwhile_is_refused(
     tmp_path: Path, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch, reader: Any, slots: range
 ) -> None:
@@ -180,7 +180,7 @@ def test_what_is_kept_takes_part_in_the_uid(tmp_path: Path, denoiser: Denoiser) 
 @pytest.mark.parametrize("device", ["meta", "mps", "nonsense", "cuda:99"])
 def test_devices_that_are_not_there(device: str) -> None:
     with pytest.raises(ConfigRefusal, match="device"):
-        denoisers._device(device)
+        device_of(device)
 
 
 @pytest.mark.parametrize("version", ["null", '""', '"a\\\\b"', f'"{"x" * 33}"', '"\\u00e9"', "1.0"])
