@@ -93,7 +93,7 @@ def test_every_verb_that_ends_has_the_options(made: typer.Typer) -> None:
     for name, verb in verbs.items():
         options = [word for option in verb.params for word in option.opts]
         assert len(options) == len(set(options)), name
-        assert {"--json", "-q", "-v"} <= set(options) or name in {"serve", "user"}
+        assert {"--json", "-q", "-v"} <= set(options) or name in {"serve", "user", "node"}
 
 
 def test_a_plan_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
