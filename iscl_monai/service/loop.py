@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from iscl_monai.errors import StoreUnavailable
@@ -108,3 +109,27 @@ class Loop:
         if self._failing.get(member) != kind:
             log.error("loop.fault", loop=self.name, member=member, error=kind, exc_info=True)
         self._failing[member] = kind
+
+
+def stop_all(loops: Sequence[tuple[Loop, Callable[[], object]]], *, orderly_s: float, timeout_s: float) -> bool:
+    """End loops at once, each with what cuts off its step when that takes longer.
+
+    Args:
+        loops: each with the function that cuts it off, called in this thread.
+        orderly_s: for what is nearly done, of all together.
+        timeout_s: of all together, from when the last was cut off.
+
+    Returns:
+        Whether all threads have ended in time.
+    """
+    for loop, _ in loops:
+        loop.stop(0)
+    orderly = time.monotonic() + min(orderly_s, timeout_s)
+    for loop, _ in loops:
+        loop.stop(max(0.0, orderly - time.monotonic()))
+    for loop, cut_off in loops:
+        if loop.alive:
+            cut_off()
+    end = time.monotonic() + timeout_s
+    ended = [loop.stop(max(0.0, end - time.monotonic())) for loop, _ in loops]  # each, also if one was too late
+    return all(ended)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from iscl_monai.service.database.store import now
 from iscl_monai.service.log import log
-from iscl_monai.service.loop import Loop
+from iscl_monai.service.loop import Loop, stop_all
 from iscl_monai.service.sending.echo import EchoAnswer, EchoClient, echo_client
 from iscl_monai.service.settings import Settings
 
@@ -84,14 +83,5 @@ class Echoes:
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """End; whoever still waits for an answer is cut off. Whether all threads have ended in time."""
-        for loop in self.loops:
-            loop.stop(0)
-        orderly = time.monotonic() + min(END_S, timeout_s)
-        for loop in self.loops:
-            loop.stop(max(0.0, orderly - time.monotonic()))
-        for one in self.peers.values():
-            if one.loop.alive:
-                one.client.abort()
-        end = time.monotonic() + timeout_s
-        ended = [loop.stop(max(0.0, end - time.monotonic())) for loop in self.loops]  # each, also if one was too late
-        return all(ended)
+        cut_off = [(one.loop, one.client.abort) for one in self.peers.values()]
+        return stop_all(cut_off, orderly_s=END_S, timeout_s=timeout_s)

@@ -11,7 +11,7 @@ from datetime import date
 
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.dicom_settings import Peer
-from iscl_monai.service.loop import Loop
+from iscl_monai.service.loop import Loop, stop_all
 from iscl_monai.service.receiving.intake import Intake
 from iscl_monai.service.sending.dicomweb import DicomWebClient
 from iscl_monai.service.sending.dimse import DimseClient
@@ -59,17 +59,8 @@ class Sweep:
 
     def stop(self, timeout_s: float = 30.0) -> bool:
         """End; a retrieval that goes on is cut off. Whether all threads have ended in time."""
-        for loop in self.loops:
-            loop.stop(0)
-        orderly = time.monotonic() + min(END_S, timeout_s)
-        for loop in self.loops:
-            loop.stop(max(0.0, orderly - time.monotonic()))
-        for one in self.peers.values():
-            if one.loop.alive:
-                one.finder.abort()
-        end = time.monotonic() + timeout_s
-        ended = [loop.stop(max(0.0, end - time.monotonic())) for loop in self.loops]  # each, also if one was too late
-        return all(ended)
+        cut_off = [(one.loop, one.finder.abort) for one in self.peers.values()]
+        return stop_all(cut_off, orderly_s=END_S, timeout_s=timeout_s)
 
 
 def _finder(settings: Settings, peer: Peer, intake: Intake) -> Finder:
