@@ -174,12 +174,16 @@ def test_a_dead_channel_holds_up_no_other_and_tells_later(fault: Exception, tmp_
 
 
 def test_a_channel_that_hangs_keeps_the_node_from_no_end(tmp_path: Path) -> None:
-    desk, hangs = Desk(tmp_path), threading.Event()
-    desk.channels[0].send = lambda message: hangs.wait(60)  # type: ignore[attr-defined, assignment]
+    desk, begun, hangs = Desk(tmp_path), threading.Event(), threading.Event()
+
+    def hang(message: Message) -> None:
+        begun.set()
+        hangs.wait(60)
+
+    desk.channels[0].send = hang  # type: ignore[method-assign]
     desk.house.job(1, state="held")
     desk.notifier.start()
-    until(lambda: desk.notifier.board.batch("webhook"))
-    desk.notifier.tellers["webhook"].loop.wake()
+    assert begun.wait(30)
     assert not desk.notifier.stop(0.05)
     hangs.set()
     assert desk.notifier.stop(30)
