@@ -99,8 +99,12 @@ $(VENV)/.mutants: $(STAMP)
 
 BENCH_ARGS ?=
 
-bench: $(STAMP) ## what a slice costs, beside RED-CNN and filters; minutes; BENCH_ARGS='--rounds 5 --out bench.json'
-	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+bench: $(STAMP) ## what a slice, a series and a start cost, beside other networks; an hour; writes bench/*.json
+	mkdir -p bench
+	$(BIN)/python benchmarks/bench.py --out bench/methods.json $(BENCH_ARGS)
+	$(BIN)/python benchmarks/end_to_end.py --out bench/end_to_end.json
+	$(BIN)/python benchmarks/start_up.py --out bench/start_up.json
+	$(BIN)/python benchmarks/growth.py --out bench/growth.json
 
 GPU_ARGS ?=
 

@@ -1,15 +1,15 @@
-"""What a slice of 512x512 costs: the released networks, RED-CNN, and methods that learn nothing, in one run.
+"""What a slice of 512x512 costs: the released networks, those of others, and methods that learn nothing, in one run.
 
 python benchmarks/bench.py [--rounds 3] [--side 512] [--only student ...] [--out bench.json]
 
 Parameters, multiplications and additions (counted), CPU seconds on one thread in turns, the ratio to RED-CNN in the
-same round, and the peak memory of a process of its own. The released networks are timed from HU to HU.
+same round, the share of what a product of matrices reaches on that thread, and the peak memory of a process of its own.
+The released networks are timed from HU to HU, those of others alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import platform
 import statistics
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import other_networks
 import torch
 from pairing import in_turns
 from torch.utils.flop_counter import FlopCounterMode
@@ -33,13 +34,9 @@ RED_CNN = "RED-CNN"
 RED_CNN_WIDTH = 96
 NETWORKS = ("ensemble", "ensemble, OpenVINO", "student", "student, OpenVINO")
 FILTERS = ("nlm", "tv", "bm3d")
-OTHERS = {"CNN-10": "cnn10", "ResNet": "resnet", "WGAN-VGG": "wganvgg", "QAE": "qae", "DU-GAN": "dugan"}
-"""Networks of ldct-benchmark, by its modules: timed where that is installed. Only the networks are taken of it, so
-
-    pip install --no-deps ldct-benchmark
-
-is enough. TransCT needs torchvision as well, and is left out."""
-WAYS = (RED_CNN, *NETWORKS, *(OTHERS if importlib.util.find_spec("ldctbench") else ()), *FILTERS)
+WAYS = (RED_CNN, *NETWORKS, *other_networks.found(), *FILTERS)
+MATRICES = "product of matrices"
+MATRIX_SIDE = 1024
 Way = Callable[[], object]
 
 
@@ -53,12 +50,8 @@ def slice_hu(side: int) -> np.ndarray:
 
 def way(name: str, image: np.ndarray) -> tuple[Way, torch.nn.Module | None]:
     """The call that is timed, and its network if it has one."""
-    if name == RED_CNN:
-        network = RedCNN(width=RED_CNN_WIDTH).eval().to(memory_format=torch.channels_last)
-        x = HUWindow(-1000.0, 1000.0).to_network(torch.from_numpy(image))[None, None]
-        return torch.inference_mode()(lambda: network(x)), network
-    if name in OTHERS:
-        network = importlib.import_module(f"ldctbench.methods.{OTHERS[name]}.network").Model(argparse.Namespace())
+    if name == RED_CNN or name in other_networks.found():
+        network = RedCNN(width=RED_CNN_WIDTH) if name == RED_CNN else other_networks.made(name)
         network = network.eval().to(memory_format=torch.channels_last)
         x = HUWindow(-1000.0, 1000.0).to_network(torch.from_numpy(image))[None, None]
         return torch.inference_mode()(lambda: network(x)), network
@@ -69,6 +62,18 @@ def way(name: str, image: np.ndarray) -> tuple[Way, torch.nn.Module | None]:
         return lambda: denoiser.change_hu(image), denoiser.network
     method = CLASSICAL[name]()
     return lambda: method.change_hu(image), None
+
+
+def product_of_matrices() -> Way:
+    """The most that one thread computes: the peak that the rows are shares of."""
+    one = torch.rand(MATRIX_SIDE, MATRIX_SIDE)
+    return lambda: [one @ one for _ in range(20)]
+
+
+def share_of_peak(gflop: float | None, seconds: float, matrices_s: float) -> float | None:
+    """GFLOP a second over those of a product of matrices in the same run."""
+    peak = 20 * 2 * MATRIX_SIDE**3 / 1e9 / matrices_s
+    return None if gflop is None else gflop / seconds / peak
 
 
 def counted(network: torch.nn.Module | None, side: int) -> tuple[int | None, float | None]:
@@ -126,10 +131,12 @@ def main() -> None:
         return
     names = list(dict.fromkeys((RED_CNN, *options.only)))
     made = {name: way(name, image) for name in names}
-    seconds = in_turns({name: call for name, (call, _) in made.items()}, rounds=options.rounds)
+    ways = {MATRICES: product_of_matrices(), **{name: call for name, (call, _) in made.items()}}
+    seconds = in_turns(ways, rounds=options.rounds)
     rows = [row(name, made[name][1], seconds, options.side) for name in names]
     print(
-        "| method | parameters | GFLOP | CPU-s | of RED-CNN's (least to most) | peak MiB |\n|---|---|---|---|---|---|"
+        "| method | parameters | GFLOP | CPU-s | of RED-CNN's (least to most) | of the peak | peak MiB |\n"
+        "|---|---|---|---|---|---|---|"
     )
     for one in rows:
         print(line(one))
@@ -140,11 +147,13 @@ def main() -> None:
 def row(name: str, network: torch.nn.Module | None, seconds: dict[str, list[float]], side: int) -> dict[str, object]:
     ratios = [own / base for own, base in zip(seconds[name], seconds[RED_CNN], strict=True)]
     parameters, gflop = counted(network, side)
+    cpu_s = statistics.median(seconds[name])
     return {
         "method": name,
         "parameters": parameters,
         "gflop": gflop,
-        "cpu_s": statistics.median(seconds[name]),
+        "cpu_s": cpu_s,
+        "of_peak": share_of_peak(gflop, cpu_s, statistics.median(seconds[MATRICES])),
         "ratio": statistics.median(ratios),
         "ratios": ratios,
         "peak_mib": peak_mib(name, side),
@@ -154,10 +163,12 @@ def row(name: str, network: torch.nn.Module | None, seconds: dict[str, list[floa
 def line(one: dict[str, object]) -> str:
     parameters = "-" if one["parameters"] is None else f"{one['parameters']:,}"
     gflop = "-" if one["gflop"] is None else f"{one['gflop']:.1f}"
+    of_peak = "-" if one["of_peak"] is None else f"{one['of_peak']:.2f}"
     ratios: list[float] = one["ratios"]  # type: ignore[assignment]
     return (
         f"| {one['method']} | {parameters} | {gflop} | {one['cpu_s']:.3f}"
-        f" | {one['ratio']:.3f} ({min(ratios):.3f} to {max(ratios):.3f}) | {one['peak_mib']:.0f} |"
+        f" | {one['ratio']:.3f} ({min(ratios):.3f} to {max(ratios):.3f}) | {of_peak}"
+        f" | {one['peak_mib']:.0f} |"
     )
 
 

@@ -139,7 +139,7 @@ def throughput(setting: Setting) -> dict[str, float]:
 
 def dicom(setting: Setting) -> dict[str, float]:
     """A series from DICOM to DICOM as the command does it, by the number of processes that read and write."""
-    from denoise_series import make_series
+    from made_up_series import make_series
 
     from iscl_monai.inference import denoise_series
     from iscl_monai.inference.batching import GPU_BATCH, batched

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from denoise_series import make_series
+from made_up_series import make_series
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "iscl"
 FLAT, MOST_MIB = 1.05, 450

@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from denoise_series import make_series
+from made_up_series import make_series
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = """
