@@ -53,6 +53,8 @@ class Work(Strict):
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         mode: ``ensemble``, ``generator`` or ``extractor``.
+        weights: ``trained`` in the bundle, the released ``ensemble`` or ``student``; ``auto``: trained if there.
+        runtime: ``torch``, or ``openvino`` on a CPU (extra ``fast``), whose results are other objects.
         batch: slices a GPU takes at once, of whichever series wait; halved when its memory is too small.
         series_at_once: how many series share the model; on a CPU always one.
         threads: slices worked on at the same time on a CPU; 0: one per core.
@@ -61,10 +63,17 @@ class Work(Strict):
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     mode: Literal["ensemble", "generator", "extractor"] = "ensemble"
+    weights: Literal["auto", "trained", "ensemble", "student"] = "auto"
+    runtime: Literal["torch", "openvino"] = "torch"
     batch: int = Field(default=8, ge=1, le=256)
     series_at_once: int = Field(default=4, ge=1, le=64)
     threads: int = Field(default=0, ge=0)
     attempts: int = Field(default=3, ge=1)
+
+    @property
+    def weights_size(self) -> str | None:
+        """As :func:`iscl_monai.released.weights_in` takes it."""
+        return None if self.weights == "auto" else self.weights
 
 
 class Sending(Strict):

@@ -41,12 +41,12 @@ class Models:
         settings: of the node.
 
     Raises:
-        Refusal: there is no bundle, or no such device.
+        Refusal: there is no bundle, no such weights, device or runtime.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.default = Denoiser.from_bundle(settings.bundle, device=settings.work.device, mode=settings.work.mode)
+        self.default = self._load(settings.work.device)
         self.on_gpu = self.default.device.type != "cpu"
         self._lock = threading.Lock()
         self._on_cpu: Denoiser | None = None if self.on_gpu else self.default
@@ -59,8 +59,14 @@ class Models:
             return SharedDenoiser(self._batcher, strength)
         with self._lock:
             if self._on_cpu is None:
-                self._on_cpu = Denoiser.from_bundle(self.settings.bundle, device="cpu", mode=self.settings.work.mode)
+                self._on_cpu = self._load("cpu")
         return self._on_cpu.at_strength(strength)
+
+    def _load(self, device: str) -> Denoiser:
+        work = self.settings.work
+        return Denoiser.from_bundle(
+            self.settings.bundle, device=device, mode=work.mode, weights=work.weights_size, runtime=work.runtime
+        )
 
     def write_identity(self) -> None:
         """Write down for the node what derived UIDs are made from."""
@@ -110,7 +116,7 @@ def main() -> int:
 def _loops(settings: Settings, store: Store, models: Models, stopping: Callable[[], bool]) -> list[Loop]:
     threads = settings.work.batch if models.on_gpu else settings.work.threads or None
     space = Space(settings.data, settings.disk)
-    training = TrainingRecord.of_bundle(settings.bundle)
+    training = TrainingRecord.of_bundle(settings.bundle, settings.work.weights_size)
     work = Work(store, space, models.at, threads=threads, stopping=stopping, training=training)
 
     def step() -> float:
