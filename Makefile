@@ -99,7 +99,7 @@ $(VENV)/.mutants: $(STAMP)
 
 BENCH_ARGS ?=
 
-bench: $(STAMP) ## what a slice, a series and a start cost, beside other networks; an hour; writes bench/*.json
+bench: $(STAMP) ## what a slice, a series and a start cost, beside other networks; half an hour; writes bench/*.json
 	mkdir -p bench
 	$(BIN)/python benchmarks/bench.py --out bench/methods.json $(BENCH_ARGS)
 	$(BIN)/python benchmarks/end_to_end.py --out bench/end_to_end.json
