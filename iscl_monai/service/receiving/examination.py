@@ -6,8 +6,6 @@ import hashlib
 import io
 import os
 import re
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +17,14 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from iscl_monai.dicom.elements import text_of
 from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.dicom.syntaxes import readable_syntaxes
 from iscl_monai.service.receiving.decoded_size import SHAPE
+from iscl_monai.service.receiving.spooled_file import SpooledFile
 from iscl_monai.service.rules import MEASURED_TAGS, RULE_TAGS
 
 SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))
@@ -42,13 +41,6 @@ MOST_READS = 100_000
 MOST_BYTES = 64 * 2**20
 LONGEST_VALUE = 2**16
 LONGEST_TEXT = 1024  # that is kept of a tag for rules
-# Bytes of a header: sequences of known length are read as one value, and become objects afterwards.
-MOST_COMPARED = 2**18
-COMPARING_S = 60
-COMPARING_BYTES = 4 * 2**30
-MOST_NAMED = 3  # elements of which a reason tells
-PIXELS = "its pixels"
-UNCOMPARABLE = "something that cannot be compared"
 INFLATED_HEADER = 16 * 2**20  # bytes of a deflated object in which the tags are looked for
 
 
@@ -114,7 +106,13 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and re.fullmatch(r"\d+(\.\d+)+", text, re.ASCII) is not None
 
 
-def examine(part: Path, announced: tuple[str, str] | None, study: str | None, largest_bytes: int) -> Examined:
+def examine(
+    part: Path,
+    announced: tuple[str, str] | None,
+    study: str | None,
+    largest_bytes: int,
+    spooled: SpooledFile | None = None,
+) -> Examined:
     """The tags we need and the transfer syntax, of a file that may be anything.
 
     Args:
@@ -122,6 +120,7 @@ def examine(part: Path, announced: tuple[str, str] | None, study: str | None, la
         announced: SOP Class and Instance UID that the request named, which the object must bear.
         study: Study Instance UID that the request named, which the object must bear.
         largest_bytes: that a deflated object may inflate to.
+        spooled: what is known of the file; None if it came with its File Meta Information.
 
     Raises:
         UnsuitableError: it is not suitable for us. The reason quotes nothing of the file, which may have a patient's
@@ -129,16 +128,15 @@ def examine(part: Path, announced: tuple[str, str] | None, study: str | None, la
     """
     with without_warnings(), _unreadable_is_unsuitable(), part.open("rb") as file:
         limited = cast(BinaryIO, LimitedReader(file))
-        read_preamble(limited, force=False)
-        meta = _read_file_meta_info(limited)  # no public function leaves the file behind it
-        begin = file.tell()
-        syntax = text_of(meta, "TransferSyntaxUID")
+        if spooled is None:
+            begin, syntax, meta_uid = _read_meta(limited)
+        else:
+            begin, syntax, meta_uid = file.seek(spooled.begin), spooled.syntax, ""
         if syntax not in readable_syntaxes():
             raise UnsuitableError(f"transfer syntax {_syntax_name(syntax)} cannot be decoded here")
         if syntax == DeflatedExplicitVRLittleEndian:
             limited = cast(BinaryIO, LimitedReader(io.BytesIO(_inflated(file, largest_bytes))))
         tags = _texts(_header(limited, syntax))
-        meta_uid = text_of(meta, "MediaStorageSOPInstanceUID")
     for keyword in UIDS:
         if not is_uid(tags[keyword]):
             found = f"{len(tags[keyword])} characters that are" if tags[keyword] else "absent or empty, which is"
@@ -149,6 +147,13 @@ def examine(part: Path, announced: tuple[str, str] | None, study: str | None, la
         reason.sop_uids = (tags["SOPClassUID"], tags["SOPInstanceUID"])
         raise
     return Examined(tags, syntax, begin)
+
+
+def _read_meta(file: BinaryIO) -> tuple[int, str, str]:
+    """Offset of the data set, Transfer Syntax UID, and the SOP Instance UID that the File Meta Information names."""
+    read_preamble(file, force=False)
+    meta = _read_file_meta_info(file)  # no public function leaves the file behind it
+    return file.tell(), text_of(meta, "TransferSyntaxUID"), text_of(meta, "MediaStorageSOPInstanceUID")
 
 
 @contextmanager
@@ -236,55 +241,3 @@ def flush_and_digest(part: Path, found: Examined) -> str:
             digest.update(block)
         os.fsync(file.fileno())
     return digest.hexdigest()
-
-
-def other_content(one: Path, other: Path) -> str:
-    """What differs between two files of one SOP Instance UID, in words; ``""`` when they hold the same image.
-
-    Elements and pixels may be encoded in different ways. Pixels are decoded by a process of its own, as a decoder may
-    take any time and memory, or end the process; what cannot be compared is not the same.
-    """
-    try:
-        with without_warnings(), one.open("rb") as first, other.open("rb") as second:
-            (before, syntax), (after, other_syntax) = _read_until_pixels(first), _read_until_pixels(second)
-            different = [tag for tag in sorted({*before, *after}) if before.get(tag) != after.get(tag)]
-            if different:
-                return ", ".join(map(_element_name, different[:MOST_NAMED]))
-            native = {str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)}
-            if (syntax == other_syntax or {syntax, other_syntax} <= native) and _rest_is_equal(first, second):
-                return ""
-    except Exception:
-        return UNCOMPARABLE
-    return "" if syntax != other_syntax and _decode_alike(one, other) else PIXELS
-
-
-def _element_name(tag: BaseTag) -> str:
-    return pydicom.datadict.keyword_for_tag(tag) or ("a private element" if tag.is_private else str(tag))
-
-
-def _decode_alike(one: Path, other: Path) -> bool:
-    """Whether the decoded pixels of two files, and all elements, are the same."""
-    command = [sys.executable, "-m", "iscl_monai.dicom.copies", str(one), str(other), str(COMPARING_BYTES)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=COMPARING_S, check=False)
-    except subprocess.SubprocessError:
-        return False
-    return done.returncode == 0
-
-
-def _read_until_pixels(file: BinaryIO) -> tuple[dict[BaseTag, Any], str]:
-    """Everything before the pixels; the file is left where their value begins."""
-    limited = cast(BinaryIO, LimitedReader(file, most_bytes=MOST_COMPARED))
-    dataset = pydicom.dcmread(limited, stop_before_pixels=True)
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
-    file.seek(8 if UID(syntax).is_implicit_VR else 12, os.SEEK_CUR)
-    return {element.tag: element.value for element in dataset}, syntax
-
-
-def _rest_is_equal(first: BinaryIO, second: BinaryIO) -> bool:
-    while True:
-        one, other = first.read(2**20), second.read(2**20)
-        if one != other:
-            return False
-        if not one:
-            return True
