@@ -33,7 +33,8 @@ ROWS = "Rows"  # an image has it
 NO_ELEMENTS = ("sender", *MEASURED_TAGS)  # tags of rules that stand in no object
 OF_PATIENT = ("PatientID", "PatientBirthDate")  # read for what is made of them, and kept nowhere
 TAGS_READ = [tag for tag in (*UIDS, *RULE_TAGS, *SHAPE, *OF_PATIENT, "StudyDate") if tag not in NO_ELEMENTS]
-LAST_TAG = max(Tag(keyword) for keyword in TAGS_READ)  # what comes behind may be large, and is never read here
+TAG_OF = {keyword: Tag(keyword) for keyword in TAGS_READ}
+LAST_TAG = max(TAG_OF.values())  # what comes behind may be large, and is never read here
 
 # An honest header has some hundred elements and some thousand items of sequences before its Rows. pydicom makes an
 # object of each, of a kilobyte and in twenty microseconds, so that a file of eight megabytes could take a minute.
@@ -180,7 +181,7 @@ def _header(file: BinaryIO, syntax: str) -> pydicom.Dataset:
         uid.is_little_endian,
         stop_when=_is_after_last_tag,
         defer_size=LONGEST_VALUE,
-        specific_tags=[Tag(keyword) for keyword in TAGS_READ],
+        specific_tags=list(TAG_OF.values()),
     )
 
 
@@ -190,13 +191,17 @@ def _is_after_last_tag(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 def _texts(dataset: pydicom.Dataset) -> dict[str, Any]:
     """The values; one that is longer than any was left in the file, and a sequence is no value."""
-    for keyword in TAGS_READ:
-        element: Any = dataset.get_item(keyword, keep_deferred=True)
-        if element is not None and (not isinstance(element, RawDataElement) or element.VR == "SQ"):
+    texts = dict.fromkeys(TAGS_READ, "")
+    for keyword, tag in TAG_OF.items():
+        element: Any = dataset.get_item(tag, keep_deferred=True)
+        if element is None:
+            continue
+        if not isinstance(element, RawDataElement) or element.VR == "SQ":
             raise UnsuitableError(f"{keyword} is a sequence")
-        if element is not None and element.value is None and element.length:
+        if element.value is None and element.length:
             raise UnsuitableError(f"{keyword} has {element.length} bytes")
-    return {keyword: text_of(dataset, keyword)[:LONGEST_TEXT] for keyword in TAGS_READ}
+        texts[keyword] = text_of(dataset, keyword)[:LONGEST_TEXT]
+    return texts
 
 
 def _check_expected(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str] | None, study: str | None) -> None:

@@ -242,7 +242,7 @@ class Receiver:
                 _calling_ae_title(assoc), Verdict("offered", reason, str(others[0].abstract_syntax))
             )
 
-    def _handle_c_store(self, event: evt.Event) -> Dataset:
+    def _handle_c_store(self, event: evt.Event) -> Dataset | int:
         assoc, request = event.assoc, cast(C_STORE, event.request)
         sender, spool = _calling_ae_title(assoc), cast(Any, request._dataset_file)
         sop_uids = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
@@ -256,8 +256,9 @@ class Receiver:
             self.intake.record_refusal(sender, rejected)
         verdict = rejected or self.intake.accept(spool.path, sender, announced=sop_uids, spooled=spool.spooled)
         status = status_of(verdict)
-        if not verdict.taken:
-            log.warning("object.refused", peer=sender, sop_instance_uid=sop_uids[1][:64], status=f"{status:04X}")
+        if verdict.taken:
+            return status
+        log.warning("object.refused", peer=sender, sop_instance_uid=sop_uids[1][:64], status=f"{status:04X}")
         return response_of(status, verdict.reason)
 
     def _handle_n_action(self, event: evt.Event) -> tuple[Dataset, None]:
