@@ -5,8 +5,8 @@
 Each kill is a SIGKILL at a random moment: of the start, or while something chosen at random is going on. Every so often
 comes a bad time instead (full disk, read-only database, read-only data folder, locked database, silent PACS), with a
 kill in the middle of it. The data folder is a file system in a file, if one may be mounted (as root). Senders repeat
-what was not acknowledged, as scanners do, and sometimes what was. Ends with an error unless every acknowledged object is
-in the archive as exactly one derived object. Needs dcmtk and Orthanc; what is sent is synthetic.
+what was not acknowledged, as scanners do, and sometimes what was. Ends with an error unless every acknowledged object
+is in the archive as exactly one derived object. Needs dcmtk and Orthanc; what is sent is synthetic.
 """
 
 from __future__ import annotations
