@@ -195,8 +195,8 @@ class Node:
         configuration.write_text(json.dumps(settings), encoding="utf-8")
         program = (
             "import sys; from pathlib import Path; from iscl_monai.service.settings import Settings;"
-            "from iscl_monai.service.node import serve;"
-            "serve(Settings.model_validate_json(Path(sys.argv[1]).read_text()))"
+            "from iscl_monai.service.node import serve; path = Path(sys.argv[1]);"
+            "serve(Settings.model_validate_json(path.read_text()), path)"
         )
         self._log = (folder / "node.log").open("wb")
         self.log_path = folder / "node.log"

@@ -11,7 +11,7 @@ from iscl_monai.cli.serve import Config
 from iscl_monai.console import IN_PART, exit_codes, say
 from iscl_monai.extras import check_extra
 
-node = typer.Typer(help="Back up, restore and look at a node.", no_args_is_help=True)
+node = typer.Typer(help="Back up, restore, look at a node, and try its notifications.", no_args_is_help=True)
 
 
 @node.command()
@@ -78,4 +78,23 @@ def status(
         for line in [found.as_json()] if as_json else found.lines():
             say(line)
         if not found.well:
+            raise typer.Exit(IN_PART)
+
+
+@node.command("test-message")
+def test_message(config: Config) -> None:
+    """Send one test notification through every configured channel. Exit code 3 if one did not take it.
+
+    Example:
+        iscl-monai node test-message --config node.toml
+    """
+    with exit_codes():
+        check_extra("serve", "a node's notifications")
+        from iscl_monai.service.notify.trial import send_test_messages
+        from iscl_monai.service.settings_file import read_settings
+
+        reasons = send_test_messages(read_settings(config))
+        for channel, reason in reasons.items():
+            say(f"{channel}: {reason or 'taken'}")
+        if any(reasons.values()):
             raise typer.Exit(IN_PART)

@@ -167,7 +167,8 @@ def node(settings_file: str, kill_at: str, early: EarlyWorker | None = None) -> 
 
     supervisor.subprocess.Popen = popen  # type: ignore[misc, assignment]
     settings = Settings.model_validate_json(Path(settings_file).read_text(encoding="utf-8"))
-    Node(settings, watch=killer(kill_at, [os.getpid()])).run()
+    rules = Path(settings_file).with_suffix(".toml")  # read on SIGHUP, for tests that have written it
+    Node(settings, watch=killer(kill_at, [os.getpid()]), settings_file=rules).run()
 
 
 def worker(kill_at: str) -> int:

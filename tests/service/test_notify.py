@@ -13,15 +13,20 @@ from service.certificates import Certificates, make_certificates
 from service.mail_server import mail_server
 from service.peers import Call, House, http, peer, until
 from service.rows import Clock, rows_of
+from service.test_backup import settings_file
 from sqlalchemy import select
+from typer.testing import CliRunner
 
-from iscl_monai.errors import StoreUnavailable
+from iscl_monai.cli.node import node
+from iscl_monai.console import IN_PART
+from iscl_monai.errors import ConfigRefusal, StoreUnavailable
 from iscl_monai.service.database.tables import jobs, notices
 from iscl_monai.service.notify.causes import causes_of_jobs
 from iscl_monai.service.notify.channels import MailChannel, NotSentError, WebhookChannel
 from iscl_monai.service.notify.message import Message
 from iscl_monai.service.notify.notices import Batch, Notice
 from iscl_monai.service.notify.notifier import Notifier
+from iscl_monai.service.notify.trial import send_test_messages
 from iscl_monai.service.notify_settings import Mail, Webhook
 from iscl_monai.service.working.queue import cancel
 
@@ -283,3 +288,32 @@ def test_a_refused_address_is_an_answer(certificates: Certificates, tmp_path: Pa
 def test_wrong_settings_of_mail_are_refused(wrong: dict[str, Any], certificates: Certificates, tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
         mail_to(25, certificates, tmp_path, **wrong)
+
+
+def test_a_test_message_goes_through_every_channel_whatever_becomes_of_the_others(desk: Desk) -> None:
+    channels = tuple(Listed(name) for name in ("webhook", "mail", "third"))
+    channels[0].fault, channels[1].fault = NotSentError("the webhook answers 500"), ValueError()
+    reasons = send_test_messages(desk.house.settings, channels)
+    assert reasons == {"webhook": "the webhook answers 500", "mail": "a fault of ours (ValueError)", "third": ""}
+    (message,) = channels[2].messages
+    assert message.subject == "ISCL: test message"
+    assert "Nothing needs anybody" in message.text
+    assert message.as_json()["test"] is True
+
+
+def test_a_test_message_without_a_channel_is_refused(desk: Desk) -> None:
+    with pytest.raises(ConfigRefusal, match="nobody to tell"):
+        send_test_messages(desk.house.settings)
+
+
+def test_a_test_message_by_the_command_line(tmp_path: Path) -> None:
+    """To a webhook that takes it, and to one that does not."""
+    path = settings_file(tmp_path, tmp_path / "data")
+    text = path.read_text()
+    for code, exit_code, word in ((204, 0, "webhook: taken"), (500, IN_PART, "webhook: the webhook answers 500")):
+        with http(lambda _, code=code: (code, b"")) as (root, calls):
+            path.write_text(f'{text}\n[notify.webhook]\nurl = "{root}/hook"\n')
+            done = CliRunner().invoke(node, ["test-message", "--config", str(path)])
+        assert done.exit_code == exit_code
+        assert word in done.output
+        assert json.loads(calls[0].body)["test"] is True

@@ -21,7 +21,8 @@ from iscl_monai.service.database.states import JobState
 from iscl_monai.service.database.store import DATABASE, now
 from iscl_monai.service.database.tables import commitments, instances, jobs
 from iscl_monai.service.loop import Loop
-from iscl_monai.service.receiving.intake import COMING, SOURCES
+from iscl_monai.service.receiving.intake import COMING
+from iscl_monai.service.receiving.source_folders import SOURCES
 from iscl_monai.service.sending import carriers, commitment, outbox, stow
 from iscl_monai.service.sending.commitment_reports import CommitmentReporter
 from iscl_monai.service.sending.sender import Sender

@@ -21,7 +21,9 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from iscl_monai.errors import NotAllowedNow, StoreUnavailable
 from iscl_monai.service.database import tables
+from iscl_monai.service.database.prepared import driver
 from iscl_monai.service.database.states import MACHINES, State
+from iscl_monai.service.log import log
 
 DATABASE = "node.sqlite"
 WAIT_MS = 10_000  # for a lock that another process holds
@@ -112,6 +114,24 @@ class Change:
         self._notify(Move(table.name, row, before, after))
         return before
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of the transaction that leaves no trace when its block fails; the rest of it goes on.
+
+        Raises:
+            sqlite3.OperationalError: SQLite has undone the whole transaction, as it does when the disk is full.
+        """
+        connection, moves = driver(self.connection), len(self.moves)
+        connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            del self.moves[moves:]
+            connection.execute("ROLLBACK TO part")  # fails if there is no transaction any more: nothing of it is kept
+            connection.execute("RELEASE part")
+            raise
+        connection.execute("RELEASE part")
+
     def note(self, who: str, action: str, what: str, detail: str = "") -> None:
         """Add a line to the audit log."""
         self.add(tables.audit, at=now(), who=who[:64], action=action[:64], object=what[:128], detail=detail[:2000])
@@ -153,17 +173,22 @@ class Store:
                 with self._writer.begin() as connection:
                     change = Change(connection, tuple(self._observers))
                     yield change
-            except DatabaseError as error:
-                if not _is_about_the_database(error):
+            except (DatabaseError, sqlite3.Error) as error:
+                if not is_about_the_database(error):
                     raise
                 raise StoreUnavailable(
-                    f"{self.data / DATABASE}: {error.orig}",
+                    f"{self.data / DATABASE}: {getattr(error, 'orig', error)}",
                     allowed="a database that can be written",
                     cure="make room on its disk, or end what holds it",
                 ) from error
-        for move in change.moves:
+        self._tell_committed(change.moves)
+
+    def _tell_committed(self, moves: list[Move]) -> None:
+        """An observer that fails must not make a change look as if it had failed."""
+        for move in moves:
             for observer in self._observers:
-                observer(move, True)
+                with _logged(move):
+                    observer(move, True)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -172,7 +197,7 @@ class Store:
             with self._reader.begin() as connection:
                 yield connection
         except DatabaseError as error:
-            if not _is_about_the_database(error):
+            if not is_about_the_database(error):
                 raise
             raise StoreUnavailable(
                 f"{self.data / DATABASE}: {error.orig}",
@@ -223,9 +248,20 @@ class Store:
         self._reader.dispose()
 
 
-def _is_about_the_database(error: DatabaseError) -> bool:
+@contextmanager
+def _logged(move: Move) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        log.exception("store.observer", table=move.table, row=move.row)
+
+
+def is_about_the_database(error: Exception) -> bool:
     """Whether it is locked, full, read-only or damaged; else it is about one statement, and a fault of ours."""
-    return isinstance(error, OperationalError) or type(error) is DatabaseError
+    return isinstance(error, (OperationalError, sqlite3.OperationalError)) or type(error) in (
+        DatabaseError,
+        sqlite3.DatabaseError,
+    )
 
 
 def _read(connection: Connection, kind: type[Row], statement: Executable) -> list[Row]:

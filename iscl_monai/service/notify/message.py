@@ -8,6 +8,7 @@ from typing import Any
 
 from iscl_monai.service.notify.notices import Batch, Notice
 
+TEST = "Nothing needs anybody; somebody wanted to know whether messages arrive."
 MOST_LISTED = 20  # of each kind; the others are counted
 
 
@@ -19,15 +20,19 @@ class Message:
         node: AE title of the node.
         batch: what it is about.
         page_url: address of the node's pages; None if the settings have none.
+        is_test: it only shows that messages arrive.
     """
 
     node: str
     batch: Batch
     page_url: str | None = None
+    is_test: bool = False
 
     @property
     def subject(self) -> str:
         """One line."""
+        if self.is_test:
+            return f"{self.node}: test message"
         opened, resolved = len(self.batch.opened), len(self.batch.resolved)
         counts = [f"{opened} need a person" if opened != 1 else "1 needs a person"] if opened else []
         return f"{self.node}: {', '.join([*counts, *([f'{resolved} resolved'] if resolved else [])])}"
@@ -35,13 +40,15 @@ class Message:
     @property
     def text(self) -> str:
         """All of it."""
-        lines = [*_section("Needs a person", self.batch.opened), *_section("Resolved", self.batch.resolved)]
+        test = [TEST] if self.is_test else []
+        lines = [*test, *_section("Needs a person", self.batch.opened), *_section("Resolved", self.batch.resolved)]
         return "\n".join([self.subject, *lines, *([f"Pages: {self.page_url}"] if self.page_url else [])])
 
     def as_json(self) -> dict[str, Any]:
         """For a webhook; chat servers show ``text``."""
         return {
             "node": self.node,
+            "test": self.is_test,
             "text": self.text,
             "opened": [_as_json(one) for one in self.batch.opened[:MOST_LISTED]],
             "resolved": [_as_json(one) for one in self.batch.resolved[:MOST_LISTED]],

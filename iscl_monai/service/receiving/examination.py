@@ -6,8 +6,6 @@ import hashlib
 import io
 import os
 import re
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +17,14 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from iscl_monai.dicom.elements import text_of
 from iscl_monai.dicom.headers import CT_IMAGE_STORAGE, MULTIFRAME_CT
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.dicom.syntaxes import readable_syntaxes
 from iscl_monai.service.receiving.decoded_size import SHAPE
+from iscl_monai.service.receiving.spooled_file import SpooledFile
 from iscl_monai.service.rules import MEASURED_TAGS, RULE_TAGS
 
 SOP_CLASSES = (CT_IMAGE_STORAGE, *sorted(MULTIFRAME_CT))
@@ -34,7 +33,8 @@ ROWS = "Rows"  # an image has it
 NO_ELEMENTS = ("sender", *MEASURED_TAGS)  # tags of rules that stand in no object
 OF_PATIENT = ("PatientID", "PatientBirthDate")  # read for what is made of them, and kept nowhere
 TAGS_READ = [tag for tag in (*UIDS, *RULE_TAGS, *SHAPE, *OF_PATIENT, "StudyDate") if tag not in NO_ELEMENTS]
-LAST_TAG = max(Tag(keyword) for keyword in TAGS_READ)  # what comes behind may be large, and is never read here
+TAG_OF = {keyword: Tag(keyword) for keyword in TAGS_READ}
+LAST_TAG = max(TAG_OF.values())  # what comes behind may be large, and is never read here
 
 # An honest header has some hundred elements and some thousand items of sequences before its Rows. pydicom makes an
 # object of each, of a kilobyte and in twenty microseconds, so that a file of eight megabytes could take a minute.
@@ -42,13 +42,6 @@ MOST_READS = 100_000
 MOST_BYTES = 64 * 2**20
 LONGEST_VALUE = 2**16
 LONGEST_TEXT = 1024  # that is kept of a tag for rules
-# Bytes of a header: sequences of known length are read as one value, and become objects afterwards.
-MOST_COMPARED = 2**18
-COMPARING_S = 60
-COMPARING_BYTES = 4 * 2**30
-MOST_NAMED = 3  # elements of which a reason tells
-PIXELS = "its pixels"
-UNCOMPARABLE = "something that cannot be compared"
 INFLATED_HEADER = 16 * 2**20  # bytes of a deflated object in which the tags are looked for
 
 
@@ -114,7 +107,13 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and re.fullmatch(r"\d+(\.\d+)+", text, re.ASCII) is not None
 
 
-def examine(part: Path, announced: tuple[str, str] | None, study: str | None, largest_bytes: int) -> Examined:
+def examine(
+    part: Path,
+    announced: tuple[str, str] | None,
+    study: str | None,
+    largest_bytes: int,
+    spooled: SpooledFile | None = None,
+) -> Examined:
     """The tags we need and the transfer syntax, of a file that may be anything.
 
     Args:
@@ -122,6 +121,7 @@ def examine(part: Path, announced: tuple[str, str] | None, study: str | None, la
         announced: SOP Class and Instance UID that the request named, which the object must bear.
         study: Study Instance UID that the request named, which the object must bear.
         largest_bytes: that a deflated object may inflate to.
+        spooled: what is known of the file; None if it came with its File Meta Information.
 
     Raises:
         UnsuitableError: it is not suitable for us. The reason quotes nothing of the file, which may have a patient's
@@ -129,16 +129,15 @@ def examine(part: Path, announced: tuple[str, str] | None, study: str | None, la
     """
     with without_warnings(), _unreadable_is_unsuitable(), part.open("rb") as file:
         limited = cast(BinaryIO, LimitedReader(file))
-        read_preamble(limited, force=False)
-        meta = _read_file_meta_info(limited)  # no public function leaves the file behind it
-        begin = file.tell()
-        syntax = text_of(meta, "TransferSyntaxUID")
+        if spooled is None:
+            begin, syntax, meta_uid = _read_meta(limited)
+        else:
+            begin, syntax, meta_uid = file.seek(spooled.begin), spooled.syntax, ""
         if syntax not in readable_syntaxes():
             raise UnsuitableError(f"transfer syntax {_syntax_name(syntax)} cannot be decoded here")
         if syntax == DeflatedExplicitVRLittleEndian:
             limited = cast(BinaryIO, LimitedReader(io.BytesIO(_inflated(file, largest_bytes))))
         tags = _texts(_header(limited, syntax))
-        meta_uid = text_of(meta, "MediaStorageSOPInstanceUID")
     for keyword in UIDS:
         if not is_uid(tags[keyword]):
             found = f"{len(tags[keyword])} characters that are" if tags[keyword] else "absent or empty, which is"
@@ -149,6 +148,13 @@ def examine(part: Path, announced: tuple[str, str] | None, study: str | None, la
         reason.sop_uids = (tags["SOPClassUID"], tags["SOPInstanceUID"])
         raise
     return Examined(tags, syntax, begin)
+
+
+def _read_meta(file: BinaryIO) -> tuple[int, str, str]:
+    """Offset of the data set, Transfer Syntax UID, and the SOP Instance UID that the File Meta Information names."""
+    read_preamble(file, force=False)
+    meta = _read_file_meta_info(file)  # no public function leaves the file behind it
+    return file.tell(), text_of(meta, "TransferSyntaxUID"), text_of(meta, "MediaStorageSOPInstanceUID")
 
 
 @contextmanager
@@ -175,7 +181,7 @@ def _header(file: BinaryIO, syntax: str) -> pydicom.Dataset:
         uid.is_little_endian,
         stop_when=_is_after_last_tag,
         defer_size=LONGEST_VALUE,
-        specific_tags=[Tag(keyword) for keyword in TAGS_READ],
+        specific_tags=list(TAG_OF.values()),
     )
 
 
@@ -185,13 +191,17 @@ def _is_after_last_tag(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 def _texts(dataset: pydicom.Dataset) -> dict[str, Any]:
     """The values; one that is longer than any was left in the file, and a sequence is no value."""
-    for keyword in TAGS_READ:
-        element: Any = dataset.get_item(keyword, keep_deferred=True)
-        if element is not None and (not isinstance(element, RawDataElement) or element.VR == "SQ"):
+    texts = dict.fromkeys(TAGS_READ, "")
+    for keyword, tag in TAG_OF.items():
+        element: Any = dataset.get_item(tag, keep_deferred=True)
+        if element is None:
+            continue
+        if not isinstance(element, RawDataElement) or element.VR == "SQ":
             raise UnsuitableError(f"{keyword} is a sequence")
-        if element is not None and element.value is None and element.length:
+        if element.value is None and element.length:
             raise UnsuitableError(f"{keyword} has {element.length} bytes")
-    return {keyword: text_of(dataset, keyword)[:LONGEST_TEXT] for keyword in TAGS_READ}
+        texts[keyword] = text_of(dataset, keyword)[:LONGEST_TEXT]
+    return texts
 
 
 def _check_expected(tags: dict[str, Any], meta_uid: str, announced: tuple[str, str] | None, study: str | None) -> None:
@@ -236,55 +246,3 @@ def flush_and_digest(part: Path, found: Examined) -> str:
             digest.update(block)
         os.fsync(file.fileno())
     return digest.hexdigest()
-
-
-def other_content(one: Path, other: Path) -> str:
-    """What differs between two files of one SOP Instance UID, in words; ``""`` when they hold the same image.
-
-    Elements and pixels may be encoded in different ways. Pixels are decoded by a process of its own, as a decoder may
-    take any time and memory, or end the process; what cannot be compared is not the same.
-    """
-    try:
-        with without_warnings(), one.open("rb") as first, other.open("rb") as second:
-            (before, syntax), (after, other_syntax) = _read_until_pixels(first), _read_until_pixels(second)
-            different = [tag for tag in sorted({*before, *after}) if before.get(tag) != after.get(tag)]
-            if different:
-                return ", ".join(map(_element_name, different[:MOST_NAMED]))
-            native = {str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)}
-            if (syntax == other_syntax or {syntax, other_syntax} <= native) and _rest_is_equal(first, second):
-                return ""
-    except Exception:
-        return UNCOMPARABLE
-    return "" if syntax != other_syntax and _decode_alike(one, other) else PIXELS
-
-
-def _element_name(tag: BaseTag) -> str:
-    return pydicom.datadict.keyword_for_tag(tag) or ("a private element" if tag.is_private else str(tag))
-
-
-def _decode_alike(one: Path, other: Path) -> bool:
-    """Whether the decoded pixels of two files, and all elements, are the same."""
-    command = [sys.executable, "-m", "iscl_monai.dicom.copies", str(one), str(other), str(COMPARING_BYTES)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=COMPARING_S, check=False)
-    except subprocess.SubprocessError:
-        return False
-    return done.returncode == 0
-
-
-def _read_until_pixels(file: BinaryIO) -> tuple[dict[BaseTag, Any], str]:
-    """Everything before the pixels; the file is left where their value begins."""
-    limited = cast(BinaryIO, LimitedReader(file, most_bytes=MOST_COMPARED))
-    dataset = pydicom.dcmread(limited, stop_before_pixels=True)
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
-    file.seek(8 if UID(syntax).is_implicit_VR else 12, os.SEEK_CUR)
-    return {element.tag: element.value for element in dataset}, syntax
-
-
-def _rest_is_equal(first: BinaryIO, second: BinaryIO) -> bool:
-    while True:
-        one, other = first.read(2**20), second.read(2**20)
-        if one != other:
-            return False
-        if not one:
-            return True

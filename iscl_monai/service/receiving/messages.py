@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
 from iscl_monai.service.log import log
 from iscl_monai.service.receiving.limits import Pace, TooMuchError
 from iscl_monai.service.receiving.sockets import LimitedSocket
 from iscl_monai.service.receiving.spool import Spool
+from iscl_monai.service.receiving.store_response import command_set, fragments
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -65,6 +66,16 @@ class SpoolingMessages(DIMSEServiceProvider):
         with suppress(queue.Empty):
             return self.msg_queue.get(timeout=WAIT_S)
         return None, None
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; the answer to a C-STORE, of which there are many, in bytes of our own."""
+        if not isinstance(primitive, C_STORE) or primitive.MessageIDBeingRespondedTo is None:
+            super().send_msg(primitive, context_id)
+            return
+        for data in fragments(command_set(primitive), self.maximum_pdu_size):
+            part = P_DATA()
+            part.presentation_data_value_list.append((context_id, data))
+            self.dul.send_pdu(part)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of one P-DATA-TF; an invalid one ends the association."""

@@ -169,10 +169,10 @@ class Receiver:
             rejected = Verdict("unsuitable", "not the SOP Class of its presentation context", *sop_uids, mismatch=True)
         elif not is_uid(sop_uids[1]):
             rejected = Verdict("unsuitable", "Affected SOP Instance UID is no UID (PS3.5 9.1)", *sop_uids)
-        head = b"" if rejected else file_meta(*sop_uids, context.transfer_syntax[0], _calling_ae_title(assoc))
-        return Spool(
-            self.intake.new_part(), head, self.intake.largest_bytes, self.intake.space.no_room_reason, rejected
-        )
+        syntax = str(context.transfer_syntax[0])
+        head = b"" if rejected else file_meta(*sop_uids, syntax, _calling_ae_title(assoc))
+        intake = self.intake
+        return Spool(intake.new_part(), head, syntax, intake.largest_bytes, intake.space.no_room_reason, rejected)
 
     def too_large(self, assoc: Any, sop_uids: tuple[str, str], reason: str) -> None:
         """An object was larger than objects may be; the association ends."""
@@ -242,7 +242,7 @@ class Receiver:
                 _calling_ae_title(assoc), Verdict("offered", reason, str(others[0].abstract_syntax))
             )
 
-    def _handle_c_store(self, event: evt.Event) -> Dataset:
+    def _handle_c_store(self, event: evt.Event) -> Dataset | int:
         assoc, request = event.assoc, cast(C_STORE, event.request)
         sender, spool = _calling_ae_title(assoc), cast(Any, request._dataset_file)
         sop_uids = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
@@ -254,10 +254,11 @@ class Receiver:
             rejected = spool.rejected
         if rejected is not None:
             self.intake.record_refusal(sender, rejected)
-        verdict = rejected or self.intake.accept(spool.path, sender, announced=sop_uids)
+        verdict = rejected or self.intake.accept(spool.path, sender, announced=sop_uids, spooled=spool.spooled)
         status = status_of(verdict)
-        if not verdict.taken:
-            log.warning("object.refused", peer=sender, sop_instance_uid=sop_uids[1][:64], status=f"{status:04X}")
+        if verdict.taken:
+            return status
+        log.warning("object.refused", peer=sender, sop_instance_uid=sop_uids[1][:64], status=f"{status:04X}")
         return response_of(status, verdict.reason)
 
     def _handle_n_action(self, event: evt.Event) -> tuple[Dataset, None]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from iscl_monai.dicom.derive import IMPLEMENTATION_CLASS_UID
-from iscl_monai.service.receiving.intake import Verdict
 from iscl_monai.service.receiving.limits import TooMuchError
+from iscl_monai.service.receiving.spooled_file import SpooledFile
+from iscl_monai.service.receiving.verdict import Verdict
 
 # Bytes after which the space on the disk is checked again: many large objects may come at once.
 CHECK_SPACE_EVERY = 16 * 2**20
@@ -44,7 +46,8 @@ class Spool:
 
     Args:
         path: to write.
-        head: the first bytes.
+        head: the first bytes: all that comes before the data set.
+        syntax: Transfer Syntax UID of the data set.
         largest_bytes: of the object.
         no_room_reason: gives why nothing can be stored now, or "".
         rejected: why it is not stored, whatever is in it; nothing is written then.
@@ -54,6 +57,7 @@ class Spool:
         self,
         path: Path,
         head: bytes,
+        syntax: str,
         largest_bytes: int,
         no_room_reason: Callable[[], str],
         rejected: Verdict | None = None,
@@ -66,6 +70,9 @@ class Spool:
         self._largest = largest_bytes
         self._no_room_reason = no_room_reason
         self._size = 0
+        self._begin = len(head)
+        self._syntax = syntax
+        self._digest = hashlib.sha256(syntax.encode())
         self._check_space_at = CHECK_SPACE_EVERY
         self._open = None if rejected or self.busy else self._open_file(head)
 
@@ -91,6 +98,7 @@ class Spool:
         if self._open is None:
             return
         try:
+            self._digest.update(data)
             self._open.write(data)
         except OSError as error:
             self._fail(error)
@@ -102,16 +110,22 @@ class Spool:
                 self.discard()
 
     def flush(self) -> None:
-        """Does nothing: the file is flushed once, when the intake takes it."""
+        """Does nothing: the file is flushed once, when it is complete."""
 
     def complete(self) -> None:
         """The last fragment has come."""
         if self._open is not None:
-            file, self._open = self._open, None
             try:
-                file.close()
+                self._open.flush()
             except OSError as error:
                 self._fail(error)
+
+    @property
+    def spooled(self) -> SpooledFile | None:
+        """What is known of the file, once it is complete; None if it could not be written."""
+        if self._open is None:
+            return None
+        return SpooledFile(self._syntax, self._begin, self._digest.hexdigest(), self._open)
 
     def close(self) -> None:
         """Called by pynetdicom when the request has been answered."""

@@ -13,7 +13,8 @@ from sqlalchemy import select
 from iscl_monai.service.database.store import Store
 from iscl_monai.service.database.tables import instances
 from iscl_monai.service.log import log
-from iscl_monai.service.receiving.intake import COMING, SOURCES, file_prefix
+from iscl_monai.service.receiving.intake import COMING
+from iscl_monai.service.receiving.source_folders import SOURCES, file_prefix
 
 MOST_UNCLAIMED = (
     1000  # a crash leaves one for each object that was just coming in; more of them: this is another database

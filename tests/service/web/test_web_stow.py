@@ -24,6 +24,7 @@ from sqlalchemy import select
 from iscl_monai.service import multipart
 from iscl_monai.service.database.tables import instances, refusals
 from iscl_monai.service.multipart import MalformedError, PartBegin, PartData, PartEnd, PartReader, parse_content_type
+from iscl_monai.service.receiving import intake
 from iscl_monai.service.receiving.intake import COMING
 from iscl_monai.service.web import stow
 
@@ -128,7 +129,7 @@ def test_database_that_fails_is_busy_and_nothing_is_told_as_stored(
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plant.intake, "_record", full)
+    monkeypatch.setattr(intake, "record_arrival", full)
     answer = ask(plant, body(*scan(plant, 1)))
     assert answer.status_code == 507
     assert STORED not in answer.json()
