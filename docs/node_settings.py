@@ -23,8 +23,8 @@ PAGE = Path(__file__).parent / "reference" / "node-settings.md"
 HEAD = f"""# Settings of the node
 
 Every key of the TOML file that `iscl-monai serve --config` reads. An unknown key, a wrong type and a value that is not
-allowed are refused, with the line that is wrong. An example with comments: [`deploy/node.toml`](../../deploy/node.toml);
-what the keys are for: [run the node beside a PACS](../how-to/pacs.md).
+allowed are refused, with the line that is wrong. An example with comments:
+[`deploy/node.toml`](../../deploy/node.toml); what the keys are for: [run the node beside a PACS](../how-to/pacs.md).
 
 Tags that `when` of a rule may test: {", ".join(f"`{tag}`" for tag in RULE_TAGS)}.
 
