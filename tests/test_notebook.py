@@ -45,5 +45,5 @@ def test_it_runs(tmp_path: Path, tiny_patients: Path, monkeypatch: pytest.Monkey
     printed = ["".join(out.get("text", "") for out in cell.get("outputs", ())) for cell in notebook.cells]
     low, denoised = map(float, re.findall(r"([\d.]+) HU", printed[-2]))
     assert denoised < 0.95 * low
-    assert re.search(r"Local noise, soft tissue: [\d.]+ -> [\d.]+ HU", "".join(printed))
+    assert re.search(r"Local noise, lung: [\d.]+ -> [\d.]+ HU", "".join(printed))
     assert (tmp_path / "scores" / "report.html").is_file()
