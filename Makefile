@@ -23,7 +23,7 @@ TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools chromium chromium-driver eat
 TOOL_FILES ?= /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/dcmdump /usr/bin/dciodvfy \
   /usr/bin/chromium /usr/bin/chromedriver /usr/bin/eatmydata /usr/bin/openssl /usr/bin/gcc /usr/bin/pgrep
 
-.PHONY: help demo tools test lint types imports pytest test-fast mutants bench gpu-check format image image-test clean
+.PHONY: help demo tools test lint types imports docs pytest test-fast mutants bench gpu-check format image image-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -60,7 +60,7 @@ tools: ## Orthanc, dcmtk, chromium and others for the tests, if missing; needs D
 	  else /etc/init.d/orthanc stop; update-rc.d orthanc disable; fi || true; \
 	fi
 
-test: lint types imports pytest ## everything that must be green before a commit
+test: lint types imports docs pytest ## everything that must be green before a commit
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -71,6 +71,11 @@ types: $(STAMP) ## mypy, strict
 
 imports: $(STAMP) ## who may import whom
 	$(BIN)/lint-imports
+
+# Sphinx needs Python 3.11; on 3.10 it is not installed. Without -E only what has changed is read again.
+docs: $(STAMP) ## the documentation as a site in build/site; a broken link is an error
+	@if [ -x $(BIN)/sphinx-build ]; then $(BIN)/sphinx-build -q -W --keep-going -d build/doctrees -c docs . build/site; \
+	else echo "docs: left out, they need Python 3.11 and pip install -e '.[docs]'"; fi
 
 # A worker for every core and one more, as nodes and their peers wait half the time (test-fast has none); one thread
 # each. A worker works off neighbouring tests, for they share what is costly to make.

@@ -63,6 +63,7 @@ SLOW = (
     "scanner/test_dose.py",
     "scanner/test_fda_phantom.py",
     "test_demo.py",
+    "test_notebook.py",
 )
 """Folders and files whose tests train, scan phantoms, start programs, look through real scans, or ask other people's
 programs about every file; single tests of other files that do have the mark themselves."""
@@ -98,6 +99,7 @@ UNTRACED_PROGRAMS = (
     "test_configuration.py",
     "test_demo.py",
     "test_imports.py",
+    "test_notebook.py",
 )
 """Folders and files whose tests start programs that run such code."""
 
@@ -139,6 +141,15 @@ def test_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from iscl_monai.evaluation.qa import QUICK, make_phantom
 
     return made_once(tmp_path_factory, "test_objects", lambda folder: make_phantom(folder, QUICK))
+
+
+@pytest.fixture(scope="session")
+def tiny_patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up patients of ``iscl-monai phantom DIR --size 96 --slices 2 --spacing 3.6``; to be read only."""
+    from iscl_monai.phantom import make_dataset
+
+    options = {"size": 96, "slices": 2, "spacing_mm": 3.6}
+    return made_once(tmp_path_factory, "tiny_patients", lambda folder: make_dataset(folder, **options))
 
 
 @pytest.fixture(scope="session")

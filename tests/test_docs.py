@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from iscl_monai.configuration import SETTINGS
+from iscl_monai.service.rules import RULE_TAGS
+from iscl_monai.version import __version__
 
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| .+ \| .+ \| `(?P<name>\w+)` \| `(?P<module>[\w.]+)` \|$", re.MULTILINE)
@@ -32,6 +35,25 @@ def test_every_setting_is_documented_and_no_other() -> None:
         re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/settings.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
     assert documented == set(SETTINGS)
+
+
+def test_the_page_of_the_settings_of_the_node_is_current() -> None:
+    made = runpy.run_path(str(ROOT / "docs/node_settings.py"))["page"]()
+    written = (ROOT / "docs/reference/node-settings.md").read_text(encoding="utf-8")
+    assert made == written, "do: python docs/node_settings.py"
+    example = (ROOT / "deploy/node.toml").read_text(encoding="utf-8")
+    keys = set(re.findall(r"^\| `(\w+)` \|", written, re.MULTILINE))
+    assert len(keys) > 60
+    assert keys >= set(re.findall(r"^(?:# )?(\w+) = ", example, re.MULTILINE)) - {"ImageType", *RULE_TAGS}
+
+
+def test_citations_name_this_version_and_the_paper() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    page = (ROOT / "docs/cite.md").read_text(encoding="utf-8")
+    assert f"version: {__version__}" in citation
+    assert f"{{{__version__}}}" in page
+    assert "10.1109/TMI.2021.3096142" in citation
+    assert "10.1109/TMI.2021.3096142" in page
 
 
 def test_links_between_documents_lead_somewhere() -> None:

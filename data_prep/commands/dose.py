@@ -138,9 +138,18 @@ def _check_report(report: Path, fraction: float) -> None:
     """Before hours of work, not after."""
     if fraction >= 1:
         raise ConfigRefusal("--report with --fraction 1", allowed="noise to report on", cure="leave it out")
-    if report.exists() or not os.access(report.absolute().parent, os.W_OK):
+    if report.suffix == ".json":
+        raise ConfigRefusal(
+            f"--report {report}",
+            allowed="an HTML page, whose numbers go into a .json beside it",
+            cure="end it with .html",
+        )
+    taken = report.exists() or report.with_suffix(".json").exists()
+    if taken or not os.access(report.absolute().parent, os.W_OK):
         raise OutputRefusal(
-            f"--report {report} exists or cannot be written", allowed="a new file in a folder", cure="give another name"
+            f"--report {report} (or its .json) exists or cannot be written",
+            allowed="a new file in a folder",
+            cure="give another name",
         )
 
 

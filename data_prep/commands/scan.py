@@ -10,6 +10,7 @@ import typer
 
 from data_prep.commands.progress import progress_bar
 from iscl_monai.extras import check_extra
+from iscl_monai.spoken import tell_program
 
 if TYPE_CHECKING:
     from data_prep.archive.scan import Scanned
@@ -51,14 +52,39 @@ def scan(
             on_file=on_file,
             on_series=on_series,
         )
-    _print(scanned)
+    _tell(scanned, archive)
+    _print(scanned, archive)
 
 
-def _print(scanned: Scanned) -> None:
+def _tell(scanned: Scanned, archive: Path) -> None:
+    from data_prep.archive.counts import verdict_counts
+    from data_prep.archive.stands_out import remarks
+
+    rows = scanned.rows
+    tell_program(
+        series=len(rows),
+        fit=sum(row.fit for row in rows),
+        files=scanned.files,
+        skipped=len(scanned.skipped),
+        verdicts=dict(verdict_counts(rows)),
+        stands_out=[
+            {
+                "what": remark.title,
+                "advice": remark.advice,
+                "series": [{"path": rows[index].path, "found": words} for index, words in remark.series],
+            }
+            for remark in remarks(rows, str(archive))
+        ],
+        written=[str(path) for path in scanned.written],
+    )
+
+
+def _print(scanned: Scanned, archive: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from data_prep.archive.counts import reason_counts, verdict_counts
+    from data_prep.archive.stands_out import remarks
 
     console = Console()
     series, files = Table("verdict", "series", box=None), Table("skipped because", "files", box=None)
@@ -72,5 +98,7 @@ def _print(scanned: Scanned) -> None:
         console.print(files)
     fit = sum(row.fit for row in scanned.rows)
     console.print(f"\n{fit} of {len(scanned.rows)} series are fit; {scanned.files} files.", highlight=False)
+    for remark in remarks(scanned.rows, str(archive)):
+        console.print(f"{len(remark.series)} stand out: {remark.title}: {remark.advice}", highlight=False, markup=False)
     for path in scanned.written:
         typer.echo(path)

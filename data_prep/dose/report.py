@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from data_prep.dose.simulation import Simulation, SliceNoise
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.spectrum import RadialSpectrum, without_anatomy
+from iscl_monai.report.content import write_content
 from iscl_monai.report.curves import Axis, Curve
+from iscl_monai.report.explained import Explanation, explanations
 from iscl_monai.report.numbers import NOT_GIVEN, fixed, significant
 from iscl_monai.report.pages import write_page
 from iscl_monai.report.pictures import Figure, View, png_address
@@ -121,13 +124,18 @@ class DosePage:
     viewer: Viewer
     slices: Sequence[ShownSlice]
 
+    @property
+    def explained(self) -> Sequence[Explanation]:
+        """What is behind the verdicts on the page."""
+        return explanations([self.table.topic])
+
 
 def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures, ...]:
     """Simulate a few slices again, measure them, and write the page.
 
     Args:
         simulation: of a series, at less than its dose.
-        file: the HTML to write; opens without a network.
+        file: the HTML to write; opens without a network. The numbers go beside it, into a JSON of its name.
 
     Returns:
         What was measured, per slice shown.
@@ -150,12 +158,40 @@ def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures,
         seed=simulation.seed,
         check=_check_table(simulation.check, scanner),
         warnings=simulation.warnings,
-        table=Table(heads=_HEADS, lines=[_line(one) for one in figures], words=(_VERDICT,)),
+        table=Table(
+            heads=_HEADS,
+            lines=[_line(one) for one in figures],
+            words=(_VERDICT,),
+            verdicts=_VERDICT,
+            topic="dose",
+        ),
         viewer=Viewer(name="scan and simulation", slices=[one.viewed() for one in slices]),
         slices=[one.shown() for one in slices],
     )
+    write_content(file.with_suffix(".json"), _content(simulation, figures))
     write_page(file, "dose.html", page, package="data_prep")
     return figures
+
+
+def _content(simulation: Simulation, figures: Sequence[SliceFigures]) -> dict[str, Any]:
+    """The numbers of the page, under the names that it has for them."""
+
+    def number(value: float) -> float | None:
+        return float(value) if math.isfinite(value) else None
+
+    slices = []
+    for one in figures:
+        numbers = (one.ratio, one.expected, one.added, one.shift_hu, *one.mean_frequencies_per_mm, 100 * one.starved)
+        named = dict(zip(_HEADS[1:_VERDICT], map(number, numbers), strict=True))
+        slices.append({_HEADS[0]: one.index + 1, **named, _HEADS[_VERDICT]: verdict_of(one)})
+    return {
+        "title": TITLE,
+        "fraction": simulation.fraction,
+        "seed": simulation.seed,
+        "noise_hu": number(simulation.noise_hu),
+        "warnings": list(simulation.warnings),
+        "slices": slices,
+    }
 
 
 class _MeasuredSlice:

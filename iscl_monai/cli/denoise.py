@@ -80,7 +80,11 @@ def denoise(
         ),
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Also write report.html: pictures, noise and mean HU per region.")
+        bool,
+        typer.Option(
+            "--report",
+            help="Also write report.html: pictures, noise and mean HU per region; the numbers in report.json.",
+        ),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing when one series is refused; else the others are denoised.")

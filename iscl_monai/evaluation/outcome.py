@@ -12,6 +12,7 @@ from iscl_monai.errors import Refusal
 from iscl_monai.evaluation.scores import DIGITS, NAMES, UNITS, Scores
 from iscl_monai.quality.cohort import FEWEST_PATIENTS, INTERVAL
 from iscl_monai.report.case import ReportCase
+from iscl_monai.report.content import cases_content
 from iscl_monai.report.numbers import NOT_GIVEN, counted
 from iscl_monai.report.report_page import ShownCase
 from iscl_monai.report.section import Section, Table
@@ -115,7 +116,7 @@ def write_outcome(
 
     Args:
         folder: to make; it must not exist, or be empty.
-        content: of ``metrics.json``.
+        content: of ``metrics.json``, beside the tables of the cases.
         title: of the report.
         cases: see :func:`iscl_monai.report.write.write_report`.
         made_with: likewise.
@@ -127,7 +128,7 @@ def write_outcome(
         Refusal: if a number of two protocols would stand in one table.
     """
     try:
-        text = json.dumps(content, indent=2, allow_nan=False)
+        text = json.dumps({**content, "cases": cases_content(cases)}, indent=2, allow_nan=False)
     except ValueError as error:
         raise Refusal(f"metrics: {error}", allowed="numbers or null", cure="report this") from error
     with whole_folder(folder) as made:

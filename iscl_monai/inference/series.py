@@ -193,6 +193,6 @@ def _whole(source: Path, destination: Path) -> Iterator[Path]:
         )
     with workshop(destination) as folder:
         yield folder
-        beside = {path: destination.with_name(f"{destination.stem}.{path.name}") for path in folder.glob("*.html")}
+        beside = {path: destination.with_name(f"{destination.stem}.{path.name}") for path in folder.glob("report.*")}
         residual = {path: destination.with_name(f"{destination.stem}.residual.dcm") for path in folder.glob("*/*.dcm")}
         move_into_place({**beside, **residual, folder / "00001.dcm": destination})

@@ -1,4 +1,4 @@
-"""``iscl-monai denoise --report``: takes each slice as it is denoised and writes one HTML file beside the images."""
+"""``iscl-monai denoise --report``: takes each slice as it is denoised, and writes a page beside the images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "report.html"
 
 
 class DenoisingReport:
-    """A :class:`iscl_monai.inference.series.Watcher` that writes ``report.html``.
+    """A :class:`iscl_monai.inference.series.Watcher` that writes ``report.html`` and ``report.json``.
 
     Args:
         denoiser: what makes the images; named in the report.

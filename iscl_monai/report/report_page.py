@@ -9,8 +9,9 @@ import numpy as np
 
 from iscl_monai.report.budget import within
 from iscl_monai.report.case import MetricRow, ReportCase
+from iscl_monai.report.explained import Explanation, explanations
 from iscl_monai.report.section import Section
-from iscl_monai.report.viewer import ViewedSlice, Viewer, difference_pane, hu_pane, window_of_body
+from iscl_monai.report.viewer import ViewedSlice, Viewer, difference_pane, hu_pane, noise_pane, window_of_body
 
 LEFT_OUT = "Its pictures are left out, so that this file stays small enough to be mailed"
 
@@ -67,6 +68,11 @@ class ReportPage:
     skipped: Section | None = None
     made_with: Mapping[str, str]
 
+    @property
+    def explained(self) -> Sequence[Explanation]:
+        """What is behind the verdicts on the page."""
+        return explanations(row.verdict.topic for case in self.cases for row in case.rows)
+
 
 def shown_case(case: ReportCase) -> ShownCase:
     """A case with pictures of its slice: before, after, reference, what was removed, and the error that is left."""
@@ -106,9 +112,12 @@ def _viewed(case: ReportCase) -> ViewedSlice:
     images = (("Before", noisy), ("After", denoised), ("Reference", reference))
     panes = [hu_pane(label, image) for label, image in images if image is not None]
     if noisy is not None:
-        panes.append(difference_pane("Removed", noisy - denoised))
+        panes.append(difference_pane("Removed", noisy - denoised, "removed"))
     if reference is not None:
-        panes.append(difference_pane("Error left", denoised - reference))
+        panes.append(difference_pane("Error left", denoised - reference, "error left"))
+    if noisy is not None:
+        panes.append(noise_pane("Local noise before", noisy, "noise before"))
+        panes.append(noise_pane("Local noise after", denoised, "noise after"))
     return ViewedSlice(name="", panes=panes)
 
 

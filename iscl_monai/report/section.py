@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from iscl_monai.report.explained import Topic
 from iscl_monai.report.plot import Plot
 
 
@@ -18,6 +20,8 @@ class Table:
         lines: of cells, each as long as ``heads``.
         words: indices of the columns that hold words, not numbers: aligned left, wrapped.
         row_names: whether the first cell of a line names it.
+        verdicts: column of verdicts, whose words before the colon link to what explains them; None: there is none.
+        topic: see :mod:`iscl_monai.report.explained`.
     """
 
     title: str = ""
@@ -25,6 +29,8 @@ class Table:
     lines: Sequence[Sequence[str]]
     words: Collection[int] = ()
     row_names: bool = True
+    verdicts: int | None = None
+    topic: Topic | Literal[""] = ""
 
     def markdown(self) -> str:
         """For documents."""

@@ -17,6 +17,7 @@ from iscl_monai.quality.fidelity import AIR_HU
 from iscl_monai.quality.regions import REGIONS, RegionMeasurement
 from iscl_monai.report.budget import spread
 from iscl_monai.report.case import MetricRow, region_rows
+from iscl_monai.report.content import page_content, write_content
 from iscl_monai.report.numbers import counted, with_minus_signs
 from iscl_monai.report.pages import write_page
 from iscl_monai.report.report_page import ReportPage, ShownCase, overview, with_room
@@ -28,6 +29,7 @@ from iscl_monai.report.viewer import (
     Window,
     difference_pane,
     hu_pane,
+    noise_pane,
     window_of_body,
 )
 
@@ -98,7 +100,9 @@ class SeriesReport:
             panes=[
                 hu_pane("Before", before_hu),
                 hu_pane("After", after_hu),
-                difference_pane("Removed", before_hu - after_hu),
+                difference_pane("Removed", before_hu - after_hu, "removed"),
+                noise_pane("Local noise before", before_hu, "noise before"),
+                noise_pane("Local noise after", after_hu, "noise after"),
             ],
         )
 
@@ -137,10 +141,10 @@ def write_series_report(
     skipped: Sequence[tuple[str, str]] = (),
     summary: str = "",
 ) -> Path:
-    """Write one self-contained HTML file of all series; it appears whole or not at all.
+    """Write one self-contained HTML file of all series, and beside it its numbers as JSON.
 
     Args:
-        path: the file to write; missing folders are made.
+        path: the HTML file to write; the other has its name and ends with ``.json``. Missing folders are made.
         reports: one for each series; those that saw no slice to show are left out.
         made_with: see :func:`iscl_monai.report.write.provenance`.
         skipped: what was not denoised: file, and the reason; folders are not shown.
@@ -163,6 +167,7 @@ def write_series_report(
         skipped=skipped_section(skipped),
         made_with=made_with,
     )
+    write_content(path.with_suffix(".json"), page_content(page))
     return write_page(path, "report.html", page)
 
 

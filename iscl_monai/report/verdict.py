@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from iscl_monai.report.explained import Topic
 from iscl_monai.report.numbers import fixed
 
 Tone = Literal["pass", "look", ""]
@@ -29,11 +30,13 @@ class Verdict:
         words: short, as printed in bold; empty: none.
         reason: one sentence without its full stop.
         tone: its colour: ``pass``, ``look`` (look at the images), or none.
+        topic: what explains it, see :mod:`iscl_monai.report.explained`; empty: nothing.
     """
 
     words: str = ""
     reason: str = ""
     tone: Tone = ""
+    topic: Topic | Literal[""] = ""
 
 
 NONE = Verdict()
@@ -50,11 +53,15 @@ def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True) -> Verd
     if not (before_hu > 0 and math.isfinite(before_hu) and math.isfinite(after_hu)):
         return NONE
     if not uniform:
-        return Verdict("not judged", "structure of this tissue, or a scanner's cut-off, counts as noise here")
+        reason = "structure of this tissue, or a scanner's cut-off, counts as noise here"
+        return Verdict("not judged", reason, topic="noise")
     removed = 1 - after_hu / before_hu
     if removed < SMALLEST_NOISE_REMOVED:
         return Verdict(
-            "hardly anything removed", f"{100 * removed:.0f} % of the noise is less than any filter takes", "look"
+            "hardly anything removed",
+            f"{100 * removed:.0f} % of the noise is less than any filter takes",
+            "look",
+            "noise",
         )
     ratio = (before_hu / after_hu) ** 2 if after_hu > 0 else math.inf
     if ratio > LARGEST_DOSE_RATIO:
@@ -64,8 +71,10 @@ def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True) -> Verd
             f"so quiet a scan takes {times} the dose; above {LARGEST_DOSE_RATIO:g} times tissue looks like plastic; "
             "--target-noise or --target-dose leaves more",
             "look",
+            "noise",
         )
-    return Verdict("as more dose would", f"noise falls as 1/√dose: this is that of {ratio:.1f} times the dose", "pass")
+    reason = f"noise falls as 1/√dose: this is that of {ratio:.1f} times the dose"
+    return Verdict("as more dose would", reason, "pass", "noise")
 
 
 def of_shift(shift_hu: float) -> Verdict:
@@ -74,10 +83,11 @@ def of_shift(shift_hu: float) -> Verdict:
         return NONE
     moved = f"moved by {fixed(shift_hu, 1, signed=True)} HU"
     if abs(shift_hu) <= SHIFT_BY_NOISE_HU:
-        return Verdict("kept", f"noise has no mean; chance may do {SHIFT_BY_NOISE_HU:g} HU", "pass")
+        return Verdict("kept", f"noise has no mean; chance may do {SHIFT_BY_NOISE_HU:g} HU", "pass", "shift")
     if abs(shift_hu) <= SHIFT_BY_STANDARDS_HU:
-        return Verdict("kept", f"{moved}; standards allow the order of {SHIFT_BY_STANDARDS_HU:g} HU of water", "pass")
-    return Verdict(moved, "noise has no mean, so the denoiser changed tissue: compare the images", "look")
+        reason = f"{moved}; standards allow the order of {SHIFT_BY_STANDARDS_HU:g} HU of water"
+        return Verdict("kept", reason, "pass", "shift")
+    return Verdict(moved, "noise has no mean, so the denoiser changed tissue: compare the images", "look", "shift")
 
 
 def of_residual(correlation: float) -> Verdict:
@@ -86,10 +96,12 @@ def of_residual(correlation: float) -> Verdict:
         return NONE
     scale = "0 is noise alone, 1 is anatomy alone"
     if correlation <= FAINT:
-        return Verdict("noise alone", scale, "pass")
+        return Verdict("noise alone", scale, "pass", "residual")
     if correlation <= CLEAR:
-        return Verdict("a little anatomy", f"{scale}; noise itself varies with anatomy: look at Removed", "")
-    return Verdict("anatomy was removed", f"{scale}; look at Removed for edges and organs", "look")
+        return Verdict(
+            "a little anatomy", f"{scale}; noise itself varies with anatomy: look at Removed", "", "residual"
+        )
+    return Verdict("anatomy was removed", f"{scale}; look at Removed for edges and organs", "look", "residual")
 
 
 def of_frequency(before_per_mm: float, after_per_mm: float) -> Verdict:
@@ -99,9 +111,9 @@ def of_frequency(before_per_mm: float, after_per_mm: float) -> Verdict:
     shift = after_per_mm / before_per_mm - 1
     limit = f"{100 * LARGEST_FREQUENCY_SHIFT:.0f} % is the wish of qa"
     if abs(shift) <= LARGEST_FREQUENCY_SHIFT:
-        return Verdict("grain kept", f"{fixed(100 * shift, 0, signed=True)} %; {limit}", "pass")
+        return Verdict("grain kept", f"{fixed(100 * shift, 0, signed=True)} %; {limit}", "pass", "frequency")
     looks = "coarser: looks blotchy" if shift < 0 else "finer: edges may be enhanced"
-    return Verdict(looks, f"{fixed(100 * shift, 0, signed=True)} %; {limit}", "look")
+    return Verdict(looks, f"{fixed(100 * shift, 0, signed=True)} %; {limit}", "look", "frequency")
 
 
 def of_score(before: float | None, after: float, *, higher: bool, digits: int) -> Verdict:
@@ -110,5 +122,5 @@ def of_score(before: float | None, after: float, *, higher: bool, digits: int) -
         return NONE
     change = fixed(after - before, digits, signed=True)
     if (after > before) == higher and after != before:
-        return Verdict("better than the input", f"{change}", "pass")
-    return Verdict("not better than the input", f"{change}", "look")
+        return Verdict("better than the input", change, "pass", "score")
+    return Verdict("not better than the input", change, "look", "score")

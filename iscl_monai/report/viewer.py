@@ -18,16 +18,19 @@ from PIL import Image
 
 from iscl_monai.hu import HUWindow
 from iscl_monai.quality.composition import composition_of
-from iscl_monai.report.levels import difference_greys, difference_levels, greys, levels
+from iscl_monai.report.levels import difference_greys, difference_levels, greys, levels, noise_greys, noise_levels
 from iscl_monai.report.numbers import with_minus_signs
+from iscl_monai.scanner.texture import local_mean_and_sigma
 
-Kind = Literal["hu", "difference"]
+Kind = Literal["hu", "difference", "noise"]
 LEAST_BONE_PERCENT = 12.0
 """The skull makes that of a head, and no slice of a trunk reaches it."""
 LEAST_LUNG_PERCENT = 20.0
 MOST_COLUMNS = 5
 PIXEL_MM = 0.75
 """Where the size of pixels is not known: shares of tissues hardly depend on it."""
+NOISE_EVERY_PX = 3
+"""Local noise is that of 9x9 pixels: a third of the rows and columns shows all of it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Window:
         key: in the page.
         name: on its button.
         window: of images, in HU.
-        difference_hu: differences are shown from minus to plus so many HU.
+        difference_hu: differences are shown from minus to plus so many HU, local noise from 0 to as many.
     """
 
     key: str
@@ -57,6 +60,15 @@ class Window:
         """Both ends."""
         return f"±{self.difference_hu:g} HU"
 
+    @property
+    def noise_caption(self) -> str:
+        """Both ends."""
+        return f"0 to {self.difference_hu:g} HU"
+
+    def caption(self, kind: Kind) -> str:
+        """Of a picture of that kind."""
+        return {"hu": self.image_caption, "difference": self.difference_caption, "noise": self.noise_caption}[kind]
+
 
 SOFT = Window("soft", "soft tissue", HUWindow(-160, 240), 50)
 BRAIN = Window("brain", "brain", HUWindow(0, 80), 20)
@@ -72,13 +84,15 @@ class Pane:
 
     Args:
         label: what it is: ``Before``.
-        kind: whether its levels are HU or a difference.
+        kind: whether its levels are HU, a difference, or local noise.
         address: the picture, as a ``data:`` address.
+        choice: a button's name; of the pictures with one, those of one button are shown at a time.
     """
 
     label: str
     kind: Kind
     address: str
+    choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +142,15 @@ class Viewer:
 
     @property
     def columns(self) -> int:
-        """Pictures beside each other."""
-        return min(MOST_COLUMNS, max(len(one.panes) for one in self.slices))
+        """Pictures beside each other; those that are chosen from take one place."""
+        places = max(sum(not pane.choice for pane in one.panes) for one in self.slices)
+        return min(MOST_COLUMNS, places + bool(self.choices))
+
+    @property
+    def choices(self) -> list[str]:
+        """Names of the buttons that choose a picture, the first one pressed; none if there is no choice."""
+        found = list(dict.fromkeys(pane.choice for one in self.slices for pane in one.panes if pane.choice))
+        return found if len(found) > 1 else []
 
     def keeping(self, indices: Sequence[int]) -> Viewer:
         """Only some of its slices."""
@@ -141,9 +162,16 @@ def hu_pane(label: str, image_hu: NDArray[Any]) -> Pane:
     return Pane(label=label, kind="hu", address=_address(levels(image_hu)))
 
 
-def difference_pane(label: str, difference_hu: NDArray[Any]) -> Pane:
+def difference_pane(label: str, difference_hu: NDArray[Any], choice: str = "") -> Pane:
     """A picture of a difference in HU (row, column)."""
-    return Pane(label=label, kind="difference", address=_address(difference_levels(difference_hu)))
+    return Pane(label=label, kind="difference", address=_address(difference_levels(difference_hu)), choice=choice)
+
+
+def noise_pane(label: str, image_hu: NDArray[Any], choice: str = "") -> Pane:
+    """A map of the local noise of HU (row, column): the standard deviation within 9x9 pixels."""
+    sigma_hu = local_mean_and_sigma(np.asarray(image_hu, np.float32))[1]
+    coarse_hu = sigma_hu[::NOISE_EVERY_PX, ::NOISE_EVERY_PX]
+    return Pane(label=label, kind="noise", address=_address(noise_levels(coarse_hu)), choice=choice)
 
 
 def window_of_body(slices_hu: Sequence[NDArray[np.float32]]) -> Window:
@@ -163,7 +191,8 @@ def filter_tables() -> list[tuple[str, str]]:
     images = [(f"hu-{one.key}", greys(one.window)) for one in WINDOWS]
     reaches = sorted({one.difference_hu for one in WINDOWS})
     differences = [(f"difference-{reach:g}", difference_greys(reach)) for reach in reaches]
-    return [(name, " ".join(f"{grey:.3g}" for grey in table)) for name, table in (*images, *differences)]
+    noise = [(f"noise-{reach:g}", noise_greys(reach)) for reach in reaches]
+    return [(name, " ".join(f"{grey:.3g}" for grey in table)) for name, table in (*images, *differences, *noise)]
 
 
 def _address(picture: NDArray[np.uint8]) -> str:

@@ -83,12 +83,13 @@ class Sending(Strict):
         first_wait_s: after the first failure; doubled after each further one.
         longest_wait_s: between two tries.
         tries: a delivery that failed so often is ``failed``, and waits for a person.
+        refused_tries: the same, of a peer that answers and refuses the object.
     """
 
     first_wait_s: Seconds = 5
     longest_wait_s: Seconds = 300
     tries: int = Field(default=1000, ge=1)  # about three days of a PACS that is down
-    refused_tries: int = Field(default=5, ge=1)  # a peer that answers, and refuses the object
+    refused_tries: int = Field(default=5, ge=1)
 
 
 class Settings(Strict):

@@ -9,6 +9,7 @@ from report.valid_html import check_page
 
 from data_prep.archive import page as module
 from data_prep.archive.page import write_archive_page
+from data_prep.archive.stands_out import remarks
 from data_prep.table import SeriesRow
 
 HOSTILE = "<script>alert('&\"')</script>"
@@ -54,3 +55,41 @@ def test_pictures_stop_where_the_page_would_grow_too_large(tmp_path: Path, monke
     text = text_of(tmp_path, row(), row(), row())
     assert text.count("data:image/png") == 2
     assert check_page(text, scripts=1).tags.count("tr") == 1 + 3
+
+
+def usual(count: int = 8, **facts: object) -> list[SeriesRow]:
+    known = {"body_part": "CHEST", "field_of_view_mm": 360.0, "noise_hu": 20.0, "kernel": "B31f"}
+    return [row(path=f"/archive/{number}", **{**known, **facts}) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "title"),
+    [
+        ({"model": "SYNTHETIC PHANTOM"}, "phantom"),
+        ({"body_part": "PHANTOM"}, "phantom"),
+        ({"path": "/archive/catphan 600/1"}, "phantom"),
+        ({"field_of_view_mm": 130.0, "body_part": "HEAD"}, "small field of view"),
+        ({"field_of_view_mm": 250.0}, "small field of view"),
+        ({"reconstruction": "ASIR 40"}, "iterative reconstruction"),
+        ({"noise_hu": 60.0}, "unusual noise"),
+        ({"noise_hu": 7.0}, "unusual noise"),
+    ],
+)
+def test_what_stands_out_is_told_with_its_reason(tmp_path: Path, facts: dict[str, object], title: str) -> None:
+    rows = usual()
+    assert remarks(rows, "/archive") == []
+    rows.append(usual(1, **facts)[0] if "path" not in facts else row(**facts))
+    assert [remark.title for remark in remarks(rows, "/archive")] == [title]
+    ((index, words),) = remarks(rows, "/archive")[0].series
+    assert index == 8
+    text = text_of(tmp_path, *rows)
+    assert check_page(text, scripts=1).texts.count(("h2", "What stands out")) == 1
+    assert ("small", words) in check_page(text, scripts=1).texts
+
+
+def test_a_rare_kernel_stands_out_and_a_series_that_is_not_fit_does_not() -> None:
+    rows = [*usual(20), *usual(1, kernel="B80f")]
+    assert [remark.title for remark in remarks(rows)] == ["rare kernel"]
+    assert remarks([*usual(20), *usual(1, kernel="B80f", verdict="gap: 1 slice missing")]) == []
+    assert remarks(usual(1, noise_hu=400.0)) == []  # of one nobody knows what is usual
+    assert remarks(usual(1, field_of_view_mm=200.0, body_part="HEAD")) == []

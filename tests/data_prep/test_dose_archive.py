@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,15 @@ def test_the_report_says_what_physics_expects(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     check_page(page, scripts=1)
     assert page.count("data:image/png;base64") == 5 * 3
-    assert page.count("as physics expects: noise is") == 3
+    assert page.count('<a href="#about-dose">as physics expects</a>: noise is') == 3
+    content = json.loads((tmp_path / "report.json").read_text())
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in page.split("<tr>") if "about-dose" in line]
+    for one, cells in zip(content["slices"], rows, strict=True):
+        numbers = [value for name, value in one.items() if name not in ("Slice", "Verdict")]
+        assert cells[0] == str(one["Slice"])
+        assert cells[1:4] == [f"{number:.2f}" for number in numbers[:3]]
+        assert re.sub("<.*?>", "", cells[-1]) == one["Verdict"]
+        assert numbers[4:6] == [None, None]
     assert "not for diagnosis" in page
     assert page.count("not measurable") == 2 * 3  # too small for a spectrum
     assert ">nan<" not in page
@@ -245,6 +254,7 @@ def test_the_report_is_written_from_the_command_line(tmp_path: Path, capsys: pyt
     assert main([*words, "--report", str(tmp_path / "low.html")]) == 0
     said = capsys.readouterr()
     assert said.out.split() == [str(tmp_path / "low"), str(tmp_path / "low.html")]
+    assert json.loads((tmp_path / "low.json").read_text())["fraction"] == 0.25
     assert "rays starved" in said.err
     assert main([*words[:2], str(tmp_path / "b.nii"), *words[3:], "--report", str(tmp_path / "b.html")]) == 2
 

@@ -187,10 +187,10 @@ def test_wrong_arguments_are_one_line(tmp_path: Path, words: list[str], capsys: 
 
 def test_a_report_that_cannot_be_written_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan = source(tmp_path / "scan", slices=3)
-    for report in (tmp_path, tmp_path / "absent" / "report.html"):
+    for report in (tmp_path, tmp_path / "absent" / "report.html", tmp_path / "low.json"):
         words = [str(scan), str(tmp_path / "low"), "--fraction", "0.5", "--report", str(report)]
         assert main(["dose", *words]) == 2
-        assert re.search("--report .* exists or cannot be written", capsys.readouterr().err)
+        assert re.search("--report .*; allowed: ", capsys.readouterr().err)
     assert not (tmp_path / "low").exists()
 
 

@@ -86,7 +86,7 @@ def test_a_folder_becomes_a_folder(source: Path, bundle: Path, tmp_path: Path) -
 def test_a_file_becomes_a_file(source: Path, bundle: Path, tmp_path: Path) -> None:
     result = run("denoise", source / "slice001", tmp_path / "out.dcm", "--save-residual", "--report", bundle=bundle)
     assert result.exit_code == 0
-    assert names(tmp_path) == ["in", "out.dcm", "out.report.html", "out.residual.dcm"]
+    assert names(tmp_path) == ["in", "out.dcm", "out.report.html", "out.report.json", "out.residual.dcm"]
     before, after, removed = (
         load_slice(read_header(path))[0]
         for path in (source / "slice001", tmp_path / "out.dcm", tmp_path / "out.residual.dcm")

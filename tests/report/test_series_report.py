@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ from iscl_monai.errors import ImageRefusal, Refusal
 from iscl_monai.quality.fidelity import AIR_HU
 from iscl_monai.quality.regions import REGIONS, RegionMeasurement
 from iscl_monai.report.budget import MOST_PAGE_BYTES, MOST_PICTURE_BYTES, within
+from iscl_monai.report.explained import explanations
 from iscl_monai.report.levels import LEVELS_HU, levels
+from iscl_monai.report.numbers import fixed
 from iscl_monai.report.pages import DISCLAIMER
 from iscl_monai.report.report_page import LEFT_OUT
 from iscl_monai.report.series import SeriesReport, write_series_report
@@ -35,11 +38,13 @@ class Page(Elements):
         self.source = text
         self.words = re.sub(r'base64,[^"]*', "", text)
         self.addresses: list[str] = []
+        self.links: list[str] = []
         super().__init__(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         super().handle_starttag(tag, attrs)
-        self.addresses += [value for name, value in attrs if name in {"src", "href"} and value]
+        self.addresses += [value for name, value in attrs if name == "src" and value]
+        self.links += [value for name, value in attrs if name == "href" and value]
 
     def of(self, tag: str) -> list[str]:
         return [text for inside, text in self.texts if inside == tag]
@@ -72,7 +77,7 @@ def written(folder: Path, *reports: SeriesReport, skipped: Sequence[tuple[str, s
     path = write_series_report(
         folder / "new" / "report.html", reports, made_with={"seed": "7"}, skipped=skipped, summary=summary
     )
-    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["report.html", "report.json"]
     text = path.read_text(encoding="utf-8")
     check_page(text, scripts=text.count("<script>"))
     return Page(path.read_text(encoding="utf-8"))
@@ -89,7 +94,7 @@ def test_at_most_twelve_slices_evenly_spread_are_shown(count: int, shown: Sequen
     slices = made.case().viewer.slices
     assert [one.name for one in slices] == [f"slice {index + 1} of {count}" for index in shown]
     for index, one in zip(shown, slices, strict=True):
-        before, after, removed = map(picture_of, one.panes)
+        before, after, removed = map(picture_of, one.panes[:3])
         assert (LEVELS_HU[before[0, 0]], LEVELS_HU[after[0, 0]]) == (
             index,
             -index if index <= 20 else pytest.approx(-index, abs=2),
@@ -168,6 +173,7 @@ def test_every_window_is_named_and_has_a_filter(tmp_path: Path) -> None:
         assert f'data-image-caption="{window.image_caption}"' in source
         assert f'id="hu-{window.key}"' in source
         assert f'id="difference-{window.difference_hu:g}"' in source
+        assert f'id="noise-{window.difference_hu:g}"' in source
 
 
 def test_a_page_of_many_series_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +225,7 @@ def test_padding_is_black_and_removes_nothing(tmp_path: Path) -> None:
     made = SeriesReport(name="S", count=1)
     padded = CLEAN < 0
     made.add(0, np.where(padded, 60000, before(0)), np.where(padded, -60000, after(0)), padded)
-    shown, _, removed = written(tmp_path, made).pictures()
+    shown, _, removed = written(tmp_path, made).pictures()[:3]
     assert (shown[padded] == levels(np.array([AIR_HU]))).all()
     assert (removed[padded] == 128).all()
 
@@ -274,3 +280,25 @@ def test_skipped_files_alone_make_a_report_and_nothing_makes_none(tmp_path: Path
 def test_nothing_skipped_is_no_section(tmp_path: Path) -> None:
     assert skipped_section([]) is None
     assert "Not denoised" not in written(tmp_path, report()).source
+
+
+def test_the_numbers_beside_the_page_are_those_of_the_page(tmp_path: Path) -> None:
+    page = written(tmp_path, report("A"), report("B", order=[0]), skipped=[("in/scout.dcm", "a localizer")])
+    content = json.loads((tmp_path / "new" / "report.json").read_text(encoding="utf-8"))
+    assert [case["name"] for case in content["cases"]] == ["A", "B"]
+    assert content["skipped"] == [{"files": 1, "reason": "a localizer", "such_as": "scout.dcm"}]
+    assert content["made_with"] == {"seed": "7"}
+    rows = re.findall(r'<tr><th scope="row">(\w[^<]*)</th><td>([^<]*)</td><td><strong>([^<]*)</strong>', page.source)
+    assert len(rows) == 2 * LINES
+    expected = [row for case in content["cases"] for row in case["rows"]]
+    for (name, before, after), row in zip(rows, expected, strict=True):
+        assert name == row["name"]
+        for cell, number in ((before, row["noisy"]), (after, row["denoised"])):
+            assert cell == ("not measurable" if number is None else fixed(number, 1))
+    assert any(row["verdict"]["words"] == "more than dose would take" for row in expected)
+
+
+def test_verdicts_lead_to_what_explains_them_on_the_page(tmp_path: Path) -> None:
+    page = written(tmp_path, report())
+    assert set(page.links) == {"#about-noise", "#about-shift"}
+    assert page.of("h3") == [one.title for one in explanations(["noise", "shift"])]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -18,10 +21,22 @@ from iscl_monai.report.levels import (
     difference_levels,
     greys,
     levels,
+    noise_greys,
 )
 from iscl_monai.report.series import SeriesReport, write_series_report
 from iscl_monai.report.verdict import NONE, of_frequency, of_noise, of_residual, of_score, of_shift
-from iscl_monai.report.viewer import BRAIN, LUNG, SOFT, WINDOWS, Pane, ViewedSlice, Viewer, Window, window_of_body
+from iscl_monai.report.viewer import (
+    BRAIN,
+    LUNG,
+    SOFT,
+    WINDOWS,
+    Pane,
+    ViewedSlice,
+    Viewer,
+    Window,
+    noise_pane,
+    window_of_body,
+)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=lambda window: window.key)
@@ -37,6 +52,17 @@ def test_differences_are_kept_to_half_a_hounsfield_unit() -> None:
     shown = difference_greys(100)[difference_levels(difference_hu)]
     np.testing.assert_allclose(200 * shown - 100, difference_hu, atol=0.501)
     assert list(difference_levels(np.array([-900, 0, 900]))) == [1, 128, 255]
+
+
+def test_a_noise_map_shows_the_local_standard_deviation() -> None:
+    image_hu = np.random.default_rng(1).normal(40, 20, (90, 90)).astype(np.float32)
+    image_hu[:, 45:] = 40
+    pane = noise_pane("Local noise", image_hu)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(pane.address.partition(",")[2]))))
+    shown_hu = 50 * noise_greys(50)[picture]
+    assert shown_hu.shape == (30, 30)
+    assert shown_hu[:, :12].mean() == pytest.approx(20, abs=0.6)
+    assert shown_hu[:, 17:].max() == 0
 
 
 def test_levels_are_all_of_a_byte() -> None:
@@ -146,4 +172,9 @@ def test_a_reader_scrolls_windows_and_compares(browser: webdriver.Chrome) -> Non
     assert sum(one.is_displayed() for one in figures) == 1
     browser.find_element(By.CSS_SELECTOR, "[data-mode=beside]").click()
     assert all(one.is_displayed() for one in figures)
+
+    browser.find_element(By.CSS_SELECTOR, "[data-beside='noise after']").click()
+    shown = [one.text for one in browser.find_elements(By.TAG_NAME, "figure") if one.is_displayed()]
+    assert shown == ["Before 400/2000 HU", "After 400/2000 HU", "Local noise after 0 to 100 HU"]
+    browser.find_element(By.CSS_SELECTOR, "[data-beside=removed]").click()
     assert browser.get_log("browser") == []

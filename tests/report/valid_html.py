@@ -22,9 +22,11 @@ class Elements(HTMLParser):
         self.texts: list[tuple[str, str]] = []
         self._open: list[str] = []
         self._ids: set[str] = set()
+        self._linked: set[str] = set()
         self.feed(text)
         self.close()
         assert not self._open, f"not closed: {self._open}"
+        assert self._linked <= self._ids, f"links to nowhere: {self._linked - self._ids}"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
@@ -35,6 +37,8 @@ class Elements(HTMLParser):
             self._ids.add(str(attributes["id"]))
         if tag == "img":
             assert "alt" in attributes
+        if str(attributes.get("href", "")).startswith("#"):
+            self._linked.add(str(attributes.pop("href"))[1:])
         for name in ("src", "href"):
             assert str(attributes.get(name, "data:image/png;base64,")).startswith("data:image/png;base64,")
         self.tags.append(tag)

@@ -18,11 +18,16 @@ for (const viewer of document.querySelectorAll('.viewer')) {
     viewer.dataset.mode = mode;
     if (mode === 'blink' && !still.matches) timer = setInterval(swap, 600);
   };
-  const chooseWindow = ({window, difference, imageCaption, differenceCaption}) => {
+  const chooseWindow = ({window, difference, imageCaption, differenceCaption, noiseCaption}) => {
     viewer.style.setProperty('--hu', `url(#hu-${window})`);
-    viewer.style.setProperty('--difference', `url(#difference-${difference})`);
-    for (const caption of viewer.querySelectorAll('.hu .window')) caption.textContent = imageCaption;
-    for (const caption of viewer.querySelectorAll('.difference .window')) caption.textContent = differenceCaption;
+    for (const kind of ['difference', 'noise']) viewer.style.setProperty(`--${kind}`, `url(#${kind}-${difference})`);
+    const captions = {hu: imageCaption, difference: differenceCaption, noise: noiseCaption};
+    for (const [kind, words] of Object.entries(captions)) {
+      for (const caption of viewer.querySelectorAll(`.${kind} .window`)) caption.textContent = words;
+    }
+  };
+  const chooseBeside = choice => {
+    for (const figure of viewer.querySelectorAll('[data-choice]')) figure.hidden = figure.dataset.choice !== choice;
   };
   let zoom = 1, x = 0, y = 0;  // x and y in percent of the picture
   const move = (right, down) => {
@@ -43,6 +48,7 @@ for (const viewer of document.querySelectorAll('.viewer')) {
     press(button);
     if (button.dataset.window) chooseWindow(button.dataset);
     if (button.dataset.mode) compare(button.dataset.mode);
+    if (button.dataset.beside) chooseBeside(button.dataset.beside);
     if (button.dataset.zoom) magnify(Number(button.dataset.zoom));
   };
   if (scroll) scroll.oninput = () => show(Number(scroll.value));
@@ -68,5 +74,7 @@ for (const viewer of document.querySelectorAll('.viewer')) {
   };
 
   viewer.querySelector('.tools').hidden = false;
+  const first = viewer.querySelector('[data-beside]');
+  if (first) chooseBeside(first.dataset.beside);
   show(Number(viewer.dataset.start));
 }
