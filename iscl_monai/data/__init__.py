@@ -1,6 +1,7 @@
 """Which scans feed which side, and what is drawn from them."""
 
 from iscl_monai.data.datalist import MINIMUM_GAP_MM, Datalist, check_leaks
+from iscl_monai.data.degradation import Degradation
 from iscl_monai.data.harvest import HarvestedNoise
 from iscl_monai.data.pairs import SliceDataset, check_same_shape, pairs_of, references
 from iscl_monai.data.patches import (
@@ -12,16 +13,21 @@ from iscl_monai.data.patches import (
     pool_noise_hu,
     pool_quiet_noise,
 )
+from iscl_monai.data.pool_noise import PoolNoise
 from iscl_monai.data.pool_record import pool_record
+from iscl_monai.data.rician import RicianNoise
 from iscl_monai.data.scan import PoolScan, ScanPair
 from iscl_monai.data.simulated import SimulatedNoise, noise_source
 
 __all__ = [
     "MINIMUM_GAP_MM",
     "Datalist",
+    "Degradation",
     "HarvestedNoise",
     "PairedPatches",
+    "PoolNoise",
     "PoolScan",
+    "RicianNoise",
     "RunSampler",
     "ScanPair",
     "SimulatedNoise",

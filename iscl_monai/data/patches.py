@@ -13,6 +13,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from iscl_monai.data.degradation import Degradation
 from iscl_monai.data.harvest import NoiseSource
 from iscl_monai.data.scan import PoolScan
 from iscl_monai.domain import CT, Domain
@@ -39,7 +40,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         windowing: HU to network range.
         seed: of the whole row.
         harvested: where noise comes from; with it each pair has a third image, ``harvested``: the clean patch with it,
-            and a map, ``belongs``: the noise of the clean patch itself.
+            and a map, ``belongs``: the noise of the clean patch itself (0 with a ``Degradation``).
         painting: what may replace clean patches that noise is added to, a random transform of ``clean`` in HU.
 
     Raises:
@@ -54,7 +55,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         augmentation: Compose,
         windowing: Any,
         seed: int = 0,
-        harvested: NoiseSource | None = None,
+        harvested: NoiseSource | Degradation | None = None,
         painting: RandDeadLeavesd | None = None,
     ) -> None:
         self.pools = {"noisy": noisy, "clean": clean}
@@ -71,7 +72,8 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         self.harvested = harvested
         self.painting = painting
         window = windowing.hu_window
-        self.loudest = [] if harvested is None else [scan_loudest_noise(scan, window) for scan in clean]
+        added = harvested is not None and not isinstance(harvested, Degradation)
+        self.loudest = [scan_loudest_noise(scan, window) for scan in clean] if added else []
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The pair ``{"noisy", "clean"}``, each (1, rows, columns) in [-1, 1].
@@ -81,14 +83,27 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         """
         if self.harvested is None:
             return {name: self._windowed(self._patch_hu(name, index)) for name in self.pools}
+        rng = np.random.default_rng((self.seed, index, 2))
+        if isinstance(self.harvested, Degradation):
+            return self._degraded(self.harvested, index, rng)
         clean_hu, loudest = self._clean_hu(index)
-        noise_hu = self.harvested.draw(clean_hu.shape[-1], np.random.default_rng((self.seed, index, 2)))
+        noise_hu = self.harvested.draw(clean_hu.shape[-1], rng)
         clean = self._windowed(clean_hu)
         return {
             "noisy": self._windowed(self._patch_hu("noisy", index)),
             "clean": clean,
             "harvested": self._windowed(clean_hu + noise_hu),
             "belongs": quiet_deviation(clean[None])[0].clamp_max(loudest),
+        }
+
+    def _degraded(self, rule: Degradation, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        clean_hu = self._patch_hu("clean", index)
+        clean = self._windowed(clean_hu)
+        return {
+            "noisy": self._windowed(self._patch_hu("noisy", index)),
+            "clean": clean,
+            "harvested": self._windowed(rule.put_on(clean_hu, rng)),
+            "belongs": torch.zeros_like(clean),
         }
 
     def _clean_hu(self, index: int) -> tuple[Tensor, float]:

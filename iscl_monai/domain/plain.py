@@ -16,7 +16,6 @@ CT_ALONE: Mapping[str, Any] = {
     "skip": "none",  # the other skips go by the noise of soft tissue
     "keep_mean_px": 0,
     "zero_mean_weight": 0,
-    "harvest_weight": 0,
     "simulated_share": 0,
     "dead_leaves_share": 0,
     "lesions": 0,

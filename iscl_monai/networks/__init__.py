@@ -8,6 +8,7 @@ from iscl_monai.networks.extractor import NoiseExtractor
 from iscl_monai.networks.generator import Generator
 from iscl_monai.networks.normalization import BatchInstanceNorm2d, gather_statistics, project_rho, set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
+from iscl_monai.networks.residual_unet import ResidualUNetExtractor, ResidualUNetGenerator
 from iscl_monai.networks.unet import NoiseUNet, UNetGenerator
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "NoiseExtractor",
     "NoiseUNet",
     "RedCNN",
+    "ResidualUNetExtractor",
+    "ResidualUNetGenerator",
     "UNetGenerator",
     "fold_normalisation",
     "gather_statistics",

@@ -16,6 +16,9 @@ from iscl_monai.networks.description import (
     KEY,
     GeneratorDescription,
     NetworkDescription,
+    NoiseExtractorDescription,
+    RedCNNDescription,
+    ResidualUNetDescription,
     UNetDescription,
     UNetExtractorDescription,
 )
@@ -24,6 +27,7 @@ from iscl_monai.networks.generator import Generator
 from iscl_monai.networks.local import QUIET_OF_NOISE, local_mean, quiet_deviation
 from iscl_monai.networks.normalization import set_statistics
 from iscl_monai.networks.red_cnn import RedCNN
+from iscl_monai.networks.residual_unet import ResidualUNetExtractor, ResidualUNetGenerator
 from iscl_monai.networks.slice_noise import loudest_noise, soft_tissue
 from iscl_monai.networks.unet import NoiseEstimator, NoiseUNet, UNetGenerator
 from iscl_monai.weights import load_tensors, naming
@@ -64,8 +68,8 @@ class DenoisingNetwork(nn.Module):
     def __init__(
         self,
         *,
-        denoiser: Generator | UNetGenerator | RedCNN,
-        noise_extractor: NoiseExtractor | NoiseUNet,
+        denoiser: Generator | UNetGenerator | ResidualUNetGenerator | RedCNN,
+        noise_extractor: NoiseExtractor | NoiseUNet | ResidualUNetExtractor,
         hu_window: HUWindow,
         blend: float = 0.5,
         mode: str = "ensemble",
@@ -310,17 +314,25 @@ def checked_mode(mode: str) -> str:
     return mode
 
 
-def _generator(described: NetworkDescription) -> Generator | UNetGenerator | RedCNN:
+def _generator(described: NetworkDescription) -> Generator | UNetGenerator | ResidualUNetGenerator | RedCNN:
     sizes = asdict(described.denoiser)
-    if isinstance(described.denoiser, GeneratorDescription):
-        return Generator(**sizes)
-    return UNetGenerator(**sizes) if isinstance(described.denoiser, UNetDescription) else RedCNN(**sizes)
+    match described.denoiser:
+        case GeneratorDescription():
+            return Generator(**sizes)
+        case UNetDescription():
+            return UNetGenerator(**sizes)
+        case ResidualUNetDescription():
+            return ResidualUNetGenerator(**sizes)
+        case RedCNNDescription():
+            return RedCNN(**sizes)
 
 
-def _extractor(described: NetworkDescription) -> NoiseExtractor | NoiseUNet:
+def _extractor(described: NetworkDescription) -> NoiseExtractor | NoiseUNet | ResidualUNetExtractor:
     sizes = asdict(described.noise_extractor)
-    return (
-        NoiseUNet(**sizes)
-        if isinstance(described.noise_extractor, UNetExtractorDescription)
-        else NoiseExtractor(**sizes)
-    )
+    match described.noise_extractor:
+        case NoiseExtractorDescription():
+            return NoiseExtractor(**sizes)
+        case UNetExtractorDescription():
+            return NoiseUNet(**sizes)
+        case _:
+            return ResidualUNetExtractor(**sizes)

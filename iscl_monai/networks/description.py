@@ -77,13 +77,36 @@ class UNetExtractorDescription:
     unshuffle: int
 
 
-Denoisers = GeneratorDescription | UNetDescription | RedCNNDescription
-Extractors = NoiseExtractorDescription | UNetExtractorDescription
+@dataclass(frozen=True, kw_only=True)
+class ResidualUNetDescription:
+    """The arguments of :class:`iscl_monai.networks.ResidualUNetGenerator`."""
+
+    network: ClassVar[str] = "ResidualUNetGenerator"
+
+    width: int
+    levels: int
+    unshuffle: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualUNetExtractorDescription:
+    """The arguments of :class:`iscl_monai.networks.ResidualUNetExtractor`."""
+
+    network: ClassVar[str] = "ResidualUNetExtractor"
+
+    width: int
+    levels: int
+    unshuffle: int
+
+
+Denoisers = GeneratorDescription | UNetDescription | ResidualUNetDescription | RedCNNDescription
+Extractors = NoiseExtractorDescription | UNetExtractorDescription | ResidualUNetExtractorDescription
 DENOISERS: Mapping[str, type[Denoisers]] = {
-    kind.network: kind for kind in (GeneratorDescription, UNetDescription, RedCNNDescription)
+    kind.network: kind for kind in (GeneratorDescription, UNetDescription, ResidualUNetDescription, RedCNNDescription)
 }
 EXTRACTORS: Mapping[str, type[Extractors]] = {
-    kind.network: kind for kind in (NoiseExtractorDescription, UNetExtractorDescription)
+    kind.network: kind
+    for kind in (NoiseExtractorDescription, UNetExtractorDescription, ResidualUNetExtractorDescription)
 }
 Kind = TypeVar("Kind")
 

@@ -233,8 +233,10 @@ class ISCLTrainer(Trainer):
 
     def _harvest_loss(self, network: nn.Module, taught: Harvested, wanted: Tensor) -> Tensor:
         """How far a network is from the wanted answer to clean images with harvested noise."""
-        noise = quiet_deviation(taught.noisy).clamp_min(LEAST_NOISE)
         answer = told_answer(network, taught.noisy, taught.belongs)
+        if self.weights.squared == 0:
+            return losses.reconstruction_loss(wanted, answer)
+        noise = quiet_deviation(taught.noisy).clamp_min(LEAST_NOISE)
         return losses.harvest_loss(answer, wanted, noise, squared=self.weights.squared)
 
     def _harvest_step(self, x: Tensor, taught: Harvested) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ def test_a_domain_that_there_is_not() -> None:
 def test_rules_of_ct_are_off_elsewhere() -> None:
     assert CT.required == {}
     for domain in (MICROGRAPH, MR):
-        for setting in ("keep_mean_px", "zero_mean_weight", "harvest_weight", "lesions"):
+        for setting in ("keep_mean_px", "zero_mean_weight", "simulated_share", "lesions"):
             assert domain.required[setting] == 0
         assert not domain.quarter_turns
         assert domain.protocol.region == "frame"

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, Refusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import DenoisingNetwork, Generator, NoiseExtractor, NoiseUNet, RedCNN, UNetGenerator
+from iscl_monai.networks import (
+    DenoisingNetwork,
+    Generator,
+    NoiseExtractor,
+    NoiseUNet,
+    RedCNN,
+    ResidualUNetExtractor,
+    ResidualUNetGenerator,
+    UNetGenerator,
+)
 from iscl_monai.networks.blocks import symmetric_pad
 
 WINDOW = HUWindow(-1000, 1000)
@@ -18,8 +27,8 @@ WINDOW = HUWindow(-1000, 1000)
 
 def made(
     *,
-    denoiser: Generator | UNetGenerator | RedCNN | None = None,
-    noise_extractor: NoiseExtractor | NoiseUNet | None = None,
+    denoiser: Generator | UNetGenerator | ResidualUNetGenerator | RedCNN | None = None,
+    noise_extractor: NoiseExtractor | NoiseUNet | ResidualUNetExtractor | None = None,
     hu_window: HUWindow = WINDOW,
     blend: float = 0.5,
     mode: str = "ensemble",
@@ -123,13 +132,15 @@ def test_a_blend_of_one_network_alone_is_that_network(blend: float, mode: str, f
     [
         (Generator(width=2, residual_blocks=1), NoiseExtractor(width=2, layers=3)),
         (UNetGenerator(width=4), NoiseUNet(width=4)),
+        (ResidualUNetGenerator(width=2, levels=3), ResidualUNetExtractor(width=2, levels=2)),
         (RedCNN(width=3), NoiseExtractor(width=2, layers=3)),
     ],
-    ids=["paper", "U-Net", "RED-CNN"],
+    ids=["paper", "U-Net", "residual U-Net", "RED-CNN"],
 )
 @torch.no_grad()
 def test_weights_bring_back_the_network_they_come_from(
-    denoiser: Generator | UNetGenerator | RedCNN, noise_extractor: NoiseExtractor | NoiseUNet
+    denoiser: Generator | UNetGenerator | ResidualUNetGenerator | RedCNN,
+    noise_extractor: NoiseExtractor | NoiseUNet | ResidualUNetExtractor,
 ) -> None:
     network, x = made(denoiser=denoiser, noise_extractor=noise_extractor, keep_mean_px=9), image(40, 24)
     again = DenoisingNetwork.from_weights(network.state_dict()).eval()

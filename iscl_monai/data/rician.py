@@ -1,0 +1,141 @@
+"""Noise of MR magnitude: its physics, with a strength and a texture that are measured in the dark of the noisy pool.
+
+A magnitude is ``|x + sigma (n1 + i n2)|`` (Gudbjartsson and Patz, MRM 1995). Where nothing is, that is Rayleigh's: its
+mean over its standard deviation is 1.913, and half the mean of its square is the square of sigma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+from torch import Tensor
+
+from iscl_monai.data.degradation import Degradation, images_of
+from iscl_monai.errors import DatalistRefusal
+
+BLOCK_PX = 16
+RAYLEIGH = (1.6, 2.25)
+"""Mean over standard deviation in blocks that are taken for dark: 1.913, and the spread of 256 correlated values."""
+DARK = 250.0
+"""Thousandths of the window; blocks that are brighter on average show something."""
+FEWEST_BLOCKS = 8
+LEAST_CORRELATION = 0.1
+"""Of squares of the noise of two pixels; less is chance."""
+REACH_PX = 4
+
+Blocks = NDArray[np.float32]
+
+
+class RicianNoise(Degradation):
+    """``|y + sigma (n1 + i n2)|`` on clean patches, with sigma and texture of the dark of the noisy scans.
+
+    Args:
+        noisy: cached volumes of the noisy pool, in thousandths of the window; scans without dark do not count.
+        clean: cached volumes of the clean pool: noise it has itself needs not be added.
+        strengths: least and largest factor on sigma, drawn evenly.
+
+    Raises:
+        DatalistRefusal: no scan of the noisy pool shows enough dark, or it is no noisier than that of the clean pool.
+    """
+
+    def __init__(
+        self,
+        noisy: Sequence[Mapping[str, Any]],
+        clean: Sequence[Mapping[str, Any]],
+        *,
+        strengths: tuple[float, float] = (0.7, 1.3),
+    ) -> None:
+        dark = [blocks for scan in noisy if (blocks := dark_blocks(images_of([scan]))) is not None]
+        own = [sigma_of(blocks) for scan in clean if (blocks := dark_blocks(images_of([scan]))) is not None]
+        sigmas = [sigma_of(blocks) for blocks in dark]
+        quiet = min(own, default=0.0)
+        self.sigmas = [float(np.sqrt(max(0.0, sigma**2 - quiet**2))) for sigma in sigmas]
+        if not any(self.sigmas):
+            raise DatalistRefusal(
+                f"no noise to harvest: {len(noisy)} noisy scans, {len(dark)} of them with dark around, "
+                f"a clean pool of sigma {quiet:.0f} thousandths",
+                allowed=f"noisy scans with {FEWEST_BLOCKS} blocks of dark, noisier than those of the clean pool",
+                cure="check which pool is which, take scans whose dark was not masked, or --harvest_weight 0",
+            )
+        self.correlations = [correlation_of(blocks) for blocks in dark]
+        self.strengths = strengths
+        self._print()
+
+    def put_on(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """See :class:`Degradation`."""
+        chosen = int(rng.integers(len(self.sigmas)))
+        sigma = self.sigmas[chosen] * float(rng.uniform(*self.strengths))
+        rows, columns = clean.shape[-2:]
+        real, imaginary = _textured(rng.standard_normal((2, rows, columns)), self.correlations[chosen])
+        noisy = np.hypot(clean[0].numpy() + sigma * real, sigma * imaginary)
+        return torch.from_numpy(noisy.astype(np.float32))[None]
+
+    def _print(self) -> None:
+        found = ", ".join(f"{sigma:.0f}" for sigma in self.sigmas)
+        first, second = (
+            np.mean([correlation[REACH_PX + step] for correlation in self.correlations], axis=0)[REACH_PX + 1 - step]
+            for step in (1, 0)
+        )
+        print(f"noise of the dark: sigma {found} thousandths, neighbours correlated {first:.2f} and {second:.2f}")
+
+
+def dark_blocks(images: Sequence[NDArray[np.float32]]) -> Blocks | None:
+    """Square blocks whose values are distributed as those of noise alone: (block, 16, 16); None if they are too few.
+
+    Args:
+        images: (row, column) each, thousandths of the window.
+    """
+    blocks = np.concatenate([_blocks(image) for image in images])
+    mean, spread = blocks.mean((1, 2)), blocks.std((1, 2))
+    ratio = mean / np.maximum(spread, np.float32(1e-3))
+    found = blocks[(mean < DARK) & (spread > 0) & (ratio > RAYLEIGH[0]) & (ratio < RAYLEIGH[1])]
+    if len(found) < FEWEST_BLOCKS:
+        return None
+    power = np.square(found).mean((1, 2))  # a ghost or a rim is brighter than most of the dark
+    return np.asarray(found[power <= 2 * np.median(power)])
+
+
+def sigma_of(blocks: Blocks) -> float:
+    """Sigma of the noise of each channel, of dark blocks."""
+    return float(np.sqrt(np.median(np.square(blocks).mean((1, 2))) / 2))
+
+
+def correlation_of(blocks: Blocks) -> NDArray[np.float64]:
+    """Correlation of the noise of pixels up to 4 apart, of dark blocks: (9, 9), 1 in the middle.
+
+    The correlation of squares of magnitudes is the square of that of the noise in each channel (Gaussian moments): it
+    tells no sign. What is below 0.1 is taken for none.
+    """
+    square = np.square(blocks.astype(np.float64))
+    square -= square.mean()
+    size = 2 * BLOCK_PX
+    power = np.square(np.abs(fft.fft2(square, (size, size)))).mean(0)
+    sums = np.real(fft.ifft2(power))
+    ones = np.real(fft.ifft2(np.square(np.abs(fft.fft2(np.ones((BLOCK_PX, BLOCK_PX)), (size, size))))))
+    reach = np.arange(-REACH_PX, REACH_PX + 1)
+    near = sums[np.ix_(reach, reach)] / ones[np.ix_(reach, reach)]
+    squared = near / near[REACH_PX, REACH_PX]
+    return np.asarray(np.sqrt(np.where(squared < LEAST_CORRELATION, 0, squared)))
+
+
+def _textured(white: NDArray[np.float64], correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """White noise given a correlation; standard deviation 1."""
+    rows, columns = white.shape[-2:]
+    kernel = np.zeros((rows, columns))
+    reach = np.arange(-REACH_PX, REACH_PX + 1)
+    kernel[np.ix_(reach % rows, reach % columns)] = correlation
+    power = np.maximum(np.real(fft.fft2(kernel)), 0)
+    coloured = np.real(fft.ifft2(fft.fft2(white) * np.sqrt(power / power.mean())))
+    return np.asarray(coloured)
+
+
+def _blocks(image: NDArray[np.float32]) -> Blocks:
+    rows, columns = (length // BLOCK_PX for length in image.shape)
+    cut = image[: rows * BLOCK_PX, : columns * BLOCK_PX]
+    blocks: Blocks = cut.reshape(rows, BLOCK_PX, columns, BLOCK_PX).swapaxes(1, 2).reshape(-1, BLOCK_PX, BLOCK_PX)
+    return blocks
