@@ -95,6 +95,7 @@ STRUCTURE = (
     "identity",
     "denoiser",
     "preprocessing",
+    "postprocessing",
     "domain_rules",
     "hu_window",
     "scans",
