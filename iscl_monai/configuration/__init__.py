@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from iscl_monai.configuration.check import check
-from iscl_monai.configuration.places import bundle_root, dataset, image_item, images, released_weights_file
+from iscl_monai.configuration.places import (
+    bundle_root,
+    bundle_to_read,
+    dataset,
+    image_item,
+    images,
+    released_weights_file,
+)
 from iscl_monai.configuration.processes import join, local_device, spread
 from iscl_monai.configuration.settings import SETTINGS, STRUCTURE
 
@@ -11,6 +18,7 @@ __all__ = [
     "SETTINGS",
     "STRUCTURE",
     "bundle_root",
+    "bundle_to_read",
     "check",
     "dataset",
     "image_item",

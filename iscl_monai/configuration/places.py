@@ -7,19 +7,30 @@ from pathlib import Path
 
 import torch
 
-from iscl_monai.bundle import bundle_here
+from iscl_monai import bundle
+from iscl_monai.configuration.own_place import own_bundle
 from iscl_monai.domain import CT, Domain
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.released import ENSEMBLE, weights_in
 
 
 def bundle_root() -> str:
-    """The bundle's folder, as seen from the repository's root or from inside the bundle.
+    """The folder of the bundle whose config is being evaluated, wherever that is started.
 
     Raises:
-        ConfigRefusal: from anywhere else.
+        ConfigRefusal: MONAI does not know where the config came from, and the working folder is neither the
+            repository's root nor inside the bundle.
     """
-    return str(bundle_here("--bundle_root"))
+    return str(own_bundle() or bundle.bundle_here("--bundle_root"))
+
+
+def bundle_to_read() -> str:
+    """As :func:`bundle_root`, or else the bundle that was installed with the package; nothing is written there.
+
+    Raises:
+        ConfigRefusal: nor is there such a one.
+    """
+    return str(own_bundle() or bundle.bundle_to_read("--bundle_root"))
 
 
 def released_weights_file(root: str) -> str:

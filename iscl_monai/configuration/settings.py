@@ -96,6 +96,7 @@ STRUCTURE = (
     "identity",
     "denoiser",
     "preprocessing",
+    "postprocessing",
     "domain_rules",
     "hu_window",
     "scans",

@@ -56,6 +56,10 @@ OWN = {
 
 def test_configs_that_share_a_name_agree_on_it() -> None:
     train, evaluate, inference = (content(name) for name in ("train", "evaluate", "inference"))
+    volume = content("inference_volume")
+    for name in (inference.keys() & volume.keys()) - OWN - {"bundle_root"}:  # which is only read from there
+        assert inference[name] == volume[name], name
+    assert volume["network_def"] == inference["network_def"]
     compared = set()
     for one, other in ((train, evaluate), (train, inference), (evaluate, inference)):
         for name in (one.keys() & other.keys()) - OWN:
@@ -274,6 +278,15 @@ def test_every_override_config_is_tried() -> None:
     tried = {name for names in OVERRIDES for name in names}
     harvesting = {"unet", "harvest_alone"}  # in test_resume.py, on scans with flat tissue
     elsewhere = {"demo", "em", "mr"}  # test_demo.py, micrograph/test_how_to.py; mr.json has the keys of em.json
-    others = {"train", "evaluate", "inference", "metadata", "multi_gpu_train", "release", "fine_tune"}
-    others |= harvesting | elsewhere
+    others = {
+        "train",
+        "evaluate",
+        "inference",
+        "inference_volume",
+        "metadata",
+        "multi_gpu_train",
+        "release",
+        "fine_tune",
+    }
+    others |= harvesting | elsewhere | {"inference_volume"}  # in test_volume.py
     assert {path.stem for path in (ROOT / CONFIGS).glob("*.json")} == tried | others
