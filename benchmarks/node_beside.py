@@ -126,7 +126,8 @@ def orthanc(load: Load, folder: Path) -> Taken:
 def node(load: Load, folder: Path, bundle: Path, *, misbehaving: bool) -> Taken:
     """By the node, perhaps with a peer that misbehaves."""
     port = free_port()
-    server = Node(folder, bundle, port, through=False, destination=free_port(), associations=len(load.folders))
+    places = len(load.folders) + (HELD if misbehaving else 0)  # each peer is sure of one place, and no more
+    server = Node(folder, bundle, port, through=False, destination=free_port(), associations=places)
     try:
         until(server.ready, longest_s=300)
         with misbehaving_peer(port) if misbehaving else contextlib.nullcontext():

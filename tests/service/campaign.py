@@ -30,7 +30,7 @@ SENDERS = ("CT", "CT2", "CT3")
 PHASES = ("starting", "receiving", "working", "sending", "confirming", "idle")
 DISK_MB = 192
 PATIENCE_S = 600.0
-LONGEST_BACKLOG = 9  # series that are not done, above which senders wait: a node that is always killed falls behind
+LONGEST_BACKLOG = 9  # series not done, above which senders wait by default: a node that is always killed falls behind
 CATCHES_UP_S = 10.0  # that a node may have for its backlog before it is killed again
 LONGEST_EPISODE_S = 2.0
 
@@ -274,16 +274,27 @@ class Campaign:
         pacs: the destination.
         seed: of all that is random here; the moments depend on the machine, too.
         own_disk: whether the data folder is a disk of its own, without which there are only episodes of PACS and lock.
+        longest_backlog: series that are not done, above which senders wait.
     """
 
-    def __init__(self, folder: Path, bundle: Path, pacs: Orthanc, *, seed: int, own_disk: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bundle: Path,
+        pacs: Orthanc,
+        *,
+        seed: int,
+        own_disk: bool,
+        longest_backlog: int = LONGEST_BACKLOG,
+    ) -> None:
         self.folder, self.pacs, self.own_disk = folder, pacs, own_disk
+        self.longest_backlog = longest_backlog
         self.node = CampaignNode(folder / "node", bundle, pacs, quiet_s=0.5)
         self.figures = Figures()
         self._random = random.Random(seed)
         self._backlog = 0
         self.senders = [
-            Sender(title, self.node.port, folder / "scans", seed * 10 + number, lambda: self._backlog < LONGEST_BACKLOG)
+            Sender(title, self.node.port, folder / "scans", seed * 10 + number, lambda: self._backlog < longest_backlog)
             for number, title in enumerate(SENDERS)
         ]
 
@@ -339,7 +350,7 @@ class Campaign:
 
     def _behind(self) -> bool:
         self._look()
-        return self._backlog >= LONGEST_BACKLOG
+        return self._backlog >= self.longest_backlog
 
     def _started(self) -> bool:
         return '"node.started"' in self.node.log[self._log_began :]

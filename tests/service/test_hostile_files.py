@@ -360,9 +360,9 @@ def outside(node: NodeUnderTest) -> dict[str, int]:
 
 
 def check_told(node: NodeUnderTest) -> None:
-    """Each job has ended, and why is told without a name."""
-    assert set(node.states("jobs")) <= {"done", "refused", "failed"}
-    for row in node.rows("SELECT state, reason FROM jobs WHERE state != 'done'"):
+    """Each job has ended, and why is told without a name; on a slow machine, slices of one series come in two parts."""
+    assert set(node.states("jobs")) <= {"done", "refused", "failed", "superseded"}
+    for row in node.rows("SELECT state, reason FROM jobs WHERE state NOT IN ('done', 'superseded')"):
         assert row["reason"]
     assert "a fault of ours" not in str(node.rows("SELECT reason FROM jobs"))
     everything = [node.log, *(str(node.rows(f"SELECT * FROM {table}")) for table in ("refusals", "jobs", "audit"))]

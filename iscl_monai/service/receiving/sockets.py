@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 IDLE_S = 0.001  # between two looks at a connection on which nothing can be read (yet)
+AWAITS_REQUEST, ENDED = "Sta2", "Sta13"  # states of PS3.8 9.2.1: before the A-ASSOCIATE-RQ; awaits the connection's end
 POLL_MS = 10.0  # that something to read is waited for, after which timers are looked at
+SILENT_POLL_MS = 100.0  # the same for an A-ASSOCIATE-RQ: a hundred silent connections shall not keep a processor busy
 
 
 class LimitedSocket(AssociationSocket):
@@ -58,7 +60,7 @@ class LimitedSocket(AssociationSocket):
         """Whether something can be read; poll, since select knows no more than 1,024 files."""
         sock = self.socket
         # it awaits the end of the connection, and ignores data
-        ended = self.assoc.dul.state_machine.current_state == "Sta13"
+        ended = self.assoc.dul.state_machine.current_state == ENDED
         if sock is None or not self._is_connected or ended or not self.reads:
             return False
         try:
@@ -96,16 +98,17 @@ class LimitedSocket(AssociationSocket):
         return header
 
     def wait(self) -> None:
-        """Until something can be read, or for a moment."""
-        sock = self.socket
-        ended = self.assoc.dul.state_machine.current_state == "Sta13"
-        if sock is None or not self._is_connected or ended or not self.reads or not self.assoc.is_established:
+        """Until something can be read, or for a moment, which is longer before the A-ASSOCIATE-RQ."""
+        sock, state = self.socket, self.assoc.dul.state_machine.current_state
+        awaits_request = state == AWAITS_REQUEST
+        reads = self.reads and state != ENDED and (awaits_request or self.assoc.is_established)
+        if sock is None or not self._is_connected or not reads:
             time.sleep(IDLE_S)
         elif not self.ready:
             with suppress(OSError, ValueError):  # closed meanwhile
                 poll = select.poll()
                 poll.register(sock, select.POLLIN)
-                poll.poll(POLL_MS)
+                poll.poll(SILENT_POLL_MS if awaits_request else POLL_MS)
 
     def send(self, bytestream: bytes) -> None:
         """Send; a peer that does not read is not waited for longer than for one that does not send."""

@@ -18,7 +18,7 @@ from iscl_monai.service.receiving.sockets import LimitedSocket
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
-LOOK_S = 0.002
+LOOK_S = 0.05  # whether the connection has ended, while a primitive is waited for
 WAIT_S = 0.01  # for something to come or to go, after which timers are looked at
 ASSOCIATE_REQUEST = 1
 
@@ -61,8 +61,11 @@ class LimitedUpperLayer(DULServiceProvider):
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         """The next primitive; a connection that has ended is not waited for."""
         until = time.monotonic() + timeout if timeout is not None else float("inf")
-        while wait and self.to_user_queue.empty() and self.is_alive() and time.monotonic() < until:
-            time.sleep(LOOK_S)
+        arriving = self.to_user_queue
+        while wait and arriving.empty() and self.is_alive() and time.monotonic() < until:
+            with arriving.not_empty:
+                if not arriving.queue:
+                    arriving.not_empty.wait(min(LOOK_S, max(0.0, until - time.monotonic())))
         return super().receive_pdu(wait=False)
 
     def run_reactor(self) -> None:
