@@ -53,7 +53,6 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "noisy_cycle_weight": NUMBER,
     "harvest_weight": NUMBER,
     "simulated_share": NUMBER,
-    "noise_multiplies": FLAG,
     "dead_leaves_share": NUMBER,
     "squared_share": NUMBER,
     "cooperating_share": NUMBER,

@@ -27,6 +27,8 @@ SMOOTHING = 3
 """Frequencies next to each other that a spectrum is averaged over: a pool holds a dozen images or so."""
 DARKEST = 1.0
 """Added to grey levels before their logarithm."""
+LEAST_EXCESS = 0.5
+"""Of more to less variance: tissue of two pools differs too, on the fly's medulla so much that both are alike."""
 COUNT = 48
 """Fields that are made in advance."""
 
@@ -46,7 +48,7 @@ class PoolNoise(Degradation):
 
     Raises:
         ConfigRefusal: strengths that are none.
-        DatalistRefusal: the noisy pool varies no more than the clean one.
+        DatalistRefusal: the noisy pool varies less than the clean one.
     """
 
     def __init__(
@@ -65,15 +67,16 @@ class PoolNoise(Degradation):
         side = min(LARGEST_TILE_PX, *(min(image.shape) for pool in pools for image in pool))
         tiles, clean_tiles = (_tiles(pool, side) for pool in pools)
         total, own = _power(tiles), _power(clean_tiles)
-        if not total.mean() > own.mean():
-            more = total.mean() / own.mean() - 1
+        more, less = np.maximum(total - own, 0), np.maximum(own - total, 0)
+        if not more.mean() > LEAST_EXCESS * less.mean():
             raise DatalistRefusal(
-                f"no noise to harvest: the noisy pool varies {more:+.0%} against the clean one",
-                allowed="a noisy pool that varies more than the clean one",
+                f"no noise to harvest: the noisy pool varies {more.mean() / own.mean():.0%} more at some frequencies, "
+                f"{less.mean() / own.mean():.0%} less at others",
+                allowed=f"more {LEAST_EXCESS:g} times as much as less",
                 cure="check which pool is which, and that both show the same kind of tissue",
             )
         white = np.random.default_rng(seed).standard_normal((COUNT, side, side))
-        self.fields = _filtered(white, np.sqrt(np.maximum(total - own, 0)))
+        self.fields = _filtered(white, np.sqrt(more))
         spread = float(self.fields.std())
         what = f"multiplies, {spread:.1%} of the brightness" if multiplies else f"adds, {spread:.1f} grey levels"
         print(f"noise of the noisy pool over the clean one: {what}")

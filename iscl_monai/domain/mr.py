@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from iscl_monai.domain.domain import Domain
 from iscl_monai.domain.extent import SliceRange
-from iscl_monai.domain.plain import CT_ALONE, panel_of
+from iscl_monai.domain.plain import CT_ALONE, everything, panel_of
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.magnitude import PERCENTILE, MagnitudeScan, read_magnitude
 from iscl_monai.quality.protocol import MR_FRAME
@@ -100,7 +100,7 @@ MR = Domain(
     unit="thousandths of the window",
     loader=LoadMagnituded,
     estimate_shape=_estimate_shape,
-    foreground=head,
+    foreground=everything,  # the dark around a head has noise that must go, and more bias than anything else
     panel=panel_of(head),
     extent=SliceRange(15.0),
     quarter_turns=False,  # noise of fast scans has a direction, that of the phase encoding

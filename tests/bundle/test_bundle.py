@@ -277,16 +277,7 @@ def test_a_network_with_a_skip_comes_back_from_its_file(
 def test_every_override_config_is_tried() -> None:
     tried = {name for names in OVERRIDES for name in names}
     harvesting = {"unet", "harvest_alone"}  # in test_resume.py, on scans with flat tissue
-    elsewhere = {"demo", "em", "mr"}  # test_demo.py, micrograph/test_how_to.py; mr.json has the keys of em.json
-    others = {
-        "train",
-        "evaluate",
-        "inference",
-        "inference_volume",
-        "metadata",
-        "multi_gpu_train",
-        "release",
-        "fine_tune",
-    }
+    elsewhere = {"demo", "em", "film", "mr"}  # test_demo.py, micrograph/test_how_to.py, test_domains.py
+    others = {"train", "evaluate", "inference", "metadata", "multi_gpu_train", "release", "fine_tune"}
     others |= harvesting | elsewhere | {"inference_volume"}  # in test_volume.py
     assert {path.stem for path in (ROOT / CONFIGS).glob("*.json")} == tried | others

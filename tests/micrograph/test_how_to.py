@@ -32,7 +32,7 @@ def test_the_python_of_the_how_to_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
 TINY = (
     "--epochs 1 --steps_per_epoch 2 --warm_up_steps 1 --width 2 --extractor_layers 3 --residual_blocks 1 "
-    "--discriminator_width 2 --batch_size 2 --validation_slices 1 --num_workers 0"
+    "--discriminator_width 2 --batch_size 2 --validation_slices 1 --num_workers 0 --patch_size 64"
 )
 
 
