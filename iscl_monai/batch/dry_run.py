@@ -77,4 +77,4 @@ def dry_run(source: Path, out: Path, *, looked: Callable[[int], object] = lambda
                 series.append(one)
             elif one.refusal:
                 refused.append(one.refusal)
-    return DryRun(series=series, refused=refused, skipped=skipped, absent=sorted((wanted or set()) - seen))
+    return DryRun(series=series, refused=refused, skipped=skipped, absent=sorted(set(wanted or ()) - seen))

@@ -72,7 +72,7 @@ def check_numbers(text: str, rows: Sequence[dict[str, Any]]) -> None:
         text: of the page.
         rows: of all cases.
     """
-    found = re.findall(r'<tr><th scope="row">([^<]*)</th><td>([^<]*)</td><td><strong>([^<]*)</strong>', text)
+    found = re.findall(r'<tr><th scope="row">([^<]*)</th><td[^>]*>([^<]*)</td><td[^>]*><strong>([^<]*)</strong>', text)
     assert [html.unescape(name) for name, *_ in found] == [row["name"] for row in rows]
     for (name, *cells), row in zip(found, rows, strict=True):
         for cell, number in zip(cells, (row["noisy"], row["denoised"]), strict=True):
