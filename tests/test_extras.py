@@ -38,7 +38,8 @@ def without(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 def test_every_extra_of_users_is_known() -> None:
     """But for LDCT-Bench's, which wants an environment of its own."""
-    assert set(extras.EXTRAS) == set(PROJECT["optional-dependencies"]) - {"test", "mutants", "dev", "ldct-bench"}
+    of_developers = {"test", "mutants", "dev", "docs"}
+    assert set(extras.EXTRAS) == set(PROJECT["optional-dependencies"]) - of_developers - {"ldct-bench"}
 
 
 @pytest.mark.parametrize("extra", ["", *extras.EXTRAS])

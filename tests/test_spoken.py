@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,23 @@ def test_cures_that_are_commands_work(words: list[str], capsys: pytest.CaptureFi
     assert command[0] == "iscl-monai"
     assert run(app, command[1:]) == 0
     assert "Usage" in capsys.readouterr().out
+
+
+def test_every_verb_tells_programs_what_it_made_or_found() -> None:
+    silent = {"card"}  # a document: its lines are all there is
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    quiet = {
+        name
+        for name, command in commands.items()
+        if isinstance(command, Verb)
+        and "tell_program(" not in inspect.getsource(sys.modules[inspect.unwrap(command.callback).__module__])
+    }
+    assert quiet == silent
+
+
+def test_what_was_made_is_in_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, content = answered(capsys, "bundle", str(tmp_path / "mine"))
+    assert (code, content["result"]) == (0, {"written": [str(tmp_path / "mine")]})
 
 
 def test_completion_knows_the_verbs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

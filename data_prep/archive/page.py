@@ -182,7 +182,7 @@ def _stands_out(found: Sequence[Remark], rows: Sequence[SeriesRow], archive: Pat
     several = len({index for remark in found for index, _ in remark.series})
     return Section(
         title="What stands out",
-        intro=f"{several} of the series that are fit can be read, and still may not be what you want to train on. "
+        intro=f"{several} of the fit series may not be what you want to train on. "
         "Nothing was left out for it: the table has the reason below each "
         "verdict, and split --exclude-series leaves a series out.",
         table=Table(heads=("What", "Series", "Such as", "What it means"), lines=lines, words=(0, 2, 3)),

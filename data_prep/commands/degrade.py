@@ -10,6 +10,7 @@ import typer
 from data_prep.commands.progress import progress_bar
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.extras import check_extra
+from iscl_monai.spoken import tell_program
 
 KINDS = ("film", "charge", "rician")
 
@@ -64,5 +65,6 @@ def degrade(
             done = degrade_micrographs(
                 source, destination, kind=kind, seed=seed, role=role, grey_range=grey_range, progress=progress
             )
+    tell_program(written=[str(done.path), str(done.record)], kind=kind, found=done.sentence)
     typer.echo(done.path)
     typer.echo(f"{kind}: {done.sentence}, against the source; {done.record}", err=True)

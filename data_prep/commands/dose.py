@@ -12,6 +12,7 @@ import typer
 from data_prep.commands.progress import progress_bar
 from iscl_monai.console import IN_PART
 from iscl_monai.errors import ConfigRefusal, OutputRefusal
+from iscl_monai.spoken import tell_program
 
 if TYPE_CHECKING:
     from data_prep.dose.archive import TableRequest
@@ -170,9 +171,18 @@ def _series(source: Path, destination: Path, fraction: float, report: Path | Non
             if report is not None:
                 raise ConfigRefusal("--report with a NIfTI file", allowed="a DICOM series", cure="leave it out")
             options |= {"warn": _warn, "progress": progress}
-            typer.echo(simulate_series_as_volume(source, destination, fraction=fraction, **options))
+            volume = simulate_series_as_volume(source, destination, fraction=fraction, **options)
+            tell_program(written=[str(volume)])
+            typer.echo(volume)
             return
         made = simulate_series(source, destination, fraction=fraction, progress=progress, **options)
+    tell_program(
+        written=[str(made.folder)],
+        slices=made.slices,
+        noise_hu=made.noise_hu,
+        starved=made.starved,
+        warnings=list(made.simulation.warnings),
+    )
     typer.echo(made.folder)
     for warning in made.simulation.warnings:
         _warn(warning)
@@ -187,6 +197,7 @@ def _series(source: Path, destination: Path, fraction: float, report: Path | Non
         from data_prep.dose.report import write_dose_report
 
         write_dose_report(made.simulation, report)
+        tell_program(report=[str(report), str(report.with_suffix(".json"))])
         typer.echo(report)
 
 
@@ -206,6 +217,13 @@ def _table(source: Path, destination: Path, request: TableRequest, **options: An
         batch = simulate_table(source, destination, request=request, progress=progress, **options)
     for warning in batch.warnings:
         _warn(warning)
+    tell_program(
+        written=[str(batch.table)],
+        made=batch.made,
+        left_out=dict(batch.left_out),
+        refused=[str(refusal) for refusal in batch.refused],
+        warnings=list(batch.warnings),
+    )
     left_out = "; ".join(f"{count} left as they were: {reason}" for reason, count in batch.left_out.most_common())
     typer.echo(f"{batch.made} series made; {left_out or 'none left out'}", err=True)
     typer.echo(batch.table)

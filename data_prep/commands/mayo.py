@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from iscl_monai.spoken import tell_program
+
 
 def mayo(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the collection, one folder per patient.")],
@@ -54,4 +56,6 @@ def mayo(
         trained_on=trained_on,
         allow_missing=allow_missing,
     )
-    show(*make_mayo(root, destination, request))
+    path, made = make_mayo(root, destination, request)
+    tell_program(written=[str(path)])
+    show(path, made)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from iscl_monai.spoken import tell_program
+
 
 class Kind(str, Enum):
     """Which phantom."""
@@ -54,7 +56,9 @@ def phantom(
     given = {"size": size, "spacing_mm": spacing, "slices": slices, "realisations": realisations}
     shares = [*(doses or []), *(more_doses or [])]
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    typer.echo(_make(directory, kind, {"seed": seed, **settings, **({"doses": shares} if shares else {})}))
+    made = _make(directory, kind, {"seed": seed, **settings, **({"doses": shares} if shares else {})})
+    tell_program(written=[str(made)])
+    typer.echo(made)
 
 
 def _make(directory: Path, kind: Kind, settings: dict[str, Any]) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from iscl_monai.extras import check_extra
+from iscl_monai.spoken import tell_program
 
 
 def split(
@@ -86,4 +87,6 @@ def split(
         accept_iterative=accept_iterative,
         patient_from=patient_from,
     )
-    show(*split_table(table, destination, request))
+    path, made = split_table(table, destination, request)
+    tell_program(written=[str(path)])
+    show(path, made)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from iscl_monai.extras import check_extra
+from iscl_monai.spoken import tell_program
 
 
 def split_stack(
@@ -53,6 +54,14 @@ def split_stack(
         seed=seed,
         specimen=specimen,
         allow_holes=allow_holes,
+    )
+    tell_program(
+        written=[str(done.path)],
+        blocks=[len(block) for block in done.blocks],
+        left_out=done.left_out,
+        distance_nm=done.distance_nm,
+        correlation=done.correlation,
+        leak=done.leak,
     )
     for index, block in enumerate(done.blocks, 1):
         typer.echo(f"block {index}: {len(block)} sections, {block[0]} to {block[-1]}", err=True)

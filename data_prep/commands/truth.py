@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from data_prep.commands.progress import progress_bar
+from iscl_monai.spoken import tell_program
 
 
 def truth(
@@ -58,6 +59,13 @@ def truth(
             workers=workers,
             progress=progress,
         )
+    tell_program(
+        written=[str(destination)],
+        scan_noise_hu=record.scan_noise_hu,
+        residual_noise_hu=record.residual_noise_hu,
+        full_noise_hu=record.full_noise_hu,
+        low_noise_hu=record.low_noise_hu,
+    )
     typer.echo(destination)
     typer.echo(
         f"noise of the scan {record.scan_noise_hu:.1f} HU, left in the truth {record.residual_noise_hu:.1f} HU; "

@@ -264,6 +264,7 @@ def _check_table(check: SelfCheck, scanner: VirtualScanner) -> Table:
     lowest, highest = check.plausible_per_mm
     return Table(
         heads=("Self-check of the calibration", "Found", "Taken"),
+        words=(2,),
         lines=[
             ["Own noise over the scan's", fixed(check.own_over_scan, 2), f"{LIMITS[0]:g} to {LIMITS[1]:g}"],
             [

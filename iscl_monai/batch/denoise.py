@@ -53,7 +53,7 @@ def denoise_archive(
             finished is kept, and the same command goes on.
     """
     archive, out = archive_of(source), Path(out).absolute()
-    _check_out(archive, out)
+    check_out(archive, out)
     weights_in(settings.bundle, settings.weights)  # before workers are started for it
     (out / RESULTS).mkdir(parents=True, exist_ok=True)
     ledger = Ledger(out)
@@ -109,7 +109,8 @@ def _try_to_tell(told: Callable[[str], Summary], reason: str) -> None:
         told(reason)
 
 
-def _check_out(archive: Archive, out: Path) -> None:
+def check_out(archive: Archive, out: Path) -> None:
+    """Refuse a folder of results that lies in the archive, or is taken by something else."""
     check_places(archive.root, out)
     if not (out / FILE).is_file():
         check_free(out)

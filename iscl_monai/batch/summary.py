@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from iscl_monai.batch.ledger import DONE, REFUSED, Entry, Ledger
 from iscl_monai.durable import whole_file
@@ -151,6 +152,11 @@ def _refused(one: Entry) -> Refused:
     return Refused(series_uid=one.series_uid, title=one.title, slices=one.slices, tries=one.tries, reason=one.reason)
 
 
+def summary_content(summary: Summary) -> dict[str, Any]:
+    """Of ``summary.json``: everything, and the lines of the page as ``numbers``."""
+    return {**asdict(summary), "numbers": dict(summary.rows())}
+
+
 def write_summary(summary: Summary, out: Path) -> tuple[Path, Path]:
     """Write the numbers and the page; earlier ones are replaced.
 
@@ -162,8 +168,7 @@ def write_summary(summary: Summary, out: Path) -> tuple[Path, Path]:
         Both paths, the page last.
     """
     with whole_file(out / NUMBERS) as file:
-        content = {**asdict(summary), "numbers": dict(summary.rows())}
-        file.write(json.dumps(content, indent=1).encode())
+        file.write(json.dumps(summary_content(summary), indent=1).encode())
     return out / NUMBERS, write_page(out / PAGE, "report.html", _page(summary))
 
 

@@ -10,7 +10,7 @@ import typer
 from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
 from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, say
 from iscl_monai.extras import check_extra
-from iscl_monai.spoken import progress_console
+from iscl_monai.spoken import progress_console, tell_program
 
 if TYPE_CHECKING:
     from iscl_monai.batch.run import Event
@@ -61,6 +61,9 @@ def batch(
     retry_refused: Annotated[
         bool, typer.Option("--retry-refused", help="Try again what an earlier run refused.")
     ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be denoised, skipped and refused; write nothing.")
+    ] = False,
 ) -> None:
     """Denoise a whole archive on many cores, GPUs or machines, by Ray; give the same command again to go on.
 
@@ -78,10 +81,14 @@ def batch(
         iscl-monai batch scanned/series.csv denoised/ --weights student --address auto
     """
     with exit_codes(left="what was finished is kept"):
+        if dry:
+            _dry_run(source, out)
+            return
         check_extra("batch", "a batch")
         bundle = found_bundle(bundle).resolve()  # as workers see it, wherever they start
         from iscl_monai.batch.denoise import denoise_archive
         from iscl_monai.batch.ray_pool import RayPool
+        from iscl_monai.batch.summary import summary_content
         from iscl_monai.batch.worker import Settings
 
         settings = Settings(
@@ -106,9 +113,36 @@ def batch(
                 retry_refused=retry_refused,
                 watch=progress.show,
             )
+        tell_program(out=str(out), **summary_content(summary))
         _print(summary, out)
         if summary.refused or summary.damaged_files:
             raise typer.Exit(IN_PART if summary.done else 2)
+
+
+def _dry_run(source: Path, out: Path) -> None:
+    from iscl_monai.batch.dry_run import dry_run
+    from iscl_monai.cli.watching import counting
+    from iscl_monai.report.numbers import counted
+
+    with counting("folders", "looking through folders") as looked:
+        planned = dry_run(source, out, looked=looked)
+    tell_program(
+        would_denoise=[{"title": one.title, "folder": str(one.folder), "slices": one.slices} for one in planned.series],
+        would_refuse=list(planned.refused),
+        skipped=dict(planned.skipped),
+        absent=list(planned.absent),
+        result_bytes=planned.result_bytes,
+    )
+    for one in planned.series:
+        say(f"would denoise: {one.folder}: {one.title}, {counted(one.slices, 'slice')}")
+    for reason in planned.refused:
+        say(f"would refuse: {reason}")
+    for name in planned.absent:
+        say(f"not there: {name}")
+    for reason, count in planned.skipped.items():
+        say(f"would skip: {counted(count, 'file')}: {reason}")
+    space = f"{counted(planned.slices, 'slice')}, about {planned.result_bytes / 2**20:.0f} MB"
+    say(f"{len(planned.series)} series: {space}; nothing was written")
 
 
 def _print(summary: Summary, out: Path) -> None:

@@ -12,6 +12,7 @@ from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.extras import check_extra
+from iscl_monai.spoken import tell_program
 
 
 def benchmark(
@@ -98,7 +99,9 @@ def benchmark(
             ),
             tell=say,
         )
-        say(f"{len(result.rows)} rows: {out / 'report.html'}, {out / 'tables.md'}, {out / 'results.json'}")
+        written = [out / name for name in ("report.html", "tables.md", "results.json")]
+        tell_program(rows=result.to_json()["rows"], written=[str(path) for path in written])
+        say(f"{len(result.rows)} rows: {', '.join(map(str, written))}")
 
 
 def _configs(given: list[str] | None) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from iscl_monai.bundle import bundle_to_read, copy_bundle
 from iscl_monai.console import exit_codes, say
+from iscl_monai.spoken import tell_program
 
 BundleOption = Annotated[
     Path | None,
@@ -43,4 +44,6 @@ def bundle(
         cd mine && python -m monai.bundle run training --config_file configs/train.json --dataset_dir D
     """
     with exit_codes():
-        say(str(copy_bundle(destination)))
+        made = copy_bundle(destination)
+        tell_program(written=[str(made)])
+        say(str(made))

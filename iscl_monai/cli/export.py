@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from iscl_monai.console import exit_codes, say
+from iscl_monai.spoken import tell_program
 
 
 def export(
@@ -49,5 +50,6 @@ def export(
 
         network = network_in(file, mode=mode, target_noise_hu=target_noise, target_dose=target_dose)
         made = run(network, destination, kind)
+        tell_program(written=[str(made.path)], difference_hu=made.difference_hu, allowed_hu=TOLERANCE_HU)
         say(f"largest difference to torch: {made.difference_hu:.2g} HU (allowed: {TOLERANCE_HU:g} HU)")
         say(f"written: {made.path}")

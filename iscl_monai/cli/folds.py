@@ -10,6 +10,7 @@ import typer
 
 from iscl_monai.console import exit_codes, say
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.spoken import tell_program
 
 
 def folds(
@@ -60,9 +61,11 @@ def folds(
                 device=device,
                 progress=progress,
             )
+        content = to_json(scores, domain, leak)
         if out is not None:
             with whole_file(out) as file:
-                file.write((json.dumps(to_json(scores, domain, leak), indent=2) + "\n").encode())
+                file.write((json.dumps(content, indent=2) + "\n").encode())
+        tell_program(**content)
         typer.echo(to_markdown(scores, domain), nl=False)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import exit_codes, say
-from iscl_monai.spoken import progress_console
+from iscl_monai.spoken import progress_console, tell_program
 
 if TYPE_CHECKING:
     from iscl_monai.evaluation.qa import Plan, QaResult
@@ -210,5 +210,11 @@ def _print_result(out: Path, result: QaResult) -> None:
     say(
         f"{passed} of {len(judged)} limits passed, {len(result.faults)} faults, {len(result.missed_wishes)} wishes "
         f"missed, {len(result.unmeasured)} not measurable"
+    )
+    tell_program(
+        judged=len(judged),
+        passed=passed,
+        verdicts=result.to_json()["verdicts"],
+        written=[str(out / name) for name in ("qa.json", "qa.html")],
     )
     say(f"written: {out / 'qa.json'}, {out / 'qa.html'}")

@@ -61,10 +61,10 @@ class Watching:
 
 
 @contextmanager
-def counting(unit: str) -> Iterator[Callable[[int], object]]:
+def counting(unit: str, work: str = "denoising") -> Iterator[Callable[[int], object]]:
     """A bar that counts on; what it is given is how many were done since."""
     with _bar(unit) as bar:
-        task = bar.add_task("denoising", total=None)
+        task = bar.add_task(work, total=None)
         yield lambda done: bar.advance(task, done)
 
 

@@ -384,6 +384,10 @@ def test_the_report_shows_every_method_and_needs_no_network(result: Benchmark, r
     check_page(page, scripts=1)
     for row in result.rows:
         assert row.method.title in page
+    content = json.loads((request_.out / "results.json").read_text())
+    for kept in content["rows"]:  # what results.json says stands on the page
+        for patients in kept["fidelity"].values():
+            assert f">{np.mean([one['psnr_db'] for one in patients.values()]):.2f}<" in page
     assert page.count("<img") == 3 * (6 + 5)  # per patient: every method with the reference, and the errors
     assert "http://" not in page
     assert "https://" not in page

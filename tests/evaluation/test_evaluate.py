@@ -19,7 +19,7 @@ import torch
 from dicom.synthetic import Series, setting
 from evaluation.saved import save_nifti
 from inference.tiny import make_bundle
-from report.valid_html import check_page
+from report.valid_html import check_numbers, check_page
 from typer.testing import CliRunner, Result
 
 from iscl_monai.baselines import classical
@@ -135,6 +135,14 @@ def test_the_report_shows_all_three_and_needs_no_network(scans: dict[str, Path],
     assert HU_BODY.identity in page
     assert "not for primary diagnosis" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    (case,) = metrics(tmp_path / "out")["cases"]
+    check_numbers(page, case["rows"])
+    psnr = next(row for row in case["rows"] if row["name"] == "PSNR")
+    cohort = metrics(tmp_path / "out")["cohort"]
+    assert (psnr["noisy"], psnr["denoised"]) == (
+        cohort["noisy"]["psnr_db"]["mean"],
+        cohort["denoised"]["psnr_db"]["mean"],
+    )
 
 
 def test_without_the_noisy_input_it_says_so(scans: dict[str, Path], tmp_path: Path) -> None:
@@ -423,6 +431,10 @@ def test_without_a_reference_noise_and_texture_are_told(scans: dict[str, Path], 
     assert power[2] / power[0] == pytest.approx(0.25, abs=0.03)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     check_page(page, scripts=1)
+    (case,) = figures["cases"]
+    check_numbers(page, case["rows"])
+    noise = next(row for row in case["rows"] if row["name"] == "Local noise, soft tissue")
+    assert (noise["noisy"], noise["denoised"]) == (tissue["sigma_before_hu"], tissue["sigma_after_hu"])
     assert page.count('<svg class="plot"') == 2
     assert "can tell whether a lesion was kept" in page
     assert "<b>Reference</b>" not in page

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
+from typing import Any
+
+from iscl_monai.report.numbers import fixed
 
 VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"])
 IN_HEAD = frozenset(("meta", "title", "style", "link", "base"))
@@ -57,6 +63,22 @@ class Elements(HTMLParser):
     def handle_data(self, data: str) -> None:
         if data.strip():
             self.texts.append((self._open[-1], data.strip()))
+
+
+def check_numbers(text: str, rows: Sequence[dict[str, Any]]) -> None:
+    """The tables of a page's cases hold these rows of the JSON beside it, in this order, under the same names.
+
+    Args:
+        text: of the page.
+        rows: of all cases.
+    """
+    found = re.findall(r'<tr><th scope="row">([^<]*)</th><td[^>]*>([^<]*)</td><td[^>]*><strong>([^<]*)</strong>', text)
+    assert [html.unescape(name) for name, *_ in found] == [row["name"] for row in rows]
+    for (name, *cells), row in zip(found, rows, strict=True):
+        for cell, number in zip(cells, (row["noisy"], row["denoised"]), strict=True):
+            digits = len(cell.partition(".")[2])
+            absent = cell in ("\N{EN DASH}", "not measurable", "\N{INFINITY} (exact)")
+            assert absent if number is None else cell == fixed(number, digits), name
 
 
 def check_page(text: str, *, scripts: int = 0) -> Elements:

@@ -40,6 +40,7 @@ class VerdictLine:
     """One quantity against one limit.
 
     Args:
+        limit: its name in the limits file, by which its reason is found.
         quantity: in words.
         kind: of the limit.
         reason: of the limit.
@@ -48,6 +49,7 @@ class VerdictLine:
         beside: what other denoisers reach.
     """
 
+    limit: str
     quantity: str
     kind: str
     reason: str
@@ -96,6 +98,7 @@ def _line(result: QaResult, line: str, found: Mapping[float | None, Verdict], do
     first = next(iter(found.values()))
     reason = result.reasons.get(first.limit)
     return VerdictLine(
+        limit=first.limit,
         quantity=first.quantity.partition(" (least")[0],
         kind=first.kind,
         reason="" if reason is None else reason.reason,

@@ -24,6 +24,7 @@ from iscl_monai.evaluation.qa.page import write_qa_page
 from iscl_monai.evaluation.qa.phantom import MODULES, WATER, read_phantom
 from iscl_monai.evaluation.qa.robustness import robustness
 from iscl_monai.phantom.anatomy_stack import SLICES
+from iscl_monai.report.numbers import significant
 
 DOSES = sorted([1.0, 0.25, between_dose(FIXED_SEED)], reverse=True)
 
@@ -84,6 +85,12 @@ def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, t
     assert page.count("data:image/png") == len(MODULES) * len(DOSES) * 4 + 3
     for verdict in result.verdicts:
         assert verdict.allowed in page
+    lines = [line for line in page.split("<tr>") if "#why-" in line]
+    assert len(lines) > 20
+    for verdict in result.to_json()["verdicts"]:  # what qa.json says stands on the page, in the line of its limit
+        if verdict["value"] is not None:
+            value = f">{significant(verdict['value'])}"
+            assert any(value in line for line in lines if f"#why-{verdict['limit']}" in line)
     assert "the fixed one: known to everybody" in page
     assert "oracle &lt;&amp;&gt;" in page
     assert "oracle <&>" not in page
