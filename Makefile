@@ -124,7 +124,8 @@ IMAGE ?= iscl-monai
 IMAGE_ARGS ?=
 
 image: ## build the container of the node with docker; IMAGE_ARGS='--build-arg ...', see the Dockerfile
-	DOCKER_BUILDKIT=1 docker build --build-arg REVISION="$$(git rev-parse HEAD)" $(IMAGE_ARGS) -t $(IMAGE) .
+	DOCKER_BUILDKIT=1 docker build --build-arg REVISION="$$(git rev-parse HEAD)" \
+	  --build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' iscl_monai/version.py)" $(IMAGE_ARGS) -t $(IMAGE) .
 
 image-test: $(STAMP) ## build it without a registry, and prove what is said about it; minutes, Debian and root
 	$(BIN)/python tests/container/check_image.py

@@ -37,9 +37,10 @@ def without(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 
 def test_every_extra_of_users_is_known() -> None:
-    """But for LDCT-Bench's, which wants an environment of its own."""
+    """But for those that are tried in environments of their own."""
     of_developers = {"test", "mutants", "dev", "docs"}
-    assert set(extras.EXTRAS) == set(PROJECT["optional-dependencies"]) - of_developers - {"ldct-bench"}
+    elsewhere = {"ldct-bench", "mlflow", "napari"}
+    assert set(extras.EXTRAS) == set(PROJECT["optional-dependencies"]) - of_developers - elsewhere
 
 
 @pytest.mark.parametrize("extra", ["", *extras.EXTRAS])

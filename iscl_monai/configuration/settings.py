@@ -75,6 +75,9 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "tile": (int, type(None)),
     "save_residual": FLAG,
     "trust_hu": FLAG,
+    "tracking_uri": TEXT,
+    "experiment_name": TEXT,
+    "run_name": TEXT,
 }
 
 STRUCTURE = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from torch.nn.functional import pad
 from iscl_monai.networks.local import box_mean, quiet_deviation, quiet_deviation_reach_px
 
 COMPILED_PATCH_PX = 5
+HAS_NUMBA = find_spec("numba") is not None  # of the extra data; torch does without
 
 
 class NonLocalSkip(nn.Module):
@@ -96,7 +99,7 @@ def _plain_cpu_images(x: Tensor, precision: Tensor) -> bool:
     """Whether the compiled path may be taken."""
     learning = torch.is_grad_enabled() and (x.requires_grad or precision.requires_grad)
     tracing: bool = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not learning and not tracing
+    return HAS_NUMBA and x.device.type == "cpu" and x.dtype == torch.float32 and not learning and not tracing
 
 
 @torch.jit.unused

@@ -279,5 +279,5 @@ def test_every_override_config_is_tried() -> None:
     harvesting = {"unet", "harvest_alone"}  # in test_resume.py, on scans with flat tissue
     elsewhere = {"demo", "em", "film", "mr"}  # test_demo.py, micrograph/test_how_to.py, test_domains.py
     others = {"train", "evaluate", "inference", "metadata", "multi_gpu_train", "release", "fine_tune"}
-    others |= harvesting | elsewhere | {"inference_volume"}  # in test_volume.py
+    others |= harvesting | elsewhere | {"inference_volume", "mlflow"}  # in test_volume.py, test_mlflow.py
     assert {path.stem for path in (ROOT / CONFIGS).glob("*.json")} == tried | others

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from functools import cache
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from iscl_monai.networks import (
     gather_statistics,
     initialise,
     project_rho,
+    skip,
 )
 from iscl_monai.networks.blocks import NormedConv, SymmetricConv2d, symmetric_pad
 from iscl_monai.networks.denoising_network import MODES
@@ -264,6 +266,15 @@ def test_the_compiled_skip_gives_what_torch_gives(rows: int, columns: int) -> No
     assert (compiled - in_torch).abs().max() < 1e-6
     assert (compiled - noisy).abs().max() > 0.01
     torch.testing.assert_close(torch.jit.script(non_local_means)(noisy, h, 4, 5), compiled, rtol=0, atol=1e-6)
+
+
+def test_without_numba_torch_computes_the_skip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with an extra, and a plain installation trains and denoises, too."""
+    monkeypatch.setattr(skip, "HAS_NUMBA", False)
+    monkeypatch.setitem(sys.modules, "iscl_monai.networks.numba_skip", None)
+    x = images(1, 16, 24)
+    expected = non_local_means(x.double(), torch.full_like(x, 0.04).double(), 4, 5)
+    assert (non_local_means(x, torch.full_like(x, 0.04), 4, 5) - expected).abs().max() < 1e-6
 
 
 def test_the_skip_passes_gradients_on() -> None:

@@ -1,0 +1,1 @@
+"""Doors for programs that show images; none of them is needed to denoise."""
