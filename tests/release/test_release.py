@@ -1,4 +1,4 @@
-"""What a release is checked with: everything names one version, and the matrix reads its bounds from the project file."""
+"""What a release is checked with: everything names one version, and the matrix reads its bounds from pyproject.toml."""
 
 from __future__ import annotations
 
