@@ -166,14 +166,14 @@ def words(node: Any) -> Iterator[str]:
 
 
 def test_the_tables_name_what_the_configs_use_and_nothing_else() -> None:
-    used = {name.split("#")[0] for content in contents().values() for name in content}
+    used = {name.removeprefix("+").split("#")[0] for content in contents().values() for name in content}
     assert used == (SETTINGS.keys() | set(STRUCTURE)) - {"_meta_"}
     assert not SETTINGS.keys() & set(STRUCTURE)
 
 
 def test_every_setting_is_read_by_a_config_that_has_it() -> None:
     for name, content in contents().items():
-        if name not in ("train", "evaluate", "inference"):
+        if name not in ("train", "evaluate", "inference", "inference_volume"):
             continue
         text = " ".join(words(content))
         for setting in SETTINGS.keys() & content.keys():
@@ -181,8 +181,8 @@ def test_every_setting_is_read_by_a_config_that_has_it() -> None:
 
 
 def test_override_configs_bring_nothing_new() -> None:
-    known = contents()["train"]
-    for name in CONFIGS.keys() - {"train", "evaluate", "inference"}:
+    known = contents()["train"].keys() | {"tracking_uri", "experiment_name", "run_name"}  # of mlflow.json
+    for name in CONFIGS.keys() - {"train", "evaluate", "inference", "inference_volume"}:
         for key in contents()[name]:
             assert key in known or "#" in key or key == "finalize", (name, key)
 
