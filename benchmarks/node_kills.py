@@ -23,7 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from dicom.orthanc import Dicom, running  # noqa: E402
 from inference.tiny import make_bundle  # noqa: E402
-from service.campaign import Campaign, Figures, small_disk  # noqa: E402
+from service.bad_times import small_disk  # noqa: E402
+from service.campaign import Campaign, Figures  # noqa: E402
 
 
 def run(place: Path, options: argparse.Namespace) -> Figures:

@@ -6,14 +6,12 @@ Every object whose C-STORE was answered with success must be in the archive as e
 
 from __future__ import annotations
 
-import contextlib
 import random
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,14 @@ from typing import Any
 from dicom.orthanc import Orthanc
 from dicom.synthetic import Series
 from pynetdicom import AE
+from service.bad_times import EPISODES
 from service.killed_node import Forked
 from service.rows import new_uid
-from service.whole import NodeUnderTest, sent_uids, unmount, until
+from service.whole import NodeUnderTest, sent_uids, until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SENDERS = ("CT", "CT2", "CT3")
 PHASES = ("starting", "receiving", "working", "sending", "confirming", "idle")
-DISK_MB = 192
 PATIENCE_S = 600.0
 LONGEST_BACKLOG = 9  # series not done, above which senders wait by default: a node that is always killed falls behind
 CATCHES_UP_S = 10.0  # that a node may have for its backlog before it is killed again
@@ -175,94 +173,6 @@ class Figures:
             "minutes": f"{self.seconds / 60:.1f}",
         }
         return "\n".join(f"{name:42s}{text}" for name, text in lines.items())
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, image: Path) -> Iterator[None]:
-    """A file system of its own, which may be filled without harm to anybody else.
-
-    Raises:
-        OSError: none can be mounted here.
-    """
-    place.mkdir(parents=True)
-    with image.open("wb") as file:
-        file.truncate(DISK_MB * 2**20)
-    for command in (["mkfs.ext4", "-q", "-F", str(image)], ["mount", "-o", "loop", str(image), str(place)]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise OSError(done.stderr.strip())
-    try:
-        yield
-    finally:
-        unmount(place)
-
-
-@contextlib.contextmanager
-def full_disk(node: CampaignNode, _: Orthanc) -> Iterator[None]:
-    """Not a byte is left."""
-    ballast = node.data / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (2**20, 2**12, 1):
-            with contextlib.suppress(OSError):
-                while file.write(b"\0" * size):
-                    pass
-    try:
-        yield
-    finally:
-        ballast.unlink()
-
-
-def _immutable(*paths: Path) -> contextlib.ExitStack:
-    stack = contextlib.ExitStack()
-    for path in paths:
-        if path.exists():
-            subprocess.run(["chattr", "+i", str(path)], check=True)
-            stack.callback(subprocess.run, ["chattr", "-i", str(path)], check=False)
-    return stack
-
-
-@contextlib.contextmanager
-def read_only_database(node: CampaignNode, _: Orthanc) -> Iterator[None]:
-    """Not a row can be written, though the disk has room."""
-    with _immutable(*(node.data / f"node.sqlite{end}" for end in ("", "-wal", "-shm"))):
-        yield
-
-
-@contextlib.contextmanager
-def read_only_folder(node: CampaignNode, _: Orthanc) -> Iterator[None]:
-    """No file can be made where objects come in."""
-    with _immutable(node.data / "coming", node.data / "sources"):
-        yield
-
-
-@contextlib.contextmanager
-def locked_database(node: CampaignNode, _: Orthanc) -> Iterator[None]:
-    """Another process holds the lock."""
-    with contextlib.closing(sqlite3.connect(node.data / "node.sqlite", timeout=30, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
-@contextlib.contextmanager
-def slow_pacs(_: CampaignNode, pacs: Orthanc) -> Iterator[None]:
-    """It takes connections, and says nothing."""
-    assert pacs.process is not None
-    pacs.process.send_signal(19)  # SIGSTOP
-    try:
-        yield
-    finally:
-        pacs.process.send_signal(18)  # SIGCONT
-
-
-Episode = Callable[[CampaignNode, Orthanc], contextlib.AbstractContextManager[None]]
-EPISODES: dict[str, Episode] = {
-    "full disk": full_disk,
-    "read-only database": read_only_database,
-    "read-only data folder": read_only_folder,
-    "locked database": locked_database,
-    "silent PACS": slow_pacs,
-}
 
 
 class Campaign:

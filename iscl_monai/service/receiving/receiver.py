@@ -238,9 +238,8 @@ class Receiver:
         if others and self._repeats.unrecorded(tuple(offered), _calling_ae_title(assoc), known=True) is not None:
             more = f" and {len(offered) - MOST_NAMED} more" if len(offered) > MOST_NAMED else ""
             reason = f"offered and not taken: {'; '.join(offered[:MOST_NAMED])}{more}"
-            self.intake.record_refusal(
-                _calling_ae_title(assoc), Verdict("offered", reason, str(others[0].abstract_syntax))
-            )
+            offer = Verdict("offered", reason, str(others[0].abstract_syntax))
+            self.intake.record_refusal(_calling_ae_title(assoc), offer)
 
     def _handle_c_store(self, event: evt.Event) -> Dataset | int:
         assoc, request = event.assoc, cast(C_STORE, event.request)
