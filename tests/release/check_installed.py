@@ -99,7 +99,7 @@ def training(folder: Path) -> None:
     (data / "datalist.json").write_text(json.dumps(pools))
     settings = [word for name, value in TINY.items() for word in (f"--{name}", str(value))]
     config = folder / "bundle" / "configs" / "train.json"
-    words = ("--dataset_dir", folder / "data", "--device", "cpu", *settings)
+    words = ("--dataset_dir", folder / "data", *settings)
     run("monai.bundle", "run", "training", "--config_file", config, *words, cwd=folder / "bundle")
     words = ("scan.nii.gz", "own.nii.gz", "--bundle", "bundle", "--device", "cpu")
     run("iscl_monai.cli", "denoise", *words, cwd=folder)
