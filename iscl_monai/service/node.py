@@ -28,6 +28,7 @@ from iscl_monai.service.sending.outbox import record_report
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
+from iscl_monai.service.signals import answering
 from iscl_monai.service.space import Space
 from iscl_monai.service.status import LOCK
 from iscl_monai.service.web.app import create_app
@@ -146,16 +147,18 @@ class Node:
         Raises:
             Refusal: the worker cannot use the model.
         """
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: self._request_stop())
-        if self.reload is not None:  # in a thread of its own: a handler must not wait for a lock
+        answers: dict[signal.Signals, Callable[[], object]] = dict.fromkeys(
+            (signal.SIGTERM, signal.SIGINT), self._request_stop
+        )
+        if self.reload is not None:
             by_signal = self.reload.reload_by_signal
-            signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=by_signal, daemon=True).start())
-        try:
-            self.start()
-            self._stop_requested.wait()
-        finally:
-            self.stop()
+            answers[signal.SIGHUP] = lambda: threading.Thread(target=by_signal, daemon=True).start()
+        with answering(answers):
+            try:
+                self.start()
+                self._stop_requested.wait()
+            finally:
+                self.stop()
         if self._model_refused:
             raise Refusal(
                 f"the worker refused {self.settings.bundle}",

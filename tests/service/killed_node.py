@@ -1,7 +1,8 @@
 """Run a node that kills itself, as a power cut would, when a row makes a chosen move.
 
 The move is ``TABLE:BEFORE->AFTER:PHASE``; PHASE is ``before`` or ``after`` the commit. The moves of the worker process
-are watched in there, and take the node with them.
+are watched in there, and take the node with them. Where PHASE is ``halt``, the worker halts itself after the first such
+commit, and nobody is killed; it then looks for more urgent work after each slice, as small ones take no time.
 
 Most tests fork the node from a server that has imported everything (:class:`Forked`), since importing torch and MONAI
 takes most of the time a node needs to start; ``python killed_node.py SETTINGS.json MOVE`` starts one from scratch.
@@ -138,14 +139,26 @@ class EarlyWorker:
 
 def killer(kill_at: str, victims: list[int]) -> Callable[[Any, bool], None] | None:
     """An observer of moves that ends everything at the chosen one."""
-    if not kill_at:
-        return None
     where, _, phase = kill_at.rpartition(":")
+    if phase not in ("before", "after"):
+        return None
 
     def watch(move: Any, committed: bool) -> None:
         if where == f"{move.table}:{move.before or ''}->{move.after}" and committed == (phase == "after"):
             for victim in victims:
                 os.kill(victim, signal.SIGKILL)
+
+    return watch
+
+
+def halter(where: str) -> Callable[[Any, bool], None]:
+    """An observer that halts this process once, after the first chosen move; SIGCONT lets it go on."""
+    halted: list[bool] = []
+
+    def watch(move: Any, committed: bool) -> None:
+        if committed and not halted and where == f"{move.table}:{move.before or ''}->{move.after}":
+            halted.append(True)
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     return watch
 
@@ -173,9 +186,13 @@ def node(settings_file: str, kill_at: str, early: EarlyWorker | None = None) -> 
 
 def worker(kill_at: str) -> int:
     from iscl_monai.service.database.store import Store
+    from iscl_monai.service.working import result
     from iscl_monai.service.working import worker as real
 
-    watch = killer(kill_at, [os.getppid(), os.getpid()])
+    where, _, phase = kill_at.rpartition(":")
+    watch = halter(where) if phase == "halt" else killer(kill_at, [os.getppid(), os.getpid()])
+    if phase == "halt":
+        result.CHECKS_EVERY_S = 0.0
 
     class Watched(Store):
         def __init__(self, data: Path) -> None:

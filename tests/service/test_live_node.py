@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +29,6 @@ def worker_of(node: NodeUnderTest) -> psutil.Process:
     return worker
 
 
-def suspend(worker: psutil.Process, node: NodeUnderTest) -> None:
-    """Halt it while it writes nothing, or it would keep the database locked."""
-    with closing(sqlite3.connect(node.data / "node.sqlite", timeout=60, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        worker.suspend()
-        until(lambda: worker.status() == psutil.STATUS_STOPPED, longest_pause_s=0.005)
-        database.execute("ROLLBACK")
-
-
 def job_of(node: NodeUnderTest, rule: str) -> dict[str, Any]:
     found = node.rows("SELECT id, state, rule FROM jobs WHERE rule = ?", rule)
     return found[0] if found else {"state": "", "id": 0}
@@ -52,7 +41,7 @@ def test_new_rules_by_signal_and_a_short_series_that_overtakes_a_long_one(
     long = scan(tmp_path / "long", LONG, uids=(study, new_uid()), rows=64, columns=64)
     short = scan(tmp_path / "short", 3, uids=(study, new_uid()), description="now")
     with stopped_at_the_end(NodeUnderTest(tmp_path / "node", bundle, pacs)) as node:
-        node.start()
+        node.start(kill_at="jobs:queued->running:halt")
         new = node.settings()
         new["rules"].insert(0, URGENT | {"send_to": ["pacs"]})
         (node.folder / "node.toml").write_text("\n".join(f"{key} = {as_toml(one)}" for key, one in new.items()))
@@ -60,11 +49,10 @@ def test_new_rules_by_signal_and_a_short_series_that_overtakes_a_long_one(
         until(lambda: '"rules.reloaded"' in node.log or "not_reloaded" in node.log, lambda: node.log[-4000:])
 
         assert storescu(long, node.port)
-        until(lambda: job_of(node, "all")["state"] == "running", lambda: node.log[-4000:], longest_pause_s=0.005)
         worker = worker_of(node)
-        suspend(worker, node)  # the long one takes as long as the short one needs to come in
+        until(lambda: worker.status() == psutil.STATUS_STOPPED, lambda: node.log[-4000:])
         try:
-            assert job_of(node, "all")["state"] == "running"
+            assert job_of(node, "all")["state"] == "running"  # and it stays so until the short one has come in
             assert storescu(short, node.port)
             until(lambda: job_of(node, "urgent")["state"] == "queued", lambda: node.log[-4000:])
         finally:

@@ -25,15 +25,13 @@ HERE = Path(__file__).parent
 PATIENCE_S = 90.0
 
 
-def until(
-    what: Callable[[], Any], state: Callable[[], str] = str, timeout_s: float = PATIENCE_S, longest_pause_s: float = 0.1
-) -> Any:
+def until(what: Callable[[], Any], state: Callable[[], str] = str, timeout_s: float = PATIENCE_S) -> Any:
     """Ask until the answer is true; it is an upper bound for what must happen, and never what is measured."""
     begun = time.monotonic()
     while not (answer := what()):
         waited = time.monotonic() - begun
         assert waited < timeout_s, state()
-        time.sleep(min(longest_pause_s, 0.02 + waited / 20))  # what takes longer is asked for less often
+        time.sleep(min(0.1, 0.02 + waited / 20))  # what takes longer is asked for less often
     return answer
 
 
