@@ -30,14 +30,14 @@ def answering(answers: Mapping[signal.Signals, Callable[[], object]]) -> Iterato
     note.setblocking(False)  # Python demands it: what is never read must not halt the process
     thread = threading.Thread(target=_answer, args=(come, answers), name="signals", daemon=True)
     thread.start()
+    fd_before = signal.set_wakeup_fd(note.fileno(), warn_on_full_buffer=False)  # first, so that none gets lost
     before = {number: signal.signal(number, _do_nothing) for number in answers}
-    fd_before = signal.set_wakeup_fd(note.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
-        signal.set_wakeup_fd(fd_before)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(fd_before)
         note.close()
         thread.join()
         come.close()
