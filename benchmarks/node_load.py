@@ -34,10 +34,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from made_up_series import make_noise
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = "/usr/bin:/usr/sbin:/usr/local/bin"  # never a virtual environment's: pynetdicom has a storescu of its own
@@ -70,33 +68,6 @@ def until(what: Callable[[], Any], state: Callable[[], str] = str, longest_s: fl
 # --- what is sent -----------------------------------------------------------------------------------
 
 
-def write_series(folder: Path, count: int, side: int, seed: int) -> list[str]:
-    """A series of noise in the range of a body; the UIDs of its objects."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    study, series, frame = generate_uid(), generate_uid(), generate_uid()
-    uids = []
-    for index in range(count):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = study, series, frame
-        dataset.Modality, dataset.PatientID, dataset.SeriesNumber, dataset.InstanceNumber = "CT", "B", 1, index + 1
-        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, index], [1, 0, 0, 0, 1, 0]
-        dataset.PixelSpacing, dataset.SliceThickness = [0.7, 0.7], 1
-        dataset.Rows = dataset.Columns = side
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1, -1024, "HU"
-        dataset.PixelData = random.integers(900, 1200, (side, side)).astype("<u2").tobytes()
-        dataset.save_as(folder / f"{index:05d}.dcm", enforce_file_format=True)
-        uids.append(str(meta.MediaStorageSOPInstanceUID))
-    return uids
-
-
 @dataclass
 class Load:
     """What goes out: a folder for each sender."""
@@ -110,7 +81,7 @@ class Load:
         counts = [instances // associations + (index < instances % associations) for index in range(associations)]
         folders = [place / f"sender{index:03d}" for index in range(associations)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            made = list(pool.map(write_series, folders, counts, [side] * associations, range(associations)))
+            made = list(pool.map(make_noise, folders, counts, [side] * associations, range(associations)))
         size = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
         return Load(folders, {uid for uids in made for uid in uids}, size)
 
