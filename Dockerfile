@@ -1,7 +1,7 @@
 # The DICOM node `iscl-monai serve`. Needs BuildKit (docker 20.10 or newer) or buildah. compose.yaml shows its use.
 #
 #   CPU:    docker build -t iscl-monai .
-#   CUDA:   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126 -t iscl-monai:cuda .
+#   CUDA:   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 -t iscl-monai:cuda .
 #   no way to the internet: put all wheels into .wheels/ (see deploy/image/pip.sh) and nothing else is asked
 #   own index or authority: --secret id=pip,src=pip.conf --secret id=ca,src=ca.pem; neither stays in the image
 #

@@ -23,7 +23,7 @@ TOOLS := orthanc orthanc-dicomweb dcmtk dicom3tools chromium chromium-driver eat
 TOOL_FILES ?= /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/dcmdump /usr/bin/dciodvfy \
   /usr/bin/chromium /usr/bin/chromedriver /usr/bin/eatmydata /usr/bin/openssl /usr/bin/gcc /usr/bin/pgrep
 
-.PHONY: help demo tools test lint types imports docs pytest test-fast mutants bench gpu-check hub format image image-test clean
+.PHONY: help demo tools test lint types imports docs pytest test-fast mutants bench gpu-check hub format image image-test compose-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -129,6 +129,9 @@ image: ## build the container of the node with docker; IMAGE_ARGS='--build-arg .
 
 image-test: $(STAMP) ## build it without a registry, and prove what is said about it; minutes, Debian and root
 	$(BIN)/python tests/container/check_image.py
+
+compose-test: $(STAMP) ## bring up compose.yaml, send a series through, stop it; minutes, Debian and root
+	$(BIN)/python tests/container/check_compose.py
 
 HUB ?= build/iscl_ct_denoising
 HUB_ARGS ?=

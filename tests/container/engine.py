@@ -98,12 +98,20 @@ class Docker:
 
 
 @contextmanager
-def dockerd(folder: Path, layers: Path) -> Iterator[Docker]:
-    """Without bridge and iptables: those need rights and kernel modules that a sandbox may lack."""
+def dockerd(folder: Path, layers: Path, *, bridge: bool = False) -> Iterator[Docker]:
+    """A daemon for the time of a block.
+
+    Args:
+        folder: for its socket, log and state.
+        layers: for its images; they stay.
+        bridge: with networks of its own. They need rights and kernel modules that a sandbox may lack, and change the
+            interfaces and packet rules of the network namespace.
+    """
     docker = Docker(folder)
     limit = os.sysconf("SC_OPEN_MAX")  # who may not raise it cannot start containers that want more
     command = [DOCKERD, "-H", docker.host, "--data-root", layers, "--exec-root", folder / "exec"]
-    command += ["--pidfile", folder / "docker.pid", "--iptables=false", "--ip6tables=false", "--bridge=none"]
+    command += ["--pidfile", folder / "docker.pid"]
+    command += [] if bridge else ["--iptables=false", "--ip6tables=false", "--bridge=none"]
     command += ["--default-ulimit", f"nofile={limit}:{limit}"]
     with (folder / "dockerd.log").open("wb") as log:
         daemon = subprocess.Popen([*map(str, command)], stdout=log, stderr=log, start_new_session=True)
