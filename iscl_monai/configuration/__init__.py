@@ -5,7 +5,6 @@ from __future__ import annotations
 from iscl_monai.configuration.check import check
 from iscl_monai.configuration.places import (
     bundle_root,
-    bundle_to_read,
     dataset,
     image_item,
     images,
@@ -18,7 +17,6 @@ __all__ = [
     "SETTINGS",
     "STRUCTURE",
     "bundle_root",
-    "bundle_to_read",
     "check",
     "dataset",
     "image_item",

@@ -24,15 +24,6 @@ def bundle_root() -> str:
     return str(own_bundle() or bundle.bundle_here("--bundle_root"))
 
 
-def bundle_to_read() -> str:
-    """As :func:`bundle_root`, or else the bundle that was installed with the package; nothing is written there.
-
-    Raises:
-        ConfigRefusal: nor is there such a one.
-    """
-    return str(own_bundle() or bundle.bundle_to_read("--bundle_root"))
-
-
 def released_weights_file(root: str) -> str:
     """The bundle's released weights, which a fine-tuning starts from.
 

@@ -156,14 +156,15 @@ def test_every_tool_of_monai_finds_the_bundle_that_it_was_given(
         assert Path(parsed(own).get_parsed_content("bundle_root")) == own
     # ... MONAI Label sets bundle_root ...
     assert parsed(own, bundle_root=str(own)).get_parsed_content("weights_file") == own / "models" / "model.pt"
-    # ... and a bare ConfigParser elsewhere has nothing but the bundle that came with the package.
-    assert Path(parsed(own).get_parsed_content("bundle_root")) == BUNDLE
 
 
-def test_a_training_is_never_written_into_another_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("config", ["train.json", "inference_volume.json"])
+def test_a_bare_parser_elsewhere_takes_no_other_bundle(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     parser = ConfigParser()
-    parser.read_config(str(BUNDLE / "configs" / "train.json"))
+    parser.read_config(str(BUNDLE / "configs" / config))
     parser.parse()
     with pytest.raises(RuntimeError) as raised:
         parser.get_parsed_content("bundle_root")
