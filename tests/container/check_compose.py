@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,13 +55,13 @@ class Project:
     """A checkout with what the five minutes of docs/how-to/pacs.md make in it, and docker-compose in it."""
 
     def __init__(self, folder: Path, docker: Docker, *, gpu: bool = False) -> None:
-        self.folder, self.docker = folder, docker
+        self.folder, self.docker, self.gpu = folder, docker, gpu
         files = ["compose.yaml", *(["compose.gpu.yaml"] if gpu else []), "override.yaml"]
         self.words = [word for name in files for word in ("-f", name)]
 
     def prepare(self) -> str:
         self.folder.mkdir()
-        fill_context(self.folder)
+        fill_context(self.folder, only_from_index=self.gpu)
         (self.folder / "override.yaml").write_text(OVERRIDE)
         users = self.folder / "deploy" / "secrets" / "pacs-users.json"
         users.parent.mkdir()
@@ -98,6 +99,27 @@ class Build:
             and claims.check("compose.yaml builds the node", self.node)
             and claims.check("a stand-in has the name of the PACS's image", self.pacs)
         )
+
+    def cuda_claims(self, claims: Claims) -> None:
+        """As far as a machine without a GPU can tell."""
+        if claims.check("a checkout, with torch as the package index has it", self.project.prepare):
+            claims.check("compose.gpu.yaml asks for a GPU, and for torch's own CUDA", self.gpu)
+            if claims.check("compose.gpu.yaml builds the node", self.node):
+                claims.check("its torch is made for that CUDA", self.cuda)
+
+    def gpu(self) -> str:
+        text = self.project("config")
+        expect("driver: nvidia" in text and "capabilities:" in text, text)
+        found = re.search(r"whl/cu(\d+)", (self.project.folder / "compose.gpu.yaml").read_text())
+        expect(found, "no index of CUDA wheels")
+        return f"cu{found[1]}" if found else ""
+
+    def cuda(self) -> str:
+        code = "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"
+        said = self.docker("run", "--rm", "--network", "host", "--entrypoint", "python", NODE, "-c", code)
+        version = str(said.splitlines()[-1].split()[1])
+        expect("cu" + version.replace(".", "") == self.gpu(), said)
+        return f"{said.splitlines()[-1]}; {self.docker('images', '--format', '{{.Size}}', NODE)}"
 
     def node(self) -> str:
         self.docker("import", base_tarball(), BASE)
@@ -241,6 +263,7 @@ def in_own_network(folder: Path, layers: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=Path, help="keep docker's layers in this folder: the next run is faster")
+    parser.add_argument("--cuda", action="store_true", help="only build with compose.gpu.yaml: 3 GB of downloads")
     parser.add_argument("--in-own-network", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if needed := lacking() or ("" if Path(COMPOSE).exists() else "needed: apt-get install docker-compose"):
@@ -254,8 +277,13 @@ def main() -> int:
         folder = Path(name)
         folder.chmod(0o755)  # the containers' users look into it
         layers = arguments.layers or folder / "layers"
+        built = False
         with dockerd(folder, layers) as docker:
-            built = Build(Project(folder / "checkout", docker)).claims(claims)
+            build = Build(Project(folder / "checkout", docker, gpu=arguments.cuda))
+            if arguments.cuda:
+                build.cuda_claims(claims)
+            else:
+                built = build.claims(claims)
         if built:
             second = [sys.executable, __file__, "--in-own-network", str(folder), "--layers", str(layers)]
             claims.failed += subprocess.run(["unshare", "--net", *second], check=False).returncode

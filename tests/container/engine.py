@@ -58,15 +58,21 @@ def base_tarball() -> Path:
     return tarball
 
 
-def fill_context(folder: Path) -> None:
-    """The files that git knows, as they lie here now, and all wheels; the working tree is left alone."""
+def fill_context(folder: Path, *, only_from_index: bool = False) -> None:
+    """The files that git knows, as they lie here now, and all wheels; the working tree is left alone.
+
+    Args:
+        folder: is filled.
+        only_from_index: wheels that lie on this machine are not taken: its torch may be for CPUs alone.
+    """
     listed = run("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in filter(None, listed):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     pip = [sys.executable, "-m", "pip", "download", "-q", "-d", ".wheels", "-c", "constraints.txt"]
-    run(*pip, "torch", "hatchling>=1.26", ".[serve]", cwd=folder)
+    environment = os.environ | ({"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull} if only_from_index else {})
+    run(*pip, "torch", "hatchling>=1.26", ".[serve]", cwd=folder, env=environment)
 
 
 def pip_settings() -> list[str]:
