@@ -474,5 +474,7 @@ def test_pairs_of_a_section(folder: Path) -> None:
     }
     with pytest.raises(ConfigRefusal, match="--section tset"):
         pairs_of(datalist, "tset")
-    with pytest.raises(ConfigRefusal, match="no 'validation' pairs"):
+    with pytest.raises(ConfigRefusal, match=r"no 'validation' pairs.*or take the 1 of --section test"):
         pairs_of(replace(datalist, validation=()), "validation")
+    with pytest.raises(ConfigRefusal, match=r"no 'test' pairs.*simulated dose\)$"):
+        pairs_of(replace(datalist, validation=(), test=()), "test")

@@ -141,10 +141,12 @@ def pairs_of(datalist: Datalist, section: str) -> list[dict[str, Any]]:
     if section not in pairs:
         raise ConfigRefusal(f"--section {section}", allowed=" or ".join(pairs), cure="choose one of the two")
     if not pairs[section]:
+        other = "test" if section == "validation" else "validation"
+        known = f", or take the {len(pairs[other])} of --section {other}" if pairs[other] else ""
         raise ConfigRefusal(
             f"the datalist has no {section!r} pairs",
             allowed="pairs {noisy, clean, patient}",
-            cure=f"add {section!r} pairs to the datalist; real scans get them from a simulated dose",
+            cure=f"add {section!r} pairs to the datalist (real scans get them from a simulated dose){known}",
         )
     return [pair.item() for pair in pairs[section]]
 

@@ -286,7 +286,9 @@ def _nothing(source: Path, series_uid: str | None, found: FoundSeries) -> DicomR
         found = FoundSeries((), tuple(of_the_series))
         cure = "give another series: this one holds no CT slices that can be denoised"
     elif series_uid is None and any(one.reason.startswith("DERIVED") for one in found.skipped):
-        cure = "name a derived series with --series UID, if it is the one you mean"
+        uids = sorted({one.series_uid for one in found.skipped if one.reason.startswith("DERIVED")})
+        more = f" (or one of {len(uids) - 1} others)" if len(uids) > 1 else ""
+        cure = f"name a derived series, if it is the one you mean: --series {uids[0]}{more}"
     elif any(is_image_file(one.path) for one in found.skipped):
         cure = "give the NIfTI file itself"
     return DicomRefusal(
