@@ -59,6 +59,30 @@ def installed_bundle() -> Path | None:
     return None
 
 
+def metadata_of(bundle: Path | str) -> Path:
+    """Where the version of a bundle's weights stands.
+
+    The folder of a training (``--output_dir runs/a --ckpt_dir runs/a/models``) holds weights and no configs: there it
+    is that of the bundle whose configs trained it, the installed one.
+
+    Args:
+        bundle: folder of a bundle, or of a training.
+
+    Returns:
+        A file, which may be missing.
+    """
+    own = Path(bundle) / METADATA
+    installed = installed_bundle()
+    if own.is_file() or installed is None or not is_trained(bundle):
+        return own
+    return installed / METADATA
+
+
+def is_trained(folder: Path | str) -> bool:
+    """Whether a training left its weights there."""
+    return (Path(folder) / "models" / "model.pt").is_file()
+
+
 def copy_bundle(destination: Path) -> Path:
     """A bundle of one's own to train in: configs, documents, licence, and weights where there are any.
 

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from dicom.synthetic import Series, setting
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import DataLoader, MetaTensor
@@ -420,6 +421,17 @@ def test_truth_and_dose_come_along_if_one_is_known_of_every_pair(folder: Path, k
         assert torch.equal(slices[0]["truth_hu"], slices[0]["clean_hu"])
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_dose_that_the_header_of_the_noisy_scan_tells_counts(tmp_path: Path, told: bool) -> None:
+    derivation = "Noise inserted as for 0.25 of the dose of a scan with 12.0 HU" if told else "Averaged"
+    size = {"rows": 40, "columns": 40, "slots": (0, 1)}
+    Series(**size, change=setting(DerivationDescription=derivation)).write(tmp_path / "low")
+    Series(**size).write(tmp_path / "full")
+    pair = ScanPair(noisy=tmp_path / "low", clean=tmp_path / "full", patient="A")
+    slices = SliceDataset([pair], noisy=(), hu_window=WINDOW)
+    assert [item.get("dose") for item in slices.slices] == [0.25 if told else None] * 2
+
+
 def test_slices_of_pairs(folder: Path) -> None:
     datalist = load(folder, good())
     slices = SliceDataset(datalist.validation, noisy=datalist.noisy, hu_window=WINDOW, slices_per_scan=2)
@@ -462,5 +474,7 @@ def test_pairs_of_a_section(folder: Path) -> None:
     }
     with pytest.raises(ConfigRefusal, match="--section tset"):
         pairs_of(datalist, "tset")
-    with pytest.raises(ConfigRefusal, match="no 'validation' pairs"):
+    with pytest.raises(ConfigRefusal, match=r"no 'validation' pairs.*or take the 1 of --section test"):
         pairs_of(replace(datalist, validation=()), "validation")
+    with pytest.raises(ConfigRefusal, match=r"no 'test' pairs.*simulated dose\)$"):
+        pairs_of(replace(datalist, validation=(), test=()), "test")

@@ -119,6 +119,7 @@ def _pair(patient: str, section: str, part: Part, shared: frozenset[str]) -> dic
         clean=_existing(part.clean),
         patient=patient,
         z_range_mm=part.z_range_mm,
+        dose=part.row.dose_fraction if part.row.simulated_from else None,
         noisy_series_uid=_series_uid(part.row, shared),
         clean_series_uid=_series_uid(part.clean, shared),
     )

@@ -16,6 +16,7 @@ from iscl_monai.dicom.headers import MULTIFRAME_CT, SliceHeader
 from iscl_monai.dicom.pixels import without_warnings
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.familiarity import TrainingRecord
+from iscl_monai.inference.naming import plain_name, title_of
 from iscl_monai.inference.plan import (
     ClassicSeries,
     Decision,
@@ -23,7 +24,6 @@ from iscl_monai.inference.plan import (
     Source,
     damaged_file,
     decisions,
-    plain_name,
 )
 
 HEADER_BYTES = 16 * 2**10
@@ -126,7 +126,7 @@ def _planned(decision: Decision, root: Path) -> PlannedSeries:
         source = replace(source, contents={})  # megabytes, which would travel
     paths = [header.path for header in headers] if source is None else files_of_source(source)
     folder = Path(os.path.commonpath([path.parent for path in paths]))
-    key, title = key_of(headers), headers[0].description or "no description"
+    key, title = key_of(headers), title_of(headers[0])
     return PlannedSeries(
         key=key,
         series_uid=headers[0].series_uid,

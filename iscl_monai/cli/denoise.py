@@ -264,7 +264,8 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
         **_left_alone(decided.skipped, decided.refused),
     )
     for one in decided.series:
-        say(f"would denoise: {one.title}, {one.count} slices")
+        place = f", in {one.place.relative_to(source)}" if len(decided.series) > 1 else ""
+        say(f"would denoise: {one.title}, {one.count} slices{place}")
     _print_left_alone(decided.skipped, decided.refused)
     if decided.refused and strict:
         raise decided.refused[0]

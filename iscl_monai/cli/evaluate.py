@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +65,10 @@ def evaluate(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help=f"Trained bundle.  [env: {BUNDLE}; default: bundles/iscl]", show_default=False),
+        typer.Option(
+            help=f"A bundle, or a training's folder.  [env: {BUNDLE}; default: bundles/iscl, or the installed one]",
+            show_default=False,
+        ),
     ] = None,
     denoised: Annotated[
         Path | None,
@@ -182,9 +185,10 @@ def _pair(request: _Request) -> None:
     if request.bundle is not None:
         _refuse("--bundle with DENOISED and REFERENCE", "--bundle with a datalist, or with NOISY alone", "leave it out")
     reference = request.second or request.first
-    evaluation = evaluate_pair(
-        request.first, reference, noisy=request.noisy, protocol=request.protocol, trust_hu=request.trust_hu
-    )
+    with _sign_of_life():
+        evaluation = evaluate_pair(
+            request.first, reference, noisy=request.noisy, protocol=request.protocol, trust_hu=request.trust_hu
+        )
     _print_evaluation(request, evaluation)
 
 
@@ -220,19 +224,25 @@ def _without_reference(request: _Request) -> None:
     if request.second is not None and request.bundle is not None:
         _refuse("--bundle with NOISY and DENOISED", "one of --bundle and DENOISED", "leave one out")
     bundle = _bundle(request) if request.second is None else None
-    comparison = evaluate_without_reference(
-        request.first,
-        request.second,
-        bundle=bundle,
-        device=request.device,
-        target_noise_hu=None if bundle is None else request.target_noise,
-        trust_hu=request.trust_hu,
-    )
+    with _sign_of_life():
+        comparison = evaluate_without_reference(
+            request.first,
+            request.second,
+            bundle=bundle,
+            device=request.device,
+            target_noise_hu=None if bundle is None else request.target_noise,
+            trust_hu=request.trust_hu,
+        )
     _print_comparison(request, comparison)
 
 
 def _bundle(request: _Request) -> Path:
     return found_bundle(request.bundle or (Path(os.environ[BUNDLE]) if os.environ.get(BUNDLE) else None))
+
+
+def _sign_of_life() -> AbstractContextManager[object]:
+    """What moves on a terminal while one scan is read and measured: minutes, with no parts to count."""
+    return progress_console().status("reading and measuring")
 
 
 @contextmanager

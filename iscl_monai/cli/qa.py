@@ -24,7 +24,7 @@ def qa(
         typer.Argument(
             metavar="BUNDLE",
             envvar="ISCL_MONAI_BUNDLE",
-            help="Folder of the trained bundle.  [default: bundles/iscl]",
+            help="Folder of a bundle, or of a training.  [default: bundles/iscl, or the installed one]",
             show_default=False,
         ),
     ] = None,

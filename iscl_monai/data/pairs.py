@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,6 +75,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         domain: Domain = CT,
     ) -> None:
         self.slices: list[dict[str, Any]] = []
+        if domain == CT:
+            pairs = [_with_dose(pair) for pair in pairs]
         known = all(pair.truth is not None or pair.dose is not None for pair in pairs)
         items = [_item(pair, known=known) for pair in pairs]
         for item in items or [{**scan.item(), "noisy": str(scan.image)} for scan in noisy[:4]]:
@@ -95,6 +98,15 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One slice; see the class."""
         return self.slices[index]
+
+
+def _with_dose(pair: ScanPair) -> ScanPair:
+    """A pair whose dose nobody wrote into the datalist, with that which our own derivation says."""
+    if pair.truth is not None or pair.dose is not None:
+        return pair
+    from iscl_monai.dicom.inserted import inserted_dose_of  # patches of arrays need no pydicom
+
+    return replace(pair, dose=inserted_dose_of(pair.noisy, pair.noisy_series_uid))
 
 
 def _item(pair: ScanPair, *, known: bool) -> dict[str, Any]:
@@ -129,10 +141,12 @@ def pairs_of(datalist: Datalist, section: str) -> list[dict[str, Any]]:
     if section not in pairs:
         raise ConfigRefusal(f"--section {section}", allowed=" or ".join(pairs), cure="choose one of the two")
     if not pairs[section]:
+        other = "test" if section == "validation" else "validation"
+        known = f", or take the {len(pairs[other])} of --section {other}" if pairs[other] else ""
         raise ConfigRefusal(
             f"the datalist has no {section!r} pairs",
             allowed="pairs {noisy, clean, patient}",
-            cure=f"add {section!r} pairs to the datalist; real scans get them from a simulated dose",
+            cure=f"add {section!r} pairs to the datalist (real scans get them from a simulated dose){known}",
         )
     return [pair.item() for pair in pairs[section]]
 

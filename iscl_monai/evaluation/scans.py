@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from iscl_monai.dicom.geometry import ALIGNED_MM, corners_apart_mm
 from iscl_monai.dicom.images import is_image_file, read_image
+from iscl_monai.dicom.inserted import inserted_dose, text_of
 from iscl_monai.dicom.series import read_series
 from iscl_monai.errors import ImageRefusal
 
@@ -78,8 +77,8 @@ def read_scan(
         positions_mm=series.positions_mm,
         pixel_spacing_mm=series.pixel_spacing_mm,
         padded=series.padded,
-        body_part=_text(series.files[0], "BodyPartExamined"),
-        simulated_dose=_simulated_dose(_text(series.files[0], "DerivationDescription")),
+        body_part=text_of(series.files[0], "BodyPartExamined"),
+        simulated_dose=inserted_dose(text_of(series.files[0], "DerivationDescription")),
     )
 
 
@@ -108,20 +107,6 @@ def _read_volume(path: Path, z_range_mm: tuple[float, float] | None, *, trust_hu
         positions_mm=tuple(positions.tolist()),
         pixel_spacing_mm=(float(spacing[1]), float(spacing[2])),
     )
-
-
-def _text(file: Path, keyword: str) -> str:
-    import pydicom
-
-    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[keyword], force=True)
-    return str(dataset.get(keyword) or "").strip()
-
-
-def _simulated_dose(derivation: str) -> float | None:
-    """As :mod:`data_prep.dose.header` words it."""
-    found = re.search(r"Noise inserted as for ([0-9.]+) of the dose", derivation)
-    dose = float(found[1]) if found else math.nan
-    return dose if 0 < dose < 1 else None
 
 
 def check_same_place(one: Scan, other: Scan) -> None:

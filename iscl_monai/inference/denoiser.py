@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from iscl_monai.bundle import metadata_of
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, MemoryRefusal
 from iscl_monai.inference.devices import check_runtime, check_strength, device_of, out_of_memory
 from iscl_monai.inference.precision import InBfloat16, check_precision
@@ -107,7 +108,7 @@ class Denoiser:
         """The denoiser of a bundle; sizes, HU window and blend come with its weights, and no code is run.
 
         Args:
-            bundle: folder with ``models/`` and ``configs/metadata.json``.
+            bundle: folder with ``models/`` and ``configs/metadata.json``, or of a training, with ``models/model.pt``.
             device: see the class.
             mode: ``ensemble``, ``generator`` or ``extractor``.
             strength: see the class.
@@ -130,7 +131,7 @@ class Denoiser:
         file = weights_in(bundle, weights).path
         network = network_in(file, mode=mode, target_noise_hu=target_noise_hu, target_dose=target_dose, domain=domain)
         inferer = None if tile_px is None else _in_tiles(tile_px, network.reach_px, network.stride_px)
-        identity = ModelIdentity.of_weights(file, Path(bundle) / "configs" / "metadata.json")
+        identity = ModelIdentity.of_weights(file, metadata_of(bundle))
         return cls(
             network,
             identity=identity,

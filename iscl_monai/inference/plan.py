@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from iscl_monai.dicom import geometry, rules
@@ -22,6 +22,7 @@ from iscl_monai.dicom.wholeness import check_whole
 from iscl_monai.errors import DicomRefusal
 from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord, in_short
 from iscl_monai.inference.header_names import HeaderNames
+from iscl_monai.inference.naming import title_of, told_apart
 from iscl_monai.inference.plan_rules import check_identity, check_one_kind, check_size
 from iscl_monai.quality.familiarity import geometry_of
 
@@ -41,17 +42,24 @@ class ClassicSeries:
             training; ``""`` when there is nothing to say.
         comparison: of it with the training of the weights.
         contents: bytes of some of the files, which have been read already; taken out when their slice is denoised.
+        beside: what tells it from series of the same description that are denoised with it.
     """
 
     headers: tuple[SliceHeader, ...]
     remark: str = ""
     comparison: Comparison = NOT_COMPARED
     contents: dict[Path, bytes] = field(default_factory=dict, repr=False, compare=False)
+    beside: str = ""
 
     @property
     def title(self) -> str:
-        """SeriesDescription, for people."""
-        return self.headers[0].description or "no description"
+        """SeriesDescription, for people, and what else tells it from others."""
+        return title_of(self.headers[0]) + self.beside
+
+    @property
+    def place(self) -> Path:
+        """The folder of its first slice."""
+        return self.headers[0].path.parent
 
     @property
     def count(self) -> int:
@@ -66,11 +74,17 @@ class MultiFrame:
     image: EnhancedImage
     remark: str = ""
     comparison: Comparison = NOT_COMPARED
+    beside: str = ""
 
     @property
     def title(self) -> str:
-        """SeriesDescription, for people."""
-        return self.image.description or "no description"
+        """SeriesDescription, for people, and what else tells it from others."""
+        return title_of(self.image.header) + self.beside
+
+    @property
+    def place(self) -> Path:
+        """The file."""
+        return self.image.path
 
     @property
     def count(self) -> int:
@@ -122,7 +136,9 @@ def plan(
         raise refused[0]
     if not accepted:
         raise refused[0] if refused else _nothing(source, series_uid, FoundSeries((), tuple(skipped)))
-    return Plan(tuple(accepted), tuple(skipped), tuple(refused))
+    beside = told_apart([one.image.header if isinstance(one, MultiFrame) else one.headers[0] for one in accepted])
+    named = tuple(replace(one, beside=words) for one, words in zip(accepted, beside, strict=True))
+    return Plan(named, tuple(skipped), tuple(refused))
 
 
 @dataclass(frozen=True)
@@ -270,7 +286,9 @@ def _nothing(source: Path, series_uid: str | None, found: FoundSeries) -> DicomR
         found = FoundSeries((), tuple(of_the_series))
         cure = "give another series: this one holds no CT slices that can be denoised"
     elif series_uid is None and any(one.reason.startswith("DERIVED") for one in found.skipped):
-        cure = "name a derived series with --series UID, if it is the one you mean"
+        uids = sorted({one.series_uid for one in found.skipped if one.reason.startswith("DERIVED")})
+        more = f" (or one of {len(uids) - 1} others)" if len(uids) > 1 else ""
+        cure = f"name a derived series, if it is the one you mean: --series {uids[0]}{more}"
     elif any(is_image_file(one.path) for one in found.skipped):
         cure = "give the NIfTI file itself"
     return DicomRefusal(
@@ -280,17 +298,3 @@ def _nothing(source: Path, series_uid: str | None, found: FoundSeries) -> DicomR
         needed="at least one original axial CT series in Hounsfield units",
         cure=cure,
     )
-
-
-def folder_names(series: Sequence[Source]) -> tuple[str, ...]:
-    """Where each series goes within the output: the output itself for one, a folder of its own for each of several."""
-    if len(series) == 1:
-        return ("",)
-    width = len(str(len(series)))
-    return tuple(f"{index + 1:0{width}d}_{plain_name(one.title)}" for index, one in enumerate(series))
-
-
-def plain_name(text: str) -> str:
-    """A text as a file name: letters, digits and underscores, 40 at most."""
-    kept = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text)
-    return "_".join(part for part in kept.split("_") if part)[:40] or "series"

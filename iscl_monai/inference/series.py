@@ -17,8 +17,9 @@ from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.classic import DenoisedSlice
 from iscl_monai.inference.familiarity import TrainingRecord
+from iscl_monai.inference.naming import folder_names
 from iscl_monai.inference.places import check_places
-from iscl_monai.inference.plan import Plan, Source, folder_names, plan
+from iscl_monai.inference.plan import Plan, Source, plan
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.inference.stream import stream
 from iscl_monai.parallel import useful_processes
@@ -114,7 +115,8 @@ def denoise_series(
         processes = useful_processes(denoiser.device.type) if processes is None else processes
         with _whole(source, destination) as folder:
             done, refused = [], list(decided.refused)
-            for one, name in zip(decided.series, folder_names(decided.series), strict=True):
+            names = folder_names([one.title for one in decided.series])
+            for one, name in zip(decided.series, names, strict=True):
                 slices = stream(
                     one,
                     folder / name,

@@ -114,12 +114,17 @@ def fidelity_rows(denoised: FidelityMean, noisy: FidelityMean | None) -> tuple[M
     return tuple(rows)
 
 
-def region_rows(results: Sequence[RegionResult]) -> tuple[MetricRow, ...]:
-    """Two lines for each region: local noise, which should fall, and mean, which should stay."""
+def region_rows(results: Sequence[RegionResult], *, left_hu: float | None = None) -> tuple[MetricRow, ...]:
+    """Two lines for each region: local noise, which should fall, and mean, which should stay.
+
+    Args:
+        results: of the regions.
+        left_hu: noise that the denoiser was to leave; None: not known, or it was not told any.
+    """
     rows: list[MetricRow] = []
     for one in results:
         noise, mean = (one.sigma_before_hu, one.sigma_after_hu), (one.mean_before_hu, one.mean_after_hu)
-        removed = of_noise(*noise, uniform=one.name in UNIFORM)
+        removed = of_noise(*noise, uniform=one.name in UNIFORM, left_hu=left_hu)
         rows += [
             MetricRow(f"Local noise, {one.name}", "HU", *noise, REGIONS_PROTOCOL, "lower", verdict=removed),
             MetricRow(

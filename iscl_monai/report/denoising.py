@@ -29,7 +29,8 @@ class DenoisingReport:
 
     def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
         """The next series."""
-        self.reports.append(SeriesReport(name=title, count=count))
+        left = self.denoiser.parameters.get("target_noise_hu")
+        self.reports.append(SeriesReport(name=title, count=count, left_hu=None if left is None else float(left)))
         self._warnings.append(" ".join(f"{title}: {sentence}." for sentence in unlike))
 
     def slice_written(self, written: DenoisedSlice) -> None:

@@ -45,17 +45,18 @@ class SeriesReport:
         name: heading; it is printed, so it must not tell who the patient is.
         count: how many slices the series has.
         note: one line under the heading.
+        left_hu: noise that the denoiser was to leave; None: not known, or it was not told any.
 
     Raises:
         Refusal: if ``count`` is not positive.
     """
 
-    def __init__(self, *, name: str, count: int, note: str = "") -> None:
+    def __init__(self, *, name: str, count: int, note: str = "", left_hu: float | None = None) -> None:
         if count < 1:
             raise Refusal(
                 f"a report of {count} slices in {name}", allowed="1 or more", cure="report series that have slices"
             )
-        self.name, self.count, self.note = name, count, note
+        self.name, self.count, self.note, self.left_hu = name, count, note, left_hu
         self._shown = set(spread(count, MOST_SLICES))
         self._pictures: dict[int, ViewedSlice] = {}
         self._windows: Counter[Window] = Counter()
@@ -121,7 +122,7 @@ class SeriesReport:
             slices=[self._pictures[index] for index in sorted(self._pictures)],
             window=min(self._windows, key=lambda window: (-self._windows[window], WINDOWS.index(window))),
         )
-        rows = region_rows(self._regions.results()) if rows is None else rows
+        rows = region_rows(self._regions.results(), left_hu=self.left_hu) if rows is None else rows
         return ShownCase(name=self.name, note=note, viewer=viewer, rows=rows)
 
 

@@ -13,6 +13,8 @@ Tone = Literal["pass", "look", ""]
 SMALLEST_NOISE_REMOVED = 0.1
 LARGEST_DOSE_RATIO = 10.0
 """Ours: denoising a quarter of the dose to the noise of all of it is 4."""
+LEFT_WITHIN = 1.15
+"""A wanted noise is reached to about 15 %: docs/how-to/weights.md."""
 SHIFT_BY_NOISE_HU = 2.0
 SHIFT_BY_STANDARDS_HU = 4.0
 """As the limits of ``qa``: what chance may do, and what IEC 61223-3-5 and the ACR programme allow, in order."""
@@ -42,13 +44,14 @@ class Verdict:
 NONE = Verdict()
 
 
-def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True) -> Verdict:
+def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True, left_hu: float | None = None) -> Verdict:
     """Of local noise that was removed.
 
     Args:
         before_hu: standard deviation.
         after_hu: the same after denoising.
         uniform: whether the tissue itself is uniform, so that what varies is noise.
+        left_hu: noise that the denoiser was to leave; None: it was not told any.
     """
     if not (before_hu > 0 and math.isfinite(before_hu) and math.isfinite(after_hu)):
         return NONE
@@ -57,6 +60,11 @@ def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True) -> Verd
         return Verdict("not judged", reason, topic="noise")
     removed = 1 - after_hu / before_hu
     if removed < SMALLEST_NOISE_REMOVED:
+        if left_hu is not None and before_hu <= LEFT_WITHIN * left_hu:
+            reason = (
+                f"as quiet as the {fixed(left_hu, 1)} HU that are left on purpose; a lower --target-noise removes more"
+            )
+            return Verdict("left alone", reason, topic="noise")
         return Verdict(
             "hardly anything removed",
             f"{100 * removed:.0f} % of the noise is less than any filter takes",

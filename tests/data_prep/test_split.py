@@ -395,6 +395,7 @@ def test_the_datalist_loads_and_stays(tmp_path: Path, capsys: pytest.CaptureFixt
     made = Datalist.load(destination)
     assert {scan.reference for scan in made.noisy} <= {Path(row.path) for row in rows}
     assert [scan.dose for scan in (*made.noisy, *made.clean)] == [0.25, 0.25, 1, 1]
+    assert [pair.dose for pair in made.validation] == [0.25, 0.25], "a fine-tuning is judged by it"
     content = (destination / "datalist.json").read_bytes()
     assert json.loads(content)["noisy"][0]["image"].startswith("../data/")
     assert json.loads((destination / "balance.json").read_text())["entries"] == {

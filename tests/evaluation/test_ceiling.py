@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from iscl_monai.dicom.inserted import inserted_dose
 from iscl_monai.evaluation.benchmark.ceiling import ceilings
 from iscl_monai.evaluation.benchmark.score import LoadedPair, judged_by_reference, truth_protocols
 from iscl_monai.evaluation.ceiling import Ceiling, excess_rmse_hu
-from iscl_monai.evaluation.scans import _simulated_dose
 from iscl_monai.quality.fidelity import fidelity
 from iscl_monai.quality.protocol import HU_FRAME, TRUTH_RANDOM_ANATOMY
 
@@ -77,9 +77,9 @@ def test_the_dose_is_read_from_our_own_derivation() -> None:
     recipe = SimulationRecipe(
         fraction=0.1, average=3, seed=0, z_range_mm=None, noise_hu=12.0, photons=1e5, kernel="fitted"
     )
-    assert _simulated_dose(recipe.description()) == 0.1
-    assert _simulated_dose("Noise inserted as for 1.5 of the dose") is None
-    assert _simulated_dose("") is None
+    assert inserted_dose(recipe.description()) == 0.1
+    assert inserted_dose("Noise inserted as for 1.5 of the dose") is None
+    assert inserted_dose("") is None
 
 
 def test_evaluate_tells_the_ceiling_where_every_dose_is_known() -> None:

@@ -41,7 +41,8 @@ from iscl_monai.dicom.pixels import load_slice
 from iscl_monai.dicom.stored import StoredSlice
 from iscl_monai.errors import Refusal
 from iscl_monai.inference import Denoiser, Outcome, denoise
-from iscl_monai.inference.plan import MultiFrame, Source, folder_names, plan
+from iscl_monai.inference.naming import folder_names
+from iscl_monai.inference.plan import MultiFrame, Source, plan
 
 CASES = int(os.environ.get("ISCL_MONAI_FUZZ", "0"))
 """How many DICOM files are tried, and a third as many NIfTI files, e.g. ``ISCL_MONAI_FUZZ=5000``; 0: those below."""
@@ -195,7 +196,7 @@ def check_output(
 ) -> None:
     """Every file is there and reads again, and pixels are changed only where they may be."""
     decided = plan(source, strict=asked["strict"])
-    folders = [output / name for name in folder_names(decided.series)]
+    folders = [output / name for name in folder_names([one.title for one in decided.series])]
     done = [(one, folder) for one, folder in zip(decided.series, folders, strict=True) if folder.exists()]
     assert len(done) + len(outcome.refused) == len(decided.series) + len(decided.refused)
     assert [count for _, count in outcome.series] == [one.count for one, _ in done]

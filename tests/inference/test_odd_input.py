@@ -511,3 +511,12 @@ def test_scan_denoise_and_reading_agree(tmp_path: Path, kind: str) -> None:
     }
     assert len(set(verdicts.values())) == 1, verdicts
     assert verdicts["read"] == (kind in ("good", "single slice", "sent twice", "derived without units"))
+
+
+def test_a_derived_series_is_named_by_what_asks_for_it(tmp_path: Path) -> None:
+    for name, uid in (("a", "1.2.7"), ("b", "1.2.5")):
+        Series(series_uid=uid, change=setting(ImageType=["DERIVED", "PRIMARY", "AXIAL"])).write(tmp_path / name)
+    with pytest.raises(DicomRefusal, match=r"if it is the one you mean: --series 1\.2\.5 \(or one of 1 others\)$"):
+        plan(tmp_path)
+    with pytest.raises(DicomRefusal, match=r"if it is the one you mean: --series 1\.2\.7$"):
+        plan(tmp_path / "a")

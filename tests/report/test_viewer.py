@@ -113,6 +113,9 @@ def test_slices_are_spread(count: int, wanted: int, chosen: list[int]) -> None:
 def test_noise_is_told_by_the_dose_that_it_would_take() -> None:
     assert of_noise(20, 10).tone == "pass"
     assert "4.0 times the dose" in of_noise(20, 10).reason
+    assert of_noise(3.7, 3.7).tone == of_noise(20, 19, left_hu=11.3).tone == "look"
+    assert of_noise(3.7, 3.7, left_hu=11.3).words == of_noise(12.3, 11.5, left_hu=11.3).words == "left alone"
+    assert of_noise(3.7, 3.7, left_hu=0).words == "hardly anything removed", "all noise was to go"
     assert of_noise(9.6, 2.5).words == "more than dose would take"
     assert "15 times" in of_noise(9.6, 2.5).reason
     assert of_noise(20, 0).tone == of_noise(20, 19).tone == "look"

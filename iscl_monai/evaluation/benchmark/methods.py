@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from iscl_monai.bundle import METADATA
+from iscl_monai.bundle import METADATA, is_trained
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark.sweep import RATES, RATES_AND_WEIGHTS, Candidate
 from iscl_monai.evaluation.submission import GROUP, is_function_source, submitted_names
@@ -142,7 +142,7 @@ def submission(text: str) -> Method:
             allowed="path/to/file.py:function, or an existing folder of denoised scans or of a trained bundle",
             cure="check the spelling",
         )
-    kind: Kind = BUNDLE if (Path(source) / METADATA).is_file() else IMAGES
+    kind: Kind = BUNDLE if (Path(source) / METADATA).is_file() or is_trained(source) else IMAGES
     return Method(name=name, title=name, kind=kind, source=source)
 
 
