@@ -114,12 +114,17 @@ def fidelity_rows(denoised: FidelityMean, noisy: FidelityMean | None) -> tuple[M
     return tuple(rows)
 
 
-def region_rows(results: Sequence[RegionResult]) -> tuple[MetricRow, ...]:
-    """Two lines for each region: local noise, which should fall, and mean, which should stay."""
+def region_rows(results: Sequence[RegionResult], *, target_noise_hu: float = 0.0) -> tuple[MetricRow, ...]:
+    """Two lines for each region: local noise, which should fall, and mean, which should stay.
+
+    Args:
+        results: one for each region.
+        target_noise_hu: noise that the weights leave on purpose; 0: none, or not known.
+    """
     rows: list[MetricRow] = []
     for one in results:
         noise, mean = (one.sigma_before_hu, one.sigma_after_hu), (one.mean_before_hu, one.mean_after_hu)
-        removed = of_noise(*noise, uniform=one.name in UNIFORM)
+        removed = of_noise(*noise, uniform=one.name in UNIFORM, target_hu=target_noise_hu)
         rows += [
             MetricRow(f"Local noise, {one.name}", "HU", *noise, REGIONS_PROTOCOL, "lower", verdict=removed),
             MetricRow(

@@ -29,7 +29,8 @@ class DenoisingReport:
 
     def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
         """The next series."""
-        self.reports.append(SeriesReport(name=title, count=count))
+        target_hu = float(self.denoiser.parameters.get("target_noise_hu", 0))
+        self.reports.append(SeriesReport(name=title, count=count, target_noise_hu=target_hu))
         self._warnings.append(" ".join(f"{title}: {sentence}." for sentence in unlike))
 
     def slice_written(self, written: DenoisedSlice) -> None:

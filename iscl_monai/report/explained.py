@@ -28,10 +28,11 @@ _TEXTS: dict[Topic, tuple[str, str]] = {
     "noise": (
         "Noise, and the dose that would have taken it",
         "Quantum noise falls as 1/√dose: half the noise is four times the dose. Less than a tenth removed is "
-        "less than any filter takes. As quiet as more than ten times the dose is quieter than scans are, and "
-        "tissue then looks like plastic: --target-noise or --target-dose leaves more. Judged where tissue is "
-        "uniform, in fat and soft tissue; in lung and bone structure counts as noise, and air is cut off by "
-        "many scanners. Less noise does not mean that faint lesions were kept.",
+        "less than any filter takes, unless the scan is no louder than what the weights leave on purpose "
+        "(released ones 11 HU; target_noise_hu under Made with). As quiet as more than ten times the dose is "
+        "quieter than scans are, and tissue then looks like plastic: --target-noise or --target-dose leaves "
+        "more. Judged where tissue is uniform, in fat and soft tissue; in lung and bone structure counts as "
+        "noise, and air is cut off by many scanners. Less noise does not mean that faint lesions were kept.",
     ),
     "shift": (
         "Mean Hounsfield units",

@@ -45,17 +45,19 @@ class SeriesReport:
         name: heading; it is printed, so it must not tell who the patient is.
         count: how many slices the series has.
         note: one line under the heading.
+        target_noise_hu: noise that the weights leave on purpose; 0: none, or not known.
 
     Raises:
         Refusal: if ``count`` is not positive.
     """
 
-    def __init__(self, *, name: str, count: int, note: str = "") -> None:
+    def __init__(self, *, name: str, count: int, note: str = "", target_noise_hu: float = 0.0) -> None:
         if count < 1:
             raise Refusal(
                 f"a report of {count} slices in {name}", allowed="1 or more", cure="report series that have slices"
             )
         self.name, self.count, self.note = name, count, note
+        self.target_noise_hu = target_noise_hu
         self._shown = set(spread(count, MOST_SLICES))
         self._pictures: dict[int, ViewedSlice] = {}
         self._windows: Counter[Window] = Counter()
@@ -121,7 +123,8 @@ class SeriesReport:
             slices=[self._pictures[index] for index in sorted(self._pictures)],
             window=min(self._windows, key=lambda window: (-self._windows[window], WINDOWS.index(window))),
         )
-        rows = region_rows(self._regions.results()) if rows is None else rows
+        if rows is None:
+            rows = region_rows(self._regions.results(), target_noise_hu=self.target_noise_hu)
         return ShownCase(name=self.name, note=note, viewer=viewer, rows=rows)
 
 

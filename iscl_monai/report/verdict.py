@@ -11,6 +11,8 @@ from iscl_monai.report.numbers import fixed
 
 Tone = Literal["pass", "look", ""]
 SMALLEST_NOISE_REMOVED = 0.1
+NEAR_TARGET = 1.15
+"""Weights reach the noise that they are to leave to about 15 %."""
 LARGEST_DOSE_RATIO = 10.0
 """Ours: denoising a quarter of the dose to the noise of all of it is 4."""
 SHIFT_BY_NOISE_HU = 2.0
@@ -42,13 +44,14 @@ class Verdict:
 NONE = Verdict()
 
 
-def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True) -> Verdict:
+def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True, target_hu: float = 0.0) -> Verdict:
     """Of local noise that was removed.
 
     Args:
         before_hu: standard deviation.
         after_hu: the same after denoising.
         uniform: whether the tissue itself is uniform, so that what varies is noise.
+        target_hu: noise that the weights leave on purpose; 0: none, or not known.
     """
     if not (before_hu > 0 and math.isfinite(before_hu) and math.isfinite(after_hu)):
         return NONE
@@ -56,6 +59,9 @@ def of_noise(before_hu: float, after_hu: float, *, uniform: bool = True) -> Verd
         reason = "structure of this tissue, or a scanner's cut-off, counts as noise here"
         return Verdict("not judged", reason, topic="noise")
     removed = 1 - after_hu / before_hu
+    if removed < SMALLEST_NOISE_REMOVED and before_hu <= NEAR_TARGET * target_hu:
+        reason = f"no louder than the {fixed(target_hu, 1)} HU that these weights leave; --target-noise asks for less"
+        return Verdict("left alone on purpose", reason, topic="noise")
     if removed < SMALLEST_NOISE_REMOVED:
         return Verdict(
             "hardly anything removed",
