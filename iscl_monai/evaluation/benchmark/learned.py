@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.kept import read, write
 from iscl_monai.evaluation.benchmark.methods import Method
-from iscl_monai.evaluation.benchmark.pace import Bar, Pace, Progress, no_bar
+from iscl_monai.evaluation.benchmark.pace import Bar, Pace, Shown, no_bar
 from iscl_monai.evaluation.benchmark.sweep import Candidate, Swept, best
 from iscl_monai.evaluation.benchmark.training import Training, trained
 
@@ -117,20 +116,6 @@ class Learned:
     steps: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shown:
-    """How trainings are shown to who waits: ``pace`` knows how many there are."""
-
-    tell: Tell
-    bar: Bar
-    pace: Pace
-    steps: int
-
-    def opened(self) -> AbstractContextManager[Progress]:
-        """The bar of the training that has begun last, among all."""
-        return self.bar("training", self.pace.count * self.steps, (self.pace.begun - 1) * self.steps)
-
-
 def train_all(plan: TrainingPlan, methods: Sequence[Method], scans: Datalist, tell: Tell, bar: Bar = no_bar) -> Learned:
     """Train, continue or find done every method with every seed.
 
@@ -146,7 +131,7 @@ def train_all(plan: TrainingPlan, methods: Sequence[Method], scans: Datalist, te
     """
     check_sweep(plan, methods, scans)
     steps = plan.steps(methods)
-    shown = _Shown(tell=tell, bar=bar, pace=Pace(count=plan.trainings(methods)), steps=steps)
+    shown = Shown(work="training", pace=Pace(count=plan.trainings(methods)), size=steps, tell=tell, bar=bar)
     trainings: dict[tuple[str, int], Training] = {}
     swept = []
     for seed in plan.seeds:
@@ -161,7 +146,7 @@ def train_all(plan: TrainingPlan, methods: Sequence[Method], scans: Datalist, te
     return Learned(trainings=trainings, swept=tuple(swept), steps=steps)
 
 
-def _swept(plan: TrainingPlan, method: Method, scans: Datalist, shown: _Shown) -> tuple[Swept, Training]:
+def _swept(plan: TrainingPlan, method: Method, scans: Datalist, shown: Shown) -> tuple[Swept, Training]:
     """Every candidate trained with the first seed for as long as any training; the best of them is that seed's."""
     configured = {name: plan.configured(method, name) for name in ("learning_rate", "nested_weight")}
     done: dict[Candidate, Training] = {}
@@ -176,22 +161,18 @@ def _swept(plan: TrainingPlan, method: Method, scans: Datalist, shown: _Shown) -
     return found, done[chosen]
 
 
-def _train(plan: TrainingPlan, method: Method, name: str, seed: int, scans: Datalist, shown: _Shown) -> Training:
+def _train(plan: TrainingPlan, method: Method, name: str, seed: int, scans: Datalist, shown: Shown) -> Training:
     folder = plan.out / method.name / name
-    which = shown.pace.begins()
-    shown.tell(
-        f"training {which}: {method.title}, {name}, seed {seed}, {shown.steps} steps "
-        f"(log: {folder / 'train.log'}){shown.pace.left()}"
-    )
     shared = replace(method, settings={})
     settings = {
-        **schedule(shown.steps, int(plan.configured(shared, "warm_up_steps"))),
+        **schedule(shown.size, int(plan.configured(shared, "warm_up_steps"))),
         **plan.settings,
         **method.settings,
         "dataset_dir": str(plan.datalist.resolve()),
         "seed": seed,
     }
-    with shown.opened() as progress:
+    title = f"{method.title}, {name}, seed {seed}, {shown.size} steps (log: {folder / 'train.log'})"
+    with shown.begins(title) as progress:
         training = trained(
             method,
             folder,

@@ -59,6 +59,30 @@ class Pace:
         return f"; about {duration(mean(self.seconds) * (self.count - self.begun + 1))} left at the pace so far"
 
 
+@dataclass(kw_only=True)
+class Shown:
+    """Things of one kind for who waits: a line as each begins, and a bar over all of them.
+
+    Args:
+        work: what is done to them, in a word.
+        pace: knows how many there are.
+        size: of each, in what the bar counts.
+        tell: called with the line.
+        bar: of all.
+    """
+
+    work: str
+    pace: Pace
+    size: int
+    tell: Callable[[str], object]
+    bar: Bar
+
+    def begins(self, title: str) -> AbstractContextManager[Progress]:
+        """The next one."""
+        self.tell(f"{self.work} {self.pace.begins()}: {title}{self.pace.left()}")
+        return self.bar(self.work, self.pace.count * self.size, (self.pace.begun - 1) * self.size)
+
+
 def duration(seconds: float) -> str:
     """In words, about."""
     minutes = seconds / 60

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from iscl_monai.evaluation.benchmark.kept import once, with_nan, write
 from iscl_monai.evaluation.benchmark.learned import TrainingPlan, train_all
 from iscl_monai.evaluation.benchmark.learned_from import learned_from
 from iscl_monai.evaluation.benchmark.methods import BUNDLE, FUNCTION, IMAGES, Method, trainings
-from iscl_monai.evaluation.benchmark.pace import Bar, Pace, Progress, no_bar
+from iscl_monai.evaluation.benchmark.pace import Bar, Pace, Progress, Shown, no_bar
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
@@ -32,7 +31,7 @@ from iscl_monai.evaluation.benchmark.training import Training
 from iscl_monai.evaluation.benchmark.virtual import virtual_pairs
 from iscl_monai.evaluation.equal_noise import measure
 from iscl_monai.evaluation.equal_noise.measure import VERSION
-from iscl_monai.evaluation.equal_noise.slices import NoisyScan, TestSlice, slices_of
+from iscl_monai.evaluation.equal_noise.slices import TestSlice, slices_of
 from iscl_monai.evaluation.equal_noise.tables import tables_at
 from iscl_monai.evaluation.pairs import pairs_in
 from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedFunction, load_submitted
@@ -126,15 +125,14 @@ def benchmark(request: Request, *, tell: Tell = print, bar: Bar = no_bar) -> Ben
     pairs = [*pairs, *virtual_pairs(request.out, request.virtual_patients, request.virtual_seed, tell=tell)]
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
-    slices = slices_of(_noisy_scans(loaded))
-    waiting = _Waiting(request, loaded, slices, tell, bar)
+    slices = slices_of(score.noisy_scans(loaded))
+    size = _slices_of_a_row(request, loaded, slices)
+    shown = Shown(work="scoring", pace=Pace(count=len(rows_of(request))), size=size, tell=tell, bar=bar)
     rows = [
         replace(row, learned_from=learned_from(method, steps=learned.steps, datalist_digest=scans.digest))
         for method, seed in rows_of(request)
         for row in [
-            _row(
-                request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, waiting
-            )
+            _row(request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, shown)
         ]
     ]
     result = Benchmark(
@@ -166,34 +164,10 @@ def rows_of(request: Request) -> list[tuple[Method, int]]:
     ]
 
 
-class _Waiting:
-    """What is shown to who waits for the rows: which it is, and how much is left.
-
-    Args:
-        request: what is asked for.
-        pairs: that are denoised.
-        slices: that methods are compared on at equal noise.
-        tell: called with a line as each row begins.
-        bar: counts denoised slices of all rows.
-    """
-
-    def __init__(
-        self, request: Request, pairs: Sequence[score.LoadedPair], slices: Sequence[TestSlice], tell: Tell, bar: Bar
-    ) -> None:
-        self.tell, self.bar = tell, bar
-        self.pace = Pace(count=len(rows_of(request)))
-        physics = 0 if request.physics is None else request.physics.slices
-        self.of_a_row = sum(len(pair.noisy_hu) for pair in pairs) + CHANGES * len(slices) + physics
-        self.since = time.monotonic()
-
-    def begins(self, title: str) -> AbstractContextManager[Progress]:
-        """A row begins; its bar counts slices."""
-        now = time.monotonic()
-        if self.pace.begun:
-            self.pace.took(now - self.since)
-        self.since = now
-        self.tell(f"scoring {self.pace.begins()}: {title}{self.pace.left()}")
-        return self.bar("scoring", self.pace.count * self.of_a_row, (self.pace.begun - 1) * self.of_a_row)
+def _slices_of_a_row(request: Request, pairs: Sequence[score.LoadedPair], slices: Sequence[TestSlice]) -> int:
+    """How many are denoised for it, about."""
+    physics = 0 if request.physics is None else request.physics.slices
+    return sum(len(pair.noisy_hu) for pair in pairs) + CHANGES * len(slices) + physics
 
 
 def _write_tables(request: Request, result: Benchmark) -> None:
@@ -224,15 +198,18 @@ def _row(
     training: Training | None,
     scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
     slices: Sequence[TestSlice],
-    waiting: _Waiting,
+    shown: Shown,
 ) -> Row:
-    showing = waiting.begins(method.title + (f", seed {seed}" if method.training else ""))
+    begun = time.monotonic()
+    showing = shown.begins(method.title + (f", seed {seed}" if method.training else ""))
     if method.training and (training is None or training.weights is None):
         reason = training.stopped if training else "not trained"
-        waiting.tell(f"{method.title}, seed {seed}: no weights ({reason})")
+        shown.tell(f"{method.title}, seed {seed}: no weights ({reason})")
         return Row(method=method, seed=seed, stopped=reason)
     with showing as progress:
-        return _measured(request, method, seed, training, scored, slices, progress)
+        row = _measured(request, method, seed, training, scored, slices, progress)
+    shown.pace.took(time.monotonic() - begun)
+    return row
 
 
 def _measured(
@@ -302,21 +279,6 @@ def _weights_digest(method: Method, training: Training | None, denoiser: SliceDe
     if method.kind == BUNDLE:
         return denoiser.identity.weights_digest
     return hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
-
-
-def _noisy_scans(pairs: Sequence[score.LoadedPair]) -> Iterator[NoisyScan]:
-    """Pairs as methods are compared on at equal noise: what is known of their noise is what is over the truth.
-
-    Where there is no truth, it is what is over the reference, whose own noise counts as anatomy.
-    """
-    for pair in pairs:
-        yield NoisyScan(
-            patient=pair.patient,
-            group=pair.truth_protocol if pair.truth_hu is not None else "",
-            noisy_hu=pair.noisy_hu,
-            scene_hu=pair.clean_hu if pair.truth_hu is None else pair.truth_hu,
-            spacing_mm=pair.spacing_mm,
-        )
 
 
 def _pictured(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: Path) -> dict[str, Any]:
