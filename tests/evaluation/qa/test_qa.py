@@ -212,3 +212,10 @@ def test_a_full_dose_scan_that_is_left_alone_has_infinite_psnr() -> None:
     left = robustness(Made(lambda image: image), body, (body[None], body[None]))
     assert left.full_dose_change_hu == 0
     assert left.full_dose_psnr_db == math.inf
+
+
+def test_too_few_realisations_are_refused_before_anything_is_denoised(dataset: Path) -> None:
+    """With five the observer gave up in the middle of the check."""
+    with pytest.raises(ConfigRefusal, match=r"with 5 realisations.* at least 6 realisations"):
+        read_phantom(dataset, most_realisations=5)
+    assert read_phantom(dataset, most_realisations=6).realisations == 6
