@@ -64,9 +64,8 @@ def exit_codes(left: str = "nothing was written") -> Iterator[None]:
     Args:
         left: what is there when the verb does not end well.
     """
-    for name in ("SIGTERM", "SIGHUP"):  # so that what is half written is removed
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminated)
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {one: signal.signal(one, _terminated) for one in signals}  # so that what is half written is removed
     try:
         yield
     except Refusal as refusal:
@@ -89,6 +88,9 @@ def exit_codes(left: str = "nothing was written") -> Iterator[None]:
         )
         spoken.tell_fault(traceback.format_exc())
         _end(f"a fault of ours: {type(error).__name__}; {left}; please report {log}", 1)
+    finally:
+        for one, answer in before.items():  # all is said: to be ended now is no interruption
+            signal.signal(one, answer if answer is not None else signal.SIG_DFL)
 
 
 def _terminated(*_: object) -> None:

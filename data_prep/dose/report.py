@@ -41,11 +41,11 @@ _MOST_HIDDEN = 1.5
 _HEADS = (
     "Slice",
     "Noise, low dose over scan",
-    "... expected",
+    "Noise, low dose over scan, expected",
     "Added noise, over expected",
     "Mean shift, HU",
     "Mean frequency of the scan's noise, 1/mm",
-    "... of the added noise",
+    "Mean frequency of the added noise, 1/mm",
     "Rays starved, %",
     "Verdict",
 )
@@ -168,12 +168,14 @@ def write_dose_report(simulation: Simulation, file: Path) -> tuple[SliceFigures,
         viewer=Viewer(name="scan and simulation", slices=[one.viewed() for one in slices]),
         slices=[one.shown() for one in slices],
     )
-    write_content(file.with_suffix(".json"), _content(simulation, figures))
+    write_content(file.with_suffix(".json"), _content(simulation, simulation.check, scanner, figures))
     write_page(file, "dose.html", page, package="data_prep")
     return figures
 
 
-def _content(simulation: Simulation, figures: Sequence[SliceFigures]) -> dict[str, Any]:
+def _content(
+    simulation: Simulation, check: SelfCheck, scanner: VirtualScanner, figures: Sequence[SliceFigures]
+) -> dict[str, Any]:
     """The numbers of the page, under the names that it has for them."""
 
     def number(value: float) -> float | None:
@@ -189,6 +191,10 @@ def _content(simulation: Simulation, figures: Sequence[SliceFigures]) -> dict[st
         "fraction": simulation.fraction,
         "seed": simulation.seed,
         "noise_hu": number(simulation.noise_hu),
+        "photons_per_ray": scanner.exposure.photons,
+        "kernel": scanner.kernel.name,
+        "kernel_half_per_mm": number(scanner.kernel.half_per_mm),
+        "self_check": {name: number(found) for name, found, _ in _checked(check, scanner)},
         "warnings": list(simulation.warnings),
         "slices": slices,
     }
@@ -261,25 +267,30 @@ class _MeasuredSlice:
 
 
 def _check_table(check: SelfCheck, scanner: VirtualScanner) -> Table:
-    lowest, highest = check.plausible_per_mm
     return Table(
         heads=("Self-check of the calibration", "Found", "Taken"),
         words=(2,),
         lines=[
-            ["Own noise over the scan's", fixed(check.own_over_scan, 2), f"{LIMITS[0]:g} to {LIMITS[1]:g}"],
-            [
-                "Mean frequency of the noise, 1/mm",
-                fixed(check.frequency_per_mm, 2),
-                f"{lowest:.2f} to {highest:.2f} for such a kernel",
-            ],
-            [
-                f"Rays of fewer than {FEWEST_COUNTS:g} counts at {check.fraction:g} of the dose (calibrated slices), %",
-                significant(100 * check.starved, 2),
-                f"warned of above {100 * MOST_STARVED:g}",
-            ],
-            ["Correlation of the noise of neighbouring slices", fixed(scanner.neighbour_correlation, 2), ""],
+            [name, significant(found, 2) if name.startswith("Rays") else fixed(found, 2), taken]
+            for name, found, taken in _checked(check, scanner)
         ],
     )
+
+
+def _checked(check: SelfCheck, scanner: VirtualScanner) -> list[tuple[str, float, str]]:
+    """What was checked, what was found, and in words what is taken."""
+    lowest, highest = check.plausible_per_mm
+    starved = f"Rays of fewer than {FEWEST_COUNTS:g} counts at {check.fraction:g} of the dose (calibrated slices), %"
+    return [
+        ("Own noise over the scan's", check.own_over_scan, f"{LIMITS[0]:g} to {LIMITS[1]:g}"),
+        (
+            "Mean frequency of the noise, 1/mm",
+            check.frequency_per_mm,
+            f"{lowest:.2f} to {highest:.2f} for such a kernel",
+        ),
+        (starved, 100 * check.starved, f"warned of above {100 * MOST_STARVED:g}"),
+        ("Correlation of the noise of neighbouring slices", scanner.neighbour_correlation, ""),
+    ]
 
 
 def _line(one: SliceFigures) -> list[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iscl_monai.cli.bundle import found_bundle
+from iscl_monai.cli.watching import work_bar
 from iscl_monai.console import exit_codes, say
-from iscl_monai.spoken import progress_console, tell_program
+from iscl_monai.spoken import tell_program
 
 if TYPE_CHECKING:
     from iscl_monai.evaluation.qa import Plan, QaResult
@@ -163,7 +163,7 @@ def _checked(out: Path, bundle: Path | None, method: str | None, options: Mappin
         denoiser = named_denoiser(method)
     else:
         denoiser = Denoiser.from_bundle(found_bundle(bundle), **options)
-    result = check(out, denoiser, plan, say=say, bar=_bar)
+    result = check(out, denoiser, plan, say=say, bar=work_bar)
     _print_result(out, result)
     return result
 
@@ -185,26 +185,14 @@ def _shares(doses: str | None) -> tuple[float, ...] | None:
     return tuple(sorted({1.0, *shares}, reverse=True))
 
 
-@contextmanager
-def _bar(work: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Shows how much is still to be done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(work), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console()) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.advance(task, done)
-
-
 def _print_result(out: Path, result: QaResult) -> None:
     for verdict in result.verdicts:
         if verdict.status in ("fault", "wish missed", "not measurable"):
             dose = "" if verdict.dose is None else f" at {100 * verdict.dose:g} % of the dose"
             value = "" if verdict.status == "not measurable" else f" {verdict.value:.3g}, allowed {verdict.allowed}"
             say(f"{verdict.status}: {verdict.quantity}{dose}:{value or ' -'} ({verdict.limit})")
-    left_hu = float(result.denoiser.get("target_noise_hu", 0))
-    if left_hu > 0 and any("noise reduction" in verdict.quantity.lower() for verdict in result.faults):
-        say(f"note: these weights leave {left_hu:.3g} HU on purpose; --target-noise 0 judges all they can take")
+    for note in result.notes:
+        say(f"note: {note}")
     judged = [verdict for verdict in result.verdicts if verdict.status != "not judged"]
     passed = sum(verdict.status == "pass" for verdict in judged)
     say(

@@ -68,6 +68,23 @@ def counting(unit: str, work: str = "denoising") -> Iterator[Callable[[int], obj
         yield lambda done: bar.advance(task, done)
 
 
+@contextmanager
+def work_bar(work: str, total: int, done: int = 0) -> Iterator[Callable[[int], object]]:
+    """A bar with the time left; what it is given is how many were done since.
+
+    Args:
+        work: what is done.
+        total: how much there is of it.
+        done: how much of that was done before.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(work, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=progress_console()) as bar:
+        task = bar.add_task("", total=total, completed=done)
+        yield lambda more: bar.advance(task, more)
+
+
 def _bar(unit: str) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -92,6 +93,20 @@ def test_how_a_verb_ends(capsys: pytest.CaptureFixture[str]) -> None:
     log = Path(lines[2].rpartition(" ")[2])
     assert "ZeroDivisionError" in log.read_text(encoding="utf-8")
     log.unlink()
+
+
+def test_once_a_verb_has_ended_a_signal_interrupts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else a TERM while the interpreter shuts down is a traceback."""
+    before = signal.getsignal(signal.SIGTERM)
+    made = typer.Typer(name="program")
+
+    @made.command()
+    @with_exit_codes
+    def seen() -> None:
+        assert signal.getsignal(signal.SIGTERM) is not before
+
+    assert run(made, []) == 0, capsys.readouterr()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help_loads_neither_torch_nor_pandas() -> None:

@@ -232,6 +232,12 @@ def test_the_report_says_what_physics_expects(tmp_path: Path) -> None:
         assert cells[1:4] == [f"{number:.2f}" for number in numbers[:3]]
         assert re.sub("<.*?>", "", cells[-1]) == one["Verdict"]
         assert numbers[4:6] == [None, None]
+    for name, found in content["self_check"].items():
+        assert name.replace("'", "&#39;") in page
+        assert found is not None
+    assert len(content["self_check"]) == 4
+    assert f"{content['photons_per_ray']:,.0f} photons" in page
+    assert not any(name.startswith("...") for one in content["slices"] for name in one)
     assert "not for diagnosis" in page
     assert page.count("not measurable") == 2 * 3  # too small for a spectrum
     assert ">nan<" not in page

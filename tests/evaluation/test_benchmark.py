@@ -219,7 +219,7 @@ def test_what_was_damaged_or_lost_is_made_again(copied: Request, monkeypatch: py
 
 
 def test_numbers_of_other_test_objects_are_not_taken_for_these(copied: Request) -> None:
-    small, large = (Physics(identity={"phantom": n}, measure=lambda _, n=n: {"noise": n}) for n in (1.0, 2.0))
+    small, large = (Physics(identity={"phantom": n}, measure=lambda *_, n=n: {"noise": n}) for n in (1.0, 2.0))
     found = [benchmark(replace(copied, physics=one), tell=lambda _: None).rows[0].physics for one in (small, large)]
     assert found == [{"noise": 1.0}, {"noise": 2.0}]
 
@@ -244,7 +244,9 @@ def submissions(copied: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         save_nifti(tmp_path / "theirs" / f"{pair.patient}.nii.gz", scan, denoised)
     monkeypatch.setattr(running, "cost_of", lambda *_: cost.Cost(parameters=math.nan, gflop=1, seconds=1, peak_mib=1))
     added = [submission(f"mine={file}:denoise"), submission(f"theirs={tmp_path / 'theirs'}")]
-    physics = Physics(identity={}, measure=lambda denoiser: {"noise": float(denoiser.change_hu(probe_slice(9)).std())})
+    physics = Physics(
+        identity={}, measure=lambda denoiser, _: {"noise": float(denoiser.change_hu(probe_slice(9)).std())}
+    )
     return replace(copied, methods=chosen(["gaussian"], added), budget=None, physics=physics)
 
 

@@ -265,13 +265,20 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["phantom", folder, "--seed", "7"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "set" / "datalist.json")
     assert main(["phantom", folder, "--kind", "physics", "--realisations", "3", "--doses", "1", "0.5"]) == 0
-    assert asked == [{"seed": 7}, {"seed": 0, "realisations": 3, "doses": [1.0, 0.5]}]
+    assert main(["phantom", folder, "--kind", "physics", "--doses", "1,0.5", "0.1"]) == 0
+    assert asked == [
+        {"seed": 7},
+        {"seed": 0, "realisations": 3, "doses": [1.0, 0.5]},
+        {"seed": 0, "doses": [1.0, 0.5, 0.1]},
+    ]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--doses", "1"], "--doses with --kind anthropomorphic"),
+        (["--kind", "physics", "--doses", "25%"], "such as 1 0.25 or 1,0.25"),
+        (["--kind", "physics", "--doses", "1,0.25,7"], "different doses in (0, 1]"),
         (["--kind", "physics", "--slices", "3"], "--slices with --kind physics"),
         (["0.5"], "after DIR"),
     ],

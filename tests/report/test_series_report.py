@@ -209,6 +209,16 @@ def test_what_is_not_there_is_not_measurable(tmp_path: Path) -> None:
     assert means == pytest.approx([42, 42], abs=0.5)
 
 
+def test_weights_that_leave_noise_on_purpose_leave_a_quiet_scan_alone(tmp_path: Path) -> None:
+    for left_hu, words in ((None, "hardly anything removed"), (100.0, "left alone")):
+        made = SeriesReport(name="S", count=1, left_hu=left_hu)
+        made.add(0, before(0), before(0))
+        source = written(tmp_path / words, made).source
+        line = next(line for line in source.split("<tr>") if ">Local noise, soft tissue<" in line)
+        assert words in line
+    assert "as quiet as the 100.0 HU that are left on purpose" in line
+
+
 @pytest.mark.parametrize("value_hu", [-1000, -3024, 64512])
 def test_slices_of_nothing_but_air_or_padding_are_shown(tmp_path: Path, value_hu: float) -> None:
     made = SeriesReport(name="S", count=2)

@@ -19,6 +19,7 @@ PROBED_STEPS = 8
 SHARE_FOR_STEPS = 0.9
 """Of the minutes; the rest goes to reading scans and to validation."""
 LONGEST_WARM_UP = 0.4
+MINUTES = "min"
 
 
 def steps_of(budget: str, configs: Sequence[str], settings: Mapping[str, Any]) -> int:
@@ -38,12 +39,30 @@ def steps_of(budget: str, configs: Sequence[str], settings: Mapping[str, Any]) -
     Raises:
         ConfigRefusal: if the budget is neither, or too small for a step an epoch.
     """
+    amount, unit = _read(budget)
+    if unit == MINUTES:
+        amount = SHARE_FOR_STEPS * amount * 60 / seconds_per_step(configs, settings)
+    return _whole_epochs(budget, amount)
+
+
+def given_steps(budget: str) -> int | None:
+    """Steps of a budget that gives steps; None of one that gives minutes, before a step is timed.
+
+    Raises:
+        ConfigRefusal: as :func:`steps_of`.
+    """
+    amount, unit = _read(budget)
+    return None if unit == MINUTES else _whole_epochs(budget, amount)
+
+
+def _read(budget: str) -> tuple[float, str]:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(steps?|min(?:utes?)?)", budget.strip())
     if match is None:
         raise ConfigRefusal(f"--budget {budget}", allowed="such as 500steps or 20min", cure="write the unit")
-    amount = float(match[1])
-    if match[2].startswith("min"):
-        amount = SHARE_FOR_STEPS * amount * 60 / seconds_per_step(configs, settings)
+    return float(match[1]), MINUTES if match[2].startswith("min") else "steps"
+
+
+def _whole_epochs(budget: str, amount: float) -> int:
     steps = int(amount) // EPOCHS * EPOCHS
     if steps < EPOCHS:
         raise ConfigRefusal(f"--budget {budget}, {steps} steps", allowed=f"{EPOCHS} steps or more", cure="give more")

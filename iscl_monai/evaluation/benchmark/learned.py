@@ -12,10 +12,13 @@ from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.benchmark.budget import schedule, steps_of
 from iscl_monai.evaluation.benchmark.kept import read, write
 from iscl_monai.evaluation.benchmark.methods import Method
+from iscl_monai.evaluation.benchmark.pace import Bar, Pace, Shown, no_bar
 from iscl_monai.evaluation.benchmark.sweep import Candidate, Swept, best
 from iscl_monai.evaluation.benchmark.training import Training, trained
 
 Tell = Callable[[str], object]
+
+BUDGET = "budget.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,27 @@ class TrainingPlan:
     settings: Mapping[str, Any]
     sweep: bool
 
+    def trainings(self, learned: Sequence[Method]) -> int:
+        """How many there are, tries of a sweep among them."""
+        tries = sum(len(method.sweep) if self.sweep and method.sweep else 1 for method in learned)
+        return tries + (len(self.seeds) - 1) * len(learned)
+
     def steps(self, learned: Sequence[Method]) -> int:
         """Of each training; decided once, so that a benchmark that goes on trains later methods no longer or shorter.
+
+        Raises:
+            ConfigRefusal: without a budget, or with another than before.
+        """
+        steps = self.decided_steps(learned)
+        if steps is None:
+            steps = steps_of(
+                str(self.budget), self.config_files(), {**self.settings, "dataset_dir": str(self.datalist)}
+            )
+            write(self.out / BUDGET, {"budget": self.budget, "steps": steps})
+        return steps
+
+    def decided_steps(self, learned: Sequence[Method]) -> int | None:
+        """Of each training, if an earlier run has decided it, or nothing is trained; else None.
 
         Raises:
             ConfigRefusal: without a budget, or with another than before.
@@ -56,20 +78,17 @@ class TrainingPlan:
                 allowed="such as 500steps or 20min, the same for all",
                 cure="give it, or choose methods that are not trained with --method",
             )
-        kept = self.out / "budget.json"
-        if kept.is_file():
-            held = read(kept) or {}
-            if held.get("budget") != self.budget or not isinstance(held.get("steps"), int):
-                raise ConfigRefusal(
-                    f"--budget {self.budget} in {self.out}, which was begun with {held.get('budget', 'another')}",
-                    allowed="one budget for all methods",
-                    cure="give another --out",
-                )
-            return int(held["steps"])
-        settings = {**self.settings, "dataset_dir": str(self.datalist)}
-        steps = steps_of(self.budget, self.config_files(), settings)
-        write(kept, {"budget": self.budget, "steps": steps})
-        return steps
+        kept = self.out / BUDGET
+        if not kept.is_file():
+            return None
+        held = read(kept) or {}
+        if held.get("budget") != self.budget or not isinstance(held.get("steps"), int):
+            raise ConfigRefusal(
+                f"--budget {self.budget} in {self.out}, which was begun with {held.get('budget', 'another')}",
+                allowed="one budget for all methods",
+                cure="give another --out",
+            )
+        return int(held["steps"])
 
     def config_files(self, *more: str) -> list[str]:
         """Paths of ``train.json``, the configs for all methods, and those of one."""
@@ -97,7 +116,7 @@ class Learned:
     steps: int
 
 
-def train_all(plan: TrainingPlan, methods: Sequence[Method], scans: Datalist, tell: Tell) -> Learned:
+def train_all(plan: TrainingPlan, methods: Sequence[Method], scans: Datalist, tell: Tell, bar: Bar = no_bar) -> Learned:
     """Train, continue or find done every method with every seed.
 
     Args:
@@ -105,37 +124,36 @@ def train_all(plan: TrainingPlan, methods: Sequence[Method], scans: Datalist, te
         methods: of :func:`iscl_monai.evaluation.benchmark.methods.trainings`.
         scans: of ``plan.datalist``.
         tell: called with one line as each training begins.
+        bar: of the steps of all trainings.
 
     Raises:
         Refusal: whatever a training or a setting was refused for; a sweep without validation pairs.
     """
-    if plan.sweep and methods and not scans.validation:
-        raise ConfigRefusal(
-            "--sweep without validation pairs", allowed="a datalist with validation", cure="add pairs, or leave it out"
-        )
+    check_sweep(plan, methods, scans)
     steps = plan.steps(methods)
+    shown = Shown(work="training", pace=Pace(count=plan.trainings(methods)), size=steps, tell=tell, bar=bar)
     trainings: dict[tuple[str, int], Training] = {}
     swept = []
     for seed in plan.seeds:
         for method in methods:
             if plan.sweep and method.sweep and seed == plan.seeds[0]:
-                found, trainings[method.name, seed] = _swept(plan, method, scans, steps, tell)
+                found, trainings[method.name, seed] = _swept(plan, method, scans, shown)
                 swept.append(found)
                 continue
             chosen = next((one.settings for one in swept if one.title == method.title), {})
             of_method = replace(method, settings={**method.settings, **chosen})
-            trainings[method.name, seed] = _train(plan, of_method, f"seed{seed}", seed, scans, steps, tell)
+            trainings[method.name, seed] = _train(plan, of_method, f"seed{seed}", seed, scans, shown)
     return Learned(trainings=trainings, swept=tuple(swept), steps=steps)
 
 
-def _swept(plan: TrainingPlan, method: Method, scans: Datalist, steps: int, tell: Tell) -> tuple[Swept, Training]:
+def _swept(plan: TrainingPlan, method: Method, scans: Datalist, shown: Shown) -> tuple[Swept, Training]:
     """Every candidate trained with the first seed for as long as any training; the best of them is that seed's."""
     configured = {name: plan.configured(method, name) for name in ("learning_rate", "nested_weight")}
     done: dict[Candidate, Training] = {}
     for candidate in method.sweep:
         settings = {**method.settings, **candidate.settings(configured)}
         done[candidate] = _train(
-            plan, replace(method, settings=settings), candidate.folder, plan.seeds[0], scans, steps, tell
+            plan, replace(method, settings=settings), candidate.folder, plan.seeds[0], scans, shown
         )
     validation_db = {candidate: training.validation_db for candidate, training in done.items()}
     chosen = best(validation_db)
@@ -143,24 +161,38 @@ def _swept(plan: TrainingPlan, method: Method, scans: Datalist, steps: int, tell
     return found, done[chosen]
 
 
-def _train(
-    plan: TrainingPlan, method: Method, name: str, seed: int, scans: Datalist, steps: int, tell: Tell
-) -> Training:
+def _train(plan: TrainingPlan, method: Method, name: str, seed: int, scans: Datalist, shown: Shown) -> Training:
     folder = plan.out / method.name / name
-    tell(f"training {method.title}, {name}, seed {seed}, {steps} steps (log: {folder / 'train.log'})")
     shared = replace(method, settings={})
     settings = {
-        **schedule(steps, int(plan.configured(shared, "warm_up_steps"))),
+        **schedule(shown.size, int(plan.configured(shared, "warm_up_steps"))),
         **plan.settings,
         **method.settings,
         "dataset_dir": str(plan.datalist.resolve()),
         "seed": seed,
     }
-    return trained(
-        method,
-        folder,
-        configs=plan.config_files(*method.configs),
-        metadata=plan.bundle / "configs" / "metadata.json",
-        settings=settings,
-        scans=scans.identity,
-    )
+    title = f"{method.title}, {name}, seed {seed}, {shown.size} steps (log: {folder / 'train.log'})"
+    with shown.begins(title) as progress:
+        training = trained(
+            method,
+            folder,
+            configs=plan.config_files(*method.configs),
+            metadata=plan.bundle / "configs" / "metadata.json",
+            settings=settings,
+            scans=scans.identity,
+            progress=progress,
+        )
+    shown.pace.took(training.seconds)
+    return training
+
+
+def check_sweep(plan: TrainingPlan, methods: Sequence[Method], scans: Datalist) -> None:
+    """Refuse a sweep that nothing could choose by.
+
+    Raises:
+        ConfigRefusal: no validation pairs.
+    """
+    if plan.sweep and methods and not scans.validation:
+        raise ConfigRefusal(
+            "--sweep without validation pairs", allowed="a datalist with validation", cure="add pairs, or leave it out"
+        )

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.evaluation.benchmark.pace import Progress
 from iscl_monai.evaluation.qa import FULL, QUICK, Limits, cache_folder, headline, make_phantom, run_qa
+from iscl_monai.evaluation.qa.phantom import read_phantom
+from iscl_monai.evaluation.qa.scans import slices_to_do
 from iscl_monai.inference import SliceDenoiser
 from iscl_monai.phantom.parts import MANIFEST
 
@@ -23,11 +26,24 @@ class Physics:
 
     Args:
         identity: of the test objects and the dose.
-        measure: headline numbers of a denoiser.
+        measure: headline numbers of a denoiser; the progress is called with how many slices were denoised since.
+        slices: that are denoised for it, about.
     """
 
     identity: dict[str, Any]
-    measure: Callable[[SliceDenoiser], dict[str, float]]
+    measure: Callable[[SliceDenoiser, Progress], dict[str, float]]
+    slices: int = 0
+
+
+def check_physics(size: str) -> str:
+    """The word, if it is one.
+
+    Raises:
+        ConfigRefusal: another word.
+    """
+    if size not in (NONE, *SIZES):
+        raise ConfigRefusal(f"--physics {size}", allowed="none, quick or full", cure="choose one")
+    return size
 
 
 def physics_of(size: str) -> Physics | None:
@@ -42,15 +58,17 @@ def physics_of(size: str) -> Physics | None:
     Raises:
         ConfigRefusal: another word.
     """
-    if size == NONE:
+    if check_physics(size) == NONE:
         return None
-    if size not in SIZES:
-        raise ConfigRefusal(f"--physics {size}", allowed="none, quick or full", cure="choose one")
     folder = make_phantom(cache_folder(SIZES[size]), SIZES[size])
     limits = Limits.proposed()
 
-    def measure(denoiser: SliceDenoiser) -> dict[str, float]:
-        return headline(run_qa(denoiser, folder, doses=(1.0, DOSE), limits=limits), DOSE)
+    doses = (1.0, DOSE)
+
+    def measure(denoiser: SliceDenoiser, progress: Progress) -> dict[str, float]:
+        return headline(run_qa(denoiser, folder, doses=doses, limits=limits, progress=progress), DOSE)
 
     made = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))  # its seed and recipe, too
-    return Physics(identity={"phantom": made, "dose": DOSE}, measure=measure)
+    return Physics(
+        identity={"phantom": made, "dose": DOSE}, measure=measure, slices=slices_to_do(read_phantom(folder, doses))
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from iscl_monai.evaluation.benchmark.kept import once, with_nan, write
 from iscl_monai.evaluation.benchmark.learned import TrainingPlan, train_all
 from iscl_monai.evaluation.benchmark.learned_from import learned_from
 from iscl_monai.evaluation.benchmark.methods import BUNDLE, FUNCTION, IMAGES, Method, trainings
+from iscl_monai.evaluation.benchmark.pace import Bar, Pace, Progress, Shown, no_bar
 from iscl_monai.evaluation.benchmark.page import write_benchmark_page
 from iscl_monai.evaluation.benchmark.physics import Physics
 from iscl_monai.evaluation.benchmark.result import Benchmark, Row, provenance_of
@@ -29,7 +31,7 @@ from iscl_monai.evaluation.benchmark.training import Training
 from iscl_monai.evaluation.benchmark.virtual import virtual_pairs
 from iscl_monai.evaluation.equal_noise import measure
 from iscl_monai.evaluation.equal_noise.measure import VERSION
-from iscl_monai.evaluation.equal_noise.slices import NoisyScan, TestSlice, slices_of
+from iscl_monai.evaluation.equal_noise.slices import TestSlice, slices_of
 from iscl_monai.evaluation.equal_noise.tables import tables_at
 from iscl_monai.evaluation.pairs import pairs_in
 from iscl_monai.evaluation.submission import DenoisedFolder, SubmittedFunction, load_submitted
@@ -43,6 +45,10 @@ Tell = Callable[[str], object]
 
 OURS = ("epochs", "steps_per_epoch", "seed", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "resume")
 """Settings that the budget, the seeds and the folders decide."""
+
+
+CHANGES = 8
+"""How often a slice is denoised, about, for what a method does at equal noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +102,13 @@ class Request:
         return TrainingPlan(**{name: getattr(self, name) for name in names})
 
 
-def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
+def benchmark(request: Request, *, tell: Tell = print, bar: Bar = no_bar) -> Benchmark:
     """Train, score, measure and time every method that has not been yet.
 
     Args:
         request: what is asked for.
         tell: called with one line as each step begins.
+        bar: of all trainings, then of the scoring of all methods.
 
     Returns:
         All rows, also written to ``results.json`` in ``request.out``.
@@ -113,18 +120,19 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     pairs = pairs_in(scans, request.section)
     if request.section == "validation":
         tell("validation pairs chose the weights of every learned method: these are not the numbers of unseen scans")
-    _check_submitted(request.methods, pairs, scans.split_protocol)
-    learned = train_all(request.plan(), trainings(request.methods), scans, tell)
+    check_submitted(request.methods, pairs, scans.split_protocol)
+    learned = train_all(request.plan(), trainings(request.methods), scans, tell, bar)
     pairs = [*pairs, *virtual_pairs(request.out, request.virtual_patients, request.virtual_seed, tell=tell)]
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
-    slices = slices_of(_noisy_scans(loaded))
+    slices = slices_of(score.noisy_scans(loaded))
+    size = _slices_of_a_row(request, loaded, slices)
+    shown = Shown(work="scoring", pace=Pace(count=len(rows_of(request))), size=size, tell=tell, bar=bar)
     rows = [
         replace(row, learned_from=learned_from(method, steps=learned.steps, datalist_digest=scans.digest))
-        for method in request.methods
-        for seed in (request.seeds if method.training else request.seeds[:1])
+        for method, seed in rows_of(request)
         for row in [
-            _row(request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, tell)
+            _row(request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, shown)
         ]
     ]
     result = Benchmark(
@@ -147,6 +155,21 @@ def benchmark(request: Request, *, tell: Tell = print) -> Benchmark:
     return result
 
 
+def rows_of(request: Request) -> list[tuple[Method, int]]:
+    """Methods with their seeds, in the order of the table."""
+    return [
+        (method, seed)
+        for method in request.methods
+        for seed in (request.seeds if method.training else request.seeds[:1])
+    ]
+
+
+def _slices_of_a_row(request: Request, pairs: Sequence[score.LoadedPair], slices: Sequence[TestSlice]) -> int:
+    """How many are denoised for it, about."""
+    physics = 0 if request.physics is None else request.physics.slices
+    return sum(len(pair.noisy_hu) for pair in pairs) + CHANGES * len(slices) + physics
+
+
 def _write_tables(request: Request, result: Benchmark) -> None:
     """All tables in one file, to be pasted into documents."""
     at_equal_noise = [table for group, curves in result.curves().items() for table in tables_at(curves, group)]
@@ -157,7 +180,7 @@ def _write_tables(request: Request, result: Benchmark) -> None:
         file.write(f"{text}\n".encode())
 
 
-def _check_submitted(methods: Sequence[Method], pairs: Sequence[ScanPair], split_protocol: str) -> None:
+def check_submitted(methods: Sequence[Method], pairs: Sequence[ScanPair], split_protocol: str) -> None:
     """Before hours of training: functions are tried, folders looked through, bundles asked whom they have seen."""
     for method in methods:
         if method.kind == FUNCTION:
@@ -175,23 +198,39 @@ def _row(
     training: Training | None,
     scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
     slices: Sequence[TestSlice],
-    tell: Tell,
+    shown: Shown,
 ) -> Row:
+    begun = time.monotonic()
+    showing = shown.begins(method.title + (f", seed {seed}" if method.training else ""))
     if method.training and (training is None or training.weights is None):
         reason = training.stopped if training else "not trained"
-        tell(f"{method.title}, seed {seed}: no weights ({reason})")
+        shown.tell(f"{method.title}, seed {seed}: no weights ({reason})")
         return Row(method=method, seed=seed, stopped=reason)
+    with showing as progress:
+        row = _measured(request, method, seed, training, scored, slices, progress)
+    shown.pace.took(time.monotonic() - begun)
+    return row
+
+
+def _measured(
+    request: Request,
+    method: Method,
+    seed: int,
+    training: Training | None,
+    scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
+    slices: Sequence[TestSlice],
+    progress: Progress,
+) -> Row:
     folder = request.out / method.name / (f"seed{seed}" if method.training else "")
     bundle = training.bundle if training else None
     denoiser = denoiser_of(method, bundle, device=request.device, pairs=scored[0])
-    tell(f"scoring {method.title}" + (f", seed {seed}" if method.training else ""))
     weights = _weights_digest(method, training, denoiser)
     known = {"weights": weights, "parameters": denoiser.parameters}
     row = Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
-        fidelity=_fidelity(folder, known, denoiser, request.protocols, scored[1]),
+        fidelity=_fidelity(folder, known, denoiser, request.protocols, scored[1], progress),
         repeatable=not (isinstance(denoiser, SubmittedFunction) and not denoiser.repeatable),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
@@ -201,10 +240,14 @@ def _row(
     if method.kind == IMAGES:  # a folder cannot denoise any but those it has
         return row
     compared = {"slices": [one.digest() for one in slices], "version": VERSION}
-    at_equal_noise = once(folder / "equal_noise.json", known | compared, lambda: measure.measured(denoiser, slices))
+    at_equal_noise = once(
+        folder / "equal_noise.json",
+        known | compared,
+        lambda: measure.measured(denoiser, slices, progress=lambda done: progress(CHANGES * done)),
+    )
     physics, figures = request.physics, dict[str, Any]()
     if physics is not None:
-        figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser))
+        figures = once(folder / "physics.json", known | physics.identity, lambda: physics.measure(denoiser, progress))
     cost = Cost(**with_nan(once(folder / "cost.json", known, lambda: asdict(cost_of(method, bundle)))))
     return replace(row, equal_noise=at_equal_noise, physics=with_nan(figures), cost=cost)
 
@@ -215,6 +258,7 @@ def _fidelity(
     denoiser: SliceDenoiser,
     protocols: Sequence[Protocol],
     pairs: Sequence[score.LoadedPair],
+    progress: Progress,
 ) -> dict[str, dict[str, FidelityMean]]:
     """Scores against references and truths, and pictures, made once."""
     scans = {"pairs": [[pair.patient, pair.digest()] for pair in pairs]}
@@ -222,7 +266,7 @@ def _fidelity(
     measured = once(
         folder / "scores.json",
         {**known, **scans, "protocols": [protocol.identity for protocol in held_against]},
-        lambda: score.to_json(score.scores(denoiser, pairs, protocols)),
+        lambda: score.to_json(score.scores(denoiser, pairs, protocols, progress=progress)),
     )
     if not (folder / "pictures.npz").is_file():
         (folder / "pictures.json").unlink(missing_ok=True)
@@ -235,21 +279,6 @@ def _weights_digest(method: Method, training: Training | None, denoiser: SliceDe
     if method.kind == BUNDLE:
         return denoiser.identity.weights_digest
     return hashlib.sha256(training.weights.read_bytes()).hexdigest() if training and training.weights else ""
-
-
-def _noisy_scans(pairs: Sequence[score.LoadedPair]) -> Iterator[NoisyScan]:
-    """Pairs as methods are compared on at equal noise: what is known of their noise is what is over the truth.
-
-    Where there is no truth, it is what is over the reference, whose own noise counts as anatomy.
-    """
-    for pair in pairs:
-        yield NoisyScan(
-            patient=pair.patient,
-            group=pair.truth_protocol if pair.truth_hu is not None else "",
-            noisy_hu=pair.noisy_hu,
-            scene_hu=pair.clean_hu if pair.truth_hu is None else pair.truth_hu,
-            spacing_mm=pair.spacing_mm,
-        )
 
 
 def _pictured(denoiser: SliceDenoiser, pairs: Sequence[score.LoadedPair], path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from iscl_monai.data import ScanPair
 from iscl_monai.evaluation import pairs as pairs_module
+from iscl_monai.evaluation.equal_noise.slices import NoisyScan
 from iscl_monai.evaluation.pairs import truth_of
 from iscl_monai.evaluation.plausible import check_same_image
 from iscl_monai.evaluation.scans import check_same_place, read_scan
@@ -74,6 +75,21 @@ def loaded(pairs: Sequence[ScanPair]) -> Iterator[LoadedPair]:
             truth_protocol=pair.truth_protocol or "",
             dose=noisy.simulated_dose if pair.dose is None else pair.dose,
             spacing_mm=noisy.pixel_spacing_mm,
+        )
+
+
+def noisy_scans(pairs: Sequence[LoadedPair]) -> Iterator[NoisyScan]:
+    """Pairs as methods are compared on at equal noise: what is known of their noise is what is over the truth.
+
+    Where there is no truth, it is what is over the reference, whose own noise counts as anatomy.
+    """
+    for pair in pairs:
+        yield NoisyScan(
+            patient=pair.patient,
+            group=pair.truth_protocol if pair.truth_hu is not None else "",
+            noisy_hu=pair.noisy_hu,
+            scene_hu=pair.clean_hu if pair.truth_hu is None else pair.truth_hu,
+            spacing_mm=pair.spacing_mm,
         )
 
 

@@ -17,8 +17,10 @@ from typing import Any
 
 from iscl_monai.data.identity import Identity, first_change
 from iscl_monai.errors import ConfigRefusal, Refusal
+from iscl_monai.evaluation.benchmark.following import followed
 from iscl_monai.evaluation.benchmark.kept import read, write
 from iscl_monai.evaluation.benchmark.methods import Method
+from iscl_monai.evaluation.benchmark.pace import Progress
 
 DONE = "trained.json"
 REFUSED, STOPPED = 2, 1
@@ -63,6 +65,7 @@ def trained(
     metadata: Path,
     settings: Mapping[str, Any],
     scans: Identity,
+    progress: Progress = lambda steps: None,
 ) -> Training:
     """Train, continue or find done.
 
@@ -73,6 +76,7 @@ def trained(
         metadata: the bundle's ``metadata.json``, whose version the weights get.
         settings: overrides of settings, dataset and seed among them.
         scans: see :attr:`iscl_monai.data.Datalist.identity`.
+        progress: called with how many steps have been made since the last call.
 
     Raises:
         Refusal: what the training refused, or if the folder holds one with other settings.
@@ -94,7 +98,7 @@ def trained(
     if held is None:
         (folder / "configs").mkdir(exist_ok=True)
         shutil.copyfile(metadata, folder / "configs" / "metadata.json")
-        held = _run(folder, configs, settings, metadata.parents[1]) | {"settings": dict(settings)}
+        held = _run(folder, configs, settings, metadata.parents[1], progress) | {"settings": dict(settings)}
         write(record, held)
     return Training(
         bundle=folder,
@@ -120,7 +124,9 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"other scans: {first_change(before.get('scans') or {}, now['scans'])}"
 
 
-def _run(folder: Path, configs: Sequence[str], settings: Mapping[str, Any], bundle: Path) -> dict[str, Any]:
+def _run(
+    folder: Path, configs: Sequence[str], settings: Mapping[str, Any], bundle: Path, progress: Progress
+) -> dict[str, Any]:
     places = {
         "bundle_root": str(bundle.resolve()),  # the command may be given anywhere
         "output_dir": str(folder),
@@ -130,7 +136,7 @@ def _run(folder: Path, configs: Sequence[str], settings: Mapping[str, Any], bund
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(list(configs)), *words]
     begun, before = time.monotonic(), _children_cpu_seconds()
     log = folder / "train.log"
-    with open(log, "ab") as output:
+    with open(log, "ab") as output, followed(log, progress):
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     spent = {"seconds": time.monotonic() - begun, "cpu_seconds": _children_cpu_seconds() - before}
     reason = _last_line(log) if code else ""

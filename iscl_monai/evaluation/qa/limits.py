@@ -210,7 +210,7 @@ def _parsed(text: str, name: str) -> Limits:
     for key in entries:
         _require_known(name, key, NAMES, "the names in the file that --write-limits writes")
     numbers = {key: _number(name, key, entry) for key, entry in entries.items()}
-    reasons = {key: _reason(key, entry) for key, entry in entries.items() if isinstance(entry, dict)}
+    reasons = {key: _reason(name, key, entry) for key, entry in entries.items() if isinstance(entry, dict)}
     limits = Limits(**numbers, reasons=dict(_shipped_reasons()) | reasons)
     if not set(entries) - {LOWEST}:  # nothing would be judged, and so nothing fail
         raise ConfigRefusal(
@@ -232,9 +232,12 @@ def _number(file: str, key: str, entry: Any) -> Any:
     return entry["limit"]
 
 
-def _reason(key: str, entry: Mapping[str, Any]) -> Reason:
+def _reason(file: str, key: str, entry: Mapping[str, Any]) -> Reason:
     usual = _shipped_reasons()[key]
-    return Reason(kind=entry.get("kind", usual.kind), reason=entry.get("reason", usual.reason))
+    try:
+        return Reason(kind=entry.get("kind", usual.kind), reason=entry.get("reason", usual.reason))
+    except ConfigRefusal as error:
+        raise ConfigRefusal(f"{file}: [{key}]: {error.came}", allowed=error.allowed, cure=error.cure) from error
 
 
 def _require_known(place: str, word: str, known: tuple[str, ...], allowed: str) -> None:

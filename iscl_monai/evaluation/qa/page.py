@@ -43,6 +43,7 @@ class QaPage:
         doses: in words.
         phantom: seed, pixels, their spacing, realisations.
         fixed: whether it is the one that is always the same.
+        notes: what is to be known before the verdicts are read.
         verdicts: first of all.
         reasons: of the limits, by what was measured.
         noise: plots.
@@ -61,6 +62,7 @@ class QaPage:
     doses: str
     phantom: Mapping[str, float]
     fixed: bool
+    notes: Sequence[str]
     verdicts: VerdictTable
     reasons: Mapping[str, str]
     noise: Section
@@ -97,6 +99,7 @@ def _page(result: QaResult, made_with: Mapping[str, str]) -> QaPage:
         doses=", ".join(percent(one.dose) for one in result.doses),
         phantom=result.phantom,
         fixed=result.phantom["seed"] == FIXED_SEED,
+        notes=result.notes,
         verdicts=verdict_table(result),
         reasons={
             name: f"{reason.kind}. {reason.reason}"
@@ -107,7 +110,7 @@ def _page(result: QaResult, made_with: Mapping[str, str]) -> QaPage:
         planes_title=f"Noise power by direction at {percent(result.doses[-1].dose)} of the dose",
         planes=_planes(result),
         sections=[
-            *strength_sections(result.curves, result.curves_at),
+            *strength_sections(result.curves, result.curves_at, spacing_mm=result.phantom["spacing_mm"]),
             slices_section(result),
             tissues_section(result),
             Section(title="Borders in anatomy", plots=list(border_plots(result))),

@@ -200,11 +200,23 @@ class QaResult:
         """
         return {result.dose: result for result in self.doses}[dose]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known before a verdict is read, in sentences."""
+        left_hu = float(self.denoiser.get("target_noise_hu", 0))
+        if left_hu <= 0:
+            return ()
+        return (
+            f"These weights leave {left_hu:.3g} HU of noise on purpose, and images alone that are no louder. So a "
+            "phantom that is hardly louder shows a fault in noise reduction, and at equal noise a reduction may not be "
+            "reached. --target-noise 0 judges all they can take.",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries; NaN is None, infinity the word."""
         plain = _plain(self)
         assert isinstance(plain, dict)
-        return plain
+        return plain | {"notes": [*self.notes]}
 
 
 def mean(values: Iterable[float]) -> float:

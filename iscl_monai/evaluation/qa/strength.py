@@ -51,10 +51,10 @@ def curves_of(
     return tuple(method_curves(one.identity.name, measured(one, slices, progress=progress), GROUP) for one in denoisers)
 
 
-def strength_sections(curves: Sequence[MethodCurves], dose: float) -> list[Section]:
+def strength_sections(curves: Sequence[MethodCurves], dose: float, *, spacing_mm: float) -> list[Section]:
     """Plots over the noise reduction, and tables at equal noise; none where there was no room for lesions."""
     if not curves or not curves[0].slices:
         return []
     title = f"At equal noise, {percent(dose)} of the dose"
-    plots = Section(title=title, intro=HOW_TO_READ, plots=plots_of(curves))
+    plots = Section(title=title, intro=f"{HOW_TO_READ} A pixel is {spacing_mm:g} mm here.", plots=plots_of(curves))
     return [plots, *(table_section(table) for table in tables_at(curves, GROUP))]

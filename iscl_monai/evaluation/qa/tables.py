@@ -24,10 +24,10 @@ ROD_HEADS = (
     "input minus that, HU",
     "output minus that, HU",
     "f50 without noise, 1/mm",
-    "f50 input",
-    "f50 output",
+    "f50 input, 1/mm",
+    "f50 output, 1/mm",
     "f10 without noise, 1/mm",
-    "f10 output",
+    "f10 output, 1/mm",
 )
 
 
@@ -57,7 +57,8 @@ def slices_section(result: QaResult) -> Section:
     return Section(
         title="From slice to slice, and what was removed",
         table=Table(heads=["Quantity", *(percent(one.dose) for one in doses)], lines=lines),
-        note="Neighbours hold independent noise: what a denoiser does alike in them correlates, in anatomy edges, too.",
+        note="Neighbours hold independent noise: what a denoiser does alike in them correlates, in anatomy edges, too. "
+        "A dash: nothing was changed.",
     )
 
 

@@ -19,6 +19,9 @@ MARKS: Mapping[Status, tuple[str, str]] = {
 }
 """Style class and mark of each status."""
 
+LEAST = " (least: "
+"""In a quantity's words, before the place with the least."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictCell:
@@ -27,11 +30,13 @@ class VerdictCell:
     Args:
         kind: style class; empty where nothing was judged.
         text: the value and its mark.
+        place: where the value is from, if it is the worst of several places.
         columns: how many doses it is for.
     """
 
     kind: str = ""
     text: str = ""
+    place: str = ""
     columns: int = 1
 
 
@@ -99,7 +104,7 @@ def _line(result: QaResult, line: str, found: Mapping[float | None, Verdict], do
     reason = result.reasons.get(first.limit)
     return VerdictLine(
         limit=first.limit,
-        quantity=first.quantity.partition(" (least")[0],
+        quantity=first.quantity.partition(LEAST)[0],
         kind=first.kind,
         reason="" if reason is None else reason.reason,
         allowed=first.allowed,
@@ -118,4 +123,5 @@ def _cells(found: Mapping[float | None, Verdict], doses: Sequence[float]) -> lis
 def _cell(verdict: Verdict, columns: int = 1) -> VerdictCell:
     kind, mark = MARKS[verdict.status]
     value = "" if math.isnan(verdict.value) else significant(verdict.value)
-    return VerdictCell(kind=kind, text=" ".join(filter(None, (value, mark))), columns=columns)
+    place = verdict.quantity.partition(LEAST)[2].removesuffix(")")
+    return VerdictCell(kind=kind, text=" ".join(filter(None, (value, mark))), place=place, columns=columns)

@@ -190,7 +190,7 @@ def border_steepness(borders: Sequence[BorderFigures]) -> dict[str, float]:
 def _of_hounsfield_units(result: DoseResult) -> Iterator[Judged]:
     accuracy = result.accuracy
     yield "bias_soft_hu_max", "shift of an insert within ±200 HU, HU", worst_shift_hu(accuracy.inserts, soft=True)
-    yield "bias_other_hu_max", "shift of another insert, HU", worst_shift_hu(accuracy.inserts, soft=False)
+    yield "bias_other_hu_max", "shift of an insert beyond ±200 HU, HU", worst_shift_hu(accuracy.inserts, soft=False)
     for tissue in dict.fromkeys(one.tissue for one in result.tissues):
         shifts = [abs(one.shift_hu) for one in result.tissues if one.tissue == tissue]
         finite = [shift for shift in shifts if math.isfinite(shift)]
@@ -247,7 +247,7 @@ def _verdict(
         dose=dose,
         value=value,
         kind=limits.reasons[limit].kind,
-        allowed=f"{'at least' if least else 'at most'} {number:g}",
+        allowed=f"{'at least' if least else 'at most'} {number:g}" + (" either way" if limit in EITHER_WAY else ""),
         status=status if judged else "not judged",
     )
 

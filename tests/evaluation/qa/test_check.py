@@ -92,8 +92,9 @@ def test_curves_of_the_anatomy_start_at_the_noisy_scan_and_know_what_noise_is_le
     assert np.ptp(same.values["noise reduction"]) == 0
     assert blurred.values["noise reduction"][-1] > 0.2
     assert blurred.values["contrast 20 HU 2 px"][-1] < 0.95
-    plots, *tables = strength_sections([same, blurred], 0.25)
+    plots, *tables = strength_sections([same, blurred], 0.25, spacing_mm=1.4)
     assert plots.title == "At equal noise, 25 % of the dose"
+    assert plots.intro.endswith("px: radius in pixels. A pixel is 1.4 mm here.")
     assert [table.title.partition(",")[0] for table in tables] == [
         *(f"At {share} % less noise" for share in (30, 50, 70)),
         "Each method as it is",

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from iscl_monai.evaluation.qa.noise import noise_figures, texture
 from iscl_monai.evaluation.qa.page import write_qa_page
 from iscl_monai.evaluation.qa.phantom import MODULES, WATER, read_phantom
 from iscl_monai.evaluation.qa.robustness import robustness
+from iscl_monai.evaluation.qa.verdict_table import verdict_table
 from iscl_monai.phantom.anatomy_stack import SLICES
 from iscl_monai.report.numbers import significant
 
@@ -82,6 +84,8 @@ def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, t
     page = write_qa_page(tmp_path / "qa.html", result, made_with={"iscl-monai": "x"}).read_text(encoding="utf-8")
     check_page(page, scripts=1)
     assert page.count("<svg class=") >= 12
+    assert '<table id="verdicts" class="stacked">' in page
+    assert 'data-head="25 %"' in page
     assert page.count("data:image/png") == len(MODULES) * len(DOSES) * 4 + 3
     for verdict in result.verdicts:
         assert verdict.allowed in page
@@ -96,6 +100,24 @@ def test_the_page_shows_every_verdict_and_needs_nothing_else(result: QaResult, t
     assert "oracle <&>" not in page
     assert not re.search(r'(?:src|href)="https?:|@import', page)
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
+
+
+def test_weights_that_leave_noise_on_purpose_say_so_before_their_verdicts(result: QaResult, tmp_path: Path) -> None:
+    assert result.notes == ()
+    told = replace(result, denoiser={**result.denoiser, "target_noise_hu": "11.3178"})
+    page = write_qa_page(tmp_path / "qa.html", told, made_with={"iscl-monai": "x"}).read_text(encoding="utf-8")
+    assert page.index("leave 11.3 HU of noise on purpose") < page.index("<h2>Verdicts")
+    assert told.to_json()["notes"] == [*told.notes]
+
+
+def test_the_table_of_verdicts_says_where_the_worst_is_and_is_a_list_on_a_phone(result: QaResult) -> None:
+    table = verdict_table(result)
+    line = next(line for line in table.lines if line.limit == "noise_reduction_percent_min")
+    assert line.quantity == "noise reduction, %"
+    least = [one.quantity for one in result.verdicts if one.limit == line.limit]
+    assert [f"noise reduction, % (least: {cell.place})" for cell in line.cells if cell.text] == least
+    either_way = [line for line in table.lines if line.allowed.endswith(" either way")]
+    assert [line.allowed for line in either_way] == ["at most 20 either way", "at most 30 either way"]
 
 
 def test_what_was_not_asked_for_is_not_judged(dataset: Path) -> None:
@@ -190,3 +212,10 @@ def test_a_full_dose_scan_that_is_left_alone_has_infinite_psnr() -> None:
     left = robustness(Made(lambda image: image), body, (body[None], body[None]))
     assert left.full_dose_change_hu == 0
     assert left.full_dose_psnr_db == math.inf
+
+
+def test_too_few_realisations_are_refused_before_anything_is_denoised(dataset: Path) -> None:
+    """With five the observer gave up in the middle of the check."""
+    with pytest.raises(ConfigRefusal, match=r"with 5 realisations.* at least 6 realisations"):
+        read_phantom(dataset, most_realisations=5)
+    assert read_phantom(dataset, most_realisations=6).realisations == 6

@@ -43,6 +43,7 @@ def test_what_is_written_is_read_again_and_may_be_edited(tmp_path: Path) -> None
         ("[f50_ratio_min]\nlimits = 0.9", "did you mean limit"),
         ("[f50_ratio_min]\nkind = 'wish'", "a line limit = NUMBER"),
         ("[f50_ratio_min]\nlimit = 0.9\nkind = 'whim'", "physics, standard, published, wish"),
+        ("[f50_ratio_min]\nlimit = 0.9\nkind = 'whim'", r"limits.toml: \[f50_ratio_min\]: a limit of kind 'whim'"),
         ("", "one limit or more"),
         ("lowest_dose = 0.1", "one limit or more"),
     ],
