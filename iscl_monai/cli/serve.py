@@ -55,7 +55,10 @@ def serve(
         check_extra("serve", "a node")
         from iscl_monai.service.settings_description import describe
         from iscl_monai.service.settings_file import read_settings
+        from iscl_monai.service.signals import RELOAD, hold_back
 
+        if not check:
+            hold_back(RELOAD)  # before the settings are read, so that they are read again
         settings = read_settings(config)
         if check:
             for line in describe(settings):

@@ -28,7 +28,7 @@ from iscl_monai.service.sending.outbox import record_report
 from iscl_monai.service.sending.sender import Sender
 from iscl_monai.service.sending.sweep import Sweep
 from iscl_monai.service.settings import Settings
-from iscl_monai.service.signals import answering
+from iscl_monai.service.signals import RELOAD, answering
 from iscl_monai.service.space import Space
 from iscl_monai.service.status import LOCK
 from iscl_monai.service.web.app import create_app
@@ -152,7 +152,7 @@ class Node:
         )
         if self.reload is not None:
             by_signal = self.reload.reload_by_signal
-            answers[signal.SIGHUP] = lambda: threading.Thread(target=by_signal, daemon=True).start()
+            answers[RELOAD] = lambda: threading.Thread(target=by_signal, daemon=True).start()
         with answering(answers):
             try:
                 self.start()

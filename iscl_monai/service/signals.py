@@ -17,6 +17,12 @@ from typing import Any
 from iscl_monai.service.log import log
 
 MOST_AT_ONCE = 64
+RELOAD = signal.SIGHUP  # has a node read its rules anew
+
+
+def hold_back(*numbers: signal.Signals) -> None:
+    """Let signals of this thread wait until :func:`answering`: what a node that runs answers ends one that starts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
 
 @contextmanager
@@ -32,6 +38,7 @@ def answering(answers: Mapping[signal.Signals, Callable[[], object]]) -> Iterato
     thread.start()
     fd_before = signal.set_wakeup_fd(note.fileno(), warn_on_full_buffer=False)  # first, so that none gets lost
     before = {number: signal.signal(number, _do_nothing) for number in answers}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, answers)  # those that were held back come now
     try:
         yield
     finally:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from iscl_monai.cli.node import node
 from iscl_monai.console import IN_PART
 from iscl_monai.errors import ConfigRefusal, StoreUnavailable
 from iscl_monai.service.database.tables import jobs, notices
+from iscl_monai.service.notify import channels
 from iscl_monai.service.notify.causes import causes_of_jobs
 from iscl_monai.service.notify.channels import MailChannel, NotSentError, WebhookChannel
 from iscl_monai.service.notify.message import Message
@@ -242,6 +246,41 @@ def test_a_webhook_that_is_down_or_has_no_token_is_an_answer(tmp_path: Path) -> 
     for webhook in (Webhook(url="http://127.0.0.1:9/"), Webhook(url="http://127.0.0.1:9/", token_file=tmp_path / "no")):
         with pytest.raises(NotSentError, match="cannot be reached"):
             WebhookChannel(webhook).send(MESSAGE)
+
+
+@contextmanager
+def dripping(begins: bytes, goes_on: bytes) -> Iterator[int]:
+    """The port of a server that always says something, and never enough; each step of a connection is fast."""
+    over = threading.Event()
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.sendall(begins)
+                while not over.wait(0.02):
+                    self.request.sendall(goes_on)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_a_server_that_drips_is_not_waited_for(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tarpits do. A thread that waits for one would tell nobody anything any more, and look well."""
+    monkeypatch.setattr(channels, "WHOLE_S", 0.2)
+    with dripping(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n") as port, pytest.raises(NotSentError, match="not answered whole"):
+        WebhookChannel(Webhook(url=f"http://127.0.0.1:{port}/")).send(MESSAGE)
+    with dripping(b"220-wait\r\n", b"220-wait\r\n") as port, pytest.raises(NotSentError, match="does not take it"):
+        MailChannel(mail_to(port, certificates, tmp_path)).send(MESSAGE)
 
 
 @pytest.fixture(scope="module")

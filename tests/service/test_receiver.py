@@ -224,6 +224,32 @@ def test_a_lossless_encoding_of_what_is_here_is_a_duplicate(door: Door, tmp_path
         assert association.send_c_store(path).Status == 0xC001
 
 
+def test_a_fault_of_ours_is_answered_logged_and_listed_and_others_are_taken(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pynetdicom would answer for us that the object cannot be understood, and nobody would know."""
+    files = slices(tmp_path)
+    poison = pydicom.dcmread(files[1]).SOPInstanceUID
+    record = door.intake._rows._write
+
+    def fail(change: Any, new: Any) -> Any:
+        recorded = record(change, new)
+        if new.tags["SOPInstanceUID"] == poison:
+            raise ValueError("some fault")
+        return recorded
+
+    monkeypatch.setattr(door.intake._rows, "_write", fail)
+    answers = door.send(*files)
+    assert [answer.Status for answer in answers] == [0, 0xA700, 0], "the sender keeps it, and may try again"
+    assert answers[1].ErrorComment == "a fault of ours (ValueError), see the log"
+    assert door.reasons() == ["a fault of ours (ValueError), see the log"]
+    assert door.intake.refusals.counts == {"busy": 1}
+    assert len(door.stored()) == 2
+    assert door.leftovers() == []
+    monkeypatch.undo()
+    assert door.send(files[1])[0].Status == 0
+
+
 def test_two_senders_of_the_same_object_at_once(tmp_path: Path) -> None:
     (tmp_path / "node").mkdir()
     scanners = [{"name": f"s{n}", "ae_title": f"CT{n}", "from_hosts": ["127.0.0.1"]} for n in (1, 2, 3)]

@@ -6,14 +6,16 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from dicom.synthetic import setting
+from pydicom.uid import ImplicitVRLittleEndian
 from service.rows import Place, new_uid, rows_of, scan
 from service.test_work import settle
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from iscl_monai.service.database.store import now
-from iscl_monai.service.database.tables import commitments, instances, jobs
+from iscl_monai.service.database.tables import commitments, instances, jobs, series
 from iscl_monai.service.working import retention as module
 from iscl_monai.service.working.retention import Retention
 
@@ -139,6 +141,28 @@ def test_an_object_whose_file_was_lost_is_no_duplicate(damage: str, place: Place
     assert all((place.store.data / row["file"]).stat().st_size == row["size"] for row in rows)
     settle(place)
     assert [row["state"] for row in rows_of(place.store, select(jobs).order_by(jobs.c.id))] == ["superseded", "queued"]
+
+
+@pytest.mark.parametrize("encoded", ["as before", "in another way"])
+def test_a_repeat_that_was_acknowledged_stays_as_long_as_a_new_object(
+    encoded: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else files go the moment after success was answered for them, and the rest of the series is done alone."""
+    sent = with_job(place, tmp_path / "s", "done")
+    with place.store.writing() as long_ago:
+        long_ago.execute(update(series).values(last_at="2020-01-01T00:00:00.000+00:00"))
+        long_ago.execute(update(jobs).values(updated_at="2020-01-01T00:00:00.000+00:00"))
+    for path in sent if encoded == "in another way" else ():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset.save_as(path, implicit_vr=True, little_endian=True)
+    assert place.take(sent) == ["duplicate"] * 3
+    Retention(place.settings, place.store).step()
+    assert len(files(place)) == 4
+    assert rows_of(place.store, select(series.c.state)) == [{"state": "settled"}], "nothing is done again"
+    after(24.1, monkeypatch)
+    Retention(place.settings, place.store).step()
+    assert files(place) == []
 
 
 def test_what_comes_again_after_that_is_done_again(

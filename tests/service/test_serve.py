@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pytest
-from service.receiving import free_port
+from service.receiving import free_port, until
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "node.toml"
 
@@ -102,6 +104,54 @@ def test_it_starts_answers_and_ends_when_told(number: signal.Signals, tmp_path: 
         assert node.wait(60) == 0
     assert rest[-1] == "node.stopped"
     assert healthy == (True, True)
+
+
+def test_a_reload_that_is_asked_for_too_early_comes_when_the_node_can_answer(tmp_path: Path, bundle: Path) -> None:
+    """SIGHUP would end a process that is not ready for it. The settings come by a pipe, which shows who reads them."""
+    path = configuration(tmp_path, bundle)
+    text = path.read_text(encoding="utf-8")
+    path.unlink()
+    os.mkfifo(path)
+    command = [sys.executable, "-m", "iscl_monai.cli", "serve", "--config", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
+        try:
+            with opened_by_reader(path, node) as pipe:
+                node.send_signal(signal.SIGHUP)
+                pipe.write(text)
+            until(lambda: not has_reader(path))
+            with opened_by_reader(path, node) as pipe:
+                pipe.write(text.replace('name = "all"', 'name = "everything"'))
+            assert node.stdout is not None
+            assert any(json.loads(line)["event"] == "rules.reloaded" for line in node.stdout)
+            node.send_signal(signal.SIGTERM)
+            node.communicate(timeout=60)
+            assert node.returncode == 0
+        finally:
+            node.kill()
+
+
+def opened_by_reader(path: Path, reader: subprocess.Popen[str]) -> TextIO:
+    """The writing end of a named pipe, as soon as a process has opened its other end."""
+
+    def opened() -> TextIO | None:
+        assert reader.poll() is None, "the node has ended"
+        return writing_end(path)
+
+    return cast(TextIO, until(opened))
+
+
+def has_reader(path: Path) -> bool:
+    end = writing_end(path)
+    if end is not None:
+        end.close()
+    return end is not None
+
+
+def writing_end(path: Path) -> TextIO | None:
+    """None while nobody reads."""
+    with suppress(OSError):
+        return open(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "w", encoding="utf-8")
+    return None
 
 
 def answers(url: str) -> bool:

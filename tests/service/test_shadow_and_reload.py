@@ -13,7 +13,7 @@ import pytest
 from dicom.synthetic import Series
 from pydantic import ValidationError
 from service.peers import until
-from service.rows import Place, rows_of, scan
+from service.rows import Place, rows_of, scan, settings_for
 from service.test_backup import settings_file
 from service.test_work import settle
 from sqlalchemy import select
@@ -26,6 +26,7 @@ from iscl_monai.service.rules import Rule, matching_rule, measured_tags_are_test
 from iscl_monai.service.settings_file import read_settings
 from iscl_monai.service.working.completion import Completion
 from iscl_monai.service.working.measured_tags import measure
+from iscl_monai.service.working.queue import process_again
 
 DERIVED = {"name": "derived", "process": False, "when": {"ImageType": "DERIVED"}, "quiet_s": 10}
 ALL = {"name": "all", "when": {"Modality": "CT"}, "send_to": ["pacs"], "quiet_s": 10, "priority": "urgent"}
@@ -70,6 +71,20 @@ def test_late_slices_supersede_the_shadow_too_and_its_hold_spreads_to_nobody(tmp
         ("gentle", "queued", 1),
         ("all", "queued", 0),
     ]
+
+
+def test_a_rule_that_a_person_chose_and_that_became_a_shadow_decides_nothing_any_more(tmp_path: Path) -> None:
+    """By a reload, before late slices come: they would be denoised by a trial, and sent to nobody."""
+    uids = ("1.2.3", "1.2.3.4")
+    place = made(tmp_path, ALL, {**GENTLE, "shadow": False, "send_to": ["pacs"]}, uids=uids)
+    with place.store.writing() as change:
+        process_again(change, 1, "gentle", "anna")
+    settle(place)
+    assert jobs_of(place)[-1] == ("gentle", 0, 1, ["pacs"])
+    place.settings = settings_for(place.settings.data, rules=[ALL, GENTLE])
+    place.take(scan(tmp_path / "late", 1, first=1, uids=uids))
+    settle(place)
+    assert jobs_of(place)[2:] == [("gentle", 1, 2, []), ("all", 0, 0, ["pacs"])]
 
 
 def test_a_shadow_job_calls_nobody(tmp_path: Path) -> None:

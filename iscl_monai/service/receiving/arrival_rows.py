@@ -100,15 +100,22 @@ def record_arrival(change: Change, new: Arrival, data: Path) -> Recorded:
     if not has_whole_file(row, data):
         return _record_again(change, new, row, data)
     if row.sha256 == new.digest:
-        return Recorded(Verdict("duplicate", "", *sop_uids))
+        return _duplicate(change, new, of_series)
     if not new.compared:
         return Recorded(None, other=row)
     if new.compared != row.sha256:
         return Recorded(Verdict("busy", BOTH_COMING, *sop_uids))
     if not new.difference:
-        return Recorded(Verdict("duplicate", "", *sop_uids))
+        return _duplicate(change, new, of_series)
     reason = f"{new.difference} differs from the object of this SOP Instance UID that is here; {CORRECTION}"
     return Recorded(Verdict("unsuitable", reason, *sop_uids, other_version=True))
+
+
+def _duplicate(change: Change, new: Arrival, of_series: _SeriesFound) -> Recorded:
+    """An object that is here. Success is answered for it, too: its file stays from now on as long as a new one's."""
+    if of_series.state == SeriesState.SETTLED:  # else its files stay, and whoever waits for the last object waits on
+        TOUCH_SERIES.run(change.connection, of_id=of_series.id, last_at=now())
+    return Recorded(Verdict("duplicate", "", new.tags["SOPClassUID"], new.tags["SOPInstanceUID"]))
 
 
 def _record_again(change: Change, new: Arrival, row: InstanceRow, data: Path) -> Recorded:

@@ -93,6 +93,9 @@ class Intake:
             return verdict
         except OSError as error:
             verdict = Verdict("busy", f"the node cannot store now: {error.strerror or error}"[:300])
+        except Exception as error:  # pynetdicom would answer for us, and tell nobody here
+            log.exception("intake.fault", error=type(error).__name__)
+            verdict = Verdict("busy", f"a fault of ours ({type(error).__name__}), see the log", *(announced or ()))
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)

@@ -119,14 +119,15 @@ async def own_password(request: Request, person: ViewerChanges, old: Text = "", 
     """Change one's own password; the session goes on under the new one, all others end."""
     site, address = site_of(request), client_address(request)
     message, user = "", None
-    if site.throttle.wait_s(person.name, address) > 0:
+    session = person.session  # tries count for it alone: who keeps the account busy from elsewhere holds up nobody here
+    if site.throttle.wait_s(person.name, address, session) > 0:
         message = "Too many tries. Wait a while."
     else:
-        site.throttle.record_attempt(person.name, address)
+        site.throttle.record_attempt(person.name, address, session)
         user = await to_thread.run_sync(accounts.verify, site.store, person.name, old, limiter=AT_ONCE)
         message = "" if user else "The old password is wrong."
     if user is not None:
-        site.throttle.record_success(person.name, address)
+        site.throttle.record_success(person.name, address, session)
         try:
             await to_thread.run_sync(_set_own_password, request, user.name, new, limiter=AT_ONCE)
         except Refusal as refusal:

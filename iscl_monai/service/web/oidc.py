@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from anyio import CapacityLimiter, WouldBlock, to_thread
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.responses import RedirectResponse, Response
@@ -20,6 +21,8 @@ from iscl_monai.service.web.site import client_address, page, site_of
 COOKIE = "iscl_oidc"
 CALLBACK_PATH = "/oidc/back"
 LOGIN_WITHIN_S = 600
+AT_ONCE = 8  # who ask the provider: anybody may, and while it is silent each of them holds a thread
+PLACES, THREADS = CapacityLimiter(AT_ONCE), CapacityLimiter(AT_ONCE)
 
 router = APIRouter()
 
@@ -50,8 +53,29 @@ def add_routes(app: FastAPI, provider: Provider, key: bytes) -> None:
 
 
 @router.get("/oidc")
-def redirect_to_provider(request: Request) -> Response:
+async def redirect_to_provider(request: Request) -> Response:
     """Send the browser to the provider."""
+    return await _ask(_redirect_to_provider, request)
+
+
+async def _ask(answer: Callable[[Request], Response], request: Request) -> Response:
+    """Answer by a function that asks the provider, in a thread that pages and probes do not need.
+
+    Raises:
+        HTTPException: 503, too many are asking it.
+    """
+    try:
+        PLACES.acquire_on_behalf_of_nowait(request)
+    except WouldBlock:
+        wait = {"Retry-After": "10"}
+        raise HTTPException(503, "the identity provider is being asked by many: try again", wait) from None
+    try:
+        return await to_thread.run_sync(answer, request, limiter=THREADS)
+    finally:
+        PLACES.release_on_behalf_of(request)
+
+
+def _redirect_to_provider(request: Request) -> Response:
     oidc: OidcLogin = request.app.state.oidc
     try:
         url, login_state = oidc.provider.authorization_url(_redirect_uri(request))
@@ -74,8 +98,12 @@ def redirect_to_provider(request: Request) -> Response:
 
 
 @router.get(CALLBACK_PATH)
-def handle_callback(request: Request) -> Response:
+async def handle_callback(request: Request) -> Response:
     """The browser comes back from the provider, with a code."""
+    return await _ask(_handle_callback, request)
+
+
+def _handle_callback(request: Request) -> Response:
     oidc: OidcLogin = request.app.state.oidc
     login_state = _login_state(oidc.signer, request)
     try:

@@ -63,6 +63,8 @@ class Shield:
             refusal = JSONResponse({"error": "Content-Length and Transfer-Encoding together"}, 400, CLOSE)
             await refusal(scope, receive, self._with_headers(send))
             return
+        if scope["method"] == "HEAD":  # as GET (RFC 9110 9.3.2); the server sends no content then
+            scope = {**scope, "method": "GET"}
         largest = None if scope["path"].startswith(self.streamed) else LARGEST_FORM
         await self.app(scope, _LimitedReceive(receive, largest), self._with_headers(send))
 

@@ -22,7 +22,9 @@ LATE_OBJECTS = "more objects of the series came"
 def rule_for(settings: Settings, row: SeriesRow) -> Rule | None:
     """The rule for a series: the one that a person chose, or the first that fits."""
     forced = settings.rule(row.forced_rule) if row.forced_rule else None
-    return forced or matching_rule(settings.rules, row.tags)
+    if forced is not None and not forced.shadow:  # it may have become a shadow since
+        return forced
+    return matching_rule(settings.rules, row.tags)
 
 
 def settle(change: Change, settings: Settings, series_id: int) -> int | None:

@@ -45,6 +45,22 @@ def test_a_device_of_one_account_opens_no_other(plant: Plant) -> None:
     assert log_in(client, name="admin") == 429
 
 
+def test_an_owner_who_is_logged_in_can_change_the_password_whatever_strangers_do(plant: Plant) -> None:
+    """Above all then."""
+    owner = plant.client("viewer")
+    attack(plant)
+    wrong = post(owner, "/account", old="no", new="another long password")
+    assert "The old password is wrong" in wrong.text
+    assert post(owner, "/account", old=PASSWORD, new="another long password").status_code == 303
+
+
+def test_a_session_can_guess_at_its_password_no_more_than_anybody(plant: Plant) -> None:
+    thief = plant.client("viewer")
+    plant.app.state.site.throttle.clock = lambda: 0.0
+    answers = [post(thief, "/account", old=f"no {number}", new="another long password").text for number in range(6)]
+    assert "Too many tries" in answers[-1]
+
+
 @pytest.mark.parametrize("forged", ["", "x", "a.b"])
 def test_a_forged_device_is_none(forged: str, plant: Plant) -> None:
     attack(plant)

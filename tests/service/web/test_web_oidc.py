@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import socket
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from select import select
 from typing import Any
 
 import httpx
 import pytest
 from joserfc.jwk import RSAKey
+from service.receiving import free_port, until
 from service.web.plant import HOST, Plant, TestClient
 from service.web.provider import CLIENT, SECRET, SmallProvider, serving
+from service.web.test_web_server import raw, running
 
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.service.web import oidc
+from iscl_monai.service.web import provider as provider_module
 from iscl_monai.service.web.sessions import COOKIE
 
 ROLES = {"radiology": "viewer", "physics": "operator", "it": "admin"}
@@ -162,6 +170,23 @@ def test_provider_that_is_down_or_another_is_told(
     assert client.get("/oidc").status_code == 502
     closed = plant.with_web(oidc=settings(tmp_path, "http://127.0.0.1:9")).client()
     assert closed.get("/oidc").status_code == 502
+
+
+def test_a_silent_provider_keeps_no_page_waiting(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask to log in by it, and whoever does holds a thread until it answers, or its time is over."""
+    monkeypatch.setattr(provider_module, "TIMEOUT_S", 60)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as strangers:
+        plant.with_web(oidc=settings(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), port=free_port())
+        with running(plant) as here:
+            asked = [strangers.enter_context(socket.create_connection(here.split(":"), timeout=60)) for _ in range(50)]
+            for one in asked:
+                one.sendall(f"GET /oidc HTTP/1.1\r\nHost: {here}\r\nConnection: close\r\n\r\n".encode())
+            page = raw(here, f"GET /login HTTP/1.1\r\nHost: {here}\r\nConnection: close\r\n\r\n".encode())
+            assert page.startswith(b"HTTP/1.1 200")
+            until(lambda: len(select(asked, [], [], 0)[0]) == len(asked) - oidc.AT_ONCE)
+            silent.close()
+            codes = Counter(one.recv(12) for one in asked)
+    assert codes == {b"HTTP/1.1 502": 8, b"HTTP/1.1 503": 42}
 
 
 @pytest.mark.parametrize("issuer", ["http://idp.example", "ftp://127.0.0.1", "idp.example", ""])

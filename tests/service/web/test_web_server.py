@@ -55,6 +55,14 @@ def test_pages_and_objects_over_a_real_connection(plant: Plant, here: str) -> No
         assert "synthetic" in client.get("/").text
 
 
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/login", 200), ("/", 401), ("/nowhere", 404)])
+def test_head_is_answered_as_get_without_content(path: str, status: int, here: str) -> None:
+    """Some probes ask so; every server has to know it (RFC 9110 9.1)."""
+    answer = raw(here, f"HEAD {path} HTTP/1.1\r\nHost: {here}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert answer.endswith(b"\r\n\r\n"), "and nothing behind its headers"
+
+
 def test_taken_port_is_told_in_one_line(plant: Plant) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
