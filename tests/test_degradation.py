@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from iscl_monai.data import Degradation, PoolNoise, RicianNoise, UnpairedPatches
-from iscl_monai.domain import MICROGRAPH
+from iscl_monai.domain import MICROGRAPH, MR
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.transforms import BodyFractiond, HUWindowd, augmentation
@@ -141,3 +141,30 @@ def test_noise_that_cannot_be_measured_is_refused() -> None:
         RicianNoise(masked, masked)
     with pytest.raises(DatalistRefusal, match="a clean pool of sigma 5"):
         RicianNoise(magnitudes(30), magnitudes(50))
+
+
+def test_a_share_of_patches_shows_nothing_but_noise() -> None:
+    noisy, clean = magnitudes(50), magnitudes(0)
+
+    def patches(share: float) -> list[dict[str, torch.Tensor]]:
+        made = UnpairedPatches(
+            noisy,
+            clean,
+            augmentation=augmentation("image", patch_size=64, domain=MR),
+            windowing=HUWindowd("image", HUWindow(0, 1250)),
+            seed=7,
+            harvested=RicianNoise(noisy, clean, empty_share=share),
+        )
+        return [made[index] for index in range(80)]
+
+    some, none = patches(0.25), patches(0.0)
+    empty = [index for index, patch in enumerate(some) if not (patch["clean"] + 1).any()]
+    assert 10 <= len(empty) <= 30
+    for index, (patch, other) in enumerate(zip(some, none, strict=True)):
+        assert (index in empty) or torch.equal(patch["clean"], other["clean"])
+        assert torch.equal(patch["noisy"], other["noisy"])
+    dark = torch.stack([some[index]["harvested"] for index in empty])
+    assert float(dark.mean() + 1) * 625 == pytest.approx(50 * np.sqrt(np.pi / 2), rel=0.1)
+    assert len([patch for patch in none if not (patch["clean"] + 1).any()]) < 5
+    with pytest.raises(ConfigRefusal, match=r"empty_share=1"):
+        RicianNoise(noisy, clean, empty_share=1)

@@ -16,7 +16,7 @@ from scipy import fft
 from torch import Tensor
 
 from iscl_monai.data.degradation import Degradation, images_of
-from iscl_monai.errors import DatalistRefusal
+from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 
 BLOCK_PX = 16
 RAYLEIGH = (1.6, 2.25)
@@ -38,8 +38,12 @@ class RicianNoise(Degradation):
         noisy: cached volumes of the noisy pool, in thousandths of the window; scans without dark do not count.
         clean: cached volumes of the clean pool: noise it has itself needs not be added.
         strengths: least and largest factor on sigma, drawn evenly.
+        empty_share: of the patches that show nothing. The corners of an image see no head, but hardly a patch that is
+            drawn from it sees none; without them, networks knew the dark by the head beside it, and left the corners
+            half a sigma too bright.
 
     Raises:
+        ConfigRefusal: a share that is none.
         DatalistRefusal: no scan of the noisy pool shows enough dark, or it is no noisier than that of the clean pool.
     """
 
@@ -49,7 +53,10 @@ class RicianNoise(Degradation):
         clean: Sequence[Mapping[str, Any]],
         *,
         strengths: tuple[float, float] = (0.7, 1.3),
+        empty_share: float = 0.0,
     ) -> None:
+        if not 0 <= empty_share < 1:
+            raise ConfigRefusal(f"empty_share={empty_share}", allowed="0 to less than 1", cure="0.15 is mr.json's")
         dark = [blocks for scan in noisy if (blocks := dark_blocks(images_of([scan]))) is not None]
         own = [sigma_of(blocks) for scan in clean if (blocks := dark_blocks(images_of([scan]))) is not None]
         sigmas = [sigma_of(blocks) for blocks in dark]
@@ -63,8 +70,14 @@ class RicianNoise(Degradation):
                 cure="check which pool is which, take scans whose dark was not masked, or --harvest_weight 0",
             )
         self.correlations = [correlation_of(blocks) for blocks in dark]
-        self.strengths = strengths
+        self.strengths, self.empty_share = strengths, empty_share
         self._print()
+
+    def shown(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """See :class:`Degradation`."""
+        if self.empty_share == 0:
+            return clean
+        return torch.zeros_like(clean) if rng.random() < self.empty_share else clean
 
     def put_on(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """See :class:`Degradation`."""
