@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from iscl_monai.data import Degradation, PoolNoise, RicianNoise, UnpairedPatches
-from iscl_monai.domain import MICROGRAPH
+from iscl_monai.data.rician import faint_discs
+from iscl_monai.domain import MICROGRAPH, MR
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 from iscl_monai.hu import HUWindow
 from iscl_monai.transforms import BodyFractiond, HUWindowd, augmentation
@@ -141,3 +142,47 @@ def test_noise_that_cannot_be_measured_is_refused() -> None:
         RicianNoise(masked, masked)
     with pytest.raises(DatalistRefusal, match="a clean pool of sigma 5"):
         RicianNoise(magnitudes(30), magnitudes(50))
+
+
+def test_a_share_of_patches_shows_faint_discs_or_nothing() -> None:
+    noisy, clean = magnitudes(50), magnitudes(0)
+
+    def patches(share: float) -> list[dict[str, torch.Tensor]]:
+        made = UnpairedPatches(
+            noisy,
+            clean,
+            augmentation=augmentation("image", patch_size=64, domain=MR),
+            windowing=HUWindowd("image", HUWindow(0, 1250)),
+            seed=7,
+            harvested=RicianNoise(noisy, clean, faint_share=share),
+        )
+        return [made[index] for index in range(120)]
+
+    some, none = patches(0.25), patches(0.0)
+    faint = [
+        index
+        for index, (patch, other) in enumerate(zip(some, none, strict=True))
+        if (patch["clean"] != other["clean"]).any()
+    ]
+    assert 15 <= len(faint) <= 45
+    assert all(torch.equal(patch["noisy"], other["noisy"]) for patch, other in zip(some, none, strict=True))
+    greys = torch.stack([some[index]["clean"] for index in faint]).add(1).mul(625)
+    assert 250 < float(greys.max()) <= 8 * 52
+    assert 0.05 < float((greys > 25).float().mean()) < 0.6
+    empty = [index for index in faint if not (some[index]["clean"] + 1).any()]
+    assert empty
+    dark = torch.stack([some[index]["harvested"] for index in empty])
+    assert float(dark.mean() + 1) * 625 == pytest.approx(50 * np.sqrt(np.pi / 2), rel=0.25)
+    with pytest.raises(ConfigRefusal, match=r"faint_share=1"):
+        RicianNoise(noisy, clean, faint_share=1)
+
+
+def test_discs_are_as_faint_as_noise() -> None:
+    rng = np.random.default_rng(0)
+    images = np.stack([faint_discs(96, 80, rng) for _ in range(90)])
+    assert images.shape == (90, 96, 80)
+    assert 3 < sum(not image.any() for image in images) < 20
+    assert images.min() >= 0
+    assert 6 < images.max() <= 8
+    for low, high in ((1, 2), (2, 4), (4, 8)):
+        assert ((images > low) & (images < high)).mean() > 0.02

@@ -19,6 +19,15 @@ from torch import Tensor
 class Degradation(ABC):
     """The face of all rules."""
 
+    def shown(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """What noise is put on: the clean patch, or what images show and patches of them rarely do.
+
+        Args:
+            clean: (1, rows, columns), in the domain's unit.
+            rng: decides everything; not asked where there is nothing to decide.
+        """
+        return clean
+
     @abstractmethod
     def put_on(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """A clean patch with noise like that of the noisy pool.

@@ -97,7 +97,7 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         }
 
     def _degraded(self, rule: Degradation, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        clean_hu = self._patch_hu("clean", index)
+        clean_hu = rule.shown(self._patch_hu("clean", index), rng)
         clean = self._windowed(clean_hu)
         return {
             "noisy": self._windowed(self._patch_hu("noisy", index)),

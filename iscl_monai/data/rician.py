@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 from torch import Tensor
 
 from iscl_monai.data.degradation import Degradation, images_of
-from iscl_monai.errors import DatalistRefusal
+from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 
 BLOCK_PX = 16
 RAYLEIGH = (1.6, 2.25)
@@ -27,6 +27,11 @@ FEWEST_BLOCKS = 8
 LEAST_CORRELATION = 0.1
 """Of squares of the noise of two pixels; less is chance."""
 REACH_PX = 4
+MOST_DISCS = 8
+DISCS_PX = (2.0, 40.0)
+BRIGHTEST_DISC = 8.0
+"""Times sigma."""
+DISC_BLUR_PX = 0.7
 
 Blocks = NDArray[np.float32]
 
@@ -38,8 +43,12 @@ class RicianNoise(Degradation):
         noisy: cached volumes of the noisy pool, in thousandths of the window; scans without dark do not count.
         clean: cached volumes of the clean pool: noise it has itself needs not be added.
         strengths: least and largest factor on sigma, drawn evenly.
+        faint_share: of the patches that show discs as bright as noise, or nothing (:func:`faint_discs`). The corners of
+            an image see no head, which hardly a patch that is drawn from it does: networks knew the dark by the head
+            beside it. Patches that show nothing alone taught them that where there is no head there is nothing.
 
     Raises:
+        ConfigRefusal: a share that is none.
         DatalistRefusal: no scan of the noisy pool shows enough dark, or it is no noisier than that of the clean pool.
     """
 
@@ -49,7 +58,10 @@ class RicianNoise(Degradation):
         clean: Sequence[Mapping[str, Any]],
         *,
         strengths: tuple[float, float] = (0.7, 1.3),
+        faint_share: float = 0.0,
     ) -> None:
+        if not 0 <= faint_share < 1:
+            raise ConfigRefusal(f"faint_share={faint_share}", allowed="0 to less than 1", cure="0.25 is mr.json's")
         dark = [blocks for scan in noisy if (blocks := dark_blocks(images_of([scan]))) is not None]
         own = [sigma_of(blocks) for scan in clean if (blocks := dark_blocks(images_of([scan]))) is not None]
         sigmas = [sigma_of(blocks) for blocks in dark]
@@ -63,8 +75,15 @@ class RicianNoise(Degradation):
                 cure="check which pool is which, take scans whose dark was not masked, or --harvest_weight 0",
             )
         self.correlations = [correlation_of(blocks) for blocks in dark]
-        self.strengths = strengths
+        self.strengths, self.faint_share = strengths, faint_share
         self._print()
+
+    def shown(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """See :class:`Degradation`."""
+        if self.faint_share == 0 or rng.random() >= self.faint_share:
+            return clean
+        sigma = self.sigmas[int(rng.integers(len(self.sigmas)))]
+        return torch.from_numpy(sigma * faint_discs(clean.shape[-2], clean.shape[-1], rng))[None]
 
     def put_on(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """See :class:`Degradation`."""
@@ -82,6 +101,26 @@ class RicianNoise(Degradation):
             for step in (1, 0)
         )
         print(f"noise of the dark: sigma {found} thousandths, neighbours correlated {first:.2f} and {second:.2f}")
+
+
+def faint_discs(rows: int, columns: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Up to 8 discs in the dark, of 2 to 40 pixels and of 0 to 8 times the noise; one in nine shows none.
+
+    Args:
+        rows: of the image.
+        columns: likewise.
+        rng: decides everything.
+
+    Returns:
+        (row, column), in units of sigma.
+    """
+    down, right = np.mgrid[:rows, :columns]
+    image = np.zeros((rows, columns), np.float32)
+    for _ in range(int(rng.integers(MOST_DISCS + 1))):
+        radius = DISCS_PX[0] * (DISCS_PX[1] / DISCS_PX[0]) ** rng.random()
+        place = np.hypot(down - rng.uniform(0, rows), right - rng.uniform(0, columns)) < radius
+        image[place] = rng.uniform(0, BRIGHTEST_DISC)
+    return np.asarray(ndimage.gaussian_filter(image, DISC_BLUR_PX))
 
 
 def dark_blocks(images: Sequence[NDArray[np.float32]]) -> Blocks | None:

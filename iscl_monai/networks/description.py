@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -86,6 +86,7 @@ class ResidualUNetDescription:
     width: int
     levels: int
     unshuffle: int
+    magnitude: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class ResidualUNetExtractorDescription:
     width: int
     levels: int
     unshuffle: int
+    magnitude: bool = False
 
 
 Denoisers = GeneratorDescription | UNetDescription | ResidualUNetDescription | RedCNNDescription
@@ -108,6 +110,7 @@ EXTRACTORS: Mapping[str, type[Extractors]] = {
     kind.network: kind
     for kind in (NoiseExtractorDescription, UNetExtractorDescription, ResidualUNetExtractorDescription)
 }
+NAMED: Mapping[str, type] = {"int": int, "str": str, "bool": bool}
 Kind = TypeVar("Kind")
 
 
@@ -260,12 +263,13 @@ class NetworkDescription:
 
 
 def _part(content: Mapping[str, Any], kinds: Mapping[str, type[Kind]]) -> Kind:
-    """The description of one network, every argument of its type and none too many."""
+    """The description of one network, every argument of its type and none too many; older weights lack later ones."""
     kind = kinds[content["network"]]
-    types = {field.name: {"int": int, "str": str}[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]
-    if types.keys() | {"network"} != content.keys():
+    types = {field.name: NAMED[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]
+    needed = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
+    if not needed | {"network"} <= content.keys() <= types.keys() | {"network"}:
         raise ValueError(f"{content['network']} with {', '.join(sorted(content))}")
-    return kind(**{name: _typed(content[name], wanted) for name, wanted in types.items()})
+    return kind(**{name: _typed(content[name], wanted) for name, wanted in types.items() if name in content})
 
 
 Value = TypeVar("Value", int, float, str)

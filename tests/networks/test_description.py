@@ -16,11 +16,20 @@ from torch import Tensor, nn
 
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
 from iscl_monai.hu import HUWindow
-from iscl_monai.networks import DenoisingNetwork, Generator, NetworkDescription, NoiseExtractor, RedCNN
+from iscl_monai.networks import (
+    DenoisingNetwork,
+    Generator,
+    NetworkDescription,
+    NoiseExtractor,
+    RedCNN,
+    ResidualUNetExtractor,
+    ResidualUNetGenerator,
+)
 from iscl_monai.networks.description import (
     GeneratorDescription,
     NoiseExtractorDescription,
     RedCNNDescription,
+    ResidualUNetExtractorDescription,
 )
 
 GENERATOR = {"width": 3, "downsamplings": 1, "residual_blocks": 2, "skip": "nonlocal"}
@@ -114,6 +123,23 @@ def test_it_survives_everything_that_weights_go_through() -> None:
         other.blend.fill_(0.125)
     Checkpoint.load_objects(to_load={"network": other}, checkpoint={"network": saved["network"]})
     assert float(other.blend) == 0.5
+
+
+def test_weights_from_before_an_argument_have_its_default() -> None:
+    made = DenoisingNetwork(
+        denoiser=ResidualUNetGenerator(width=2, levels=2),
+        noise_extractor=ResidualUNetExtractor(width=2, levels=2, magnitude=True),
+        hu_window=HUWindow(0, 255),
+        domain="mr",
+    )
+    described = NetworkDescription.of_weights(made.state_dict())
+    assert isinstance(described.noise_extractor, ResidualUNetExtractorDescription)
+    assert described.noise_extractor.magnitude
+    content = json.loads(bytes(described.to_tensor().tolist()))
+    del content["denoiser"]["magnitude"], content["noise_extractor"]["magnitude"]
+    older = NetworkDescription.of_weights({"description": tensor(content)})
+    assert older.denoiser == described.denoiser
+    assert older.noise_extractor == replace(described.noise_extractor, magnitude=False)
 
 
 # --- what is refused ---------------------------------------------------------------------------------
