@@ -169,8 +169,20 @@ def _wrong_argument(error: Any) -> Refusal:
             error.format_message().rstrip("."), allowed="an option with its value", cure="see --help of the verb"
         )
     path, group = context.command_path, getattr(context.command, "commands", None)
+    told, allowed = error.format_message().rstrip("."), str(getattr(error, "message", "")).rstrip(".")
+    if allowed and told.endswith(f": {allowed}"):  # of a value typer says what it should have been
+        told = told.removesuffix(f": {allowed}") + _value_of(error)
+        allowed = allowed.removeprefix("Input should be ").removeprefix("Value error, ")
+    else:
+        allowed = ", ".join(sorted(group)) if group else context.command.get_usage(context).removeprefix("Usage: ")
     return Refusal(
-        error.format_message().rstrip("."),
-        allowed=", ".join(sorted(group)) if group else context.command.get_usage(context).removeprefix("Usage: "),
+        told,
+        allowed=allowed,
         cure=f"{path} {'VERB ' if group else ''}--help",
     )
+
+
+def _value_of(error: Any) -> str:
+    """What was given, if what checked it says so."""
+    errors: Any = getattr(error.__cause__, "errors", None)
+    return f" {errors()[0]['input']!r}" if errors is not None else ""

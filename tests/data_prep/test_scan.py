@@ -336,7 +336,8 @@ def test_refusals(tmp_path: Path, archive: str, out: str, words: str, capsys: py
     (["scan", "archive"], "Missing argument 'OUT'; allowed: python -m data_prep scan [OPTIONS]"),
     (["scna"], "No such command 'scna'. Did you mean 'scan'?; allowed: degrade, dose, mayo, phantom, scan, split"),
     (["scan", "a", "b", "--worker", "2"], "--worker"),
-    (["scan", "a", "b", "--workers", "none"], "Invalid value for '--workers'"),
+    (["scan", "a", "b", "--workers", "none"], "Invalid value for '--workers' 'none'; allowed: a valid integer"),
+    (["dose", "a", "b", "--fraction", "0.5", "--workers", "0"], "'--workers' '0'; allowed: greater than or equal to 1"),
 ])  # fmt: skip
 def test_words_that_make_no_sense_are_refused_in_one_line(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
