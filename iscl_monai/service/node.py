@@ -231,6 +231,7 @@ class Node:
         self.completion.settings = settings
         for swept in self.sweep.peers.values():
             swept.settings = settings
+        self.echoes.use(settings)
         self.app.state.site = replace(self.app.state.site, settings=settings)
 
     def _handle_model_refused(self) -> None:

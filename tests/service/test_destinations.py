@@ -63,6 +63,23 @@ def test_what_a_peer_answers_and_does_not_accept(status: int, failure: str, tmp_
         assert "does not accept CT Image Storage and Storage Commitment" in answer.sentence
 
 
+def test_after_a_reload_a_peer_is_asked_for_what_the_new_rules_need(tmp_path: Path) -> None:
+    ae = AE(ae_title="PACS")
+    ae.add_supported_context(Verification)
+    port = free_port()
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_ECHO, lambda _: 0x0000)])
+    assert server is not None
+    routed = settings_with(tmp_path, peer(port=port))
+    echoes = Echoes(routed.model_copy(update={"rules": (routed.rules[0].model_copy(update={"send_to": ()}),)}))
+    (one,) = echoes.peers.values()
+    assert one.client.echo().lacking == ()
+    one.pending = False
+    echoes.use(routed)
+    assert one.client.echo().lacking == ("CT Image Storage", "Storage Commitment")
+    assert one.pending, "at once"
+    server.shutdown()
+
+
 def test_a_peer_that_is_down_or_hangs_is_no_answer(tmp_path: Path) -> None:
     down = answer_of(settings_with(tmp_path, peer(port=free_port())))
     assert "no connection with" in down.failure
@@ -115,6 +132,9 @@ class Scripted:
 
     def echo(self) -> EchoAnswer:
         return self.answers.pop(0)
+
+    def use(self, settings: Settings) -> None:
+        pass
 
     def abort(self) -> None:
         pass

@@ -53,6 +53,10 @@ class EchoClient(Protocol):
         """Ask now; every failure is an answer too."""
         ...
 
+    def use(self, settings: Settings) -> None:
+        """Ask from now on for what these settings, with other rules, need of the peer."""
+        ...
+
     def abort(self) -> None:
         """End at once what another thread is doing here."""
         ...
@@ -72,21 +76,27 @@ class DimseEcho:
     """
 
     def __init__(self, settings: Settings, peer: Peer) -> None:
+        self.peer = peer
         self.client = DimseClient(settings, peer)
-        self.needed = dict(_needed_sop_classes(settings, peer))
         self.timeout_s = min(ANSWERS_WITHIN_S, settings.node.timeout_s)
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """See :class:`EchoClient`."""
+        self.needed = dict(_needed_sop_classes(settings, self.peer))
 
     def echo(self) -> EchoAnswer:
         """See :class:`EchoClient`."""
         begun = time.monotonic()
-        contexts = presentation_contexts(self.needed)
+        needed = self.needed  # a reload may put another one in its place
+        contexts = presentation_contexts(needed)
         try:
             with self.client.association(contexts, response_timeout_s=self.timeout_s) as association:
                 accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
                 failure = _send_c_echo(association) if Verification in accepted else ""
         except (UnreachableError, ConfigRefusal) as error:
             return EchoAnswer("C-ECHO", str(error))
-        lacking = tuple(name for sop_class, name in self.needed.items() if sop_class not in accepted)
+        lacking = tuple(name for sop_class, name in needed.items() if sop_class not in accepted)
         return EchoAnswer("C-ECHO", failure, round(1000 * (time.monotonic() - begun)), lacking)
 
     def abort(self) -> None:
@@ -142,6 +152,9 @@ class WebEcho:
         elif code == 200 and "json" not in kind:
             failure = "its answer is no JSON: is the url the root of DICOMweb?"
         return EchoAnswer("QIDO-RS", failure, round(1000 * (time.monotonic() - begun)))
+
+    def use(self, settings: Settings) -> None:
+        """See :class:`EchoClient`; a search needs the same whatever the rules are."""
 
     def abort(self) -> None:
         """See :class:`EchoClient`; a request ends by itself, at the timeout."""

@@ -76,6 +76,12 @@ class Echoes:
         """Every thread, for the health check."""
         return tuple(one.loop for one in self.peers.values())
 
+    def use(self, settings: Settings) -> None:
+        """Ask all peers for what these settings, with other rules, need of them, and ask at once."""
+        for one in self.peers.values():
+            one.client.use(settings)
+            one.check_now()
+
     def start(self) -> None:
         """Begin."""
         for loop in self.loops:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, WouldBlock, to_thread
 from fastapi import APIRouter, HTTPException, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -76,10 +76,14 @@ async def store(request: Request, study: str | None = None) -> Response:
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > LARGEST_REQUEST:
         raise HTTPException(413, f"more than {LARGEST_REQUEST >> 30} GB in one request")
-    if WRITERS.available_tokens < 1:
-        raise HTTPException(503, "too many requests at once", {"Retry-After": "10"})
-    async with WRITERS:
+    try:
+        WRITERS.acquire_on_behalf_of_nowait(request)
+    except WouldBlock:
+        raise HTTPException(503, "too many requests at once", {"Retry-After": "10"}) from None
+    try:
         return await _receive(request, Reception(site_of(request), name, study), boundary)
+    finally:
+        WRITERS.release_on_behalf_of(request)
 
 
 def _check_accept(request: Request) -> None:

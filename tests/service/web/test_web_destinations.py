@@ -20,6 +20,9 @@ class Silent:
     def echo(self) -> EchoAnswer:
         raise AssertionError
 
+    def use(self, settings: object) -> None:
+        pass
+
     def abort(self) -> None:
         pass
 

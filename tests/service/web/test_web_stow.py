@@ -14,6 +14,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from anyio import CapacityLimiter, WouldBlock
 from dicom.synthetic import Series, setting
 from hypothesis import given
 from hypothesis import strategies as st
@@ -237,12 +238,16 @@ def test_larger_request_than_allowed_is_413(plant: Plant, monkeypatch: pytest.Mo
 
 def test_too_many_requests_at_once_are_asked_to_come_again(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     class Taken:
-        available_tokens = 0
+        def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
+            raise WouldBlock
 
+    sent = body(*scan(plant, 1))
     monkeypatch.setattr(stow, "WRITERS", Taken())
-    answer = ask(plant, body(*scan(plant, 1)))
+    answer = ask(plant, sent)
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
+    monkeypatch.setattr(stow, "WRITERS", CapacityLimiter(1))
+    assert [ask(plant, sent).status_code for _ in range(2)] == [200, 200]  # a place is given back
 
 
 @pytest.mark.parametrize("path", ["/studies/1%2f..%2f..", "/studies/../x", "/studies/1.2.3%00", "/studies/abc"])
