@@ -125,15 +125,13 @@ def benchmark(request: Request, *, tell: Tell = print, bar: Bar = no_bar) -> Ben
     pairs = [*pairs, *virtual_pairs(request.out, request.virtual_patients, request.virtual_seed, tell=tell)]
     tell(f"reading {len(pairs)} {request.section} pairs")
     loaded = list(score.loaded(pairs))
-    slices = slices_of(score.noisy_scans(loaded))
-    size = _slices_of_a_row(request, loaded, slices)
+    scored = _Scored(pairs=pairs, loaded=loaded, slices=slices_of(score.noisy_scans(loaded)))
+    size = _slices_of_a_row(request, scored)
     shown = Shown(work="scoring", pace=Pace(count=len(rows_of(request))), size=size, tell=tell, bar=bar)
     rows = [
         replace(row, learned_from=learned_from(method, steps=learned.steps, datalist_digest=scans.digest))
         for method, seed in rows_of(request)
-        for row in [
-            _row(request, method, seed, learned.trainings.get((method.training, seed)), (pairs, loaded), slices, shown)
-        ]
+        for row in [_row(request, method, seed, learned.trainings.get((method.training, seed)), scored, shown)]
     ]
     result = Benchmark(
         rows=tuple(rows),
@@ -164,10 +162,19 @@ def rows_of(request: Request) -> list[tuple[Method, int]]:
     ]
 
 
-def _slices_of_a_row(request: Request, pairs: Sequence[score.LoadedPair], slices: Sequence[TestSlice]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """What every row is scored on: pairs, the same pairs loaded, and the slices for equal noise."""
+
+    pairs: Sequence[ScanPair]
+    loaded: Sequence[score.LoadedPair]
+    slices: Sequence[TestSlice]
+
+
+def _slices_of_a_row(request: Request, scored: _Scored) -> int:
     """How many are denoised for it, about."""
     physics = 0 if request.physics is None else request.physics.slices
-    return sum(len(pair.noisy_hu) for pair in pairs) + CHANGES * len(slices) + physics
+    return sum(len(pair.noisy_hu) for pair in scored.loaded) + CHANGES * len(scored.slices) + physics
 
 
 def _write_tables(request: Request, result: Benchmark) -> None:
@@ -196,8 +203,7 @@ def _row(
     method: Method,
     seed: int,
     training: Training | None,
-    scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
-    slices: Sequence[TestSlice],
+    scored: _Scored,
     shown: Shown,
 ) -> Row:
     begun = time.monotonic()
@@ -207,7 +213,7 @@ def _row(
         shown.tell(f"{method.title}, seed {seed}: no weights ({reason})")
         return Row(method=method, seed=seed, stopped=reason)
     with showing as progress:
-        row = _measured(request, method, seed, training, scored, slices, progress)
+        row = _measured(request, method, seed, training, scored, progress)
     shown.pace.took(time.monotonic() - begun)
     return row
 
@@ -217,20 +223,19 @@ def _measured(
     method: Method,
     seed: int,
     training: Training | None,
-    scored: tuple[Sequence[ScanPair], Sequence[score.LoadedPair]],
-    slices: Sequence[TestSlice],
+    scored: _Scored,
     progress: Progress,
 ) -> Row:
     folder = request.out / method.name / (f"seed{seed}" if method.training else "")
     bundle = training.bundle if training else None
-    denoiser = denoiser_of(method, bundle, device=request.device, pairs=scored[0])
+    denoiser = denoiser_of(method, bundle, device=request.device, pairs=scored.pairs)
     weights = _weights_digest(method, training, denoiser)
     known = {"weights": weights, "parameters": denoiser.parameters}
     row = Row(
         method=method,
         seed=seed,
         stopped=training.stopped if training else "",
-        fidelity=_fidelity(folder, known, denoiser, request.protocols, scored[1], progress),
+        fidelity=_fidelity(folder, known, denoiser, request.protocols, scored.loaded, progress),
         repeatable=not (isinstance(denoiser, SubmittedFunction) and not denoiser.repeatable),
         training_cpu_seconds=training.cpu_seconds if training else float("nan"),
         weights=weights,
@@ -239,11 +244,11 @@ def _measured(
     )
     if method.kind == IMAGES:  # a folder cannot denoise any but those it has
         return row
-    compared = {"slices": [one.digest() for one in slices], "version": VERSION}
+    compared = {"slices": [one.digest() for one in scored.slices], "version": VERSION}
     at_equal_noise = once(
         folder / "equal_noise.json",
         known | compared,
-        lambda: measure.measured(denoiser, slices, progress=lambda done: progress(CHANGES * done)),
+        lambda: measure.measured(denoiser, scored.slices, progress=lambda done: progress(CHANGES * done)),
     )
     physics, figures = request.physics, dict[str, Any]()
     if physics is not None:
