@@ -239,6 +239,8 @@ def test_mr_is_never_guessed(nifti: Path, bundles: dict[str, Path], tmp_path: Pa
     ("options", "words"),
     [
         (["--modality", "xray"], "--modality xray; allowed: ct, micrograph, mr"),
+        (["--modality", "mr", "--precision", "bfloat16"], "--precision with --modality mr"),
+        (["--modality", "micrograph", "--workers", "2"], "--workers with --modality micrograph"),
         (["--modality", "mr", "--trust-hu"], "--trust-hu with --modality mr"),
         (["--modality", "mr", "--grey-range", "0", "9"], "--grey-range with --modality mr"),
         (["--modality", "micrograph", "--series", "1.2"], "--series with --modality micrograph"),
