@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from iscl_monai.errors import OutputRefusal
 from iscl_monai.inference.image import is_nifti
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.series import derivation_of
-from iscl_monai.inference.slice_denoiser import SliceDenoiser
+from iscl_monai.inference.slice_denoiser import SliceDenoiser, check_sides
 from iscl_monai.magnitude import read_magnitude
 from iscl_monai.magnitude.mr_series import mr_slices
 
@@ -56,6 +57,7 @@ def denoise_magnitude(
     source, destination = Path(source), Path(destination)
     check_places(source, destination)
     scan = read_magnitude(source, series_uid=series_uid)
+    check_sides(source, *scan.values.shape[:2])
     per_unit = window_of(scan) / PER_WINDOW
 
     def change(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -86,12 +88,20 @@ def _denoise_nifti(
         try:
             for stored in volume.slices():
                 # Training sees the axes in the order of the file, NiftiVolume gives (second, first).
-                writer.write(volume.changed(stored, change(volume.hu(stored).T).T))
+                writer.write(_no_less_than_0(volume, volume.changed(stored, change(volume.hu(stored).T).T)))
                 _count(progress)
             writer.finish()
         finally:
             writer.close()
         move_into_place({made: destination})
+
+
+def _no_less_than_0(volume: NiftiVolume, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Stored values without the little that floats lie below 0 where the dark became black: no magnitude does."""
+    if volume.dtype.kind != "f":
+        return stored
+    nothing = np.array(-volume.intercept / volume.slope, volume.dtype)
+    return np.where(volume.hu(stored) < 0, nothing, stored)
 
 
 def _denoise_series(

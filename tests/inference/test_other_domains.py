@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from iscl_monai.cli import app
 from iscl_monai.domain import DOMAINS
 from iscl_monai.domain.mr import PER_WINDOW, window_of
-from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
+from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, ImageRefusal
 from iscl_monai.inference import Denoiser, ModelIdentity
 from iscl_monai.inference.magnitudes import denoise_magnitude
 from iscl_monai.inference.micrographs import denoise_micrographs
@@ -144,6 +144,28 @@ def test_16_bits_need_their_range_and_are_denoised_as_8_are(tmp_path: Path) -> N
     np.testing.assert_allclose(tifffile.imread(done.path) - wide.astype(float), change * 40, atol=0.6)
 
 
+@pytest.mark.parametrize("value", [0, 255, 93])
+def test_flat_padding_stays_as_it_is(value: int, tmp_path: Path) -> None:
+    image = sections(count=1)[0]
+    image[:20] = value
+    image[40:, 30:50] = value
+    image[30:32, 60:66] = value  # too small to be known from noise
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    done = denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser_for("micrograph"))
+    made = tifffile.imread(done.path)
+    assert (made[:20] == value).all()
+    assert (made[40:, 30:50] == value).all()
+    assert (made[30:32, 60:66] != value).any()
+    assert (made != image)[20:40].mean() > 0.5
+
+
+@pytest.mark.parametrize("shape", [(15, 40), (40, 15), (10, 1500)])
+def test_a_micrograph_too_small_is_refused_by_its_name(shape: tuple[int, int], tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.resize(sections(count=1)[0], shape))
+    with pytest.raises(ImageRefusal, match=r"a\.tif: images of .* pixels; allowed: 16 pixels or more"):
+        denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser_for("micrograph"))
+
+
 def test_bands_of_a_mosaic_have_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bands of rows, and tiles in them, give what the whole image gives, but for rounding."""
     from iscl_monai.inference import denoiser as module
@@ -197,6 +219,24 @@ def test_nifti_keeps_its_geometry_and_gets_the_change(nifti: Path, bundles: dict
         wanted = np.rint(values + unit * denoiser.change_hu(values / np.float32(unit))).clip(0, 65535)
         assert np.abs(np.asarray(after.dataobj)[..., index] - wanted).max() <= 1
     assert (np.asarray(after.dataobj) != head()).mean() > 0.5
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-6, 1e6])
+def test_a_dark_that_becomes_black_is_no_less_than_0(
+    factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of floats, rounding left -0.0001, and what was written was no magnitude to its reader."""
+    nib.save(nib.Nifti1Image(head("f4") * np.float32(factor), np.eye(4)), tmp_path / "a.nii")
+    denoiser = denoiser_for("mr")
+    monkeypatch.setattr(denoiser, "change_hu", lambda values: np.where(values < 300, -values, 0))
+    denoise_magnitude(tmp_path / "a.nii", tmp_path / "b.nii", denoiser=denoiser)
+    assert read_magnitude(tmp_path / "b.nii").values.min() == 0
+
+
+def test_mr_too_small_is_refused_by_its_name(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(head()[10:25], np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ImageRefusal, match=r"a\.nii: images of 15 x 40 pixels; allowed: 16 to 4096"):
+        denoise_magnitude(tmp_path / "a.nii", tmp_path / "b.nii", denoiser=denoiser_for("mr"))
 
 
 def test_strength_0_of_nifti(nifti: Path, tmp_path: Path) -> None:
