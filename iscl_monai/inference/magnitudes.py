@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.dicom.derivation import DISCLAIMER
+from iscl_monai.dicom.derivation import DENOISED_KIND, DISCLAIMER
+from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
 from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.domain.mr import PER_WINDOW, window_of
 from iscl_monai.durable import move_into_place, whole_folder, workshop
-from iscl_monai.errors import OutputRefusal
+from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.image import is_nifti
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.series import derivation_of
@@ -114,11 +115,29 @@ def _denoise_series(
 ) -> None:
     with without_warnings(), whole_folder(destination) as folder:
         headers, _ = mr_slices(source, series_uid)
+        _check_not_ours(headers)
         writer = SeriesWriter(headers, derivation_of(denoiser), folder)
         for index, header in enumerate(headers):
             before, dataset = load_slice(header)
             writer.write(index, dataset, before.changed(change(before.hu())))
             _count(progress)
+
+
+def _check_not_ours(headers: Sequence[SliceHeader]) -> None:
+    """Refuse to denoise what denoising has made.
+
+    Raises:
+        DicomRefusal: naming the first such file.
+    """
+    for header in headers:
+        if DENOISED_KIND in header.image_type:
+            raise DicomRefusal(
+                header.path,
+                tag="ImageType",
+                found="\\".join(header.image_type),
+                needed="images that were not denoised before",
+                cure="give the series that they were made from",
+            )
 
 
 def _count(progress: Progress | None) -> None:

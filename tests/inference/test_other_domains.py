@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from iscl_monai.cli import app
 from iscl_monai.domain import DOMAINS
 from iscl_monai.domain.mr import PER_WINDOW, window_of
-from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, ImageRefusal
+from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, DicomRefusal, ImageRefusal
 from iscl_monai.inference import Denoiser, ModelIdentity
 from iscl_monai.inference.magnitudes import denoise_magnitude
 from iscl_monai.inference.micrographs import denoise_micrographs
@@ -263,6 +263,8 @@ def test_a_real_series_becomes_derived_mr_objects(tmp_path: Path) -> None:
         assert "not for primary diagnosis" in after.ImageComments
         assert after.ImagePositionPatient == source.ImagePositionPatient
         assert (after.pixel_array != source.pixel_array).any()
+    with pytest.raises(DicomRefusal, match=r"DENOISED; allowed: images that were not denoised before"):
+        denoise_magnitude(tmp_path / "out", tmp_path / "twice", denoiser=denoiser_for("mr"))
 
 
 def test_mr_is_never_guessed(nifti: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
