@@ -144,6 +144,24 @@ def test_noise_that_cannot_be_measured_is_refused() -> None:
         RicianNoise(magnitudes(30), magnitudes(50))
 
 
+def masked_heads(sigma: float) -> list[dict[str, Any]]:
+    """Dim tissue, spread as Rayleigh's but smooth, with noise; black around, and nothing else that is dark."""
+    down, right = np.mgrid[:128, :128] - 64
+    fields, noise = np.random.default_rng(1).standard_normal((2, 2, 4, 128, 128))
+    fields = ndimage.gaussian_filter(fields, (0, 0, 4, 4), mode="wrap")
+    real, imaginary = 110 * fields / fields.std()
+    values = np.hypot(np.hypot(real, imaginary) + sigma * noise[0], sigma * noise[1])
+    return pool(np.where(np.hypot(down, right) < 60, values, 0))
+
+
+def test_dim_tissue_of_masked_heads_is_no_noise() -> None:
+    """It was taken for noise of 130 to 190 thousandths where noise was 50, and a masked clean pool was called loud."""
+    with pytest.raises(DatalistRefusal, match="1 noisy scans, 0 of them with dark around"):
+        RicianNoise(masked_heads(30), magnitudes(0))
+    assert RicianNoise(masked_heads(30) + magnitudes(50), magnitudes(0)).sigmas == pytest.approx([50], rel=0.05)
+    assert RicianNoise(magnitudes(50), masked_heads(5)).sigmas == pytest.approx([50], rel=0.05)
+
+
 def test_a_share_of_patches_shows_faint_discs_or_nothing() -> None:
     noisy, clean = magnitudes(50), magnitudes(0)
 
