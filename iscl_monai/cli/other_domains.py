@@ -106,6 +106,8 @@ def _micrographs(source: Path, destination: Path, options: Other) -> None:
             allow_holes=options.allow_holes,
             progress=progress,
         )
+    for path in done.left_aside:
+        say(f"skipped: {path}: {'a folder within' if path.is_dir() else 'no micrograph'}")
     say(f"denoised: {source.name}, {done.sections} sections, {done.changed} of {done.pixels} pixels changed")
     if done.clipped.low or done.clipped.high:
         say(f"note: clipped to the range of the type: {done.clipped.low} dark, {done.clipped.high} bright pixels")

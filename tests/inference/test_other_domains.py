@@ -98,6 +98,8 @@ def test_a_folder_of_tiff_becomes_one(bundles: dict[str, Path], tmp_path: Path) 
     stored = sections()
     for number, image in enumerate(stored):
         tifffile.imwrite(tmp_path / "in" / f"z{number}.tif", image)
+    (tmp_path / "in" / "cell.bmp").write_bytes(b"BM")
+    (tmp_path / "in" / "more").mkdir()
     result = run(
         tmp_path / "in",
         tmp_path / "out",
@@ -110,6 +112,8 @@ def test_a_folder_of_tiff_becomes_one(bundles: dict[str, Path], tmp_path: Path) 
     )
     assert result.exit_code == 0, result.stderr
     assert "3 sections" in result.stdout + result.stderr
+    assert "cell.bmp: no micrograph" in result.stderr
+    assert "more: a folder within" in result.stderr
     denoiser = denoiser_for("micrograph")
     for number, image in enumerate(stored):
         made = tifffile.imread(tmp_path / "out" / f"z{number}.tif")
