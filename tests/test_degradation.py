@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def pool(images: Images) -> list[dict[str, Any]]:
 
 
 def put_on(rule: Degradation, clean: torch.Tensor, seed: int) -> torch.Tensor:
-    return rule.put_on(clean, np.random.default_rng(seed))
+    return rule.pair(clean, np.random.default_rng(seed))[1]
 
 
 def neighbours(noise: NDArray[np.float32]) -> tuple[float, float]:
@@ -118,8 +119,8 @@ def magnitudes(sigma: float, texture_px: float = 0.0) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("texture_px", [0.0, 0.8])
 def test_rician_noise_is_that_of_the_dark(texture_px: float, capsys: pytest.CaptureFixture[str]) -> None:
     rule = RicianNoise(magnitudes(50, texture_px), magnitudes(0), strengths=(1, 1))
-    assert rule.sigmas == pytest.approx([50], rel=0.05)
-    assert f"sigma {rule.sigmas[0]:.0f} thousandths, neighbours correlated " in capsys.readouterr().out
+    assert [noise.sigma for noise in rule.noises] == pytest.approx([50], rel=0.05)
+    assert f"sigma {rule.noises[0].sigma:.0f} thousandths, neighbours correlated " in capsys.readouterr().out
     dark, bright = (
         np.stack([put_on(rule, torch.full((1, 64, 64), grey), seed)[0].numpy() for seed in range(20)])
         for grey in (0.0, 800.0)
@@ -131,9 +132,36 @@ def test_rician_noise_is_that_of_the_dark(texture_px: float, capsys: pytest.Capt
     assert right == pytest.approx(0, abs=0.1)
 
 
+def zero_filled() -> list[dict[str, Any]]:
+    """The disc, with half of the rows of k-space."""
+    down, right = np.mgrid[:128, :128] - 64
+    rng = np.random.default_rng(0)
+    acquired = np.abs(np.fft.fftfreq(128))[:, None] <= 0.25
+    images = []
+    for _ in range(4):
+        real, imaginary = 70 * rng.standard_normal((2, 128, 128))
+        grains = ndimage.gaussian_filter(rng.standard_normal((128, 128)), 0.5)
+        head = np.where(np.hypot(down, right) < 40, 600.0 + 300 * grains, 0.0)
+        images.append(np.abs(np.fft.ifft2(np.fft.fft2(head + real + 1j * imaginary) * acquired)))
+    return pool(np.stack(images))
+
+
+def test_clean_patches_show_no_more_than_noisy_scans_acquired(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else detail that no noisy scan has would be learnt as what is left when noise is gone."""
+    rule = RicianNoise(zero_filled(), magnitudes(0), strengths=(1, 1))
+    assert re.search(r"acquired 5[0-3]% x 100%", capsys.readouterr().out)
+    rng = np.random.default_rng(0)
+    detail = torch.from_numpy(500 + 100 * rng.standard_normal((1, 64, 64))).float()
+    shown, noisy = rule.pair(detail, rng)
+    for image in (shown, noisy - shown):
+        power = np.abs(np.fft.fft(image[0].numpy(), axis=0)) ** 2
+        assert power[20:-20].mean() < 0.1 * power[4:14].mean()
+    assert RicianNoise(magnitudes(50), magnitudes(0)).pair(detail, rng)[0].equal(detail)
+
+
 def test_noise_of_the_clean_scans_need_not_be_added() -> None:
     rule = RicianNoise(magnitudes(50), magnitudes(30))
-    assert rule.sigmas == pytest.approx([40], rel=0.05)
+    assert [noise.sigma for noise in rule.noises] == pytest.approx([40], rel=0.05)
 
 
 def test_noise_that_cannot_be_measured_is_refused() -> None:
@@ -158,8 +186,11 @@ def test_dim_tissue_of_masked_heads_is_no_noise() -> None:
     """It was taken for noise of 130 to 190 thousandths where noise was 50, and a masked clean pool was called loud."""
     with pytest.raises(DatalistRefusal, match="1 noisy scans, 0 of them with dark around"):
         RicianNoise(masked_heads(30), magnitudes(0))
-    assert RicianNoise(masked_heads(30) + magnitudes(50), magnitudes(0)).sigmas == pytest.approx([50], rel=0.05)
-    assert RicianNoise(magnitudes(50), masked_heads(5)).sigmas == pytest.approx([50], rel=0.05)
+    for rule in (
+        RicianNoise(masked_heads(30) + magnitudes(50), magnitudes(0)),
+        RicianNoise(magnitudes(50), masked_heads(5)),
+    ):
+        assert [noise.sigma for noise in rule.noises] == pytest.approx([50], rel=0.05)
 
 
 def test_a_share_of_patches_shows_faint_discs_or_nothing() -> None:

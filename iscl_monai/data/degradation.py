@@ -19,25 +19,18 @@ from torch import Tensor
 class Degradation(ABC):
     """The face of all rules."""
 
-    def shown(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
-        """What noise is put on: the clean patch, or what images show and patches of them rarely do.
-
-        Args:
-            clean: (1, rows, columns), in the domain's unit.
-            rng: decides everything; not asked where there is nothing to decide.
-        """
-        return clean
-
     @abstractmethod
-    def put_on(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
-        """A clean patch with noise like that of the noisy pool.
+    def pair(self, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """A clean patch, and the same with noise like that of the noisy pool.
 
         Args:
             clean: (1, rows, columns), in the domain's unit.
             rng: decides everything.
 
         Returns:
-            The same shape and unit, not clipped.
+            The patch as noisy scans would show it without their noise: as it came, or what images show and patches of
+            them rarely do, or without detail that noisy scans do not have; and with noise, not clipped. Both of the
+            same shape and unit.
         """
 
 

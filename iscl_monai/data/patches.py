@@ -97,12 +97,12 @@ class UnpairedPatches(Dataset[dict[str, Tensor]]):
         }
 
     def _degraded(self, rule: Degradation, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        clean_hu = rule.shown(self._patch_hu("clean", index), rng)
+        clean_hu, noisy_hu = rule.pair(self._patch_hu("clean", index), rng)
         clean = self._windowed(clean_hu)
         return {
             "noisy": self._windowed(self._patch_hu("noisy", index)),
             "clean": clean,
-            "harvested": self._windowed(rule.put_on(clean_hu, rng)),
+            "harvested": self._windowed(noisy_hu),
             "belongs": torch.zeros_like(clean),
         }
 

@@ -85,7 +85,7 @@ class PoolNoise(Degradation):
         """An image whose noise adds."""
         return np.log(image + np.float32(DARKEST)) if self.multiplies else image
 
-    def put_on(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+    def pair(self, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """See :class:`Degradation`."""
         field = self.fields[int(rng.integers(len(self.fields)))]
         rows, columns = (
@@ -94,7 +94,7 @@ class PoolNoise(Degradation):
         )  # fields are periodic
         cut = field[np.ix_(rows, columns)][:: rng.choice((1, -1)), :: rng.choice((1, -1))]
         noise = torch.from_numpy(np.float32(rng.uniform(*self.strengths)) * cut)
-        return (clean + DARKEST) * noise.exp() - DARKEST if self.multiplies else clean + noise
+        return clean, (clean + DARKEST) * noise.exp() - DARKEST if self.multiplies else clean + noise
 
 
 def _tiles(images: Sequence[Image], side: int) -> Image:

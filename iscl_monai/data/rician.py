@@ -7,6 +7,7 @@ mean over its standard deviation is 1.913, and half the mean of its square is th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from torch import Tensor
 
+from iscl_monai.data.acquired import AcquiredMatrix, acquired_matrix
 from iscl_monai.data.degradation import Degradation, images_of
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
 
@@ -28,8 +30,9 @@ MOST_STRUCTURE = 0.27
 """Share of the variance of dark blocks that is in means over 4 x 4 pixels. Of white noise it is 0.06, of 0.055 T, whose
 pixels are interpolated, 0.15 to 0.23; of dim tissue, all that masked heads have for dark, 0.28 to 0.87 where noise is a
 twentieth of the window or less (eight 3 T scans)."""
-LEAST_CORRELATION = 0.1
-"""Of squares of the noise of two pixels; less is chance."""
+LEAST_CORRELATION = 0.02
+CHANCE = 4.0
+"""Correlation of squares of the noise of two pixels that is less than so many standard deviations is chance."""
 REACH_PX = 4
 MOST_DISCS = 8
 DISCS_PX = (2.0, 40.0)
@@ -67,45 +70,83 @@ class RicianNoise(Degradation):
     ) -> None:
         if not 0 <= faint_share < 1:
             raise ConfigRefusal(f"faint_share={faint_share}", allowed="0 to less than 1", cure="0.25 is mr.json's")
-        dark = [blocks for blocks in _dark_of(noisy) if shows_noise(blocks)]
-        sigmas = [sigma_of(blocks) for blocks in dark]
+        sigmas = [sigma_of(blocks) for blocks in _dark_of(noisy) if shows_noise(blocks)]
         own = [(sigma_of(blocks), shows_noise(blocks)) for blocks in _dark_of(clean)]
         quiet = min((sigma for sigma, sure in own if sure or sigma < min(sigmas, default=0.0)), default=0.0)
-        self.sigmas = [float(np.sqrt(max(0.0, sigma**2 - quiet**2))) for sigma in sigmas]
-        if not any(self.sigmas):
+        self.noises = [noise for scan in noisy if (noise := ScanNoise.of(images_of([scan]), quiet)) is not None]
+        if not any(noise.sigma for noise in self.noises):
             raise DatalistRefusal(
-                f"no noise to harvest: {len(noisy)} noisy scans, {len(dark)} of them with dark around, "
+                f"no noise to harvest: {len(noisy)} noisy scans, {len(self.noises)} of them with dark around, "
                 f"a clean pool of sigma {quiet:.0f} thousandths",
                 allowed=f"noisy scans with {FEWEST_BLOCKS} blocks of dark, noisier than those of the clean pool",
                 cure="check which pool is which, take scans whose dark was not masked, or --harvest_weight 0",
             )
-        self.correlations = [correlation_of(blocks) for blocks in dark]
         self.strengths, self.faint_share = strengths, faint_share
         self._print()
 
-    def shown(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+    def pair(self, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """See :class:`Degradation`."""
-        if self.faint_share == 0 or rng.random() >= self.faint_share:
-            return clean
-        sigma = self.sigmas[int(rng.integers(len(self.sigmas)))]
-        return torch.from_numpy(sigma * faint_discs(clean.shape[-2], clean.shape[-1], rng))[None]
-
-    def put_on(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
-        """See :class:`Degradation`."""
-        chosen = int(rng.integers(len(self.sigmas)))
-        sigma = self.sigmas[chosen] * float(rng.uniform(*self.strengths))
+        noise = self.noises[int(rng.integers(len(self.noises)))]
         rows, columns = clean.shape[-2:]
-        real, imaginary = _textured(rng.standard_normal((2, rows, columns)), self.correlations[chosen])
-        noisy = np.hypot(clean[0].numpy() + sigma * real, sigma * imaginary)
-        return torch.from_numpy(noisy.astype(np.float32))[None]
+        faint = self.faint_share > 0 and rng.random() < self.faint_share
+        image = noise.sigma * faint_discs(rows, columns, rng) if faint else clean[0].numpy()
+        image = noise.matrix.limited(image)
+        sigma = noise.sigma * float(rng.uniform(*self.strengths))
+        real, imaginary = noise.textured(rng.standard_normal((2, rows, columns)))
+        noisy = np.hypot(image + sigma * real, sigma * imaginary)
+        return torch.from_numpy(np.abs(image))[None], torch.from_numpy(noisy.astype(np.float32))[None]
 
     def _print(self) -> None:
-        found = ", ".join(f"{sigma:.0f}" for sigma in self.sigmas)
+        found = ", ".join(f"{noise.sigma:.0f}" for noise in self.noises)
         first, second = (
-            np.mean([correlation[REACH_PX + step] for correlation in self.correlations], axis=0)[REACH_PX + 1 - step]
+            np.mean([noise.correlation[REACH_PX + step, REACH_PX + 1 - step] for noise in self.noises])
             for step in (1, 0)
         )
         print(f"noise of the dark: sigma {found} thousandths, neighbours correlated {first:.2f} and {second:.2f}")
+        if filled := [noise.matrix for noise in self.noises if not noise.matrix.all]:
+            shares = ", ".join(f"{matrix.rows:.0%} x {matrix.columns:.0%}" for matrix in filled)
+            print(f"k-space filled up with zeros: acquired {shares}; clean patches are shown with no more than that")
+
+
+@dataclass(frozen=True)
+class ScanNoise:
+    """What the dark of one noisy scan says.
+
+    Attributes:
+        sigma: of each channel, beyond that of the clean pool, thousandths of the window.
+        correlation: as of :func:`correlation_of`.
+        matrix: that was acquired.
+    """
+
+    sigma: float
+    correlation: NDArray[np.float64]
+    matrix: AcquiredMatrix
+
+    @classmethod
+    def of(cls, images: Sequence[NDArray[np.float32]], quiet: float) -> ScanNoise | None:
+        """Of the slices of a scan; None where they show too little dark.
+
+        Args:
+            images: (row, column) each, thousandths of the window.
+            quiet: sigma of the clean pool.
+        """
+        blocks = dark_blocks(images)
+        if blocks is None or not shows_noise(blocks):
+            return None
+        correlation = correlation_of(blocks)
+        neighbours = float(correlation[REACH_PX + 1, REACH_PX]), float(correlation[REACH_PX, REACH_PX + 1])
+        matrix = acquired_matrix(images, neighbours=neighbours)
+        sigma = float(np.sqrt(max(0.0, sigma_of(blocks) ** 2 - quiet**2)))
+        return cls(sigma, correlation if matrix.all else correlation * matrix.signs(REACH_PX), matrix)
+
+    def textured(self, white: NDArray[np.float64]) -> NDArray[np.float64]:
+        """White noise given the texture of this one: (channel, row, column), standard deviation 1."""
+        rows, columns = white.shape[-2:]
+        kernel = np.zeros((rows, columns))
+        reach = np.arange(-REACH_PX, REACH_PX + 1)
+        kernel[np.ix_(reach % rows, reach % columns)] = self.correlation
+        power = np.maximum(np.real(fft.fft2(kernel)), 0) * self.matrix.holds(rows, columns)
+        return np.asarray(np.real(fft.ifft2(fft.fft2(white) * np.sqrt(power / power.mean()))))
 
 
 def faint_discs(rows: int, columns: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -164,10 +205,11 @@ def correlation_of(blocks: Blocks) -> NDArray[np.float64]:
     """Correlation of the noise of pixels up to 4 apart, of dark blocks: (9, 9), 1 in the middle.
 
     The correlation of squares of magnitudes is the square of that of the noise in each channel (Gaussian moments): it
-    tells no sign. What is below 0.1 is taken for none.
+    tells no sign. Each block counts by its own power: where some are louder than others, by a ghost, that would be
+    something that all pixels of a block have in common. What may be chance is taken for none.
     """
     square = np.square(blocks.astype(np.float64))
-    square -= square.mean()
+    square = square / square.mean((1, 2), keepdims=True) - 1
     size = 2 * BLOCK_PX
     power = np.square(np.abs(fft.fft2(square, (size, size)))).mean(0)
     sums = np.real(fft.ifft2(power))
@@ -175,18 +217,8 @@ def correlation_of(blocks: Blocks) -> NDArray[np.float64]:
     reach = np.arange(-REACH_PX, REACH_PX + 1)
     near = sums[np.ix_(reach, reach)] / ones[np.ix_(reach, reach)]
     squared = near / near[REACH_PX, REACH_PX]
-    return np.asarray(np.sqrt(np.where(squared < LEAST_CORRELATION, 0, squared)))
-
-
-def _textured(white: NDArray[np.float64], correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """White noise given a correlation; standard deviation 1."""
-    rows, columns = white.shape[-2:]
-    kernel = np.zeros((rows, columns))
-    reach = np.arange(-REACH_PX, REACH_PX + 1)
-    kernel[np.ix_(reach % rows, reach % columns)] = correlation
-    power = np.maximum(np.real(fft.fft2(kernel)), 0)
-    coloured = np.real(fft.ifft2(fft.fft2(white) * np.sqrt(power / power.mean())))
-    return np.asarray(coloured)
+    chance = max(LEAST_CORRELATION, CHANCE / np.sqrt(blocks.size))
+    return np.asarray(np.sqrt(np.where(squared < chance, 0, squared)))
 
 
 def _blocks(image: NDArray[np.float32]) -> Blocks:
