@@ -78,6 +78,9 @@ def test_noise_that_multiplies_is_a_share_of_the_brightness() -> None:
 def test_pools_that_were_confused_are_refused() -> None:
     with pytest.raises(DatalistRefusal, match=r"the noisy pool varies .* less at others"):
         PoolNoise(pool(tissue(2)), pool(tissue(1) + 15 * coloured(3, STREAKS)), multiplies=False)
+    for multiplies in (False, True):  # all of the tissue would be noise
+        with pytest.raises(DatalistRefusal, match="a clean pool of 8 images of one grey level each"):
+            PoolNoise(pool(tissue(1)), pool(np.full((8, 96, 96), 90.0)), multiplies=multiplies)
     with pytest.raises(ConfigRefusal, match=r"strengths=\(2, 1\)"):
         PoolNoise(pool(tissue(1)), pool(tissue(2)), multiplies=False, strengths=(2, 1))
 
