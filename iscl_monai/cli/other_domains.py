@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import DISCLAIMER, say
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.report.numbers import counted
 
 if TYPE_CHECKING:
     from iscl_monai.inference import Denoiser
@@ -106,7 +107,7 @@ def _micrographs(source: Path, destination: Path, options: Other) -> None:
             allow_holes=options.allow_holes,
             progress=progress,
         )
-    say(f"denoised: {source.name}, {done.sections} sections, {done.changed} of {done.pixels} pixels changed")
+    say(f"denoised: {source.name}, {counted(done.sections, 'section')}, {done.changed} of {done.pixels} pixels changed")
     if done.clipped.low or done.clipped.high:
         say(f"note: clipped to the range of the type: {done.clipped.low} dark, {done.clipped.high} bright pixels")
 
@@ -123,7 +124,7 @@ def _magnitude(source: Path, destination: Path, options: Other) -> None:
         count = denoise_magnitude(
             source, destination, denoiser=denoiser, series_uid=options.series_uid, progress=progress
         )
-    say(f"denoised: {source.name}, {count} slices")
+    say(f"denoised: {source.name}, {counted(count, 'slice')}")
 
 
 WORK: dict[str, Callable[[Path, Path, Other], None]] = {"micrograph": _micrographs, "mr": _magnitude}
