@@ -95,21 +95,27 @@ def _denoiser(options: Other, domain: str) -> Denoiser:
 def _micrographs(source: Path, destination: Path, options: Other) -> None:
     if options.series_uid is not None:
         _refuse_options("micrograph", ["--series"])
+    from iscl_monai.inference.familiarity import TrainingRecord
     from iscl_monai.inference.micrographs import denoise_micrographs
 
     denoiser = _denoiser(options, "micrograph")
+    training = TrainingRecord.of_bundle(found_bundle(options.bundle), options.weights)
     with _progress("sections") as progress:
-        done = denoise_micrographs(
+        outcome = denoise_micrographs(
             source,
             destination,
             denoiser=denoiser,
             grey_range=options.grey_range,
             allow_holes=options.allow_holes,
+            training=training,
             progress=progress,
         )
+    done = outcome.written
     say(f"denoised: {source.name}, {counted(done.sections, 'section')}, {done.changed} of {done.pixels} pixels changed")
     if done.clipped.low or done.clipped.high:
         say(f"note: clipped to the range of the type: {done.clipped.low} dark, {done.clipped.high} bright pixels")
+    for sentence in outcome.unlike:
+        say(f"warning: {source.name}: {sentence}")
 
 
 def _magnitude(source: Path, destination: Path, options: Other) -> None:
