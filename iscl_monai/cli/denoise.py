@@ -10,6 +10,7 @@ import typer
 from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
 from iscl_monai.cli.other_domains import Other, denoise_other, refuse_micrograph_options
 from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, say
+from iscl_monai.report.numbers import counted
 from iscl_monai.spoken import tell_program
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
     check_places(source, destination)
     check_free(destination)
     if is_nifti(source) and source.is_file():
-        say(f"would denoise: {source.name}, {NiftiVolume(source, trust_hu=trust_hu).count} slices")
+        say(f"would denoise: {source.name}, {counted(NiftiVolume(source, trust_hu=trust_hu).count, 'slice')}")
         return
     with without_warnings():
         decided = plan(source, series_uid=series_uid, strict=False)
@@ -267,7 +268,7 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
     )
     for one in decided.series:
         place = f", in {one.place.relative_to(source)}" if len(decided.series) > 1 else ""
-        say(f"would denoise: {one.title}, {one.count} slices{place}")
+        say(f"would denoise: {one.title}, {counted(one.count, 'slice')}{place}")
     _print_left_alone(decided.skipped, decided.refused)
     if decided.refused and strict:
         raise decided.refused[0]
@@ -281,7 +282,7 @@ def _print_outcome(outcome: Outcome) -> None:
         **_left_alone(outcome.skipped, outcome.refused),
     )
     for title, count in outcome.series:
-        say(f"denoised: {title}, {count} slices")
+        say(f"denoised: {title}, {counted(count, 'slice')}")
     _print_left_alone(outcome.skipped, outcome.refused)
     say(f"written: {outcome.destination} ({DISCLAIMER})")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from iscl_monai.cli.bundle import found_bundle
 from iscl_monai.console import DISCLAIMER, say
 from iscl_monai.errors import ConfigRefusal
+from iscl_monai.report.numbers import counted
 
 if TYPE_CHECKING:
     from iscl_monai.inference import Denoiser
@@ -94,23 +95,29 @@ def _denoiser(options: Other, domain: str) -> Denoiser:
 def _micrographs(source: Path, destination: Path, options: Other) -> None:
     if options.series_uid is not None:
         _refuse_options("micrograph", ["--series"])
+    from iscl_monai.inference.familiarity import TrainingRecord
     from iscl_monai.inference.micrographs import denoise_micrographs
 
     denoiser = _denoiser(options, "micrograph")
+    training = TrainingRecord.of_bundle(found_bundle(options.bundle), options.weights)
     with _progress("sections") as progress:
-        done = denoise_micrographs(
+        outcome = denoise_micrographs(
             source,
             destination,
             denoiser=denoiser,
             grey_range=options.grey_range,
             allow_holes=options.allow_holes,
+            training=training,
             progress=progress,
         )
+    done = outcome.written
     for path in done.left_aside:
         say(f"skipped: {path}: {'a folder within' if path.is_dir() else 'no micrograph'}")
-    say(f"denoised: {source.name}, {done.sections} sections, {done.changed} of {done.pixels} pixels changed")
+    say(f"denoised: {source.name}, {counted(done.sections, 'section')}, {done.changed} of {done.pixels} pixels changed")
     if done.clipped.low or done.clipped.high:
         say(f"note: clipped to the range of the type: {done.clipped.low} dark, {done.clipped.high} bright pixels")
+    for sentence in outcome.unlike:
+        say(f"warning: {source.name}: {sentence}")
 
 
 def _magnitude(source: Path, destination: Path, options: Other) -> None:
@@ -125,7 +132,7 @@ def _magnitude(source: Path, destination: Path, options: Other) -> None:
         count = denoise_magnitude(
             source, destination, denoiser=denoiser, series_uid=options.series_uid, progress=progress
         )
-    say(f"denoised: {source.name}, {count} slices")
+    say(f"denoised: {source.name}, {counted(count, 'slice')}")
 
 
 WORK: dict[str, Callable[[Path, Path, Other], None]] = {"micrograph": _micrographs, "mr": _magnitude}

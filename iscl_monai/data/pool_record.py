@@ -1,4 +1,7 @@
-"""What weights will say of the scans of cached pools: their noise, voxels, part of the body, and what headers name."""
+"""What weights will say of the scans of cached pools: their noise, voxels, part of the body, and what headers name.
+
+Of micrographs, which have none of these: what they look like.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iscl_monai.data.degradation import images_of
 from iscl_monai.data.patches import plain_tensor
+from iscl_monai.quality.appearance import appearance_of
 from iscl_monai.quality.composition import composition_of
 from iscl_monai.quality.familiarity import geometry_of, noise_character, ranges_of
 
@@ -42,6 +47,11 @@ def pool_record(*pools: Pool) -> dict[str, Any]:
         "kernels": _kernels(map(_meta, scans)),
         "body_parts": sorted({str(_meta(scan).get("body_part", "")) for scan in scans} - {""}),
     }
+
+
+def appearances(pool: Pool) -> dict[str, list[float]]:
+    """What micrographs of a cached pool look like: the range of each quantity of :func:`appearance_of` over them."""
+    return ranges_of(appearance_of(image) for image in images_of(pool))
 
 
 def _kernels(metas: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

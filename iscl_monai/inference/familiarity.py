@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 from iscl_monai.inference.header_names import NO_NAMES, HeaderNames, body_parts_not_seen, kernels_not_seen
 from iscl_monai.inference.reconstructions import unseen_reconstructions
+from iscl_monai.quality.appearance import APPEARANCE, median_appearance
 from iscl_monai.quality.composition import COMPOSITION, composition_of
 from iscl_monai.quality.familiarity import (
     GEOMETRY,
@@ -52,6 +53,7 @@ class TrainingRecord:
             say.
         geometry: ranges of pixel size and slice thickness, likewise.
         composition: ranges of the body's size and tissues, likewise.
+        appearance: of micrographs, ranges of brightness, contrast and detail, likewise.
         kernels: names by vendor; None: they do not say.
         body_parts: that headers named; None: they do not say.
         reconstructions: names of iterative reconstructions; None: they do not say.
@@ -60,6 +62,7 @@ class TrainingRecord:
     noise: Mapping[str, Sequence[float]] = field(default_factory=dict)
     geometry: Mapping[str, Sequence[float]] = field(default_factory=dict)
     composition: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    appearance: Mapping[str, Sequence[float]] = field(default_factory=dict)
     kernels: Mapping[str, Sequence[str]] | None = None
     body_parts: Sequence[str] | None = None
     reconstructions: Sequence[str] | None = None
@@ -91,6 +94,7 @@ class TrainingRecord:
             noise=_valid_ranges(record.get("noise"), NOISE),
             geometry=_valid_ranges(record, GEOMETRY),
             composition=_valid_ranges(record.get("composition"), COMPOSITION),
+            appearance=_valid_ranges(record.get("appearance"), APPEARANCE),
             kernels=kernels if isinstance(kernels, dict) and all(map(_are_names, kernels.values())) else None,
             body_parts=_valid_names(record.get("body_parts")),
             reconstructions=_valid_names(record.get("reconstructions")),
@@ -118,6 +122,14 @@ class TrainingRecord:
         return Comparison(
             (*noise.unlike, *voxels, *region.unlike, *unseen), noise.unmeasured, (*noise.notes, *region.notes)
         )
+
+    def compare_micrographs(self, images: Iterable[Image]) -> list[Difference]:
+        """In what a stack is unlike all images of the training.
+
+        Args:
+            images: some of its sections, (row, column), grey levels 0 to 255.
+        """
+        return differences_from(self.appearance, median_appearance(images)) if self.appearance else []
 
     def _compare_noise(self, slices_hu: Sequence[Image], names: HeaderNames) -> Comparison:
         """By loudness and fineness, and by the kernel's name where the fineness does not settle it."""

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from iscl_monai.inference.denoiser import Denoiser
+from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.slice_denoiser import check_sides
-from iscl_monai.micrograph import GreyScale, Piece, Written, read_micrographs, write_micrographs
+from iscl_monai.micrograph import GreyScale, MicrographStack, Piece, Written, read_micrographs, write_micrographs
 from iscl_monai.micrograph.flat import FLAT_PX, flat_places
+from iscl_monai.quality.appearance import LARGEST_PX
+
+MOST_SECTIONS = 8
+"""That are looked at before the first is denoised."""
+
+
+@dataclass(frozen=True)
+class DenoisedMicrographs:
+    """What became of a stack.
+
+    Args:
+        written: what was changed.
+        unlike: a sentence for each thing in which the stack is unlike the images of the training.
+    """
+
+    written: Written
+    unlike: tuple[str, ...]
 
 
 def denoise_micrographs(
@@ -22,8 +41,9 @@ def denoise_micrographs(
     denoiser: Denoiser,
     grey_range: tuple[float, float] | None = None,
     allow_holes: bool = False,
+    training: TrainingRecord | None = None,
     progress: Callable[[int], object] | None = None,
-) -> Written:
+) -> DenoisedMicrographs:
     """Denoise one file, or a folder of images of one kind, section by section.
 
     Sections of more than 4096 x 4096 pixels pass in bands of rows, and what is larger than
@@ -36,6 +56,7 @@ def denoise_micrographs(
         denoiser: of weights for the domain ``micrograph``.
         grey_range: stored numbers of black and white, see :meth:`iscl_monai.micrograph.GreyScale.of`.
         allow_holes: of a folder: a number may be missing in its names.
+        training: of the weights.
         progress: called with the number of sections finished since the last call.
 
     Raises:
@@ -51,5 +72,15 @@ def denoise_micrographs(
         changed = scale.stored_change(denoiser.change_mosaic(scale.to_grey8(grey)))
         return np.where(flat_places(grey), np.float32(0), changed)
 
+    unlike = [] if training is None else training.compare_micrographs(_middles(stack, scale))
     margin = max(denoiser.reach_px, FLAT_PX)
-    return write_micrographs(stack, destination, change, margin=margin, align=denoiser.stride_px, progress=progress)
+    written = write_micrographs(stack, destination, change, margin=margin, align=denoiser.stride_px, progress=progress)
+    return DenoisedMicrographs(written, tuple(one.sentence for one in unlike))
+
+
+def _middles(stack: MicrographStack, scale: GreyScale) -> Iterator[npt.NDArray[np.float32]]:
+    """The rows in the middle of a few sections, the first and the last among them."""
+    top = max(0, (stack.rows - LARGEST_PX) // 2)
+    bottom = min(stack.rows, top + LARGEST_PX)
+    places = np.linspace(0, len(stack) - 1, min(len(stack), MOST_SECTIONS))
+    return (scale.to_grey8(stack.grey(place, top, bottom)) for place in sorted({round(one) for one in places}))

@@ -51,6 +51,9 @@ QUANTITIES = {
     "fat_percent": Quantity("another body region: fat in", "share of fat", "% of the body"),
     "soft_percent": Quantity("another body region: soft tissue in", "share of soft tissue", "% of the body"),
     "bone_percent": Quantity("another body region: bone in", "share of bone", "% of the body"),
+    "brightness": Quantity("a mean brightness of", "brightness", "grey levels"),
+    "contrast": Quantity("a brightness that varies by", "contrast", "grey levels"),
+    "detail": Quantity("detail of a mean frequency of", "frequency of the detail", "cycles per pixel"),
 }
 NOISE, GEOMETRY = ("noise", "fineness"), ("pixel_mm", "thickness_mm")
 

@@ -178,6 +178,7 @@ class ModelWriter:
         validation: whose :func:`iscl_monai.training.validation.score` decides.
         scans: what is trained on; :func:`training_record` of it is written to ``training.json`` beside the weights.
         pools: cached volumes that are trained on.
+        appearance: of micrographs (:func:`iscl_monai.data.appearances`), which stands there too.
         enabled: False on all but the first process.
     """
 
@@ -189,6 +190,7 @@ class ModelWriter:
         validation: Validation,
         scans: Datalist | None = None,
         pools: Sequence[Sequence[Mapping[str, Any]]] = (),
+        appearance: Mapping[str, Sequence[float]] | None = None,
         enabled: bool = True,
     ) -> None:
         self.folder = Path(folder)
@@ -196,6 +198,7 @@ class ModelWriter:
         self.validation = validation
         self.scans = scans
         self.pools = pools
+        self.appearance = appearance
         self.enabled = enabled
         self.earlier_patients: tuple[str, ...] = ()
         """Whom the weights that a training starts from were trained on."""
@@ -210,6 +213,8 @@ class ModelWriter:
         if self.scans is not None:
             content = training_record(self.scans, self.pools)
             content["patients"] = sorted({*content["patients"], *self.earlier_patients})
+            if self.appearance is not None:
+                content["appearance"] = self.appearance
             with whole_file(self.folder / "training.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,13 +20,15 @@ from iscl_monai.cli import app
 from iscl_monai.domain import DOMAINS
 from iscl_monai.domain.mr import PER_WINDOW, window_of
 from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, DicomRefusal, ImageRefusal
-from iscl_monai.inference import Denoiser, ModelIdentity
+from iscl_monai.inference import Denoiser, ModelIdentity, TrainingRecord
 from iscl_monai.inference.magnitudes import denoise_magnitude
 from iscl_monai.inference.micrographs import denoise_micrographs
 from iscl_monai.magnitude import read_magnitude
 from iscl_monai.micrograph import write as writing
 from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.networks.description import DOMAINS as NAMES
+from iscl_monai.quality.appearance import appearance_of
+from iscl_monai.quality.familiarity import ranges_of
 
 IDENTITY = ModelIdentity("ISCL", "0", "0" * 64)
 OTHERS = ("micrograph", "mr")
@@ -127,8 +130,8 @@ def test_strength_0_gives_every_bit_back(suffix: str, tmp_path: Path) -> None:
     image = sections(count=1)[0]
     source = tmp_path / f"a{suffix}"
     tifffile.imwrite(source, image) if suffix == ".tif" else Image.fromarray(image).save(source)
-    done = denoise_micrographs(source, tmp_path / f"b{suffix}", denoiser=denoiser_for("micrograph", 0.0))
-    assert done.changed == 0
+    outcome = denoise_micrographs(source, tmp_path / f"b{suffix}", denoiser=denoiser_for("micrograph", 0.0))
+    assert outcome.written.changed == 0
     made = tifffile.imread(tmp_path / "b.tif") if suffix == ".tif" else np.asarray(Image.open(tmp_path / "b.png"))
     np.testing.assert_array_equal(made, image)
 
@@ -143,7 +146,7 @@ def test_16_bits_need_their_range_and_are_denoised_as_8_are(tmp_path: Path) -> N
         denoise_micrographs(tmp_path / "16.tif", tmp_path / "no.tif", denoiser=denoiser)
     done = denoise_micrographs(
         tmp_path / "16.tif", tmp_path / "out.tif", denoiser=denoiser, grey_range=(1000, 1000 + 255 * 40)
-    )
+    ).written
     change = denoiser.change_hu(eight.astype(np.float32))
     np.testing.assert_allclose(tifffile.imread(done.path) - wide.astype(float), change * 40, atol=0.6)
 
@@ -155,7 +158,7 @@ def test_flat_padding_stays_as_it_is(value: int, tmp_path: Path) -> None:
     image[40:, 30:50] = value
     image[30:32, 60:66] = value  # too small to be known from noise
     tifffile.imwrite(tmp_path / "a.tif", image)
-    done = denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser_for("micrograph"))
+    done = denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser_for("micrograph")).written
     made = tifffile.imread(done.path)
     assert (made[:20] == value).all()
     assert (made[40:, 30:50] == value).all()
@@ -168,6 +171,27 @@ def test_a_micrograph_too_small_is_refused_by_its_name(shape: tuple[int, int], t
     tifffile.imwrite(tmp_path / "a.tif", np.resize(sections(count=1)[0], shape))
     with pytest.raises(ImageRefusal, match=r"a\.tif: images of .* pixels; allowed: 16 pixels or more"):
         denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser_for("micrograph"))
+
+
+def test_what_does_not_look_like_the_training_is_warned_of(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Weights for one tissue take structure off another; nothing but its look tells that it is another."""
+    bundle = shutil.copytree(bundles["micrograph"], tmp_path / "bundle", symlinks=True)
+    trained = ranges_of(appearance_of(image.astype(np.float32)) for image in sections(count=6))
+    (bundle / "models" / "training.json").write_text(json.dumps({"appearance": trained}))
+    alike, bright = sections(count=2), sections(count=2) // 2 + 100
+    for name, images in (("alike", alike), ("bright", bright)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", images, photometric="minisblack")
+    told = {
+        name: run(tmp_path / f"{name}.tif", tmp_path / f"{name}.out.tif", "--modality=micrograph", "--bundle", bundle)
+        for name in ("alike", "bright")
+    }
+    assert [result.exit_code for result in told.values()] == [0, 0]
+    assert "warning" not in told["alike"].output
+    assert "warning: bright.tif: a mean brightness of 1" in told["bright"].output
+    assert "all scans of the training (" in told["bright"].output
+    found = TrainingRecord.of_bundle(bundle).compare_micrographs(bright.astype(np.float32))
+    assert [one.short.split()[0] for one in found] == ["brightness", "contrast"]
+    assert not TrainingRecord().compare_micrographs(bright.astype(np.float32))
 
 
 def test_bands_of_a_mosaic_have_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +210,7 @@ def test_bands_of_a_mosaic_have_no_seam(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(denoiser, "change_mosaic", lambda band: shapes.append(band.shape) or change(band))
     stack = writing.write_micrographs.__kwdefaults__
     monkeypatch.setitem(stack, "whole_pixels", 1)
-    done = denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser)
+    done = denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser).written
     assert len(shapes) == 3
     assert max(image.shape) > denoiser._least_tile_px()
     made = tifffile.imread(done.path).astype(float)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -54,6 +55,8 @@ def test_from_tiff_to_a_bundle_to_denoised_tiff(tmp_path: Path, programs: Progra
             words += shlex.split(TINY)
         done = programs.run(words[1:], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+    looks = json.loads((tmp_path / "film" / "models" / "training.json").read_text())["appearance"]
+    assert 100 < looks["brightness"][0] <= looks["brightness"][1] < 150
     for path in sorted((tmp_path / "noisy").iterdir()):
         before, after = tifffile.imread(path), tifffile.imread(tmp_path / "denoised" / path.name)
         assert after.dtype == np.uint8
