@@ -115,8 +115,8 @@ def test_a_folder_of_tiff_becomes_one(bundles: dict[str, Path], tmp_path: Path) 
     )
     assert result.exit_code == 0, result.stderr
     assert "3 sections" in result.stdout + result.stderr
-    assert "cell.bmp: no micrograph" in result.stderr
-    assert "more: a folder within" in result.stderr
+    assert "cell.bmp: no micrograph" in result.output
+    assert "more: a folder within" in result.output
     denoiser = denoiser_for("micrograph")
     for number, image in enumerate(stored):
         made = tifffile.imread(tmp_path / "out" / f"z{number}.tif")
