@@ -78,6 +78,9 @@ def test_noise_that_multiplies_is_a_share_of_the_brightness() -> None:
 def test_pools_that_were_confused_are_refused() -> None:
     with pytest.raises(DatalistRefusal, match=r"the noisy pool varies .* less at others"):
         PoolNoise(pool(tissue(2)), pool(tissue(1) + 15 * coloured(3, STREAKS)), multiplies=False)
+    for multiplies in (False, True):  # all of the tissue would be noise
+        with pytest.raises(DatalistRefusal, match="a clean pool of 8 images of one grey level each"):
+            PoolNoise(pool(tissue(1)), pool(np.full((8, 96, 96), 90.0)), multiplies=multiplies)
     with pytest.raises(ConfigRefusal, match=r"strengths=\(2, 1\)"):
         PoolNoise(pool(tissue(1)), pool(tissue(2)), multiplies=False, strengths=(2, 1))
 
@@ -170,6 +173,27 @@ def test_noise_that_cannot_be_measured_is_refused() -> None:
         RicianNoise(masked, masked)
     with pytest.raises(DatalistRefusal, match="a clean pool of sigma 5"):
         RicianNoise(magnitudes(30), magnitudes(50))
+
+
+def masked_heads(sigma: float) -> list[dict[str, Any]]:
+    """Dim tissue, spread as Rayleigh's but smooth, with noise; black around, and nothing else that is dark."""
+    down, right = np.mgrid[:128, :128] - 64
+    fields, noise = np.random.default_rng(1).standard_normal((2, 2, 4, 128, 128))
+    fields = ndimage.gaussian_filter(fields, (0, 0, 4, 4), mode="wrap")
+    real, imaginary = 110 * fields / fields.std()
+    values = np.hypot(np.hypot(real, imaginary) + sigma * noise[0], sigma * noise[1])
+    return pool(np.where(np.hypot(down, right) < 60, values, 0))
+
+
+def test_dim_tissue_of_masked_heads_is_no_noise() -> None:
+    """It was taken for noise of 130 to 190 thousandths where noise was 50, and a masked clean pool was called loud."""
+    with pytest.raises(DatalistRefusal, match="1 noisy scans, 0 of them with dark around"):
+        RicianNoise(masked_heads(30), magnitudes(0))
+    for rule in (
+        RicianNoise(masked_heads(30) + magnitudes(50), magnitudes(0)),
+        RicianNoise(magnitudes(50), masked_heads(5)),
+    ):
+        assert [noise.sigma for noise in rule.noises] == pytest.approx([50], rel=0.05)
 
 
 def test_a_share_of_patches_shows_faint_discs_or_nothing() -> None:

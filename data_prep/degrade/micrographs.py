@@ -13,6 +13,8 @@ from data_prep.degrade.charge import Charge, add_charge
 from data_prep.degrade.film import Film, add_film
 from data_prep.degrade.record import Degradation, psnr_db, record_place, write_record
 from data_prep.degrade.stream import generator
+from iscl_monai.inference.places import check_places
+from iscl_monai.inference.slice_denoiser import check_sides
 from iscl_monai.micrograph import GreyScale, Piece, read_micrographs, write_micrographs
 from iscl_monai.version import __version__
 
@@ -46,15 +48,19 @@ def degrade_micrographs(
 
     Raises:
         ConfigRefusal: a range that is none, or none for other types than 8 bits.
-        Refusal: see :mod:`iscl_monai.micrograph`.
+        OutputRefusal: a destination inside of the source, or one that is taken.
+        Refusal: see :mod:`iscl_monai.micrograph`; less than 16 pixels.
     """
+    check_places(source, destination)
     record = record_place(destination)
     stack = read_micrographs(source)
+    check_sides(stack.path, stack.rows, stack.columns, largest=None)
     scale = GreyScale.of(stack, grey_range)
     lowest, highest = scale.black, scale.white
     degrading = _Degrading(kind, seed, role, (lowest, highest), rounded=stack.grey_range is not None)
     note = f"SIMULATED {kind} noise, seed {seed}, not the original image; iscl_monai {__version__}"
-    write_micrographs(stack, destination, degrading.change, whole_pixels=None, note=note, progress=progress)
+    done = write_micrographs(stack, destination, degrading.change, whole_pixels=None, note=note, progress=progress)
+    clipped = degrading.clipped + done.clipped.low + done.clipped.high
     write_record(
         record,
         settings={
@@ -67,9 +73,9 @@ def degrade_micrographs(
         sources=[file.path for file in stack.files],
         numbers=stack.numbers,
         psnr_db=degrading.decibels,
-        clipped=degrading.clipped,
+        clipped=clipped,
     )
-    return Degradation(path=destination, record=record, psnr_db=tuple(degrading.decibels), clipped=degrading.clipped)
+    return Degradation(path=destination, record=record, psnr_db=tuple(degrading.decibels), clipped=clipped)
 
 
 class _Degrading:

@@ -23,7 +23,7 @@ class Degradation:
     Attributes:
         path: the result.
         record: the JSON file beside it.
-        psnr_db: of each image against its source.
+        psnr_db: of each image against its source; infinite where nothing changed, as in a black section.
         clipped: pixels that left the range and were set to its ends.
     """
 
@@ -35,9 +35,14 @@ class Degradation:
     @property
     def sentence(self) -> str:
         """How strong it is, in words."""
-        mean, sd = float(np.mean(self.psnr_db)), float(np.std(self.psnr_db))
-        count = len(self.psnr_db)
-        return f"{mean:.1f} dB, standard deviation {sd:.1f} dB, in {count} image{'s' * (count != 1)}"
+        changed = [db for db in self.psnr_db if math.isfinite(db)]
+        same = len(self.psnr_db) - len(changed)
+        none = f"{same} without any change" if same else ""
+        if not changed:
+            return none
+        count = f"in {len(changed)} image{'s' * (len(changed) != 1)}"
+        words = f"{np.mean(changed):.1f} dB, standard deviation {np.std(changed):.1f} dB, {count}"
+        return f"{words}, {none}" if none else words
 
 
 def record_place(destination: Path) -> Path:
@@ -74,11 +79,16 @@ def write_record(
         "by": f"iscl_monai {__version__}, numpy {np.__version__}",
         **settings,
         "sources": {path.name: _sha256(path) for path in sources},
-        "psnr_db": {str(number): round(db, 2) for number, db in zip(numbers, psnr_db, strict=True)},
+        "psnr_db": {str(number): _finite(db) for number, db in zip(numbers, psnr_db, strict=True)},
         "clipped_pixels": clipped,
     }
     with whole_file(place) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def _finite(db: float) -> float | None:
+    """JSON knows no infinity."""
+    return round(db, 2) if math.isfinite(db) else None
 
 
 def psnr_db(error: np.floating[Any] | float) -> float:

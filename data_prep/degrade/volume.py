@@ -55,7 +55,13 @@ def degrade_volume(
     volume = NiftiVolume(source, check=False, any_axis=True)
     decibels: list[float] = []
     generators = (generator(seed, "rician", role, index) for index in range(volume.count))
-    slices = _noisy(volume, sigma * window, generators, lambda error: decibels.append(psnr_db(error / window**2)))
+    clipped: list[int] = []
+
+    def note(error: float, beyond: int) -> None:
+        decibels.append(psnr_db(error / window**2))
+        clipped.append(beyond)
+
+    slices = _noisy(volume, sigma * window, generators, note)
     text = f"SIMULATED Rician noise {sigma:g}, iscl_monai. Not the original."
     header = described(volume.header, text, header_size=volume.header_size)
     write_volume(destination, header, volume.dtype, slices, progress)
@@ -70,22 +76,25 @@ def degrade_volume(
         sources=[source],
         numbers=range(volume.count),
         psnr_db=decibels,
-        clipped=0,
+        clipped=sum(clipped),
     )
-    return Degradation(path=destination, record=record, psnr_db=tuple(decibels), clipped=0)
+    return Degradation(path=destination, record=record, psnr_db=tuple(decibels), clipped=sum(clipped))
 
 
 def _noisy(
     volume: NiftiVolume,
     sigma: float,
     generators: Iterator[np.random.Generator],
-    record_error: Callable[[float], object],
+    note: Callable[[float, int], object],
 ) -> Iterator[npt.NDArray[Any]]:
-    """Stored values of each slice with noise; its mean squared error is told as it passes."""
+    """Stored values of each slice with noise; its mean squared error and the clipped ones are told in passing."""
     for stored, rng in zip(volume.slices(), generators, strict=True):
         image = volume.hu(stored).astype(np.float64)
-        changed = volume.changed(stored, add_rician(image, sigma, rng) - image)
-        record_error(float(np.mean(np.square(volume.hu(changed) - image))))
+        noisy = add_rician(image, sigma, rng)
+        changed = volume.changed(stored, noisy - image)
+        held = volume.hu(changed)
+        beyond = np.abs(held - noisy) > abs(volume.slope) if volume.dtype.kind in "iu" else np.zeros(held.shape, bool)
+        note(float(np.mean(np.square(held - image))), int(np.count_nonzero(beyond)))
         yield changed
 
 

@@ -148,6 +148,8 @@ def denoise(
                 "--strict": strict,
                 "--keep-private": bool(keep_private),
                 "--dry-run": dry_run,
+                "--precision": precision != "float32",
+                "--workers": workers is not None,
             }
             denoise_other(
                 modality,

@@ -111,6 +111,8 @@ def _micrographs(source: Path, destination: Path, options: Other) -> None:
             progress=progress,
         )
     done = outcome.written
+    for path in done.left_aside:
+        say(f"skipped: {path}: {'a folder within' if path.is_dir() else 'no micrograph'}")
     say(f"denoised: {source.name}, {counted(done.sections, 'section')}, {done.changed} of {done.pixels} pixels changed")
     if done.clipped.low or done.clipped.high:
         say(f"note: clipped to the range of the type: {done.clipped.low} dark, {done.clipped.high} bright pixels")

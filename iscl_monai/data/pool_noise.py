@@ -48,7 +48,7 @@ class PoolNoise(Degradation):
 
     Raises:
         ConfigRefusal: strengths that are none.
-        DatalistRefusal: the noisy pool varies less than the clean one.
+        DatalistRefusal: the noisy pool varies less than the clean one, or the clean one not at all.
     """
 
     def __init__(
@@ -67,6 +67,12 @@ class PoolNoise(Degradation):
         side = min(LARGEST_TILE_PX, *(min(image.shape) for pool in pools for image in pool))
         tiles, clean_tiles = (_tiles(pool, side) for pool in pools)
         total, own = _power(tiles), _power(clean_tiles)
+        if all(image.min() == image.max() for image in pools[1]):
+            raise DatalistRefusal(
+                f"a clean pool of {len(pools[1])} images of one grey level each",
+                allowed="images of the kind of tissue that the noisy pool shows",
+                cure="check the files of 'clean', and their grey_range",
+            )
         more, less = np.maximum(total - own, 0), np.maximum(own - total, 0)
         if not more.mean() > LEAST_EXCESS * less.mean():
             raise DatalistRefusal(

@@ -26,6 +26,10 @@ RAYLEIGH = (1.6, 2.25)
 DARK = 250.0
 """Thousandths of the window; blocks that are brighter on average show something."""
 FEWEST_BLOCKS = 8
+MOST_STRUCTURE = 0.27
+"""Share of the variance of dark blocks that is in means over 4 x 4 pixels. Of white noise it is 0.06, of 0.055 T, whose
+pixels are interpolated, 0.15 to 0.23; of dim tissue, all that masked heads have for dark, 0.28 to 0.87 where noise is a
+twentieth of the window or less (eight 3 T scans)."""
 LEAST_CORRELATION = 0.02
 CHANCE = 4.0
 """Correlation of squares of the noise of two pixels that is less than so many standard deviations is chance."""
@@ -44,7 +48,8 @@ class RicianNoise(Degradation):
 
     Args:
         noisy: cached volumes of the noisy pool, in thousandths of the window; scans without dark do not count.
-        clean: cached volumes of the clean pool: noise it has itself needs not be added.
+        clean: cached volumes of the clean pool: noise it has itself needs not be added. Dim tissue of masked scans is
+            none.
         strengths: least and largest factor on sigma, drawn evenly.
         faint_share: of the patches that show discs as bright as noise, or nothing (:func:`faint_discs`). The corners of
             an image see no head, which hardly a patch that is drawn from it does: networks knew the dark by the head
@@ -65,8 +70,9 @@ class RicianNoise(Degradation):
     ) -> None:
         if not 0 <= faint_share < 1:
             raise ConfigRefusal(f"faint_share={faint_share}", allowed="0 to less than 1", cure="0.25 is mr.json's")
-        own = [sigma_of(blocks) for scan in clean if (blocks := dark_blocks(images_of([scan]))) is not None]
-        quiet = min(own, default=0.0)
+        sigmas = [sigma_of(blocks) for blocks in _dark_of(noisy) if shows_noise(blocks)]
+        own = [(sigma_of(blocks), shows_noise(blocks)) for blocks in _dark_of(clean)]
+        quiet = min((sigma for sigma, sure in own if sure or sigma < min(sigmas, default=0.0)), default=0.0)
         self.noises = [noise for scan in noisy if (noise := ScanNoise.of(images_of([scan]), quiet)) is not None]
         if not any(noise.sigma for noise in self.noises):
             raise DatalistRefusal(
@@ -125,7 +131,7 @@ class ScanNoise:
             quiet: sigma of the clean pool.
         """
         blocks = dark_blocks(images)
-        if blocks is None:
+        if blocks is None or not shows_noise(blocks):
             return None
         correlation = correlation_of(blocks)
         neighbours = float(correlation[REACH_PX + 1, REACH_PX]), float(correlation[REACH_PX, REACH_PX + 1])
@@ -177,6 +183,17 @@ def dark_blocks(images: Sequence[NDArray[np.float32]]) -> Blocks | None:
         return None
     power = np.square(found).mean((1, 2))  # a ghost or a rim is brighter than most of the dark
     return np.asarray(found[power <= 2 * np.median(power)])
+
+
+def shows_noise(blocks: Blocks) -> bool:
+    """Whether dark blocks vary from pixel to pixel, as noise does, and not from one side to the other, as tissue."""
+    parts = blocks.reshape(-1, 4, BLOCK_PX // 4, 4, BLOCK_PX // 4).mean((2, 4))
+    return bool(parts.var((1, 2)).mean() <= MOST_STRUCTURE * blocks.var((1, 2)).mean())
+
+
+def _dark_of(pool: Sequence[Mapping[str, Any]]) -> list[Blocks]:
+    """Of each scan that has some."""
+    return [blocks for scan in pool if (blocks := dark_blocks(images_of([scan]))) is not None]
 
 
 def sigma_of(blocks: Blocks) -> float:

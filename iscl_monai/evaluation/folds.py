@@ -16,10 +16,12 @@ import torch
 
 from iscl_monai.baselines.grey import YARDSTICKS, Yardstick
 from iscl_monai.data import Datalist, ScanPair
+from iscl_monai.data.pairs import check_same_shape
 from iscl_monai.domain import Domain
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.inference import Denoiser
 from iscl_monai.quality.fidelity import fidelity
+from iscl_monai.transforms import SamePlaced
 
 Image = npt.NDArray[np.float32]
 Method = Callable[[Image], Image]
@@ -141,11 +143,18 @@ class _Fold:
 
 
 def _images(pairs: Sequence[ScanPair], domain: Domain) -> list[tuple[Image, Image]]:
-    """Noisy and clean (row, column) of all slices."""
+    """Noisy and clean (row, column) of all slices.
+
+    Raises:
+        DatalistRefusal: a pair of two shapes, or of two places.
+    """
+    keys = ("noisy", "clean")
     found = []
     for pair in pairs:
-        loaded = domain.loader(("noisy", "clean"))(pair.item())
-        noisy, clean = (torch.as_tensor(loaded[key]).as_subclass(torch.Tensor)[0] for key in ("noisy", "clean"))
+        placed = SamePlaced(keys)(domain.loader(keys)(pair.item()))
+        loaded = {key: torch.as_tensor(placed[key]).as_subclass(torch.Tensor) for key in keys}
+        check_same_shape(pair.item(), loaded)
+        noisy, clean = (loaded[key][0] for key in keys)
         found += [(noisy[..., index].numpy(), clean[..., index].numpy()) for index in range(noisy.shape[-1])]
     return found
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from iscl_monai.dicom.derivation import DISCLAIMER
+from iscl_monai.dicom.derivation import DENOISED_KIND, DISCLAIMER
+from iscl_monai.dicom.headers import SliceHeader
 from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described
 from iscl_monai.dicom.pixels import load_slice, without_warnings
 from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.domain.mr import PER_WINDOW, window_of
 from iscl_monai.durable import move_into_place, whole_folder, workshop
-from iscl_monai.errors import OutputRefusal
+from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.image import is_nifti
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.series import derivation_of
-from iscl_monai.inference.slice_denoiser import SliceDenoiser
+from iscl_monai.inference.slice_denoiser import SliceDenoiser, check_sides
 from iscl_monai.magnitude import read_magnitude
 from iscl_monai.magnitude.mr_series import mr_slices
 
@@ -56,6 +58,7 @@ def denoise_magnitude(
     source, destination = Path(source), Path(destination)
     check_places(source, destination)
     scan = read_magnitude(source, series_uid=series_uid)
+    check_sides(source, *scan.values.shape[:2])
     per_unit = window_of(scan) / PER_WINDOW
 
     def change(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -86,12 +89,20 @@ def _denoise_nifti(
         try:
             for stored in volume.slices():
                 # Training sees the axes in the order of the file, NiftiVolume gives (second, first).
-                writer.write(volume.changed(stored, change(volume.hu(stored).T).T))
+                writer.write(_no_less_than_0(volume, volume.changed(stored, change(volume.hu(stored).T).T)))
                 _count(progress)
             writer.finish()
         finally:
             writer.close()
         move_into_place({made: destination})
+
+
+def _no_less_than_0(volume: NiftiVolume, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Stored values without the little that floats lie below 0 where the dark became black: no magnitude does."""
+    if volume.dtype.kind != "f":
+        return stored
+    nothing = np.array(-volume.intercept / volume.slope, volume.dtype)
+    return np.where(volume.hu(stored) < 0, nothing, stored)
 
 
 def _denoise_series(
@@ -104,11 +115,29 @@ def _denoise_series(
 ) -> None:
     with without_warnings(), whole_folder(destination) as folder:
         headers, _ = mr_slices(source, series_uid)
+        _check_not_ours(headers)
         writer = SeriesWriter(headers, derivation_of(denoiser), folder)
         for index, header in enumerate(headers):
             before, dataset = load_slice(header)
             writer.write(index, dataset, before.changed(change(before.hu())))
             _count(progress)
+
+
+def _check_not_ours(headers: Sequence[SliceHeader]) -> None:
+    """Refuse to denoise what denoising has made.
+
+    Raises:
+        DicomRefusal: naming the first such file.
+    """
+    for header in headers:
+        if DENOISED_KIND in header.image_type:
+            raise DicomRefusal(
+                header.path,
+                tag="ImageType",
+                found="\\".join(header.image_type),
+                needed="images that were not denoised before",
+                cure="give the series that they were made from",
+            )
 
 
 def _count(progress: Progress | None) -> None:

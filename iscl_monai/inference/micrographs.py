@@ -12,7 +12,9 @@ import numpy.typing as npt
 from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.places import check_places
+from iscl_monai.inference.slice_denoiser import check_sides
 from iscl_monai.micrograph import GreyScale, MicrographStack, Piece, Written, read_micrographs, write_micrographs
+from iscl_monai.micrograph.flat import FLAT_PX, flat_places
 from iscl_monai.quality.appearance import LARGEST_PX
 
 MOST_SECTIONS = 8
@@ -46,6 +48,7 @@ def denoise_micrographs(
 
     Sections of more than 4096 x 4096 pixels pass in bands of rows, and what is larger than
     :data:`iscl_monai.inference.denoiser.MOSAIC_TILE_PX` in seamless tiles, so memory is bounded.
+    What is flat stays as it is (:func:`iscl_monai.micrograph.flat.flat_places`): networks make grey of black padding.
 
     Args:
         source: see :func:`iscl_monai.micrograph.read_micrographs`.
@@ -62,15 +65,16 @@ def denoise_micrographs(
     source, destination = Path(source), Path(destination)
     check_places(source, destination)
     stack = read_micrographs(source, allow_holes=allow_holes)
+    check_sides(stack.path, stack.rows, stack.columns, largest=None)
     scale = GreyScale.of(stack, grey_range)
 
     def change(piece: Piece, grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return scale.stored_change(denoiser.change_mosaic(scale.to_grey8(grey)))
+        changed = scale.stored_change(denoiser.change_mosaic(scale.to_grey8(grey)))
+        return np.where(flat_places(grey), np.float32(0), changed)
 
     unlike = [] if training is None else training.compare_micrographs(_middles(stack, scale))
-    written = write_micrographs(
-        stack, destination, change, margin=denoiser.reach_px, align=denoiser.stride_px, progress=progress
-    )
+    margin = max(denoiser.reach_px, FLAT_PX)
+    written = write_micrographs(stack, destination, change, margin=margin, align=denoiser.stride_px, progress=progress)
     return DenoisedMicrographs(written, tuple(one.sentence for one in unlike))
 
 

@@ -164,6 +164,26 @@ def check_targets(noise_hu: float | None, dose: float | None) -> None:
         )
 
 
+def check_sides(path: Path, rows: int, columns: int, *, largest: int | None = LARGEST_PX) -> None:
+    """Refuse images of a size that no network here can work on, by the name of what holds them.
+
+    Args:
+        path: of the file or folder.
+        rows: of its images.
+        columns: likewise.
+        largest: pixels each way; None: any, as of mosaics.
+
+    Raises:
+        ImageRefusal: fewer than 16 pixels, or more than ``largest``.
+    """
+    if min(rows, columns) < SMALLEST_PX or (largest is not None and max(rows, columns) > largest):
+        raise ImageRefusal(
+            f"{path}: images of {rows} x {columns} pixels",
+            allowed=f"{SMALLEST_PX} pixels or more each way" if largest is None else f"{SMALLEST_PX} to {largest} each",
+            cure="give the original images, not cropped",
+        )
+
+
 def check_slice(slice_hu: npt.NDArray[Any]) -> None:
     """Refuse what no network here can work on.
 

@@ -27,6 +27,14 @@ MULTIFRAME_MR = tuple(f"{MR_IMAGE_STORAGE}.{part}" for part in (1, 2, 3, 4))
 OTHER_COMPONENTS = frozenset(("P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "VELOCITY", "MIXED"))
 """In ImageType (PS3.3 C.8.3.1.1.1 and vendors) or ComplexImageComponent (C.8.13.3.1.1); magnitude is M, MAGNITUDE."""
 
+COMPUTED = frozenset(
+    (
+        *("ADC", "FA", "DENSITY MAP", "DIFFUSION MAP", "T1 MAP", "T2 MAP", "VELOCITY MAP"),
+        *("MODULUS SUBTRACT", "PHASE SUBTRACT", "PROJECTION IMAGE", "MIP"),
+    )
+)
+"""In ImageType (PS3.3 C.8.3.1.1.1 and vendors): maps, differences, projections; their noise is none of a magnitude."""
+
 Volume = tuple[npt.NDArray[np.float32], places.Floats, tuple[float, ...]]
 
 
@@ -101,6 +109,14 @@ def _mr_headers(path: Path) -> list[SliceHeader]:
 
 
 def _check_component(header: SliceHeader, component: str) -> None:
+    if COMPUTED.intersection(word.upper() for word in header.image_type):
+        _refuse(
+            header.path,
+            "ImageType",
+            "\\".join(header.image_type),
+            "magnitude as it was measured, no map, difference or projection",
+            "give the images that it was computed from",
+        )
     for tag, words in (("ImageType", header.image_type), ("ComplexImageComponent", (component,))):
         others = [word for word in words if word.upper() in OTHER_COMPONENTS]
         if others:

@@ -79,9 +79,8 @@ class MicrographStack:
     @property
     def numbers(self) -> tuple[int, ...]:
         """A number per section by which it is known: of a folder that of its file's name, else its place from 0."""
-        if len(self.files) == 1:
-            return tuple(range(len(self)))
-        return _numbers([file.path for file in self.files]) or tuple(range(len(self)))
+        named = _numbers([file.path for file in self.files]) if self.path.is_dir() else ()
+        return named if len(named) == len(self) else tuple(range(len(self)))
 
     def __len__(self) -> int:
         return sum(file.sections for file in self.files)
@@ -199,6 +198,7 @@ def _read_folder(folder: Path, *, allow_holes: bool) -> MicrographStack:
     if not allow_holes:
         _check_holes(images)
     files = tuple(open_micrograph(path) for path in images)
+    _check_single(files)
     _check_alike(files)
     return MicrographStack(folder, files, others)
 
@@ -215,9 +215,9 @@ def _shape(path: Path) -> str:
 def _check_lost(images: list[Path], others: tuple[Path, ...]) -> None:
     """Refuse a file that is named as the sections are and is none: a half copied or converted section, maybe."""
     shapes = {_shape(path) for path in images if "#" in _shape(path)}
-    stems = {path.stem for path in images}
+    named = {name for path in images for name in (path.stem, path.name)}
     for path in others:
-        beside = path.stem in stems and path.suffix.lower() not in LOSSY  # notes of a section that is there
+        beside = path.stem in named and path.suffix.lower() not in LOSSY  # notes of a section that is there
         if path.is_file() and _shape(path) in shapes and not beside:
             _refuse(
                 path,
@@ -228,8 +228,10 @@ def _check_lost(images: list[Path], others: tuple[Path, ...]) -> None:
 
 
 def _numbers(paths: list[Path]) -> tuple[int, ...]:
-    """The one number in which the names of all files differ; empty when there is no such number."""
+    """The one number in which the names of all files differ, of a single file the last; empty when there is none."""
     found = [[int(part) for part in re.findall(r"\d+", path.stem)] for path in paths]
+    if len(found) == 1:
+        return tuple(found[0][-1:])
     if len({_shape(path) for path in paths}) != 1 or len({len(one) for one in found}) != 1:
         return ()
     differing = [column for column in zip(*found, strict=True) if len(set(column)) > 1]
@@ -256,6 +258,13 @@ def _check_holes(images: list[Path]) -> None:
             "sections without holes",
             "bring the missing files back, or say that holes are meant (allow_holes=True, --allow-holes)",
         )
+
+
+def _check_single(files: tuple[MicrographFile, ...]) -> None:
+    """Refuse several stacks: which of their sections lie beside each other is not known."""
+    for file in files:
+        if len(files) > 1 and file.sections > 1:
+            _refuse(file.path, f"{file.sections} sections", "one per file of a folder", "give each stack by itself")
 
 
 def _check_alike(files: tuple[MicrographFile, ...]) -> None:

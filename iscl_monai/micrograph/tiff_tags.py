@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID, uuid5
 from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
 
 from iscl_monai.errors import ImageRefusal
 from iscl_monai.micrograph.file import PixelSize, plausible_pixel_size
@@ -32,6 +34,8 @@ NM = {
 """Nanometres in a unit; the micro sign has two code points."""
 
 RESOLUTION_UNITS = {2: NM["inch"], 3: NM["cm"]}
+OME_FILE_NAME = rb"""(<(?:\w+:)?UUID\s+FileName=)(?:"[^"]*"|'[^']*')"""
+OME_UUID = rb"""(UUID(?:=["']|[^>]*>)\s*urn:uuid:)([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"""
 SINGLE_CHANNEL = "save each channel, and each time, as a file of its own"
 
 
@@ -49,11 +53,13 @@ def check_description(path: Path, tif: Any, pages: int) -> None:
     counts: dict[str, int] = {}
     named = None
     if tif.is_ome:
-        pixels, files = _ome_pixels(path, tif)
+        pixels, files, in_order = _ome_pixels(path, tif)
         if files > 1:
             _refuse(path, f"an OME data set of {files} files", "one file", "save it as one file, or leave the OME out")
         counts = {"channels": int(pixels.get("SizeC", 1)), "times": int(pixels.get("SizeT", 1))}
         named = int(pixels.get("SizeZ", 1))
+        if not in_order and max(counts.values()) == 1:
+            _refuse(path, "pages in another order than its OME's sections", "one order", "save it anew, in order of z")
     elif tif.is_imagej:
         imagej = tif.imagej_metadata or {}
         counts = {"channels": int(imagej.get("channels", 1)), "times": int(imagej.get("frames", 1))}
@@ -73,7 +79,7 @@ def sizes_of(tif: Any) -> tuple[PixelSize | None, float | None]:
     OME's physical size goes before ImageJ's calibration, and that before the resolution of the baseline tags.
     """
     if tif.is_ome:
-        pixels, _ = _ome_pixels(Path(tif.filehandle.path), tif)
+        pixels, _, _ = _ome_pixels(Path(tif.filehandle.path), tif)
         x, y, z = (_ome_size(pixels, axis) for axis in "XYZ")
         size = plausible_pixel_size(y or 0.0, x or 0.0)
         return size, z if size and z else None
@@ -90,17 +96,18 @@ def sizes_of(tif: Any) -> tuple[PixelSize | None, float | None]:
     return size, abs(spacing) if size and spacing else None
 
 
-def described(description: bytes, note: str) -> bytes:
+def described(description: bytes, note: str, *, name: str) -> bytes:
     """An image description with a note in it that leaves its kind (OME, JSON, ImageJ, text) readable.
 
     Args:
         description: of the tag, without the closing NUL; empty when there is none.
         note: ASCII, without ``--``.
+        name: of the file that it is for.
     """
     end = description.rstrip()
     if end.endswith(b"OME>"):
         begin = end.rindex(b"</")
-        return end[:begin] + f"<!-- {note} -->".encode() + end[begin:]
+        return _of_another_file(end[:begin] + f"<!-- {note} -->".encode() + end[begin:], note, name)
     if end.startswith(b"{"):
         try:
             content = json.loads(end)
@@ -111,18 +118,26 @@ def described(description: bytes, note: str) -> bytes:
     return end + (b"\n" if end else b"") + f"derivation={note}\n".encode()
 
 
+def _of_another_file(ome: bytes, note: str, name: str) -> bytes:
+    """OME whose file has another name and UUID: readers follow both, to the original where it lies beside."""
+    named = re.sub(OME_FILE_NAME, lambda found: found[1] + quoteattr(name).encode(), ome)
+    return re.sub(OME_UUID, lambda found: found[1] + str(uuid5(UUID(found[2].decode()), note)).encode(), named)
+
+
 def _refuse(path: Path, came: str, allowed: str, cure: str) -> NoReturn:
     raise ImageRefusal(f"{path}: {came}", allowed=allowed, cure=cure)
 
 
-def _ome_pixels(path: Path, tif: Any) -> tuple[dict[str, str], int]:
-    """Attributes of the one element Pixels, and the number of files it names."""
+def _ome_pixels(path: Path, tif: Any) -> tuple[dict[str, str], int, bool]:
+    """Attributes of the one element Pixels, how many files it names, and whether pages are in the order of sections."""
     root = ElementTree.fromstring(tif.ome_metadata)
     images = [one for one in root.iter() if one.tag.endswith("}Pixels") or one.tag == "Pixels"]
     if len(images) != 1:
         _refuse(path, f"{len(images)} images by its OME description", "one image", "save each image as its own file")
     files = {one.get("FileName") for one in images[0].iter() if one.tag.endswith("UUID") and one.get("FileName")}
-    return dict(images[0].attrib), len(files)
+    planes = [one.attrib for one in images[0].iter() if one.tag.endswith("TiffData")]
+    in_order = all(int(one["IFD"]) == int(one["FirstZ"]) for one in planes if {"IFD", "FirstZ"} <= one.keys())
+    return dict(images[0].attrib), len(files), in_order
 
 
 def _ome_size(pixels: dict[str, str], axis: str) -> float | None:

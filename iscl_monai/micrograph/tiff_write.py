@@ -140,7 +140,9 @@ class TiffCopy(MicrographCopy):
                 others.append((code, one))
             elif not old:
                 old = self._text(length, value, layout)
-        text = described(old.rstrip(b"\0"), self._note).ljust(8, b" ") + b"\0"  # too long to stand in the entry itself
+        text = (
+            described(old.rstrip(b"\0"), self._note, name=self._destination.name).ljust(8, b" ") + b"\0"
+        )  # too long to stand in the entry itself
         place = struct.pack(order + layout.pointer, self._append(text))
         mine = struct.pack(order + entry, IMAGE_DESCRIPTION, ASCII, len(text), place)
         listed = [one for _, one in sorted([*others, (IMAGE_DESCRIPTION, mine)])]

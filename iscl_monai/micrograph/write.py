@@ -60,6 +60,7 @@ class Written:
         pixels: of all of them.
         changed: pixels whose stored number is another one now.
         clipped: pixels whose change did not fit their type.
+        left_aside: files and folders of the source that are no images, and are not here.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Written:
     pixels: int
     changed: int
     clipped: Clipped
+    left_aside: tuple[Path, ...] = ()
 
 
 def write_micrographs(
@@ -115,7 +117,8 @@ def write_micrographs(
             made = folder / destination.name
             work.write(stack.files[0], made)
             move_into_place({made: destination})
-    return Written(destination, len(stack), len(stack) * stack.rows * stack.columns, work.changed, work.clipped)
+    pixels = len(stack) * stack.rows * stack.columns
+    return Written(destination, len(stack), pixels, work.changed, work.clipped, stack.left_aside)
 
 
 def _check_kind(stack: MicrographStack, destination: Path) -> None:

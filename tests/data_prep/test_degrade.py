@@ -187,6 +187,59 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, kind: str, capsys: p
     assert digest(tmp_path / "role")["z1.tif"] != digest(tmp_path / "one")["z1.tif"]
 
 
+@pytest.mark.parametrize("kind", ["film", "charge"])
+def test_a_section_alone_gets_its_own_noise(tmp_path: Path, kind: str) -> None:
+    source, alone = small_stack(tmp_path / "clean"), small_stack(tmp_path / "alone", range(1))
+    (alone / "z0.tif").unlink()
+    shutil.copy(source / "z2.tif", alone)
+    for folder in (source, alone):
+        assert run(folder, tmp_path / f"{folder.name}_made", "--kind", kind) == 0
+    assert digest(tmp_path / "alone_made")["z2.tif"] == digest(tmp_path / "clean_made")["z2.tif"]
+
+
+def test_sections_degraded_one_by_one_are_a_folder(tmp_path: Path) -> None:
+    """Each has its record beside it."""
+    source = small_stack(tmp_path / "clean")
+    for path in source.iterdir():
+        assert run(path, tmp_path / "made" / path.name, "--kind", "film") == 0
+    assert len(read_micrographs(tmp_path / "made")) == 3
+
+
+def test_a_black_section_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Film multiplies: nothing changes, and JSON has no infinity."""
+    source = small_stack(tmp_path / "clean")
+    tifffile.imwrite(source / "z3.tif", np.zeros((64, 80), np.uint8))
+    assert run(source, tmp_path / "made", "--kind", "film") == 0
+    assert "in 3 images, 1 without any change" in capsys.readouterr().err
+    text = (tmp_path / "made.json").read_text()
+    assert json.loads(text)["psnr_db"]["3"] is None
+    assert "Infinity" not in text
+    assert run(source / "z3.tif", tmp_path / "black.tif", "--kind", "film") == 0
+    assert "film: 1 without any change" in capsys.readouterr().err
+
+
+def test_what_the_type_cannot_hold_is_counted(tmp_path: Path) -> None:
+    values = np.linspace(0, 255, 40 * 40 * 3).reshape(40, 40, 3) ** 2 / 255
+    nib.save(nib.Nifti1Image(values.astype("u1"), np.eye(4)), tmp_path / "a.nii")
+    done = degrade_volume(tmp_path / "a.nii", tmp_path / "b.nii", sigma=0.3)
+    full = np.count_nonzero(np.asarray(nib.load(tmp_path / "b.nii").dataobj) == 255)
+    assert 0.9 * full < done.clipped <= full
+    tifffile.imwrite(tmp_path / "a.tif", np.full((64, 64), 250, np.uint8))
+    wide = degrade_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", kind="charge", grey_range=(-100, 400))
+    full = np.count_nonzero(tifffile.imread(tmp_path / "b.tif") == 255)
+    assert 0.8 * full < wide.clipped <= full
+
+
+def test_too_small_and_inside_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = small_stack(tmp_path / "clean")
+    assert run(source, source / "made", "--kind", "film") == 2
+    assert "lies inside" in capsys.readouterr().err
+    assert len(list(source.iterdir())) == 3
+    tifffile.imwrite(tmp_path / "row.tif", np.full((1, 40), 90, np.uint8))
+    assert run(tmp_path / "row.tif", tmp_path / "made.tif", "--kind", "charge") == 2
+    assert "row.tif: images of 1 x 40 pixels; allowed: 16 pixels or more" in capsys.readouterr().err
+
+
 def test_the_record_says_what_was_done(tmp_path: Path) -> None:
     source = small_stack(tmp_path / "clean", range(10, 16, 2))
     assert run(source, tmp_path / "made", "--kind", "film", "--seed", 3, "--role", "noisy") == 0

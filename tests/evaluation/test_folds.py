@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from iscl_monai.cli import app
 from iscl_monai.data import Datalist
 from iscl_monai.domain import MICROGRAPH
-from iscl_monai.errors import ConfigRefusal, LeakRefusal
+from iscl_monai.errors import ConfigRefusal, DatalistRefusal, LeakRefusal
 from iscl_monai.evaluation.folds import leak_of, means, score_folds
 
 ROLES = {"noisy": [0], "clean": [100], "validation": [200], "test": [300, 301]}
@@ -80,6 +81,20 @@ def test_a_bundle_is_measured_on_its_own_fold_alone(data: Path) -> None:
     assert scores[1].psnr_db != scores[0].psnr_db
     with pytest.raises(LeakRefusal, match=r"allowed: weights trained on this fold"):
         score_folds([data / "fold2"], domain=MICROGRAPH, bundles={"iscl": str(own)}, device="cpu")
+
+
+def test_a_pair_of_two_sizes_is_refused(data: Path) -> None:
+    """More clean sections than noisy ones: the first would be compared, whatever they show."""
+    for folder, numbers in (("noisy", (300, 301)), ("clean", (200, 300, 301))):
+        (data / f"few_{folder}").mkdir()
+        for number in numbers:
+            shutil.copy(data / folder / f"z{number}.tif", data / f"few_{folder}")
+    path = data / "fold1" / "datalist.json"
+    content = json.loads(path.read_text())
+    content["test"] = [{"noisy": "../few_noisy", "clean": "../few_clean", "patient": "yeast"}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatalistRefusal, match=r"few_noisy is \(64, 64, 2\), .*few_clean is \(64, 64, 3\)"):
+        score_folds([data / "fold1"], domain=MICROGRAPH)
 
 
 def test_the_command(data: Path) -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from iscl_monai.cli import app
 from iscl_monai.domain import DOMAINS
 from iscl_monai.domain.mr import PER_WINDOW, window_of
-from iscl_monai.errors import CheckpointRefusal, ConfigRefusal
+from iscl_monai.errors import CheckpointRefusal, ConfigRefusal, DicomRefusal, ImageRefusal
 from iscl_monai.inference import Denoiser, ModelIdentity, TrainingRecord
 from iscl_monai.inference.magnitudes import denoise_magnitude
 from iscl_monai.inference.micrographs import denoise_micrographs
@@ -101,6 +101,8 @@ def test_a_folder_of_tiff_becomes_one(bundles: dict[str, Path], tmp_path: Path) 
     stored = sections()
     for number, image in enumerate(stored):
         tifffile.imwrite(tmp_path / "in" / f"z{number}.tif", image)
+    (tmp_path / "in" / "cell.bmp").write_bytes(b"BM")
+    (tmp_path / "in" / "more").mkdir()
     result = run(
         tmp_path / "in",
         tmp_path / "out",
@@ -113,6 +115,8 @@ def test_a_folder_of_tiff_becomes_one(bundles: dict[str, Path], tmp_path: Path) 
     )
     assert result.exit_code == 0, result.stderr
     assert "3 sections" in result.stdout + result.stderr
+    assert "cell.bmp: no micrograph" in result.output
+    assert "more: a folder within" in result.output
     denoiser = denoiser_for("micrograph")
     for number, image in enumerate(stored):
         made = tifffile.imread(tmp_path / "out" / f"z{number}.tif")
@@ -145,6 +149,28 @@ def test_16_bits_need_their_range_and_are_denoised_as_8_are(tmp_path: Path) -> N
     ).written
     change = denoiser.change_hu(eight.astype(np.float32))
     np.testing.assert_allclose(tifffile.imread(done.path) - wide.astype(float), change * 40, atol=0.6)
+
+
+@pytest.mark.parametrize("value", [0, 255, 93])
+def test_flat_padding_stays_as_it_is(value: int, tmp_path: Path) -> None:
+    image = sections(count=1)[0]
+    image[:20] = value
+    image[40:, 30:50] = value
+    image[30:32, 60:66] = value  # too small to be known from noise
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    done = denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser_for("micrograph")).written
+    made = tifffile.imread(done.path)
+    assert (made[:20] == value).all()
+    assert (made[40:, 30:50] == value).all()
+    assert (made[30:32, 60:66] != value).any()
+    assert (made != image)[20:40].mean() > 0.5
+
+
+@pytest.mark.parametrize("shape", [(15, 40), (40, 15), (10, 1500)])
+def test_a_micrograph_too_small_is_refused_by_its_name(shape: tuple[int, int], tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.resize(sections(count=1)[0], shape))
+    with pytest.raises(ImageRefusal, match=r"a\.tif: images of .* pixels; allowed: 16 pixels or more"):
+        denoise_micrographs(tmp_path / "a.tif", tmp_path / "b.tif", denoiser=denoiser_for("micrograph"))
 
 
 def test_what_does_not_look_like_the_training_is_warned_of(bundles: dict[str, Path], tmp_path: Path) -> None:
@@ -223,6 +249,24 @@ def test_nifti_keeps_its_geometry_and_gets_the_change(nifti: Path, bundles: dict
     assert (np.asarray(after.dataobj) != head()).mean() > 0.5
 
 
+@pytest.mark.parametrize("factor", [1.0, 1e-6, 1e6])
+def test_a_dark_that_becomes_black_is_no_less_than_0(
+    factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of floats, rounding left -0.0001, and what was written was no magnitude to its reader."""
+    nib.save(nib.Nifti1Image(head("f4") * np.float32(factor), np.eye(4)), tmp_path / "a.nii")
+    denoiser = denoiser_for("mr")
+    monkeypatch.setattr(denoiser, "change_hu", lambda values: np.where(values < 300, -values, 0))
+    denoise_magnitude(tmp_path / "a.nii", tmp_path / "b.nii", denoiser=denoiser)
+    assert read_magnitude(tmp_path / "b.nii").values.min() == 0
+
+
+def test_mr_too_small_is_refused_by_its_name(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(head()[10:25], np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ImageRefusal, match=r"a\.nii: images of 15 x 40 pixels; allowed: 16 to 4096"):
+        denoise_magnitude(tmp_path / "a.nii", tmp_path / "b.nii", denoiser=denoiser_for("mr"))
+
+
 def test_strength_0_of_nifti(nifti: Path, tmp_path: Path) -> None:
     assert denoise_magnitude(nifti, tmp_path / "b.nii", denoiser=denoiser_for("mr", 0.0)) == 3
     np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "b.nii").dataobj), head())
@@ -247,6 +291,8 @@ def test_a_real_series_becomes_derived_mr_objects(tmp_path: Path) -> None:
         assert "not for primary diagnosis" in after.ImageComments
         assert after.ImagePositionPatient == source.ImagePositionPatient
         assert (after.pixel_array != source.pixel_array).any()
+    with pytest.raises(DicomRefusal, match=r"DENOISED; allowed: images that were not denoised before"):
+        denoise_magnitude(tmp_path / "out", tmp_path / "twice", denoiser=denoiser_for("mr"))
 
 
 def test_mr_is_never_guessed(nifti: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
@@ -263,6 +309,8 @@ def test_mr_is_never_guessed(nifti: Path, bundles: dict[str, Path], tmp_path: Pa
     ("options", "words"),
     [
         (["--modality", "xray"], "--modality xray; allowed: ct, micrograph, mr"),
+        (["--modality", "mr", "--precision", "bfloat16"], "--precision with --modality mr"),
+        (["--modality", "micrograph", "--workers", "2"], "--workers with --modality micrograph"),
         (["--modality", "mr", "--trust-hu"], "--trust-hu with --modality mr"),
         (["--modality", "mr", "--grey-range", "0", "9"], "--grey-range with --modality mr"),
         (["--modality", "micrograph", "--series", "1.2"], "--series with --modality micrograph"),

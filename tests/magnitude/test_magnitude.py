@@ -175,6 +175,8 @@ SPOILT: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "colour of enhanced": (other_class(MULTIFRAME_MR[2]), "Enhanced MR Color"),
     "phase": (setting(ImageType=["ORIGINAL", "PRIMARY", "P", "ND"]), r"ImageType is ORIGINAL\\PRIMARY\\P.*magnitude"),
     "real part": (setting(ImageType=["ORIGINAL", "PRIMARY", "R"]), "ImageType.*magnitude"),
+    "a map": (setting(ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]), r"DIFFUSION\\ADC; .*computed from"),
+    "a projection": (setting(ImageType=["DERIVED", "SECONDARY", "PROJECTION IMAGE", "M"]), "no map, difference or pro"),
     "complex component": (setting(ComplexImageComponent="PHASE"), "ComplexImageComponent is PHASE"),
     "colour": (setting(PhotometricInterpretation="PALETTE COLOR"), "PALETTE COLOR.*original MR images"),
     "another series": (setting(SeriesInstanceUID="1.2.3"), "not chosen among 2: .*series_uid"),

@@ -207,6 +207,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (put("z00006.tif", lambda path: path.write_bytes(b"")), "an empty file"),
     "hole": (lose("z00003.tif"), "number 2, and 4 comes next where 3 should.*missing files"),
     "twice": (put("z3.tif", other()), "one file per number|the number of"),
+    "stacks": (put("z00006.tif", other(stored=pixels("u1", 3))), "3 sections; allowed: one per file.*stack by itself"),
     "half copied": (put("z00006.tif.part", lambda path: path.write_bytes(b"II*")), "maybe a lost section"),
     "converted": (put("z00006.jpg", picture("L")), "maybe a lost section"),
 }
@@ -246,12 +247,21 @@ def test_natural_order_and_what_is_left_aside(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, count=11, name="s{}.tif")
     (folder / "notes.txt").write_text("of the session")
     (folder / "s3.txt").write_text("of this section")
+    (folder / "s4.tif.json").write_text("{}")
     (folder / ".DS_Store").write_bytes(b"hidden")
     (folder / "other").mkdir()
     stack = read_micrographs(folder)
     assert [file.path.stem for file in stack.files] == [f"s{index}" for index in range(11)]
-    assert sorted(path.name for path in stack.left_aside) == ["notes.txt", "other", "s3.txt"]
+    assert sorted(path.name for path in stack.left_aside) == ["notes.txt", "other", "s3.txt", "s4.tif.json"]
     assert stack.numbers == tuple(range(11))
+
+
+def test_a_section_has_its_number_when_it_is_alone(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, count=1, first=7)
+    assert read_micrographs(folder).numbers == (7,)
+    save_tiff(folder / "z00007.tif", pixels("u1", 3))
+    assert read_micrographs(folder).numbers == (0, 1, 2)
+    assert read_micrographs(folder / "z00007.tif").numbers == (0, 1, 2)
 
 
 def test_what_a_stack_says(tmp_path: Path) -> None:

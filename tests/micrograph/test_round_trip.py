@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -15,7 +16,7 @@ from images import COLUMNS, ROWS, pixels, save_folder, save_mrc, save_png, save_
 from PIL import Image
 from real_data import real
 
-from iscl_monai.errors import OutputRefusal
+from iscl_monai.errors import ImageRefusal, OutputRefusal
 from iscl_monai.micrograph import MicrographStack, Piece, read_micrographs, write_micrographs
 from iscl_monai.micrograph import write as writing
 from iscl_monai.micrograph.file import MicrographCopy, MicrographFile
@@ -209,6 +210,41 @@ def test_real_files_come_back_bit_for_bit(tmp_path: Path) -> None:
         assert tif.is_imagej
         assert tif.imagej_metadata["unit"] == "nm"
         assert tif.imagej_metadata["Info"] == "Software: tifffile.py\n"
+
+
+OME = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{uuid}">
+<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="70" SizeY="50" SizeZ="2" SizeC="1"
+ SizeT="1"><Channel ID="Channel:0:0"/>
+<TiffData FirstZ="{first}" IFD="0" PlaneCount="1"><UUID FileName="a.ome.tif">urn:uuid:{uuid}</UUID></TiffData>
+<TiffData FirstZ="{second}" IFD="1" PlaneCount="1"><UUID FileName="a.ome.tif">urn:uuid:{uuid}</UUID></TiffData>
+</Pixels></Image></OME>"""
+
+
+def save_ome(path: Path, stored: Any, first: int, second: int) -> Path:
+    text = OME.format(uuid="91be4538-eced-11f1-92dc-02fc00000001", first=first, second=second)
+    return save_tiff(path, stored, description=text, metadata=None)
+
+
+def test_ome_names_its_own_file_and_not_the_original(tmp_path: Path) -> None:
+    """Readers of OME open the file that it names, and here that is the original beside it."""
+    stored = pixels("u1", 2)
+    source = save_ome(tmp_path / "a.ome.tif", stored, 0, 1)
+    made = tmp_path / "<b> & c.ome.tif"
+    for place in (made, tmp_path / "again" / made.name):
+        write_micrographs(read_micrographs(source), place, lambda piece, image: np.full_like(image, 1))
+    assert made.read_bytes() == (tmp_path / "again" / made.name).read_bytes()
+    with tifffile.TiffFile(made) as tif:
+        text = tif.ome_metadata
+        np.testing.assert_array_equal(tif.asarray(), np.minimum(stored, 254) + 1)
+    assert text.count('FileName="&lt;b&gt; &amp; c.ome.tif"') == 2
+    assert "a.ome.tif" not in text
+    assert "91be4538" not in text
+    assert len(set(re.findall("urn:uuid:[0-9a-f-]{36}", text))) == 1
+
+
+def test_ome_whose_pages_are_in_another_order_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageRefusal, match="another order than its OME's sections"):
+        read_micrographs(save_ome(tmp_path / "a.ome.tif", pixels("u1", 2), 1, 0))
 
 
 def test_imagej_and_ome_stay_what_they_are(tmp_path: Path) -> None:
