@@ -250,6 +250,7 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
     from iscl_monai.dicom.pixels import without_warnings
     from iscl_monai.durable import check_free
     from iscl_monai.inference.anything import check_trust
+    from iscl_monai.inference.denoised_before import check_not_denoised
     from iscl_monai.inference.image import is_nifti
     from iscl_monai.inference.places import check_places
     from iscl_monai.inference.plan import plan
@@ -258,7 +259,9 @@ def _show_plan(source: Path, destination: Path, series_uid: str | None, *, stric
     check_places(source, destination)
     check_free(destination)
     if is_nifti(source) and source.is_file():
-        say(f"would denoise: {source.name}, {counted(NiftiVolume(source, trust_hu=trust_hu).count, 'slice')}")
+        volume = NiftiVolume(source, trust_hu=trust_hu)
+        check_not_denoised(source, volume.description)
+        say(f"would denoise: {source.name}, {counted(volume.count, 'slice')}")
         return
     with without_warnings():
         decided = plan(source, series_uid=series_uid, strict=False)

@@ -39,6 +39,7 @@ class NiftiVolume:
     Attributes:
         spacing_mm: between rows, between columns.
         sampled_hu: up to nine slices, by which the values were judged; none without ``check``.
+        description: the free text of the header.
 
     Raises:
         ImageRefusal: no whole CT volume in Hounsfield units.
@@ -58,6 +59,7 @@ class NiftiVolume:
             self.slope, self.intercept = float(image.dataobj.slope), float(image.dataobj.inter)
             with _open(path, "rb") as file:
                 self.header = file.read(int(image.dataobj.offset))
+            self.description = self.header[DESCRIPTION[self.header_size]].rstrip(b"\0").decode("latin-1")
             slope = _slope_as_written(self.header, image.header)
             finite = np.isfinite([self.slope, self.intercept]).all() and not np.isinf(slope)
             if self.dtype.kind not in "iuf" or not finite or self.slope == 0:

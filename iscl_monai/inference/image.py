@@ -16,6 +16,7 @@ from iscl_monai.dicom.nifti import NiftiVolume, NiftiWriter, described, residual
 from iscl_monai.durable import move_into_place, workshop
 from iscl_monai.errors import OutputRefusal
 from iscl_monai.inference.classic import DenoisedSlice
+from iscl_monai.inference.denoised_before import check_not_denoised
 from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.plan import Plan
@@ -72,6 +73,7 @@ def denoise_image(
         )
     with workshop(destination) as folder:
         volume = NiftiVolume(source, trust_hu=trust_hu)
+        check_not_denoised(source, volume.description)
         check_slice(np.zeros((volume.rows, volume.columns), np.float32))
         made = _Writing(volume, folder, destination, denoiser, save_residual=save_residual)
         compared = _compare(volume, training)

@@ -17,6 +17,7 @@ from iscl_monai.dicom.write import SeriesWriter
 from iscl_monai.domain.mr import PER_WINDOW, window_of
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
+from iscl_monai.inference.denoised_before import check_not_denoised
 from iscl_monai.inference.image import is_nifti
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.series import derivation_of
@@ -81,6 +82,7 @@ def _denoise_nifti(
             cure=f"give e.g. {destination.with_suffix('.nii.gz')}",
         )
     volume = NiftiVolume(source, check=False, any_axis=True)
+    check_not_denoised(source, volume.description)
     text = f"{DISCLAIMER}; {denoiser.identity.name} {denoiser.identity.weights_digest[:12]}"
     header = described(volume.header, text, header_size=volume.header_size)
     with workshop(destination) as folder:

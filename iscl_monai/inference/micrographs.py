@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from iscl_monai.inference.denoised_before import check_not_denoised
 from iscl_monai.inference.denoiser import Denoiser
 from iscl_monai.inference.familiarity import TrainingRecord
 from iscl_monai.inference.places import check_places
@@ -66,6 +67,8 @@ def denoise_micrographs(
     check_places(source, destination)
     stack = read_micrographs(source, allow_holes=allow_holes)
     check_sides(stack.path, stack.rows, stack.columns, largest=None)
+    for file in stack.files:
+        check_not_denoised(file.path, file.description)
     scale = GreyScale.of(stack, grey_range)
 
     def change(piece: Piece, grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -34,6 +34,7 @@ class MicrographFile(ABC):
         dtype: of the stored numbers, with the file's byte order.
         pixel_size_nm: between rows, between columns; None when the file does not say.
         spacing_nm: between sections; None when the file does not say.
+        description: free text that the file holds about itself.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class MicrographFile(ABC):
     dtype: np.dtype[Any]
     pixel_size_nm: PixelSize | None
     spacing_nm: float | None
+    description: str
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the path: another process, as of a data loader, opens the file itself."""

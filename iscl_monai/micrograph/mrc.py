@@ -60,6 +60,7 @@ class MrcFile(MicrographFile):
         self.sections = shape[0] if len(shape) == 3 else 1
         self.offset = HEADER_BYTES + int(self.header["nsymbt"])
         self.pixel_size_nm, self.spacing_nm = self._sizes()
+        self.description = b"\n".join(self.header["label"].ravel().tolist()).decode("latin-1")
         self._check_finite()
 
     def _refuse(self, came: str, allowed: str, cure: str) -> NoReturn:

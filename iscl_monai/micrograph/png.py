@@ -64,6 +64,8 @@ class PngFile(MicrographFile):
         self.dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
         self.pixel_size_nm = _pixel_size(named.get(b"pHYs", b""))
         self.ancillary = tuple(one for one in chunks if one[0] not in (b"IHDR", b"IDAT", b"IEND"))
+        texts = (data for name, data in self.ancillary if name == b"tEXt")
+        self.description = b"\n".join(texts).decode("latin-1")
         self.read(0, 0, 1)  # decodes all of it: a damaged file is refused now
 
     def read(self, section: int, top: int, bottom: int) -> Stored:

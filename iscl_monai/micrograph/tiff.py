@@ -45,6 +45,7 @@ class TiffFile(MicrographFile):
                     _check_page(path, page)
                 _check_alike(path, pages)
                 check_description(path, tif, len(pages))
+                self.description = str(pages[0].description)
                 self.pages = tuple(segments_of(path, page) for page in pages)
                 self.pixel_size_nm, self.spacing_nm = sizes_of(tif)
                 self.dtype = pages[0].dtype.newbyteorder(tif.byteorder)

@@ -101,6 +101,9 @@ def test_nifti_becomes_nifti(bundle: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == "denoised: in.nii, 3 slices"
     refused(run("denoise", tmp_path / "in.nii", tmp_path / "out.dcm", bundle=bundle), "ends with .nii or .nii.gz")
+    for options in ((), ("--dry-run",)):
+        again = run("denoise", tmp_path / "out.nii.gz", tmp_path / "twice.nii", *options, bundle=bundle)
+        refused(again, "out.nii.gz: its description says 'AI-processed, derived'")
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import mrcfile
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -194,6 +195,23 @@ def test_what_does_not_look_like_the_training_is_warned_of(bundles: dict[str, Pa
     assert not TrainingRecord().compare_micrographs(bright.astype(np.float32))
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".mrc"])
+def test_micrographs_are_denoised_once(suffix: str, tmp_path: Path) -> None:
+    image = sections(count=1)[0]
+    source, once = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    if suffix == ".mrc":
+        mrcfile.new(source, image.astype("u2")).close()
+    elif suffix == ".png":
+        Image.fromarray(image).save(source)
+    else:
+        tifffile.imwrite(source, image)
+    denoiser, grey = denoiser_for("micrograph"), (0.0, 255.0)
+    denoise_micrographs(source, once, denoiser=denoiser, grey_range=grey)
+    with pytest.raises(ImageRefusal, match=rf"b\{suffix}: its description says 'AI-processed, derived'"):
+        denoise_micrographs(once, tmp_path / f"c{suffix}", denoiser=denoiser, grey_range=grey)
+    assert not (tmp_path / f"c{suffix}").exists()
+
+
 def test_bands_of_a_mosaic_have_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bands of rows, and tiles in them, give what the whole image gives, but for rounding."""
     from iscl_monai.inference import denoiser as module
@@ -270,6 +288,8 @@ def test_mr_too_small_is_refused_by_its_name(tmp_path: Path) -> None:
 def test_strength_0_of_nifti(nifti: Path, tmp_path: Path) -> None:
     assert denoise_magnitude(nifti, tmp_path / "b.nii", denoiser=denoiser_for("mr", 0.0)) == 3
     np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "b.nii").dataobj), head())
+    with pytest.raises(ImageRefusal, match=r"b\.nii: its description says"):
+        denoise_magnitude(tmp_path / "b.nii", tmp_path / "c.nii", denoiser=denoiser_for("mr", 0.0))
 
 
 def test_a_real_series_becomes_derived_mr_objects(tmp_path: Path) -> None:
