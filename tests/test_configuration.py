@@ -130,6 +130,18 @@ def test_a_target_that_is_not_there_is_refused() -> None:
     assert "train#guard: iscl_monai.training.Gard does not exist" in said
 
 
+def test_configs_that_do_not_belong_together_are_refused() -> None:
+    """Each is for other images: what one refers to the other has replaced."""
+    files = [str(CONFIGS[name]) for name in ("train", "small", "em", "mr")]
+    made = ConfigWorkflow(config_file=files, logging_file=False, workflow_type=None)
+    with pytest.raises(RuntimeError) as caught:
+        made.initialize()
+    assert isinstance(caught.value.__cause__, ConfigRefusal)
+    said = str(caught.value.__cause__)
+    assert "train#checkpoint#settings#noise_multiplies refers to train#harvested#multiplies, which" in said
+    assert "leave out the one that is for other images" in said
+
+
 def test_what_cannot_be_found_is_not_passed() -> None:
     """Another way in than MONAI's parser would leave every setting unchecked, and nobody would see."""
     with pytest.raises(ConfigRefusal, match=r"was not found, so its settings cannot be checked; .*monai\.bundle run"):

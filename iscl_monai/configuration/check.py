@@ -45,6 +45,7 @@ def check(*needed: str) -> None:
         if _followed(config, name) is None:
             raise ConfigRefusal(f"--{name} is not given", allowed="a path", cure=f"add --{name} PATH")
     _check_domain(config)
+    _check_references(config)
     _check_folder("dataset_dir", config.get("dataset_dir"))
     for place, component in _components(config, ""):
         _check_arguments(place, component)
@@ -62,6 +63,45 @@ def _check_domain(config: Mapping[str, Any]) -> None:
                 allowed=f"--{setting} {required}",
                 cure="give the config of such images last: em.json, mr.json",
             )
+
+
+def _check_references(config: Mapping[str, Any]) -> None:
+    """Refuse configs that do not belong together: one refers to what another has replaced."""
+    from monai.bundle.reference_resolver import ReferenceResolver
+
+    for place, text in _texts(config, ""):
+        for name in ReferenceResolver.match_refs_pattern(text):
+            parts = name.split(ReferenceResolver.sep)
+            if not _is_there(config, parts):
+                raise ConfigRefusal(
+                    f"{place} refers to {'#'.join(parts)}, which the given configs do not have",
+                    allowed="configs that belong together",
+                    cure="leave out the one that is for other images, or for another method",
+                )
+
+
+def _texts(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    """All texts of a configuration, each with its place."""
+    if isinstance(node, str):
+        yield place, node
+    children: Sequence[tuple[Any, Any]] = []
+    if isinstance(node, Mapping):
+        children = list(node.items())
+    elif isinstance(node, (list, tuple)):
+        children = list(enumerate(node))
+    for name, child in children:
+        yield from _texts(child, f"{place}#{name}" if place else str(name))
+
+
+def _is_there(node: Any, names: Sequence[str]) -> bool:
+    for name in names:
+        if isinstance(node, Mapping) and name in node:
+            node = node[name]
+        elif isinstance(node, (list, tuple)) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            return False
+    return True
 
 
 def _running_config() -> Mapping[str, Any]:
