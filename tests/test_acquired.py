@@ -42,17 +42,17 @@ def test_zeros_of_k_space_are_found(share: tuple[float, float]) -> None:
 
 
 def test_a_whole_matrix_is_whole() -> None:
-    assert acquired_matrix(scan((1, 1)), neighbours=(0.5, 0.5)).all
+    assert acquired_matrix(scan((1, 1)), neighbours=(0.5, 0.5)).whole
 
 
 def test_white_noise_was_not_filled_up() -> None:
     """Someone put noise on images that had been: their spectrum has the edge, but noise has none."""
-    assert acquired_matrix(scan((0.5, 0.5), white=True), neighbours=(0.1, 0.1)).all
+    assert acquired_matrix(scan((0.5, 0.5), white=True), neighbours=(0.1, 0.1)).whole
 
 
 def test_small_images_are_taken_as_they_are() -> None:
     small = [image[:12, :12] for image in scan((0.5, 0.5))]
-    assert acquired_matrix(small, neighbours=(0.5, 0.5)).all
+    assert acquired_matrix(small, neighbours=(0.5, 0.5)).whole
 
 
 def test_an_image_is_limited_to_what_was_acquired() -> None:

@@ -41,7 +41,7 @@ class AcquiredMatrix:
     columns: float = 1.0
 
     @property
-    def all(self) -> bool:
+    def whole(self) -> bool:
         """Whether nothing was filled up."""
         return self.rows == self.columns == 1
 
@@ -54,7 +54,7 @@ class AcquiredMatrix:
         Returns:
             The same shape; below 0 too, where it rings.
         """
-        if self.all:
+        if self.whole:
             return image
         waves = fft.dctn(image, norm="ortho")
         rows, columns = (

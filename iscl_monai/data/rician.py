@@ -70,10 +70,11 @@ class RicianNoise(Degradation):
     ) -> None:
         if not 0 <= faint_share < 1:
             raise ConfigRefusal(f"faint_share={faint_share}", allowed="0 to less than 1", cure="0.25 is mr.json's")
-        sigmas = [sigma_of(blocks) for blocks in _dark_of(noisy) if shows_noise(blocks)]
-        own = [(sigma_of(blocks), shows_noise(blocks)) for blocks in _dark_of(clean)]
-        quiet = min((sigma for sigma, sure in own if sure or sigma < min(sigmas, default=0.0)), default=0.0)
-        self.noises = [noise for scan in noisy if (noise := ScanNoise.of(images_of([scan]), quiet)) is not None]
+        dark = [(images, blocks) for images, blocks in _dark_of(noisy) if shows_noise(blocks)]
+        quietest = min((sigma_of(blocks) for _, blocks in dark), default=0.0)
+        own = [(sigma_of(blocks), shows_noise(blocks)) for _, blocks in _dark_of(clean)]
+        quiet = min((sigma for sigma, sure in own if sure or sigma < quietest), default=0.0)
+        self.noises = [ScanNoise.of(images, blocks, quiet) for images, blocks in dark]
         if not any(noise.sigma for noise in self.noises):
             raise DatalistRefusal(
                 f"no noise to harvest: {len(noisy)} noisy scans, {len(self.noises)} of them with dark around, "
@@ -103,7 +104,7 @@ class RicianNoise(Degradation):
             for step in (1, 0)
         )
         print(f"noise of the dark: sigma {found} thousandths, neighbours correlated {first:.2f} and {second:.2f}")
-        if filled := [noise.matrix for noise in self.noises if not noise.matrix.all]:
+        if filled := [noise.matrix for noise in self.noises if not noise.matrix.whole]:
             shares = ", ".join(f"{matrix.rows:.0%} x {matrix.columns:.0%}" for matrix in filled)
             print(f"k-space filled up with zeros: acquired {shares}; clean patches are shown with no more than that")
 
@@ -123,21 +124,19 @@ class ScanNoise:
     matrix: AcquiredMatrix
 
     @classmethod
-    def of(cls, images: Sequence[NDArray[np.float32]], quiet: float) -> ScanNoise | None:
-        """Of the slices of a scan; None where they show too little dark.
+    def of(cls, images: Sequence[NDArray[np.float32]], blocks: Blocks, quiet: float) -> ScanNoise:
+        """Of the slices of a scan.
 
         Args:
             images: (row, column) each, thousandths of the window.
+            blocks: their dark (:func:`dark_blocks`).
             quiet: sigma of the clean pool.
         """
-        blocks = dark_blocks(images)
-        if blocks is None or not shows_noise(blocks):
-            return None
         correlation = correlation_of(blocks)
         neighbours = float(correlation[REACH_PX + 1, REACH_PX]), float(correlation[REACH_PX, REACH_PX + 1])
         matrix = acquired_matrix(images, neighbours=neighbours)
         sigma = float(np.sqrt(max(0.0, sigma_of(blocks) ** 2 - quiet**2)))
-        return cls(sigma, correlation if matrix.all else correlation * matrix.signs(REACH_PX), matrix)
+        return cls(sigma, correlation if matrix.whole else correlation * matrix.signs(REACH_PX), matrix)
 
     def textured(self, white: NDArray[np.float64]) -> NDArray[np.float64]:
         """White noise given the texture of this one: (channel, row, column), standard deviation 1."""
@@ -191,9 +190,10 @@ def shows_noise(blocks: Blocks) -> bool:
     return bool(parts.var((1, 2)).mean() <= MOST_STRUCTURE * blocks.var((1, 2)).mean())
 
 
-def _dark_of(pool: Sequence[Mapping[str, Any]]) -> list[Blocks]:
-    """Of each scan that has some."""
-    return [blocks for scan in pool if (blocks := dark_blocks(images_of([scan]))) is not None]
+def _dark_of(pool: Sequence[Mapping[str, Any]]) -> list[tuple[list[NDArray[np.float32]], Blocks]]:
+    """Slices and dark of each scan that has some."""
+    scans = [images_of([scan]) for scan in pool]
+    return [(images, blocks) for images in scans if (blocks := dark_blocks(images)) is not None]
 
 
 def sigma_of(blocks: Blocks) -> float:
