@@ -189,7 +189,7 @@ class Pacs:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_ACTION, self._action),
             (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
-            (evt.EVT_ACCEPTED, lambda event: self.associations.append(event.assoc)),
+            (evt.EVT_ACCEPTED, self._accept),
         ]
         server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers, **more)
         assert server is not None
@@ -199,6 +199,10 @@ class Pacs:
             server.shutdown()
             for one in sockets:
                 one.close()
+
+    def _accept(self, event: evt.Event) -> None:
+        send_whole_messages(event.assoc)
+        self.associations.append(event.assoc)
 
     def _store(self, event: evt.Event) -> int:
         uid = str(event.request.AffectedSOPInstanceUID)
@@ -213,6 +217,21 @@ class Pacs:
         self.asked.append(information)
         assert self.commit is not None
         return self.commit(information, event.assoc, self), None
+
+
+def send_whole_messages(association: Any) -> None:
+    """No message begins before the one before it has ended, as DICOM PS3.7 has it.
+
+    pynetdicom sees to that for one thread alone; :func:`tell` reports from another, and the answer to the request
+    could go out between the command and the data set of the report.
+    """
+    send_msg, whole = association.dimse.send_msg, threading.Lock()
+
+    def send(primitive: Any, context_id: int) -> None:
+        with whole:
+            send_msg(primitive, context_id)
+
+    association.dimse.send_msg = send
 
 
 def report(information: Dataset, failing: dict[str, int] | None = None) -> Dataset:
