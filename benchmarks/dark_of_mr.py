@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from iscl_monai.data import Datalist
-from iscl_monai.data.rician import dark_blocks, sigma_of
 from iscl_monai.domain import MR
 from iscl_monai.inference import Denoiser
+from iscl_monai.quality.dark import dark_blocks, sigma_of
 
 Image = NDArray[np.float32]
 NOTHING = 5.0

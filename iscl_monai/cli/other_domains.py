@@ -125,14 +125,25 @@ def _magnitude(source: Path, destination: Path, options: Other) -> None:
         name for name, one in (("--grey-range", options.grey_range), ("--allow-holes", options.allow_holes)) if one
     ]
     _refuse_options("mr", given)
+    from iscl_monai.inference.familiarity import TrainingRecord
     from iscl_monai.inference.magnitudes import denoise_magnitude
 
     denoiser = _denoiser(options, "mr")
+    training = TrainingRecord.of_bundle(found_bundle(options.bundle), options.weights)
     with _progress("slices") as progress:
-        count = denoise_magnitude(
-            source, destination, denoiser=denoiser, series_uid=options.series_uid, progress=progress
+        done = denoise_magnitude(
+            source,
+            destination,
+            denoiser=denoiser,
+            series_uid=options.series_uid,
+            training=training,
+            progress=progress,
         )
-    say(f"denoised: {source.name}, {counted(count, 'slice')}")
+    say(f"denoised: {source.name}, {counted(done.slices, 'slice')}")
+    for difference in done.compared.unlike:
+        say(f"warning: {source.name}: {difference.sentence}")
+    if done.compared.unmeasured:
+        say(f"note: {source.name}: {done.compared.unmeasured}")
 
 
 WORK: dict[str, Callable[[Path, Path, Other], None]] = {"micrograph": _micrographs, "mr": _magnitude}

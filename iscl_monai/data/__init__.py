@@ -14,7 +14,7 @@ from iscl_monai.data.patches import (
     pool_quiet_noise,
 )
 from iscl_monai.data.pool_noise import PoolNoise
-from iscl_monai.data.pool_record import appearances, pool_record
+from iscl_monai.data.pool_record import appearances, dark_noise, pool_record
 from iscl_monai.data.rician import RicianNoise
 from iscl_monai.data.scan import PoolScan, ScanPair
 from iscl_monai.data.simulated import SimulatedNoise, noise_source
@@ -38,6 +38,7 @@ __all__ = [
     "check_leaks",
     "check_memory",
     "check_same_shape",
+    "dark_noise",
     "noise_source",
     "pairs_of",
     "pool_noise_hu",

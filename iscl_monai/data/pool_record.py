@@ -1,6 +1,6 @@
 """What weights will say of the scans of cached pools: their noise, voxels, part of the body, and what headers name.
 
-Of micrographs, which have none of these: what they look like.
+Of micrographs, which have none of these: what they look like. Of MR magnitude: its noise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from iscl_monai.data.degradation import images_of
 from iscl_monai.data.patches import plain_tensor
 from iscl_monai.quality.appearance import appearance_of
 from iscl_monai.quality.composition import composition_of
+from iscl_monai.quality.dark import dark_character
 from iscl_monai.quality.familiarity import geometry_of, noise_character, ranges_of
 
 MOST_SLICES = 8
@@ -52,6 +53,11 @@ def pool_record(*pools: Pool) -> dict[str, Any]:
 def appearances(pool: Pool) -> dict[str, list[float]]:
     """What micrographs of a cached pool look like: the range of each quantity of :func:`appearance_of` over them."""
     return ranges_of(appearance_of(image) for image in images_of(pool))
+
+
+def dark_noise(pool: Pool) -> dict[str, list[float]]:
+    """How loud and how fine the noise of MR scans of a cached pool is: ranges of :func:`dark_character` over them."""
+    return ranges_of(dark_character(images_of([scan])) for scan in pool)
 
 
 def _kernels(metas: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

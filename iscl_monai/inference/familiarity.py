@@ -13,6 +13,7 @@ from iscl_monai.inference.header_names import NO_NAMES, HeaderNames, body_parts_
 from iscl_monai.inference.reconstructions import unseen_reconstructions
 from iscl_monai.quality.appearance import APPEARANCE, median_appearance
 from iscl_monai.quality.composition import COMPOSITION, composition_of
+from iscl_monai.quality.dark import DARK_NOISE, dark_character
 from iscl_monai.quality.familiarity import (
     GEOMETRY,
     NOISE,
@@ -42,6 +43,7 @@ class Comparison:
 
 
 NOT_COMPARED = Comparison()
+NO_DARK = "no dark around it shows noise, so nobody knows whether its noise is like the training"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,8 @@ class TrainingRecord:
             say.
         geometry: ranges of pixel size and slice thickness, likewise.
         composition: ranges of the body's size and tissues, likewise.
-        appearance: of micrographs, ranges of brightness, contrast and detail, likewise.
+        appearance: of micrographs, ranges of brightness, contrast and detail, and of MR magnitude those of loudness and
+            fineness of the noise in the dark, likewise.
         kernels: names by vendor; None: they do not say.
         body_parts: that headers named; None: they do not say.
         reconstructions: names of iterative reconstructions; None: they do not say.
@@ -94,7 +97,7 @@ class TrainingRecord:
             noise=_valid_ranges(record.get("noise"), NOISE),
             geometry=_valid_ranges(record, GEOMETRY),
             composition=_valid_ranges(record.get("composition"), COMPOSITION),
-            appearance=_valid_ranges(record.get("appearance"), APPEARANCE),
+            appearance=_valid_ranges(record.get("appearance"), (*APPEARANCE, *DARK_NOISE)),
             kernels=kernels if isinstance(kernels, dict) and all(map(_are_names, kernels.values())) else None,
             body_parts=_valid_names(record.get("body_parts")),
             reconstructions=_valid_names(record.get("reconstructions")),
@@ -130,6 +133,18 @@ class TrainingRecord:
             images: some of its sections, (row, column), grey levels 0 to 255.
         """
         return differences_from(self.appearance, median_appearance(images)) if self.appearance else []
+
+    def compare_magnitude(self, images: Sequence[Image]) -> Comparison:
+        """Whether the noise of an MR magnitude is like that of the training.
+
+        Args:
+            images: its slices, (row, column) each, thousandths of the window.
+        """
+        if not self.appearance:
+            return NOT_COMPARED
+        dark = dark_character(images)
+        lacking = [name for name in self.appearance if not is_measured(dark.get(name, 0.0))]
+        return Comparison(tuple(differences_from(self.appearance, dark)), NO_DARK if lacking else "")
 
     def _compare_noise(self, slices_hu: Sequence[Image], names: HeaderNames) -> Comparison:
         """By loudness and fineness, and by the kernel's name where the fineness does not settle it."""

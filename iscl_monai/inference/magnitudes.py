@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,32 @@ from iscl_monai.domain.mr import PER_WINDOW, window_of
 from iscl_monai.durable import move_into_place, whole_folder, workshop
 from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.denoised_before import check_not_denoised
+from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord, in_short
 from iscl_monai.inference.image import is_nifti
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.series import derivation_of
 from iscl_monai.inference.slice_denoiser import SliceDenoiser, check_sides
-from iscl_monai.magnitude import read_magnitude
+from iscl_monai.magnitude import MagnitudeScan, read_magnitude
 from iscl_monai.magnitude.mr_series import mr_slices
+
+MOST_SLICES = 8
+"""That are compared with the training before the first is denoised."""
 
 Progress = Callable[[int], object]
 Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class DenoisedMagnitude:
+    """What became of a scan.
+
+    Args:
+        slices: how many it has.
+        compared: with the scans of the training.
+    """
+
+    slices: int
+    compared: Comparison
 
 
 def denoise_magnitude(
@@ -35,8 +53,9 @@ def denoise_magnitude(
     *,
     denoiser: SliceDenoiser,
     series_uid: str | None = None,
+    training: TrainingRecord | None = None,
     progress: Progress | None = None,
-) -> int:
+) -> DenoisedMagnitude:
     """Denoise one MR magnitude scan, slice by slice.
 
     NIfTI keeps every byte of its header but the free text. Slices of a DICOM series become derived objects of the same
@@ -47,10 +66,8 @@ def denoise_magnitude(
         destination: absent; NIfTI for NIfTI, a folder for DICOM.
         denoiser: of weights for the domain ``mr``.
         series_uid: of DICOM: which series of the folder.
+        training: of the weights; in what the scan is unlike it stands in the outcome, and in derived objects of DICOM.
         progress: called with 1 after each slice.
-
-    Returns:
-        The number of slices.
 
     Raises:
         Refusal: what is no MR magnitude (:func:`iscl_monai.magnitude.read_magnitude`), or cannot be written; then there
@@ -61,6 +78,7 @@ def denoise_magnitude(
     scan = read_magnitude(source, series_uid=series_uid)
     check_sides(source, *scan.values.shape[:2])
     per_unit = window_of(scan) / PER_WINDOW
+    compared = NOT_COMPARED if training is None else training.compare_magnitude(_few_slices(scan, per_unit))
 
     def change(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return np.asarray(denoiser.change_hu(values / np.float32(per_unit)) * per_unit, np.float32)
@@ -68,8 +86,15 @@ def denoise_magnitude(
     if is_nifti(source):
         _denoise_nifti(source, destination, denoiser, change, progress)
     else:
-        _denoise_series(source, destination, denoiser, change, series_uid, progress)
-    return int(scan.values.shape[2])
+        remark = in_short(compared.unlike)
+        _denoise_series(source, destination, denoiser, change, series_uid, progress, remark)
+    return DenoisedMagnitude(int(scan.values.shape[2]), compared)
+
+
+def _few_slices(scan: MagnitudeScan, per_unit: float) -> list[npt.NDArray[np.float32]]:
+    count = scan.values.shape[2]
+    places = {round(place) for place in np.linspace(0, count - 1, min(count, MOST_SLICES))}
+    return [scan.values[..., place] / np.float32(per_unit) for place in sorted(places)]
 
 
 def _denoise_nifti(
@@ -114,11 +139,12 @@ def _denoise_series(
     change: Change,
     series_uid: str | None,
     progress: Progress | None,
+    remark: str,
 ) -> None:
     with without_warnings(), whole_folder(destination) as folder:
         headers, _ = mr_slices(source, series_uid)
         _check_not_ours(headers)
-        writer = SeriesWriter(headers, derivation_of(denoiser), folder)
+        writer = SeriesWriter(headers, replace(derivation_of(denoiser), remark=remark), folder)
         for index, header in enumerate(headers):
             before, dataset = load_slice(header)
             writer.write(index, dataset, before.changed(change(before.hu())))

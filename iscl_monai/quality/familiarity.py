@@ -54,6 +54,8 @@ QUANTITIES = {
     "brightness": Quantity("a mean brightness of", "brightness", "grey levels"),
     "contrast": Quantity("a brightness that varies by", "contrast", "grey levels"),
     "detail": Quantity("detail of a mean frequency of", "frequency of the detail", "cycles per pixel"),
+    "dark_noise": Quantity("noise of", "noise", "thousandths of the window"),
+    "dark_fineness": Quantity("noise of a mean frequency of", "frequency of the noise", "cycles per pixel"),
 }
 NOISE, GEOMETRY = ("noise", "fineness"), ("pixel_mm", "thickness_mm")
 

@@ -178,7 +178,8 @@ class ModelWriter:
         validation: whose :func:`iscl_monai.training.validation.score` decides.
         scans: what is trained on; :func:`training_record` of it is written to ``training.json`` beside the weights.
         pools: cached volumes that are trained on.
-        appearance: of micrographs (:func:`iscl_monai.data.appearances`), which stands there too.
+        appearance: of micrographs (:func:`iscl_monai.data.appearances`) or of MR magnitude
+            (:func:`iscl_monai.data.dark_noise`), which stands there too.
         enabled: False on all but the first process.
     """
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from scipy import ndimage
 from torch import Tensor, nn
 
 from iscl_monai.networks import DenoisingNetwork, ResidualUNetGenerator
@@ -38,6 +39,11 @@ def test_mr_trains_and_its_weights_know_what_they_are_for(
     assert found == {"bypass", "harvest", "pseudo_noise", "harvested_noise"}
     network = DenoisingNetwork.from_file(tmp_path / "models" / "model.pt", domain="mr")
     assert isinstance(network.denoiser, ResidualUNetGenerator)
+    dark = json.loads((tmp_path / "models" / "training.json").read_text())["appearance"]
+    (loudness,), (fineness,) = (set(dark[name]) for name in ("dark_noise", "dark_fineness"))
+    window = np.percentile(ndimage.uniform_filter(images["noisy"], (5, 5, 1)), 99.5)
+    assert loudness == pytest.approx(50 * 1000 / window, rel=0.03)
+    assert fineness == pytest.approx(0.385, rel=0.03)  # of all frequencies alike
     with torch.no_grad():
         assert not torch.equal(network(torch.zeros(1, 1, 32, 32)), torch.zeros(1, 1, 32, 32))
 

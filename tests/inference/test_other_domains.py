@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import tifffile
 from inference.tiny import WINDOWS, make_bundle, tiny_network
 from PIL import Image
 from real_data import real
+from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner, Result
 
 from iscl_monai.cli import app
@@ -29,6 +31,7 @@ from iscl_monai.micrograph import write as writing
 from iscl_monai.networks import DenoisingNetwork
 from iscl_monai.networks.description import DOMAINS as NAMES
 from iscl_monai.quality.appearance import appearance_of
+from iscl_monai.quality.dark import dark_character
 from iscl_monai.quality.familiarity import ranges_of
 
 IDENTITY = ModelIdentity("ISCL", "0", "0" * 64)
@@ -286,17 +289,106 @@ def test_mr_too_small_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 def test_strength_0_of_nifti(nifti: Path, tmp_path: Path) -> None:
-    assert denoise_magnitude(nifti, tmp_path / "b.nii", denoiser=denoiser_for("mr", 0.0)) == 3
+    assert denoise_magnitude(nifti, tmp_path / "b.nii", denoiser=denoiser_for("mr", 0.0)).slices == 3
     np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "b.nii").dataobj), head())
     with pytest.raises(ImageRefusal, match=r"b\.nii: its description says"):
         denoise_magnitude(tmp_path / "b.nii", tmp_path / "c.nii", denoiser=denoiser_for("mr", 0.0))
+
+
+def loud_head(sigma: float, blur_px: float = 0.0, *, masked: bool = False) -> np.ndarray:
+    """A head with enough dark around it, and noise of so many thousandths of what is bright in it."""
+    rng = np.random.default_rng(0)
+    clean = np.where(np.hypot(*np.ogrid[-1:1:128j, -1:1:160j]) < 0.5, 1000.0, 0.0)[..., None] * np.ones(3)
+    channels = rng.standard_normal((2, *clean.shape))
+    if blur_px:
+        channels = gaussian_filter(channels, (0, blur_px, blur_px, 0))
+        channels /= channels.std()
+    noisy = np.hypot(clean + sigma * channels[0], sigma * channels[1])
+    return np.where(clean > 0, noisy, 0) if masked else noisy
+
+
+@pytest.fixture(scope="session")
+def bundle_of_50(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its training had white noise of 45 to 55 thousandths."""
+    bundle = shutil.copytree(bundles["mr"], tmp_path_factory.mktemp("mr50") / "bundle", symlinks=True)
+    looks = [dark_character(list(np.moveaxis(loud_head(sigma), 2, 0).astype("f4"))) for sigma in (45, 55)]
+    (bundle / "models" / "training.json").write_text(json.dumps({"appearance": ranges_of(looks)}))
+    return bundle
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (loud_head(50), ""),
+        (loud_head(100), "warning: a.nii: noise of [0-9.]+ thousandths of the window, 1.* times above"),
+        (loud_head(15), "warning: a.nii: noise of 1[45][.0-9]* thousandths of the window, [23].* times below"),
+        (loud_head(50, 0.8), "warning: a.nii: noise of a mean frequency of 0.2.. cycles per pixel, 1.* times below"),
+        (loud_head(50, masked=True), "note: a.nii: no dark around it shows noise"),
+    ],
+)
+def test_mr_whose_noise_is_unlike_the_training_is_warned_of(
+    made: np.ndarray, said: str, bundle_of_50: Path, tmp_path: Path
+) -> None:
+    nib.save(nib.Nifti1Image(made.astype("f4"), np.eye(4)), tmp_path / "a.nii")
+    result = run(tmp_path / "a.nii", tmp_path / "b.nii", "--modality=mr", "--bundle", bundle_of_50)
+    assert result.exit_code == 0
+    told = " ".join(result.output.split())
+    assert re.search(said, told) if said else not re.search("warning|note:", told)
+
+
+def test_weights_of_another_mr_say_so_in_the_objects(bundle_of_50: Path, tmp_path: Path) -> None:
+    """A real series whose dark was masked, with noise on it. Of an unknown training nothing is said."""
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for path in sorted((real("mri/mri") / "mri" / "t1w_dicom").iterdir())[8:10]:
+        one = pydicom.dcmread(path)
+        values = one.pixel_array
+        shown, unseen = 4 * rng.standard_normal((2, *values.shape))
+        noisy = np.hypot(values + shown, unseen)
+        one.set_pixel_data(np.rint(noisy).astype(values.dtype), one.PhotometricInterpretation, one.BitsStored)
+        one.save_as(tmp_path / "in" / path.name)
+    record = TrainingRecord(appearance={"dark_noise": [400.0, 500.0], "dark_fineness": [0.01, 0.02]})
+    for name, training in (("known", record), ("unknown", TrainingRecord())):
+        denoise_magnitude(tmp_path / "in", tmp_path / name, denoiser=denoiser_for("mr"), training=training)
+    texts = {
+        name: {pydicom.dcmread(path).DerivationDescription for path in (tmp_path / name).iterdir()}
+        for name in ("known", "unknown")
+    }
+    assert all("Unlike the training: noise" in text for text in texts["known"])
+    assert all("Unlike" not in text for text in texts["unknown"])
+
+
+def test_real_scans_of_two_scanners_are_told_apart() -> None:
+    """0.055 T, whose noise is smooth, by weights for 3 T with white noise, and the other way; not the own kind."""
+
+    def slices(path: Path, sigma: float = 0.0) -> list[np.ndarray]:
+        scan, rng = read_magnitude(path), np.random.default_rng(0)
+        values = scan.values * (PER_WINDOW / window_of(scan))
+        real_part, imaginary = sigma * rng.standard_normal((2, *values.shape))
+        return list(np.moveaxis(np.hypot(values + real_part, imaginary), 2, 0).astype("f4"))
+
+    folder = real("mri/mri") / "mri"
+    low, high = (
+        [folder / kind / f"fig{name}_T1w.nii" for name in ("6A", "7B")] for kind in ("ulf_055T", "clinical_3T")
+    )
+    trained = {
+        "low": TrainingRecord(appearance=ranges_of([dark_character(slices(low[0]))])),
+        "high": TrainingRecord(appearance=ranges_of([dark_character(slices(high[0], 50.0))])),
+    }
+    own = {"low": slices(low[1]), "high": slices(high[1], 50.0)}
+    assert {name: trained[name].compare_magnitude(own[name]).unlike for name in own} == {"low": (), "high": ()}
+    assert [one.short.split(" 1.")[0] for one in trained["high"].compare_magnitude(own["low"]).unlike][-1] == (
+        "frequency of the noise"
+    )
+    assert trained["low"].compare_magnitude(own["high"]).unlike
+    assert trained["high"].compare_magnitude(slices(high[1])).unmeasured
 
 
 def test_a_real_series_becomes_derived_mr_objects(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for path in sorted((real("mri/mri") / "mri" / "t1w_dicom").iterdir())[8:10]:
         shutil.copy(path, tmp_path / "in")
-    assert denoise_magnitude(tmp_path / "in", tmp_path / "out", denoiser=denoiser_for("mr")) == 2
+    assert denoise_magnitude(tmp_path / "in", tmp_path / "out", denoiser=denoiser_for("mr")).slices == 2
     before = {one.InstanceNumber: one for one in map(pydicom.dcmread, (tmp_path / "in").iterdir())}
     made = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
     assert len({one.SeriesInstanceUID for one in made}) == 1
