@@ -54,9 +54,14 @@ class FoundSeries:
     multiframe: tuple[SliceHeader, ...] = ()
 
     def reasons(self) -> str:
-        """The reasons for skipping with the number of files, most frequent first, in one line."""
-        counts = Counter(skipped.reason for skipped in self.skipped)
-        return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common()) or "no files at all"
+        """See :func:`reasons_of`."""
+        return reasons_of(self.skipped)
+
+
+def reasons_of(skipped: Iterable[Skipped]) -> str:
+    """The reasons for skipping with the number of files, most frequent first, in one line."""
+    counts = Counter(one.reason for one in skipped)
+    return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common()) or "no files at all"
 
 
 def find_series(root: Path | str, read: ReadHeader = read_header, *, series_uid: str | None = None) -> FoundSeries:

@@ -14,7 +14,7 @@ from iscl_monai.dicom import geometry as places
 from iscl_monai.dicom import rules
 from iscl_monai.dicom.elements import text_of
 from iscl_monai.dicom.examine import NOT_DICOM, Skipped
-from iscl_monai.dicom.find import lost_slices, walk_files
+from iscl_monai.dicom.find import lost_slices, reasons_of, walk_files
 from iscl_monai.dicom.headers import SliceHeader, read_header_and
 from iscl_monai.dicom.other_files import kind_of_other_file
 from iscl_monai.dicom.pixels import load_slice, without_warnings
@@ -102,9 +102,19 @@ def _mr_headers(path: Path) -> list[SliceHeader]:
         if header.sop_class == MR_IMAGE_STORAGE:
             _check_component(header, text_of(dataset, "ComplexImageComponent"))
             found.append(header)
+        else:
+            skipped.append(Skipped(file, f"{header.sop_class_name}, not MR"))
     for lost in lost_slices(skipped, [header.path for header in found]):
         if lost.damaged:
             _refuse(lost.path, "file", lost.reason, "whole slices", "copy it again, or move it out of the folder")
+    if not found:
+        _refuse(
+            path,
+            "SeriesInstanceUID",
+            f"of no MR series (skipped: {reasons_of(skipped)})",
+            "classic MR Image Storage, or NIfTI",
+            "give the folder of an MR series, or a name that ends with .nii or .nii.gz",
+        )
     return found
 
 
@@ -141,7 +151,7 @@ def _select(path: Path, headers: Sequence[SliceHeader], series_uid: str | None) 
     _refuse(
         path,
         "SeriesInstanceUID",
-        f"{series_uid or 'not chosen'} among {len(series)}: {titles or 'no MR images'}",
+        f"{series_uid or 'not chosen'} among {len(series)}: {titles}",
         "one series of MR Image Storage",
         "give the folder of one series, or series_uid",
     )

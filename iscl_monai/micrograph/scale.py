@@ -31,12 +31,7 @@ class GreyScale:
     white: float
 
     def __post_init__(self) -> None:
-        if not -np.inf < self.black < self.white < np.inf:
-            raise ConfigRefusal(
-                f"grey range {(self.black, self.white)}",
-                allowed="two numbers, the lower one first",
-                cure="mend it",
-            )
+        _check_range(self.black, self.white, "grey range")
 
     @classmethod
     def of(cls, stack: MicrographStack, grey_range: Sequence[float] | None = None) -> GreyScale:
@@ -51,7 +46,9 @@ class GreyScale:
                 type can hold a microscope uses is not known.
         """
         if grey_range is not None:
-            return cls(*grey_range)
+            black, white = grey_range
+            _check_range(black, white, f"{stack.path}: grey range")
+            return cls(black, white)
         if stack.dtype == np.uint8:
             return cls(0.0, WHITE)
         raise ConfigRefusal(
@@ -72,3 +69,12 @@ class GreyScale:
     def stored_change(self, change: npt.NDArray[np.floating]) -> Grey:
         """A change of grey levels 0 to 255 as one of stored numbers."""
         return np.asarray(change * (self.width / WHITE), np.float32)
+
+
+def _check_range(black: float, white: float, what: str) -> None:
+    if not -np.inf < black < white < np.inf:
+        raise ConfigRefusal(
+            f"{what} {black:g} to {white:g}",
+            allowed="two numbers, the lower one first",
+            cure="give the stored numbers of black and white",
+        )

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from real_data import real
 
@@ -210,5 +211,11 @@ def test_the_series_that_is_named(series: Path) -> None:
 
 
 def test_a_folder_without_mr(tmp_path: Path) -> None:
-    with pytest.raises(DicomRefusal, match="no MR images"):
+    with pytest.raises(DicomRefusal, match=r"of no MR series \(skipped: no files at all\); allowed: classic MR"):
         read_magnitude(tmp_path)
+    (tmp_path / "record.json").write_text("{}")
+    shutil.copy(str(get_testdata_file("CT_small.dcm")), tmp_path / "ct.dcm")
+    with pytest.raises(DicomRefusal, match=r"1 x CT Image Storage, not MR, 1 x not a DICOM file"):
+        read_magnitude(tmp_path)
+    with pytest.raises(DicomRefusal, match=r"record\.json: .*skipped: 1 x not a DICOM file"):
+        read_magnitude(tmp_path / "record.json")

@@ -39,4 +39,4 @@ def test_what_is_no_dark_is_not_measured() -> None:
         "dim tissue": [zoom(noise[0], 4, order=3)[:96, :112]],
     }
     measured = {name: set(map(np.isfinite, dark_character(images).values())) for name, images in nothing.items()}
-    assert measured == dict.fromkeys(nothing, {False})
+    assert measured == {name: {False} for name in nothing}
