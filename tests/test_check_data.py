@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,30 @@ def test_every_scan_is_read_once_and_shown(dataset: Path) -> None:
     assert code == 0
     assert all(name in text for name in names)
     assert "7 of 7 scans can be read" in text
+
+
+@pytest.mark.parametrize("section", ["clean", "validation", "test"])
+def test_one_patient_under_two_names_is_known_by_the_pixels(section: str, dataset: Path) -> None:
+    """Anonymised twice: other UIDs, another name, other file names; and a slice less."""
+    source = Path(json.loads((dataset / "datalist.json").read_text())["noisy"][0]["image"])
+    twin = Path(shutil.copytree(dataset / source, dataset / "twin"))
+    set_in(twin, PatientID="X9", PatientName="X9", SeriesInstanceUID="1.2.3.9", StudyInstanceUID="1.2.3.8")
+    for number, file in enumerate(sorted(twin.iterdir())):
+        file.rename(twin / f"{number}.dcm")
+    (twin / "0.dcm").unlink()
+    changed(dataset, section, **({"image": "twin"} if section == "clean" else {"noisy": "twin", "clean": "twin"}))
+    code, text = asked(dataset)
+    assert code == 2
+    assert re.search(rf"refused: noisy\[0\] \(P01\) and {section}\[0\]\S* \(P\d+\) have 1 slices in common", text)
+
+
+def test_a_pool_that_has_a_patient_twice_is_doubted(dataset: Path) -> None:
+    content = json.loads((dataset / "datalist.json").read_text())
+    content["noisy"].append({**content["noisy"][0], "patient": "another"})
+    (dataset / "datalist.json").write_text(json.dumps(content))
+    found = check_data(Datalist.load(dataset))
+    assert not found.problems
+    assert "noisy[0] (P01) and noisy[1] (another) have 2 slices in common: one patient under two names" in found.doubts
 
 
 def test_what_training_refuses_is_told_for_every_scan_and_ends_with_2(dataset: Path) -> None:

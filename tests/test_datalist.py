@@ -23,7 +23,7 @@ PAIR = (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("n", "c", "v", "w"):
-        (tmp_path / name).write_text("a volume")
+        (tmp_path / name).write_text(f"volume {name}")
     return tmp_path
 
 

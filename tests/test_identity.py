@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from iscl_monai.data import Datalist
 from iscl_monai.data.identity import digest_of, first_change
+from iscl_monai.errors import LeakRefusal
 
 CONTENT: dict[str, Any] = {
     "noisy": [
@@ -113,14 +115,14 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "patient": (rewritten(lambda c: c["clean"][0].update(patient="c")), "patient was C, now it is c"),
     "reference": (
-        rewritten(lambda c: c["noisy"][0].update(reference="full/c")),
-        "noisy scan low/a: reference was full/a, now it is full/c",
+        rewritten(lambda c: c["noisy"][0].update(reference="full/t")),
+        "noisy scan low/a: reference was full/a, now it is full/t",
     ),
     "no reference": (rewritten(lambda c: c["noisy"][0].pop("reference")), "reference was full/a, now it is None"),
     "no validation": (rewritten(lambda c: c.pop("validation")), "validation scan low/v is gone"),
     "the truth of validation": (
-        rewritten(lambda c: c["validation"][0].update(clean="full/c")),
-        "validation scan low/v: clean was full/v, now it is full/c",
+        rewritten(lambda c: c["validation"][0].update(clean="full/t")),
+        "validation scan low/v: clean was full/v, now it is full/t",
     ),
 }
 
@@ -135,6 +137,48 @@ def test_a_change_of_what_is_trained_on_is_seen_and_named(name: str, folder: Pat
     after = Datalist.load(folder)
     assert first_change(kept, after.identity).startswith(words) or words in first_change(kept, after.identity)
     assert after.digest != before.digest == digest_of(kept)
+
+
+def copied(source: str, destination: str) -> Callable[[Path], None]:
+    def copy(folder: Path) -> None:
+        if (folder / source).is_dir():
+            shutil.rmtree(folder / destination)
+            shutil.copytree(folder / source, folder / destination)
+        else:
+            shutil.copy(folder / source, folder / destination)
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (copied("low/b", "full/c"), "low/b of 'B' in 'noisy' is full/c of 'C' in 'clean', byte for byte"),
+        (copied("full/a", "full/c"), "full/a of 'A' in 'noisy' is full/c of 'C' in 'clean'"),
+        (copied("low/a", "low/v"), "low/a of 'A' in 'noisy' is low/v of 'V' in 'validation'"),
+        (copied("full/c", "full/v"), "full/c of 'C' in 'clean' is full/v of 'V' in 'validation'"),
+        (rewritten(lambda c: c["validation"][0].update(clean="full/c")), "full/c of 'C' in 'clean' is full/c of 'V'"),
+    ],
+)
+def test_one_scan_under_two_names_is_a_leak(change: Callable[[Path], object], words: str, folder: Path) -> None:
+    """Patients are told apart by their names in the datalist; a copy under another name is the same one."""
+    assert Datalist.load(folder).digest
+    change(folder)
+    with pytest.raises(LeakRefusal, match=re.escape(words)):
+        assert Datalist.load(folder).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        copied("low/a", "low/b"),  # on one side
+        rewritten(lambda c: c["validation"][0].update(noisy="full/v")),  # of one patient
+        rewritten(lambda c: c["clean"][0].update(patient="A", image="full/a", z_range_mm=[40, 50])),
+    ],
+)
+def test_what_no_other_patient_has_is_no_leak(change: Callable[[Path], object], folder: Path) -> None:
+    change(folder)
+    assert Datalist.load(folder).digest
 
 
 NO_CHANGES: dict[str, Callable[[Path], object]] = {

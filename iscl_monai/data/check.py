@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from hashlib import blake2b
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +105,18 @@ def check_data(
         workers: scans read at the same time; each is held in memory as a whole.
         progress: called with 1 after each scan.
     """
-    found = []
-    for one in in_order(_named(datalist), lambda named: _looked_at(*named, trust_hu=trust_hu), workers=workers):
+    found: list[ScanFound] = []
+    content: list[frozenset[bytes]] = []
+    for one, slices in in_order(_named(datalist), lambda named: _looked_at(*named, trust_hu=trust_hu), workers=workers):
         found.append(one)
+        content.append(slices)
         if progress is not None:
             progress(1)
+    copies = list(_copies(found, content))
     return DataCheck(
         scans=tuple(found),
-        problems=tuple(_problems(found, patch_size)),
-        doubts=tuple(_doubts(found)),
+        problems=(*_problems(found, patch_size), *(text for text, leaks in copies if leaks)),
+        doubts=(*_doubts(found), *(text for text, leaks in copies if not leaks)),
     )
 
 
@@ -138,17 +142,20 @@ def _named(datalist: Datalist) -> Iterator[Named]:
                 yield section, f"{name}.clean", entry.clean, entry, entry.clean_series_uid
 
 
-def _looked_at(section: str, name: str, path: Path, entry: Entry, uid: str | None, *, trust_hu: bool) -> ScanFound:
+def _looked_at(
+    section: str, name: str, path: Path, entry: Entry, uid: str | None, *, trust_hu: bool
+) -> tuple[ScanFound, frozenset[bytes]]:
+    """What a scan is, and digests of its slices, but for those that show nothing."""
     known: dict[str, Any] = {"section": section, "name": name, "path": path, "patient": entry.patient}
     begun = time.monotonic()
     try:
         hu, header = _read(path, uid, entry.z_range_mm, trust_hu=trust_hu)
     except Refusal as refusal:
-        return ScanFound(**known, refused=str(refusal))
+        return ScanFound(**known, refused=str(refusal)), frozenset()
     seconds = time.monotonic() - begun
     chosen = np.unique(np.linspace(0, len(hu) - 1, min(len(hu), MOST_SLICES)).round().astype(int))
     some = np.ascontiguousarray(hu[chosen])
-    return ScanFound(
+    made = ScanFound(
         **known,
         **header,
         slices=len(hu),
@@ -158,6 +165,8 @@ def _looked_at(section: str, name: str, path: Path, entry: Entry, uid: str | Non
         body=float(body_mask(some).mean()),
         seconds=seconds,
     )
+    showing = (image for image in hu if image.min() < image.max())
+    return made, frozenset(blake2b(image.tobytes(), digest_size=16).digest() for image in showing)
 
 
 def _read(
@@ -188,6 +197,24 @@ def _problems(found: Sequence[ScanFound], patch_size: int) -> Iterator[str]:
             yield f"{one.name}: slices of {one.rows}x{one.columns}, smaller than the patches of {patch_size}"
         elif one.body < LEAST_BODY:
             yield f"{one.name}: {100 * one.body:.1f} % of it is body: no patient to learn from"
+
+
+def _copies(found: Sequence[ScanFound], content: Sequence[frozenset[bytes]]) -> Iterator[tuple[str, bool]]:
+    """Scans of two patients with slices in common, and whether that is a leak: one person under two names."""
+    for (one, first), (other, second) in combinations(zip(found, content, strict=True), 2):
+        common = len(first & second)
+        if common and one.patient != other.patient:
+            sides = {_side(one), _side(other)}
+            yield (
+                f"{one.name} ({one.patient}) and {other.name} ({other.patient}) have {common} slices in common: "
+                "one patient under two names",
+                len(sides) > 1,
+            )
+
+
+def _side(one: ScanFound) -> str:
+    """The section of the datalist that a scan stands in."""
+    return one.name.partition("[")[0]
 
 
 def _doubts(found: Sequence[ScanFound]) -> Iterator[str]:

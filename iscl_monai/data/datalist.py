@@ -17,7 +17,7 @@ from iscl_monai.data.datalist_file import (
     read_content,
     split_protocol_of,
 )
-from iscl_monai.data.identity import TRAINED_ON, digest_of, identity_of
+from iscl_monai.data.identity import TRAINED_ON, digest_of, first_copy, identity_of
 from iscl_monai.data.scan import Entry, PoolScan, ScanPair
 from iscl_monai.data.splits import check_roles
 from iscl_monai.domain import CT, Domain
@@ -86,8 +86,18 @@ class Datalist:
         """What a run on these scans depends on, content of the files included, as it was when first asked for.
 
         See :func:`iscl_monai.data.identity.identity_of`.
+
+        Raises:
+            LeakRefusal: two sections have the same files for two patients.
         """
-        return identity_of({section: getattr(self, section) for section in TRAINED_ON}, folder=self.folder)
+        found = identity_of({section: getattr(self, section) for section in TRAINED_ON}, folder=self.folder)
+        if copied := first_copy(found):
+            raise LeakRefusal(
+                f"{copied}, byte for byte",
+                allowed="scans of other patients in each section",
+                cure="give both the same patient, or take one out",
+            )
+        return found
 
     @property
     def digest(self) -> str:

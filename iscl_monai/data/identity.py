@@ -86,6 +86,21 @@ def _content(file: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
+def first_copy(identity: Identity) -> str:
+    """The first scan of one section that another one has under another patient's name, in words; empty if none is."""
+    seen: dict[str, tuple[str, str, str]] = {}
+    for section, rows in identity.items():
+        for entry in rows:
+            for value in entry.values():
+                if not isinstance(value, Mapping) or not value["bytes"]:
+                    continue
+                here = section, str(entry["patient"]), str(value["path"])
+                there = seen.setdefault(str(value["sha256"]), here)
+                if there[0] != section and there[1] != here[1]:
+                    return " is ".join(f"{path} of {patient!r} in {place!r}" for place, patient, path in (there, here))
+    return ""
+
+
 def first_change(before: Identity, now: Identity) -> str:
     """The first difference between two identities in words; empty if there is none."""
     for section in TRAINED_ON:

@@ -207,8 +207,8 @@ def test_other_scans_under_the_same_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "datalist.json").write_text(
         '{"noisy": [{"image": "n.nii", "patient": "A"}], "clean": [{"image": "c.nii", "patient": "B"}]}'
     )
-    for name in ("n.nii", "c.nii"):
-        (tmp_path / name).write_bytes(b"one")
+    (tmp_path / "n.nii").write_bytes(b"noisy")
+    (tmp_path / "c.nii").write_bytes(b"one")
     run = tmp_path / "run"
     Run(run, scans=Datalist.load(tmp_path)).run(1)
     Run(run, scans=Datalist.load(tmp_path)).run(2)
