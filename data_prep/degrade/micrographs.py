@@ -15,7 +15,7 @@ from data_prep.degrade.record import Degradation, psnr_db, record_place, write_r
 from data_prep.degrade.stream import generator
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.slice_denoiser import check_sides
-from iscl_monai.micrograph import GreyScale, Piece, read_micrographs, write_micrographs
+from iscl_monai.micrograph import Clipped, GreyScale, Piece, read_micrographs, write_micrographs
 from iscl_monai.version import __version__
 
 Image = npt.NDArray[np.float64]
@@ -59,22 +59,33 @@ def degrade_micrographs(
     lowest, highest = scale.black, scale.white
     degrading = _Degrading(kind, seed, role, (lowest, highest), rounded=stack.grey_range is not None)
     note = f"SIMULATED {kind} noise, seed {seed}, not the original image; iscl_monai {__version__}"
-    done = write_micrographs(stack, destination, degrading.change, whole_pixels=None, note=note, progress=progress)
-    clipped = degrading.clipped + done.clipped.low + done.clipped.high
-    write_record(
-        record,
-        settings={
-            "kind": kind,
-            "seed": seed,
-            "role": role,
-            "grey_range": [lowest, highest],
-            "parameters": asdict(KINDS[kind]),
-        },
-        sources=[file.path for file in stack.files],
-        numbers=stack.numbers,
-        psnr_db=degrading.decibels,
-        clipped=clipped,
+
+    def write_beside(clipped: Clipped) -> None:
+        write_record(
+            record,
+            settings={
+                "kind": kind,
+                "seed": seed,
+                "role": role,
+                "grey_range": [lowest, highest],
+                "parameters": asdict(KINDS[kind]),
+            },
+            sources=[file.path for file in stack.files],
+            numbers=stack.numbers,
+            psnr_db=degrading.decibels,
+            clipped=degrading.clipped + clipped.low + clipped.high,
+        )
+
+    done = write_micrographs(
+        stack,
+        destination,
+        degrading.change,
+        whole_pixels=None,
+        note=note,
+        progress=progress,
+        before_named=write_beside,
     )
+    clipped = degrading.clipped + done.clipped.low + done.clipped.high
     return Degradation(path=destination, record=record, psnr_db=tuple(degrading.decibels), clipped=clipped)
 
 

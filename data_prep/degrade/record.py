@@ -48,12 +48,23 @@ class Degradation:
 def record_place(destination: Path) -> Path:
     """Where the record of a result goes; refused when it is taken.
 
+    It is written before the result takes its name: one without a result is what a killed run left, and is replaced.
+
     Raises:
         OutputRefusal: there is something already.
     """
     place = destination.with_name(f"{destination.name}.json")
-    check_free(place)
+    if destination.exists() or not _is_record(place):
+        check_free(place)
     return place
+
+
+def _is_record(place: Path) -> bool:
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and str(content.get("by", "")).startswith("iscl_monai ") and "psnr_db" in content
 
 
 def write_record(

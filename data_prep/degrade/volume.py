@@ -64,20 +64,23 @@ def degrade_volume(
     slices = _noisy(volume, sigma * window, generators, note)
     text = f"SIMULATED Rician noise {sigma:g}, iscl_monai. Not the original."
     header = described(volume.header, text, header_size=volume.header_size)
-    write_volume(destination, header, volume.dtype, slices, progress)
-    write_record(
-        record,
-        settings={
-            "kind": "rician",
-            "seed": seed,
-            "role": role,
-            "parameters": {"sigma": sigma, "percentile": PERCENTILE, "window": window},
-        },
-        sources=[source],
-        numbers=range(volume.count),
-        psnr_db=decibels,
-        clipped=sum(clipped),
-    )
+
+    def write_beside() -> None:
+        write_record(
+            record,
+            settings={
+                "kind": "rician",
+                "seed": seed,
+                "role": role,
+                "parameters": {"sigma": sigma, "percentile": PERCENTILE, "window": window},
+            },
+            sources=[source],
+            numbers=range(volume.count),
+            psnr_db=decibels,
+            clipped=sum(clipped),
+        )
+
+    write_volume(destination, header, volume.dtype, slices, progress, write_beside)
     return Degradation(path=destination, record=record, psnr_db=tuple(decibels), clipped=sum(clipped))
 
 

@@ -218,6 +218,7 @@ def write_volume(
     dtype: np.dtype[Any],
     slices: Iterable[npt.NDArray[Any]],
     progress: Callable[[int], object] | None = None,
+    before_named: Callable[[], object] | None = None,
 ) -> Path:
     """Write all slices, read them again, and only then give the file its name.
 
@@ -227,6 +228,7 @@ def write_volume(
         dtype: of the voxels, with the header's byte order.
         slices: stored values (row, column), in file order.
         progress: called with the number of slices written since the last call.
+        before_named: called when all is written and compared, and before the file takes its name.
 
     Raises:
         OutputRefusal: the name is taken, it cannot be written, or reads back differently.
@@ -239,6 +241,8 @@ def write_volume(
                 if progress is not None:
                     progress(1)
             writer.finish()
+        if before_named is not None:
+            before_named()
         move_into_place({file: destination})
     return destination
 

@@ -81,6 +81,7 @@ def write_micrographs(
     whole_pixels: int | None = WHOLE_PIXELS,
     note: str = NOTE,
     progress: Callable[[int], object] | None = None,
+    before_named: Callable[[Clipped], object] | None = None,
 ) -> Written:
     """Write a stack with a change applied to its stored numbers.
 
@@ -99,6 +100,8 @@ def write_micrographs(
             bounded (of PNG, by the decoded image); None: always whole.
         note: what the file says of itself, ASCII.
         progress: called with the number of sections finished since the last call.
+        before_named: called when all is written and compared, and before it takes its name: what must never be missing
+            beside it is written then.
 
     Raises:
         OutputRefusal: a destination that is taken, of another kind, cannot be written, or reads back differently.
@@ -111,11 +114,15 @@ def write_micrographs(
         with whole_folder(destination) as folder:
             for file in stack.files:
                 work.write(file, folder / file.path.name)
+            if before_named is not None:
+                before_named(work.clipped)
     else:
         _check_kind(stack, destination)
         with workshop(destination) as folder:
             made = folder / destination.name
             work.write(stack.files[0], made)
+            if before_named is not None:
+                before_named(work.clipped)
             move_into_place({made: destination})
     pixels = len(stack) * stack.rows * stack.columns
     return Written(destination, len(stack), pixels, work.changed, work.clipped, stack.left_aside)

@@ -19,6 +19,7 @@ from data_prep.__main__ import main
 from data_prep.degrade.charge import Charge, add_charge, tail
 from data_prep.degrade.film import Film, add_film
 from data_prep.degrade.micrographs import degrade_micrographs
+from data_prep.degrade.record import write_record
 from data_prep.degrade.rician import add_rician
 from data_prep.degrade.stream import generator
 from data_prep.degrade.volume import degrade_volume
@@ -307,6 +308,47 @@ def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(OutputRefusal, match=r"made\.json exists"):
         degrade_micrographs(source, tmp_path / "made", kind="film")
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "volume"])
+@pytest.mark.parametrize("written", [True, False])
+def test_nothing_degraded_stands_without_its_record(
+    kind: str, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends at its record, before or after, leaves no result, and the next one makes both."""
+    source, made = tmp_path / "source.nii", tmp_path / "made.nii"
+    if kind == "volume":
+        values = np.hypot(*np.random.default_rng(0).normal(0, 20, (2, 40, 40, 3)))
+        values[10:30, 10:30] += 500
+        nib.save(nib.Nifti1Image(values.astype("f4"), np.eye(4)), source)
+    else:
+        source, made = small_stack(tmp_path / "sections", range(1)), tmp_path / "made"
+        source, made = (source / "z0.tif", tmp_path / "made.tif") if kind == "file" else (source, made)
+
+    def degrade() -> object:
+        return degrade_volume(source, made) if kind == "volume" else degrade_micrographs(source, made, kind="film")
+
+    name = f"data_prep.degrade.{'volume' if kind == 'volume' else 'micrographs'}.write_record"
+
+    def interrupted(*arguments: Any, **more: Any) -> None:
+        if written:
+            write_record(*arguments, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            degrade()
+    assert not made.exists()
+    record = made.with_name(f"{made.name}.json")
+    assert record.exists() is written
+    degrade()
+    assert made.exists()
+    assert json.loads(record.read_text())["psnr_db"]
+    shutil.rmtree(made) if made.is_dir() else made.unlink()
+    record.write_text('{"by": "somebody else"}')
+    with pytest.raises(OutputRefusal, match=r"\.json exists"):
+        degrade()
 
 
 def test_a_ct_volume_is_no_magnitude(tmp_path: Path) -> None:
