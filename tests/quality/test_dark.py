@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter, zoom
+from real_data import real
+from scipy.ndimage import binary_fill_holes, gaussian_filter, uniform_filter, zoom
 
+from iscl_monai.domain.mr import PER_WINDOW, window_of
+from iscl_monai.magnitude import read_magnitude
 from iscl_monai.quality.dark import dark_character
 
 
@@ -40,3 +45,28 @@ def test_what_is_no_dark_is_not_measured() -> None:
     }
     measured = {name: set(map(np.isfinite, dark_character(images).values())) for name, images in nothing.items()}
     assert measured == {name: {False} for name in nothing}
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.15])
+@pytest.mark.parametrize("name", ["fig6A_T1w", "fig7B_T1w", "fig7B_T2w"])
+def test_dim_tissue_of_a_real_masked_head_is_no_dark(name: str, share: float) -> None:
+    """With loud noise dim tissue looks like noise alone; what gives the mask away is that there is nothing around."""
+    scan = read_magnitude(real("mri/mri") / "mri" / "clinical_3T" / f"{name}.nii")
+    sigma = share * scan.window
+    channels = sigma * np.random.default_rng(0).standard_normal((2, *scan.values.shape))
+    noisy = np.hypot(scan.values + channels[0], channels[1])
+    near = uniform_filter(scan.values, (9, 9, 1)) > 0.06 * scan.window
+    head = np.stack([binary_fill_holes(near[..., index]) for index in range(near.shape[2])], -1)
+    away = np.hypot(*np.ogrid[tuple(slice(-1, 1, size * 1j) for size in head.shape[:2])])[..., None]
+    found = {
+        what: dark_character(list(np.moveaxis(values * np.float32(PER_WINDOW / window), 2, 0)))["dark_noise"] * window
+        for what, values in {
+            "masked": np.where(head, noisy, 0).astype(np.float32),
+            "whole": noisy.astype(np.float32),
+            "corners cut off": np.where(away <= 1, noisy, 0).astype(np.float32),
+        }.items()
+        for window in [window_of(replace(scan, values=values))]
+    }
+    assert np.isnan(found["masked"])
+    assert found["whole"] == pytest.approx(sigma * PER_WINDOW, rel=0.03)
+    assert found["corners cut off"] == pytest.approx(sigma * PER_WINDOW, rel=0.06)
