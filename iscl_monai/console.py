@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -23,12 +23,16 @@ from iscl_monai import spoken
 from iscl_monai.errors import Refusal
 from iscl_monai.version import __version__
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 UsageError: Any = typer.BadParameter.__mro__[1]
 """The parent of all that is wrong with an argument; newer typers bring a click of their own."""
 
 IN_PART = 3
 INTERRUPTED = 130
+COLUMNS_OF_A_LOG = 1000
 DISCLAIMER = "AI-processed, derived, not for primary diagnosis"
 
 
@@ -55,6 +59,19 @@ def say(line: str) -> None:
         typer.echo(printable(line))
     except BrokenPipeError:  # whoever listened has gone; the work is done all the same
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays until the end
+
+
+def table_console() -> Console:
+    """Where tables go: as wide as the terminal, or as a table is where there is none, so that a log holds all of it.
+
+    Text is no markup: kernels and names may hold brackets.
+    """
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = COLUMNS_OF_A_LOG
+    return console
 
 
 @contextmanager

@@ -95,6 +95,18 @@ def test_a_pool_that_has_a_patient_twice_is_doubted(dataset: Path) -> None:
     assert "noisy[0] (P01) and noisy[1] (another) have 2 slices in common: one patient under two names" in found.doubts
 
 
+def test_a_log_holds_whole_columns_and_brackets(dataset: Path) -> None:
+    """80 columns cut them, and what looks like markup was taken for it."""
+    kernel, patient = "B30f [bold]_xx", "[P01] " + "y" * 90
+    folder = dataset / json.loads((dataset / "datalist.json").read_text())["noisy"][0]["image"]
+    set_in(folder, ConvolutionKernel=kernel)
+    changed(dataset, "noisy", patient=patient)
+    text = CliRunner().invoke(app, ["check-data", str(dataset)], env={"COLUMNS": None}).output
+    (line,) = (line for line in text.splitlines() if line.lstrip().startswith("noisy[0] "))
+    assert kernel in line
+    assert patient in line
+
+
 def test_what_training_refuses_is_told_for_every_scan_and_ends_with_2(dataset: Path) -> None:
     set_in(dataset / "patients" / "P01" / "low", Modality="MR")
     image = nibabel.Nifti1Image(np.zeros((96, 96, 2), np.float32), np.eye(4))

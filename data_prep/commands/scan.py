@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_prep.commands.progress import progress_bar
+from iscl_monai.console import table_console
 from iscl_monai.extras import check_extra
 from iscl_monai.spoken import tell_program
 
@@ -80,14 +81,16 @@ def _tell(scanned: Scanned, archive: Path) -> None:
 
 
 def _print(scanned: Scanned, archive: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from data_prep.archive.counts import reason_counts, verdict_counts
     from data_prep.archive.stands_out import remarks
 
-    console = Console()
-    series, files = Table("verdict", "series", box=None), Table("skipped because", "files", box=None)
+    console = table_console()
+    series, files = (
+        Table(Column(head, overflow="fold"), count, box=None)
+        for head, count in (("verdict", "series"), ("skipped because", "files"))
+    )
     for verdict, count in verdict_counts(scanned.rows):
         series.add_row(verdict, str(count), style="green" if verdict == "fit" else None)
     for reason, count in reason_counts(scanned.skipped)[:10]:

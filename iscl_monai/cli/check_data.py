@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iscl_monai.cli.bundle import found_bundle
-from iscl_monai.console import exit_codes, say
+from iscl_monai.console import exit_codes, say, table_console
 from iscl_monai.spoken import progress_disabled, tell_program
 
 if TYPE_CHECKING:
@@ -61,12 +61,10 @@ def check_data(
 
 
 def _print(found: DataCheck) -> None:
-    from rich.console import Console
     from rich.table import Column, Table
 
-    table = Table(
-        Column("scan", no_wrap=True), "patient", "slices", "pixels", "mm", "kernel", "iterative", "noise, HU", box=None
-    )
+    heads = ("scan", "patient", "slices", "pixels", "mm", "kernel", "iterative", "noise, HU")
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
     for one in found.scans:
         if one.refused:
             table.add_row(one.name, one.patient, "", "", "", "refused, see below", style="red")
@@ -76,7 +74,7 @@ def _print(found: DataCheck) -> None:
         table.add_row(
             one.name, one.patient, str(one.slices), size, spacing, one.kernel or "-", one.reconstruction or "-", noise
         )
-    Console().print(table)
+    table_console().print(table)
     for problem in found.problems:
         say(f"refused: {problem}")
     for doubt in found.doubts:

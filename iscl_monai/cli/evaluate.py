@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iscl_monai.cli.bundle import found_bundle
-from iscl_monai.console import exit_codes, say
+from iscl_monai.console import exit_codes, say, table_console
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.spoken import progress_console, tell_program
 
@@ -304,17 +304,14 @@ def _print_comparison(request: _Request, comparison: Comparison) -> None:
 
 
 def _print_table(title: str, heads: list[str], lines: list[list[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    # A table that is cut to the width of a pipe would lose digits.
-    console = Console() if os.isatty(1) else Console(width=120)
     table = Table(title=title, title_justify="left")
     for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left")
+        table.add_column(head, justify="right" if place else "left", overflow="fold")
     for line in lines:
         table.add_row(*line)
-    console.print(table)
+    table_console().print(table)
 
 
 def _print_place(request: _Request) -> None:
