@@ -108,6 +108,7 @@ def _micrographs(source: Path, destination: Path, options: Other) -> None:
             grey_range=options.grey_range,
             allow_holes=options.allow_holes,
             training=training,
+            begins=progress.begins,
             progress=progress,
         )
     done = outcome.written
@@ -137,6 +138,7 @@ def _magnitude(source: Path, destination: Path, options: Other) -> None:
             denoiser=denoiser,
             series_uid=options.series_uid,
             training=training,
+            begins=progress.begins,
             progress=progress,
         )
     say(f"denoised: {source.name}, {counted(done.slices, 'slice')}")

@@ -60,12 +60,27 @@ class Watching:
             self.report.ends(folder, done)
 
 
+class Count:
+    """A bar whose end is told when it is known."""
+
+    def __init__(self, bar: Any, work: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(work, total=None)
+
+    def begins(self, total: int) -> None:
+        """So many there are."""
+        self._bar.update(self._task, total=total)
+
+    def __call__(self, done: int) -> None:
+        """So many were done since the last call."""
+        self._bar.advance(self._task, done)
+
+
 @contextmanager
-def counting(unit: str, work: str = "denoising") -> Iterator[Callable[[int], object]]:
-    """A bar that counts on; what it is given is how many were done since."""
+def counting(unit: str, work: str = "denoising") -> Iterator[Count]:
+    """A bar that counts on."""
     with _bar(unit) as bar:
-        task = bar.add_task(work, total=None)
-        yield lambda done: bar.advance(task, done)
+        yield Count(bar, work)
 
 
 @contextmanager

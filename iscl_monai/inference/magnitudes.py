@@ -54,6 +54,7 @@ def denoise_magnitude(
     denoiser: SliceDenoiser,
     series_uid: str | None = None,
     training: TrainingRecord | None = None,
+    begins: Progress | None = None,
     progress: Progress | None = None,
 ) -> DenoisedMagnitude:
     """Denoise one MR magnitude scan, slice by slice.
@@ -67,6 +68,7 @@ def denoise_magnitude(
         denoiser: of weights for the domain ``mr``.
         series_uid: of DICOM: which series of the folder.
         training: of the weights; in what the scan is unlike it stands in the outcome, and in derived objects of DICOM.
+        begins: called with the number of slices before the first is denoised.
         progress: called with 1 after each slice.
 
     Raises:
@@ -77,6 +79,9 @@ def denoise_magnitude(
     check_places(source, destination)
     scan = read_magnitude(source, series_uid=series_uid)
     check_sides(source, *scan.values.shape[:2])
+    slices = int(scan.values.shape[2])
+    if begins is not None:
+        begins(slices)
     per_unit = window_of(scan) / PER_WINDOW
     compared = NOT_COMPARED if training is None else training.compare_magnitude(_few_slices(scan, per_unit))
 
@@ -88,7 +93,7 @@ def denoise_magnitude(
     else:
         remark = in_short(compared.unlike)
         _denoise_series(source, destination, denoiser, change, series_uid, progress, remark)
-    return DenoisedMagnitude(int(scan.values.shape[2]), compared)
+    return DenoisedMagnitude(slices, compared)
 
 
 def _few_slices(scan: MagnitudeScan, per_unit: float) -> list[npt.NDArray[np.float32]]:

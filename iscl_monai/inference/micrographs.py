@@ -43,6 +43,7 @@ def denoise_micrographs(
     grey_range: tuple[float, float] | None = None,
     allow_holes: bool = False,
     training: TrainingRecord | None = None,
+    begins: Callable[[int], object] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> DenoisedMicrographs:
     """Denoise one file, or a folder of images of one kind, section by section.
@@ -58,6 +59,7 @@ def denoise_micrographs(
         grey_range: stored numbers of black and white, see :meth:`iscl_monai.micrograph.GreyScale.of`.
         allow_holes: of a folder: a number may be missing in its names.
         training: of the weights.
+        begins: called with the number of sections before the first is denoised.
         progress: called with the number of sections finished since the last call.
 
     Raises:
@@ -70,6 +72,8 @@ def denoise_micrographs(
     for file in stack.files:
         check_not_denoised(file.path, file.description)
     scale = GreyScale.of(stack, grey_range)
+    if begins is not None:
+        begins(len(stack))
 
     def change(piece: Piece, grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         changed = scale.stored_change(denoiser.change_mosaic(scale.to_grey8(grey)))

@@ -190,6 +190,7 @@ def test_what_does_not_look_like_the_training_is_warned_of(bundles: dict[str, Pa
         for name in ("alike", "bright")
     }
     assert [result.exit_code for result in told.values()] == [0, 0]
+    assert "2/2 sections" in told["alike"].output
     assert "warning" not in told["alike"].output
     assert "warning: bright.tif: a mean brightness of 1" in told["bright"].output
     assert "all scans of the training (" in told["bright"].output
@@ -333,6 +334,7 @@ def test_mr_whose_noise_is_unlike_the_training_is_warned_of(
     result = run(tmp_path / "a.nii", tmp_path / "b.nii", "--modality=mr", "--bundle", bundle_of_50)
     assert result.exit_code == 0
     told = " ".join(result.output.split())
+    assert "3/3 slices" in told
     assert re.search(said, told) if said else not re.search("warning|note:", told)
 
 
