@@ -12,10 +12,10 @@ from dicom.synthetic import setting
 from pydicom.uid import ImplicitVRLittleEndian
 from service.rows import Place, new_uid, rows_of, scan
 from service.test_work import settle
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from iscl_monai.service.database.store import now
-from iscl_monai.service.database.tables import commitments, instances, jobs, series
+from iscl_monai.service.database.tables import commitments, instances, jobs, refusals, series
 from iscl_monai.service.working import retention as module
 from iscl_monai.service.working.retention import Retention
 
@@ -189,3 +189,17 @@ def test_a_late_slice_after_that_is_done_alone(place: Place, tmp_path: Path, mon
     place.take(scan(tmp_path / "b", 1, first=3, uids=uids))
     settle(place)
     assert [row["state"] for row in rows_of(place.store, select(jobs).order_by(jobs.c.id))] == ["done", "queued"]
+
+
+def test_the_newest_refusals_are_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_REFUSALS", 3)
+    row = {"at": now(), "sender": "CT", "sop_class_uid": "", "sop_instance_uid": "", "status": "busy"}
+    retention = Retention(place.settings, place.store)
+    for made, kept in ((0, []), (2, ["0", "1"]), (3, ["2", "3", "4"]), (0, ["2", "3", "4"])):
+        with place.store.writing() as change:
+            listed = change.execute(select(refusals.c.id)).scalars().all()
+            first = max(listed, default=0)
+            for number in range(first, first + made):
+                change.execute(insert(refusals).values(**row, reason=str(number)))
+        retention.step()
+        assert place.store.values(select(refusals.c.reason).order_by(refusals.c.id)) == kept

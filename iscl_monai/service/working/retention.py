@@ -6,17 +6,19 @@ import shutil
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from iscl_monai.service.database.rows import JobRow, SeriesRow
 from iscl_monai.service.database.states import OPEN_JOBS, CommitmentState, JobState, SeriesState
 from iscl_monai.service.database.store import Change, Store
-from iscl_monai.service.database.tables import commitments, instances, jobs, series
+from iscl_monai.service.database.tables import commitments, instances, jobs, refusals, series
 from iscl_monai.service.log import log
 from iscl_monai.service.loop import Loop
 from iscl_monai.service.settings import Settings
 
 LOOKS_EVERY_S = 600.0
+MOST_REFUSALS = 100_000
+"""On the page, the newest ones: a sender that tries the same again and again must not fill the disk."""
 
 
 class Retention:
@@ -45,7 +47,9 @@ class Retention:
         names = {f"series {series_id}" for series_id in settled}
         with self.loop.guard("commitments"):
             self._forget_commitments()
-        self.loop.forget(lambda member: member not in (*names, "commitments"))
+        with self.loop.guard("refusals"):
+            self._forget_refusals()
+        self.loop.forget(lambda member: member not in (*names, "commitments", "refusals"))
         return LOOKS_EVERY_S
 
     def _forget_commitments(self) -> None:
@@ -55,6 +59,11 @@ class Retention:
         ended = commitments.c.state.in_((CommitmentState.REPORTED, CommitmentState.FAILED))
         with self.store.writing() as change:
             change.execute(commitments.delete().where(ended, old))
+
+    def _forget_refusals(self) -> None:
+        newest = select(func.max(refusals.c.id)).scalar_subquery()
+        with self.store.writing() as change:
+            change.execute(refusals.delete().where(refusals.c.id <= newest - MOST_REFUSALS))
 
     def remove_if_due(self, series_id: int) -> bool:
         """Remove the files of a series, from the database first: what a crash leaves then is removed at the next start.
