@@ -85,7 +85,7 @@ def denoise(
         bool,
         typer.Option(
             "--report",
-            help="Also write report.html: pictures, noise and mean HU per region; the numbers in report.json.",
+            help="Also write report.html: pictures before and after, what was removed, noise, means; numbers in report.json.",
         ),
     ] = False,
     strict: Annotated[
@@ -145,7 +145,6 @@ def denoise(
                 "--target-dose": target_dose is not None,
                 "--save-residual": save_residual,
                 "--trust-hu": trust_hu,
-                "--report": report,
                 "--strict": strict,
                 "--keep-private": bool(keep_private),
                 "--dry-run": dry_run,
@@ -156,7 +155,7 @@ def denoise(
                 modality,
                 source,
                 destination,
-                Other(bundle, weights, mode, strength, device, runtime, tile, series, grey_range, allow_holes),
+                Other(bundle, weights, mode, strength, device, runtime, tile, series, grey_range, allow_holes, report),
                 refused=[name for name, given in ct_alone.items() if given],
             )
             return

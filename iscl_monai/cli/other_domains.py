@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,10 @@ from iscl_monai.report.numbers import counted
 
 if TYPE_CHECKING:
     from iscl_monai.inference import Denoiser
+
+
+MOST_PICTURED = 12
+"""Images of a report."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Other:
     series_uid: str | None
     grey_range: tuple[float, float] | None
     allow_holes: bool
+    report: bool
 
 
 def refuse_micrograph_options(modality: str, grey_range: tuple[float, float] | None, *, allow_holes: bool) -> None:
@@ -64,8 +69,22 @@ def denoise_other(modality: str, source: Path, destination: Path, options: Other
     check_source(source)
     check_places(source, destination)
     check_free(destination)
-    WORK[modality](source, destination, options)
+    report = _report_of(source, destination) if options.report else None
+    if report is not None:
+        check_free(report)
+        check_free(report.with_suffix(".json"))
+    WORK[modality](source, destination, options, report)
     say(f"written: {destination} ({DISCLAIMER})")
+    if report is not None:
+        say(f"written: {report}")
+
+
+def _report_of(source: Path, destination: Path) -> Path:
+    """In the folder that is made, or beside the file, where the reports of CT are."""
+    if source.is_dir():
+        return destination / "report.html"
+    stem = destination.name.removesuffix(".gz")
+    return destination.with_name(f"{stem.rpartition('.')[0] or stem}.report.html")
 
 
 def _refuse_options(modality: str, given: Sequence[str]) -> None:
@@ -92,11 +111,11 @@ def _denoiser(options: Other, domain: str) -> Denoiser:
     )
 
 
-def _micrographs(source: Path, destination: Path, options: Other) -> None:
+def _micrographs(source: Path, destination: Path, options: Other, report: Path | None) -> None:
     if options.series_uid is not None:
         _refuse_options("micrograph", ["--series"])
     from iscl_monai.inference.familiarity import TrainingRecord
-    from iscl_monai.inference.micrographs import denoise_micrographs
+    from iscl_monai.inference.micrographs import before_and_after, denoise_micrographs
 
     denoiser = _denoiser(options, "micrograph")
     training = TrainingRecord.of_bundle(found_bundle(options.bundle), options.weights)
@@ -119,15 +138,24 @@ def _micrographs(source: Path, destination: Path, options: Other) -> None:
         say(f"note: clipped to the range of the type: {done.clipped.low} dark, {done.clipped.high} bright pixels")
     for sentence in outcome.unlike:
         say(f"warning: {source.name}: {sentence}")
+    if report is not None:
+        count, images = before_and_after(
+            source,
+            destination,
+            grey_range=options.grey_range,
+            allow_holes=options.allow_holes,
+            most=MOST_PICTURED,
+        )
+        _write_report(report, source, "micrograph", denoiser, count, images, outcome.unlike)
 
 
-def _magnitude(source: Path, destination: Path, options: Other) -> None:
+def _magnitude(source: Path, destination: Path, options: Other, report: Path | None) -> None:
     given = [
         name for name, one in (("--grey-range", options.grey_range), ("--allow-holes", options.allow_holes)) if one
     ]
     _refuse_options("mr", given)
     from iscl_monai.inference.familiarity import TrainingRecord
-    from iscl_monai.inference.magnitudes import denoise_magnitude
+    from iscl_monai.inference.magnitudes import before_and_after, denoise_magnitude
 
     denoiser = _denoiser(options, "mr")
     training = TrainingRecord.of_bundle(found_bundle(options.bundle), options.weights)
@@ -146,9 +174,43 @@ def _magnitude(source: Path, destination: Path, options: Other) -> None:
         say(f"warning: {source.name}: {difference.sentence}")
     if done.compared.unmeasured:
         say(f"note: {source.name}: {done.compared.unmeasured}")
+    if report is not None:
+        count, images = before_and_after(source, destination, series_uid=options.series_uid, most=MOST_PICTURED)
+        told = (*(one.sentence for one in done.compared.unlike), done.compared.unmeasured)
+        _write_report(report, source, "mr", denoiser, count, images, told)
 
 
-WORK: dict[str, Callable[[Path, Path, Other], None]] = {"micrograph": _micrographs, "mr": _magnitude}
+def _write_report(
+    path: Path,
+    source: Path,
+    domain: str,
+    denoiser: Denoiser,
+    count: int,
+    images: Iterable[tuple[str, Any, Any]],
+    told: Iterable[str],
+) -> None:
+    from iscl_monai.domain import domain_named
+    from iscl_monai.report.plain import write_plain_report
+    from iscl_monai.report.write import provenance
+
+    sentences = " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in told if sentence)
+    write_plain_report(
+        path,
+        name=source.name,
+        domain=domain_named(domain),
+        images=images,
+        count=count,
+        made_with=provenance()
+        | {
+            "model": f"{denoiser.identity.name} {denoiser.identity.version}",
+            "weights": f"sha256 {denoiser.identity.weights_digest}",
+            **denoiser.parameters,
+        },
+        summary=f"Unlike what the model was trained on, or not known to be like it. {sentences}" if sentences else "",
+    )
+
+
+WORK: dict[str, Callable[[Path, Path, Other, Path | None], None]] = {"micrograph": _micrographs, "mr": _magnitude}
 
 
 def _progress(unit: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.denoised_before import check_not_denoised
 from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord, in_short
 from iscl_monai.inference.image import is_nifti
+from iscl_monai.inference.micrographs import spread
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.series import derivation_of
 from iscl_monai.inference.slice_denoiser import SliceDenoiser, check_sides
@@ -30,6 +31,7 @@ from iscl_monai.magnitude.mr_series import mr_slices
 MOST_SLICES = 8
 """That are compared with the training before the first is denoised."""
 
+Image = npt.NDArray[np.float32]
 Progress = Callable[[int], object]
 Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
@@ -96,10 +98,35 @@ def denoise_magnitude(
     return DenoisedMagnitude(slices, compared)
 
 
-def _few_slices(scan: MagnitudeScan, per_unit: float) -> list[npt.NDArray[np.float32]]:
-    count = scan.values.shape[2]
-    places = {round(place) for place in np.linspace(0, count - 1, min(count, MOST_SLICES))}
-    return [scan.values[..., place] / np.float32(per_unit) for place in sorted(places)]
+def before_and_after(
+    source: Path | str, destination: Path | str, *, series_uid: str | None = None, most: int
+) -> tuple[int, Iterator[tuple[str, Image, Image]]]:
+    """The number of slices of a scan, and a few of them as they were and as they were written.
+
+    Args:
+        source: as of :func:`denoise_magnitude`.
+        destination: what it wrote.
+        series_uid: likewise.
+        most: how many slices to show, evenly spread.
+
+    Returns:
+        With the number, what each slice is called, before and after, (row, column), thousandths of the window of the
+        source; slices of NIfTI are turned so that the first axis goes to the right.
+    """
+    before, after = read_magnitude(source, series_uid=series_uid), read_magnitude(destination)
+    per_unit = np.float32(window_of(before) / PER_WINDOW)
+    count, turns = int(before.values.shape[2]), int(is_nifti(Path(source)))
+
+    def shown() -> Iterator[tuple[str, Image, Image]]:
+        for place in spread(count, most):
+            old, new = (np.rot90(scan.values[..., place], turns) / per_unit for scan in (before, after))
+            yield f"slice {place + 1} of {count}", old, new
+
+    return count, shown()
+
+
+def _few_slices(scan: MagnitudeScan, per_unit: float) -> list[Image]:
+    return [scan.values[..., place] / np.float32(per_unit) for place in spread(scan.values.shape[2], MOST_SLICES)]
 
 
 def _denoise_nifti(

@@ -18,6 +18,8 @@ from iscl_monai.micrograph import GreyScale, MicrographStack, Piece, Written, re
 from iscl_monai.micrograph.flat import FLAT_PX, flat_places
 from iscl_monai.quality.appearance import LARGEST_PX
 
+Image = npt.NDArray[np.float32]
+
 MOST_SECTIONS = 8
 """That are looked at before the first is denoised."""
 
@@ -85,9 +87,50 @@ def denoise_micrographs(
     return DenoisedMicrographs(written, tuple(one.sentence for one in unlike))
 
 
+def before_and_after(
+    source: Path | str,
+    destination: Path | str,
+    *,
+    grey_range: tuple[float, float] | None = None,
+    allow_holes: bool = False,
+    most: int,
+) -> tuple[int, Iterator[tuple[str, Image, Image]]]:
+    """The number of sections of a stack, and a few of them as they were and as they were written.
+
+    Args:
+        source: as of :func:`denoise_micrographs`.
+        destination: what it wrote.
+        grey_range: likewise.
+        allow_holes: likewise.
+        most: how many sections to show, evenly spread; of large ones the middle.
+
+    Returns:
+        With the number, what each section is called, before and after, (row, column), grey levels 0 to 255.
+    """
+    before, after = (read_micrographs(place, allow_holes=allow_holes) for place in (source, destination))
+    scale = GreyScale.of(before, grey_range)
+    rows, columns = _middle(before.rows), slice(*_middle(before.columns))
+
+    def shown() -> Iterator[tuple[str, Image, Image]]:
+        for place in spread(len(before), most):
+            old, new = (scale.to_grey8(stack.grey(place, *rows))[:, columns] for stack in (before, after))
+            yield f"section {before.numbers[place]}", old, new
+
+    return len(before), shown()
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many places from 0 to ``count``, evenly spread, the first and the last among them."""
+    return sorted({round(one) for one in np.linspace(0, count - 1, min(count, most))})
+
+
+def _middle(size: int) -> tuple[int, int]:
+    """First and one past the last of the rows or columns in the middle, ``LARGEST_PX`` of them at most."""
+    first = max(0, (size - LARGEST_PX) // 2)
+    return first, min(size, first + LARGEST_PX)
+
+
 def _middles(stack: MicrographStack, scale: GreyScale) -> Iterator[npt.NDArray[np.float32]]:
     """The rows in the middle of a few sections, the first and the last among them."""
-    top = max(0, (stack.rows - LARGEST_PX) // 2)
-    bottom = min(stack.rows, top + LARGEST_PX)
-    places = np.linspace(0, len(stack) - 1, min(len(stack), MOST_SECTIONS))
-    return (scale.to_grey8(stack.grey(place, top, bottom)) for place in sorted({round(one) for one in places}))
+    rows = _middle(stack.rows)
+    return (scale.to_grey8(stack.grey(place, *rows)) for place in spread(len(stack), MOST_SECTIONS))

@@ -11,7 +11,7 @@ from iscl_monai.report.budget import within
 from iscl_monai.report.case import MetricRow, ReportCase
 from iscl_monai.report.explained import Explanation, explanations
 from iscl_monai.report.section import Section
-from iscl_monai.report.viewer import ViewedSlice, Viewer, difference_pane, hu_pane, noise_pane, window_of_body
+from iscl_monai.report.viewer import ViewedSlice, Viewer, Window, difference_pane, hu_pane, noise_pane, window_of_body
 
 LEFT_OUT = "Its pictures are left out, so that this file stays small enough to be mailed"
 
@@ -67,6 +67,11 @@ class ReportPage:
     cases: Sequence[ShownCase] = ()
     skipped: Section | None = None
     made_with: Mapping[str, str]
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        """Those of its pictures."""
+        return list(dict.fromkeys(window for case in self.cases if case.viewer for window in case.viewer.windows))
 
     @property
     def explained(self) -> Sequence[Explanation]:

@@ -65,6 +65,11 @@ class Window:
         """Both ends."""
         return f"0 to {self.difference_hu:g} HU"
 
+    @property
+    def greys(self) -> NDArray[np.float32]:
+        """Grey, 0 to 1, of each level of a picture."""
+        return greys(self.window)
+
     def caption(self, kind: Kind) -> str:
         """Of a picture of that kind."""
         return {"hu": self.image_caption, "difference": self.difference_caption, "noise": self.noise_caption}[kind]
@@ -121,12 +126,14 @@ class Viewer:
         name: of what they show.
         slices: in their order.
         window: in which the page opens.
+        windows: that the reader may choose.
         word: what one step is: ``Slice``.
     """
 
     name: str
     slices: Sequence[ViewedSlice]
     window: Window = SOFT
+    windows: Sequence[Window] = WINDOWS
     word: str = "Slice"
 
     @property
@@ -159,19 +166,19 @@ class Viewer:
 
 def hu_pane(label: str, image_hu: NDArray[Any]) -> Pane:
     """A picture of HU (row, column)."""
-    return Pane(label=label, kind="hu", address=_address(levels(image_hu)))
+    return Pane(label=label, kind="hu", address=address_of(levels(image_hu)))
 
 
 def difference_pane(label: str, difference_hu: NDArray[Any], choice: str = "") -> Pane:
     """A picture of a difference in HU (row, column)."""
-    return Pane(label=label, kind="difference", address=_address(difference_levels(difference_hu)), choice=choice)
+    return Pane(label=label, kind="difference", address=address_of(difference_levels(difference_hu)), choice=choice)
 
 
 def noise_pane(label: str, image_hu: NDArray[Any], choice: str = "") -> Pane:
     """A map of the local noise of HU (row, column): the standard deviation within 9x9 pixels."""
     sigma_hu = local_mean_and_sigma(np.asarray(image_hu, np.float32))[1]
     coarse_hu = sigma_hu[::NOISE_EVERY_PX, ::NOISE_EVERY_PX]
-    return Pane(label=label, kind="noise", address=_address(noise_levels(coarse_hu)), choice=choice)
+    return Pane(label=label, kind="noise", address=address_of(noise_levels(coarse_hu)), choice=choice)
 
 
 def window_of_body(slices_hu: Sequence[NDArray[np.float32]]) -> Window:
@@ -186,16 +193,21 @@ def window_of_body(slices_hu: Sequence[NDArray[np.float32]]) -> Window:
     return LUNG if tissues.get("lung_percent", 0) >= LEAST_LUNG_PERCENT else SOFT
 
 
-def filter_tables() -> list[tuple[str, str]]:
-    """The filters of a page: id, and the grey of each level as SVG lists it."""
-    images = [(f"hu-{one.key}", greys(one.window)) for one in WINDOWS]
-    reaches = sorted({one.difference_hu for one in WINDOWS})
+def filter_tables(windows: Sequence[Window] = WINDOWS) -> list[tuple[str, str]]:
+    """The filters of a page: id, and the grey of each level as SVG lists it.
+
+    Args:
+        windows: that the page has buttons for.
+    """
+    images = [(f"hu-{one.key}", one.greys) for one in windows]
+    reaches = sorted({one.difference_hu for one in windows})
     differences = [(f"difference-{reach:g}", difference_greys(reach)) for reach in reaches]
     noise = [(f"noise-{reach:g}", noise_greys(reach)) for reach in reaches]
     return [(name, " ".join(f"{grey:.3g}" for grey in table)) for name, table in (*images, *differences, *noise)]
 
 
-def _address(picture: NDArray[np.uint8]) -> str:
+def address_of(picture: NDArray[np.uint8]) -> str:
+    """A grey picture as a ``data:`` address."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -409,6 +409,54 @@ def test_a_real_series_becomes_derived_mr_objects(tmp_path: Path) -> None:
         denoise_magnitude(tmp_path / "out", tmp_path / "twice", denoiser=denoiser_for("mr"))
 
 
+@pytest.mark.parametrize("kind", ["sections", "section", "nifti", "series"])
+def test_a_report_shows_what_was_written(kind: str, bundles: dict[str, Path], tmp_path: Path) -> None:
+    """Where the report of CT lies, in its own unit, with before and after read from the files."""
+    domain = "micrograph" if kind.startswith("section") else "mr"
+    source, made, report = tmp_path / "in", tmp_path / "out", tmp_path / "out" / "report.html"
+    if kind == "sections":
+        source.mkdir()
+        for number, image in enumerate(sections(count=14)):
+            tifffile.imwrite(source / f"z{number:02}.tif", image)
+    elif kind == "section":
+        source, made, report = tmp_path / "a.tif", tmp_path / "b.ome.tif", tmp_path / "b.ome.report.html"
+        tifffile.imwrite(source, np.tile(sections(count=1)[0], (20, 20)))
+    elif kind == "nifti":
+        source, made, report = tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", tmp_path / "b.report.html"
+        nib.save(nib.Nifti1Image(loud_head(50).astype("f4"), np.eye(4)), source)
+    else:
+        source.mkdir()
+        for path in sorted((real("mri/mri") / "mri" / "t1w_dicom").iterdir())[8:10]:
+            shutil.copy(path, source)
+    words = [source, made, f"--modality={domain}", "--bundle", bundles[domain], "--report"]
+    assert run(*words).exit_code == 0
+    count = {"sections": 12, "section": 1, "nifti": 3, "series": 2}[kind]
+    page, content = report.read_text(), json.loads(report.with_suffix(".json").read_text())
+    assert page.count('<p class="which">') == count
+    unit = "grey levels" if domain == "micrograph" else "thousandths of the window"
+    assert unit in page
+    assert "HU" not in re.sub(r'"data:[^"]*"', "", page.partition("<body")[2].partition("<script")[0])
+    assert "not for primary diagnosis" in page
+    assert set(re.findall(r"url\(#([a-z0-9-]+)\)", page)) <= set(re.findall(r'filter id="([^"]+)"', page))
+    rows = {row["name"]: row for row in content["cases"][0]["rows"]}
+    if kind == "section":  # of 1200 x 1400 pixels: the middle
+        before, after = (tifffile.imread(path)[88:1112, 188:1212].astype(float) for path in (source, made))
+        assert rows["Mean"]["noisy"] == pytest.approx(before.mean(), rel=1e-5)
+        assert rows["Mean"]["denoised"] == pytest.approx(after.mean(), rel=1e-5)
+        removed = rows["Removed, root mean square"]["denoised"]
+        assert removed == pytest.approx(np.sqrt(np.mean((before - after) ** 2)), rel=1e-4)
+    refused = run(*words[:1], tmp_path / "another", *words[2:]) if kind == "section" else run(*words)
+    assert refused.exit_code == 2
+
+
+def test_a_report_that_is_there_is_not_written_over(nifti: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "b.report.json").write_text("mine")
+    result = run(nifti, tmp_path / "b.nii", "--modality=mr", "--bundle", bundles["mr"], "--report")
+    assert result.exit_code == 2
+    assert not (tmp_path / "b.nii").exists()
+    assert (tmp_path / "b.report.json").read_text() == "mine"
+
+
 def test_mr_is_never_guessed(nifti: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
     for words in (
         [nifti, tmp_path / "x.nii", "--bundle", bundles["ct"]],
