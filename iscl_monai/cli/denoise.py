@@ -85,7 +85,7 @@ def denoise(
         bool,
         typer.Option(
             "--report",
-            help="Also write report.html: pictures before and after, what was removed, noise, means; numbers in report.json.",
+            help="Also write report.html: before, after, removed, noise and means; the numbers in report.json.",
         ),
     ] = False,
     strict: Annotated[
