@@ -50,7 +50,7 @@ class PlainWindow(Window):
     @property
     def image_caption(self) -> str:
         """Both ends."""
-        return f"{self.window.lower * self.per_level:g} to {self.window.upper * self.per_level:g} {self.unit}"
+        return f"{self.window.lower * self.per_level:.0f} to {self.window.upper * self.per_level:.0f} {self.unit}"
 
     @property
     def difference_caption(self) -> str:
