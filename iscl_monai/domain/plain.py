@@ -39,9 +39,11 @@ def panel_of(foreground: Foreground) -> Panel:
 
     def panel(before: Tensor, after: Tensor) -> dict[str, float]:
         mask = foreground(before.numpy())
+        lost = residual_correlation(before, after, mask=mask)
         return {
             "shift_from_input_hu": mean_shift_hu(after, before, mask=mask),
-            "residual_correlation": residual_correlation(before, after, mask=mask).image,
+            "residual_correlation": lost.image,
+            "residual_edges": lost.edges,
         }
 
     return panel

@@ -19,7 +19,6 @@ from iscl_monai.report.levels import REACH_HU, difference_levels, noise_levels
 from iscl_monai.report.pages import write_page
 from iscl_monai.report.report_page import ReportPage, ShownCase, with_room
 from iscl_monai.report.series import TITLE
-from iscl_monai.report.verdict import of_residual
 from iscl_monai.report.viewer import NOISE_EVERY_PX, Pane, ViewedSlice, Viewer, Window, address_of
 from iscl_monai.scanner.texture import local_mean_and_sigma
 
@@ -149,28 +148,31 @@ def _noise_pane(which: str, image: Image, steps: float) -> Pane:
 
 def _rows(domain: Domain, before: Image, after: Image) -> tuple[MetricRow, ...]:
     """Of images (image, row, column)."""
-    noise = _quietest(before), _quietest(after)
     removed = float(np.sqrt(np.mean(np.square(before - after))))
     panel = domain.panel(torch.from_numpy(before), torch.from_numpy(after))
-    shown = panel["residual_correlation"]
+    lost = (("Image in residual", panel["residual_correlation"]), ("Edges in residual", panel["residual_edges"]))
     return (
-        MetricRow("Local noise, quietest tenth", domain.unit, *noise, PICTURED, "lower"),
+        MetricRow("Local noise, quietest tenth", domain.unit, *_local_noise(before, after), PICTURED, "lower"),
         MetricRow("Mean", domain.unit, float(before.mean()), float(after.mean()), PICTURED, ""),
         MetricRow("Removed, root mean square", domain.unit, None, removed, PICTURED, ""),
-        MetricRow("Image in residual", "", None, shown, NO_REFERENCE, "near 0", 3, of_residual(shown)),
+        *(MetricRow(name, "", None, one, NO_REFERENCE, "near 0", 3) for name, one in lost),  # CT's verdicts are CT's
     )
 
 
-def _quietest(images: Image) -> float:
-    """Local standard deviation that a tenth of the places is below; what is flat does not count."""
-    sigma = np.concatenate([local_mean_and_sigma(image)[1].ravel() for image in images])
-    varying = sigma[sigma > FLAT]
-    return float(np.percentile(varying, QUIETEST_PERCENT)) if len(varying) else 0.0
+def _local_noise(before: Image, after: Image) -> tuple[float, float]:
+    """Median of the local standard deviation, where it is least before; what is flat there does not count."""
+    old, new = (np.stack([local_mean_and_sigma(image)[1] for image in images]) for images in (before, after))
+    varying = old > FLAT
+    if not varying.any():
+        return 0.0, float(np.median(new))
+    quietest = varying & (old <= np.percentile(old[varying], QUIETEST_PERCENT))
+    return float(np.median(old[quietest])), float(np.median(new[quietest]))
 
 
 def _how_measured(domain: Domain) -> str:
     return (
-        f"Values are {domain.unit}. Local noise is the standard deviation within 9x9 pixels; of it, that which a tenth "
-        "of the places is below. Image in residual: how far what was removed looks like the image. Look at Removed: "
-        "edges in it were taken from the image. Nothing here says whether the image is right."
+        f"Values are {domain.unit}. Local noise is the standard deviation within 9x9 pixels, in the tenth of the "
+        "places where it is least before. Image and edges in residual: how far what was removed looks like the image, "
+        "and is louder at its edges, 0 to 1. Look at Removed: edges in it were taken from the image. Nothing here says "
+        "whether the image is right."
     )

@@ -439,6 +439,8 @@ def test_a_report_shows_what_was_written(kind: str, bundles: dict[str, Path], tm
     assert "not for primary diagnosis" in page
     assert set(re.findall(r"url\(#([a-z0-9-]+)\)", page)) <= set(re.findall(r'filter id="([^"]+)"', page))
     rows = {row["name"]: row for row in content["cases"][0]["rows"]}
+    if kind == "nifti":  # where nothing is: Rayleigh's 0.655 sigma, of which the least tenth
+        assert 0.7 * 50 * 0.655 < rows["Local noise, quietest tenth"]["noisy"] < 50 * 0.655
     if kind == "section":  # of 1200 x 1400 pixels: the middle
         before, after = (tifffile.imread(path)[88:1112, 188:1212].astype(float) for path in (source, made))
         assert rows["Mean"]["noisy"] == pytest.approx(before.mean(), rel=1e-5)
