@@ -118,7 +118,9 @@ class Comparison:
             Path(folder),
             {**numbers, "body_part": self.body_part, "made_with": dict(self.made_with)},
             title="Before and after, without a reference",
-            cases=no_reference.panel_cases(self.noisy.source.name, self.noisy, self.denoised, self.panel),
+            cases=no_reference.panel_cases(
+                self.noisy.source.name, self.noisy, self.denoised, self.panel, left_hu=left_on_purpose(self.made_with)
+            ),
             made_with=self.made_with,
             summary=f"{no_reference.CANNOT_TELL}.",
             sections=[no_reference.texture_section(self.panel.texture)],
@@ -190,11 +192,12 @@ def evaluate_datalist(
         LeakRefusal: a patient that the weights have seen.
         Refusal: whatever cannot be read, denoised or compared.
     """
-    scores, against_truth = Scores(named_protocol(protocol)), dict[str, Scores]()
+    measured = named_protocol(protocol)
     scans = Datalist.load(datalist)
     pairs = pairs_in(scans, section)
     options: dict[str, Any] = {"device": device, "target_noise_hu": target_noise_hu}
     made = _made_by(scans, pairs, bundle, denoised, method, options=options, trust_hu=trust_hu)
+    scores, against_truth = Scores(measured, left_hu=made.left_hu), dict[str, Scores]()
     progress = progress or (lambda done, total: None)
     by_reference = judged_by_reference([pair.truth for pair in pairs])
     progress(0, len(pairs))
@@ -206,7 +209,8 @@ def evaluate_datalist(
                 scores.add(pair)
             if pair.truth is not None:
                 known = TRUTH_PROTOCOLS[pair.truth_protocol]
-                against_truth.setdefault(known.name, Scores(known)).add(replace(pair, reference=pair.truth))
+                truths = against_truth.setdefault(known.name, Scores(known, left_hu=made.left_hu))
+                truths.add(replace(pair, reference=pair.truth))
             progress(done, len(pairs))
     return Evaluation(
         scores=scores,
@@ -223,6 +227,7 @@ class _Made:
     denoised: Denoised
     described: Callable[[], dict[str, str]]
     checked: str
+    left_hu: float | None = None
 
 
 def _made_by(
@@ -256,6 +261,7 @@ def _made_by(
         denoised=lambda _, noisy: denoise_volume(noisy.hu, denoiser),
         described=lambda: _made_with(denoiser),
         checked=checked,
+        left_hu=left_on_purpose(denoiser.parameters),
     )
 
 
@@ -298,6 +304,12 @@ def evaluate_without_reference(
         panel = no_reference.measured(before, after)
     made_with = provenance() if denoiser is None else _made_with(denoiser)
     return Comparison(noisy=before, denoised=after, panel=panel, made_with=made_with)
+
+
+def left_on_purpose(made_with: Mapping[str, str]) -> float | None:
+    """Noise in HU that what denoised was to leave; None: not known, or it was not told any."""
+    left = made_with.get("target_noise_hu")
+    return None if left is None else float(left)
 
 
 def _made_with(denoiser: SliceDenoiser) -> dict[str, str]:

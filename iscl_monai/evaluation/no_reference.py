@@ -44,11 +44,16 @@ def measured(noisy: Scan, denoised: Scan) -> BeforeAfter:
     return before_after(noisy.hu, denoised.hu, pixel_spacing_mm=noisy.pixel_spacing_mm, padded=noisy.padded)
 
 
-def panel_rows(panel: BeforeAfter) -> tuple[MetricRow, ...]:
-    """Every number of a panel, one line each."""
+def panel_rows(panel: BeforeAfter, *, left_hu: float | None = None) -> tuple[MetricRow, ...]:
+    """Every number of a panel, one line each.
+
+    Args:
+        panel: of a scan.
+        left_hu: noise that the denoiser was to leave; None: not known, or it was not told any.
+    """
     shares = [(one.name, 100 * noise_removed(one)) for one in panel.regions]
     rows = [
-        *region_rows(panel.regions),
+        *region_rows(panel.regions, left_hu=left_hu),
         *(MetricRow(f"Local noise removed, {name}", "%", None, share, NO_REFERENCE, "", 0) for name, share in shares),
         *body_rows(panel.panel),
     ]
@@ -73,12 +78,14 @@ def noise_removed(region: RegionResult) -> float:
     return 1 - region.sigma_after_hu / region.sigma_before_hu if region.sigma_before_hu > 0 else math.nan
 
 
-def panel_cases(name: str, noisy: Scan, denoised: Scan, panel: BeforeAfter) -> list[ShownCase]:
-    """Slices in pictures, with all numbers."""
+def panel_cases(
+    name: str, noisy: Scan, denoised: Scan, panel: BeforeAfter, *, left_hu: float | None = None
+) -> list[ShownCase]:
+    """Slices in pictures, with all numbers; see :func:`panel_rows`."""
     report = SeriesReport(name=name, count=len(noisy.hu))
     for index, (before, after) in enumerate(zip(noisy.hu, denoised.hu, strict=True)):
         report.add(index, before, after, None if noisy.padded is None else noisy.padded[index])
-    case = report.case(panel_rows(panel))
+    case = report.case(panel_rows(panel, left_hu=left_hu))
     return [] if case is None else [case]
 
 

@@ -57,10 +57,11 @@ class Scores:
 
     Args:
         protocol: what is measured.
+        left_hu: noise that the denoiser was to leave; None: not known, or it was not told any.
     """
 
-    def __init__(self, protocol: Protocol) -> None:
-        self.protocol = protocol
+    def __init__(self, protocol: Protocol, *, left_hu: float | None = None) -> None:
+        self.protocol, self.left_hu = protocol, left_hu
         self.pairs: list[PairScores] = []
         self._pictured: list[tuple[float, ReportCase]] = []
 
@@ -101,7 +102,7 @@ class Scores:
         else:
             panel = no_reference_panel(pair.noisy.hu, pair.denoised_hu)
             regions = region_results(pair.noisy.hu, pair.denoised_hu)
-            rows = metric_rows(panel, regions, noisy=scores.noisy.mean(), denoised=after)
+            rows = metric_rows(panel, regions, noisy=scores.noisy.mean(), denoised=after, left_hu=self.left_hu)
         case = ReportCase(
             name=pair.name,
             noisy_hu=None if pair.noisy is None else middle_slice(pair.noisy.hu),

@@ -150,6 +150,7 @@ def metric_rows(
     *,
     noisy: FidelityMean | None = None,
     denoised: FidelityMean | None = None,
+    left_hu: float | None = None,
 ) -> tuple[MetricRow, ...]:
     """The usual lines of a case.
 
@@ -158,6 +159,7 @@ def metric_rows(
         regions: local noise and mean of tissues; those that were not measured are left out.
         noisy: fidelity of the noisy input, where there is a reference.
         denoised: fidelity of the denoised image, on the same protocol.
+        left_hu: see :func:`region_rows`.
 
     Raises:
         Refusal: if only one of the two fidelities is given, or their protocols differ.
@@ -171,4 +173,5 @@ def metric_rows(
                 cure="measure the noisy input too: a score without its input's says nothing",
             )
         rows = fidelity_rows(denoised, noisy)
-    return (*rows, *region_rows([one for one in regions if one.name == "soft tissue"]), *body_rows(panel))
+    soft = [one for one in regions if one.name == "soft tissue"]
+    return (*rows, *region_rows(soft, left_hu=left_hu), *body_rows(panel))

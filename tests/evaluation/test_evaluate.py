@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from iscl_monai.baselines import classical
 from iscl_monai.cli import app
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.evaluation.evaluate import evaluate_datalist, evaluate_without_reference
+from iscl_monai.evaluation.pairs import Pair
 from iscl_monai.evaluation.scans import read_scan
+from iscl_monai.evaluation.scores import Scores
 from iscl_monai.inference import Denoiser
 from iscl_monai.inference.slice_denoiser import denoise_volume
 from iscl_monai.quality.fidelity import fidelity
@@ -438,6 +441,22 @@ def test_without_a_reference_noise_and_texture_are_told(scans: dict[str, Path], 
     assert page.count('<svg class="plot"') == 2
     assert "can tell whether a lesion was kept" in page
     assert "<b>Reference</b>" not in page
+
+
+def test_a_scan_as_quiet_as_what_is_left_on_purpose_is_left_alone(scans: dict[str, Path], tmp_path: Path) -> None:
+    """Of ``--no-reference`` and of a datalist, as of ``denoise --report``."""
+    found = evaluate_without_reference(scans["low"], scans["low"])
+    for number, (left, words) in enumerate(
+        (({}, "hardly anything removed"), ({"target_noise_hu": "90"}, "left alone"))
+    ):
+        replace(found, made_with=dict(found.made_with) | left).write(tmp_path / str(number))
+        assert words in (tmp_path / str(number) / "report.html").read_text()
+    pair = Pair(name="p", patient="p", noisy=found.noisy, reference=found.noisy, denoised_hu=found.noisy.hu)
+    for left_hu, words in ((None, "hardly anything removed"), (90.0, "left alone")):
+        scores = Scores(HU_BODY, left_hu=left_hu)
+        scores.add(pair)
+        verdicts = {row.name: row.verdict.words for row in scores.cases()[0].rows}
+        assert verdicts["Local noise, soft tissue"] == words
 
 
 def test_without_a_reference_the_bundle_may_denoise(scans: dict[str, Path], bundle: Path, tmp_path: Path) -> None:
