@@ -191,7 +191,7 @@ def _write_report(
 ) -> None:
     from iscl_monai.domain import domain_named
     from iscl_monai.report.plain import write_plain_report
-    from iscl_monai.report.write import provenance
+    from iscl_monai.report.write import made_by
 
     sentences = " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in told if sentence)
     write_plain_report(
@@ -200,12 +200,7 @@ def _write_report(
         domain=domain_named(domain),
         images=images,
         count=count,
-        made_with=provenance()
-        | {
-            "model": f"{denoiser.identity.name} {denoiser.identity.version}",
-            "weights": f"sha256 {denoiser.identity.weights_digest}",
-            **denoiser.parameters,
-        },
+        made_with=made_by(denoiser),
         summary=f"Unlike what the model was trained on, or not known to be like it. {sentences}" if sentences else "",
     )
 

@@ -34,7 +34,7 @@ from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.before_after import BeforeAfter
 from iscl_monai.quality.cohort import Cohort
 from iscl_monai.quality.protocol import TRUTH_PROTOCOLS, named_protocol
-from iscl_monai.report.write import provenance
+from iscl_monai.report.write import made_by, provenance
 
 Progress = Callable[[int, int], object]
 """Called with the pairs that are done and the pairs there are, before the first and after each."""
@@ -259,7 +259,7 @@ def _made_by(
         checked = NOT_CHECKED if isinstance(denoiser, SubmittedFunction) else ""
     return _Made(
         denoised=lambda _, noisy: denoise_volume(noisy.hu, denoiser),
-        described=lambda: _made_with(denoiser),
+        described=lambda: made_by(denoiser),
         checked=checked,
         left_hu=left_on_purpose(denoiser.parameters),
     )
@@ -302,7 +302,7 @@ def evaluate_without_reference(
         else:
             after = before.with_hu(denoise_volume(before.hu, denoiser))
         panel = no_reference.measured(before, after)
-    made_with = provenance() if denoiser is None else _made_with(denoiser)
+    made_with = provenance() if denoiser is None else made_by(denoiser)
     return Comparison(noisy=before, denoised=after, panel=panel, made_with=made_with)
 
 
@@ -310,9 +310,3 @@ def left_on_purpose(made_with: Mapping[str, str]) -> float | None:
     """Noise in HU that what denoised was to leave; None: not known, or it was not told any."""
     left = made_with.get("target_noise_hu")
     return None if left is None else float(left)
-
-
-def _made_with(denoiser: SliceDenoiser) -> dict[str, str]:
-    identity = denoiser.identity
-    named = {"model": f"{identity.name} {identity.version}", "weights": f"sha256 {identity.weights_digest}"}
-    return provenance() | named | denoiser.parameters

@@ -10,7 +10,7 @@ from iscl_monai.inference.familiarity import Comparison
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.report.series import SeriesReport, write_series_report
-from iscl_monai.report.write import provenance
+from iscl_monai.report.write import made_by
 
 FILE = "report.html"
 
@@ -44,19 +44,15 @@ class DenoisingReport:
 
     def ends(self, folder: Path, done: Plan) -> None:
         """Write the report; it gets its name together with the images."""
-        identity = self.denoiser.identity
-        made_with = provenance() | {
-            "model": f"{identity.name} {identity.version}",
-            "weights": f"sha256 {identity.weights_digest}",
-            **self.denoiser.parameters,
-        }
         skipped = [(str(one.path), one.reason) for one in done.skipped]
         skipped += [(refusal.file, f"refused: {refusal}") for refusal in done.refused]
         warnings = " ".join(filter(None, self._warnings))
         notes = " ".join(f"{one.title}: {note}." for one in done.series for note in _notes(one.comparison))
         unlike = f"Unlike what the model was trained on. {warnings}" if warnings else ""
         summary = " ".join(filter(None, (unlike, f"Beside that: {notes}" if unlike and notes else notes)))
-        write_series_report(folder / FILE, self.reports, made_with=made_with, skipped=skipped, summary=summary)
+        write_series_report(
+            folder / FILE, self.reports, made_with=made_by(self.denoiser), skipped=skipped, summary=summary
+        )
 
 
 def _notes(compared: Comparison) -> list[str]:

@@ -12,13 +12,14 @@ from importlib import metadata
 from pathlib import Path
 
 from iscl_monai.errors import Refusal
+from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.report.case import MetricRow, ReportCase, metric_rows
 from iscl_monai.report.pages import DISCLAIMER, write_page
 from iscl_monai.report.report_page import ReportPage, ShownCase, overview, shown_case, with_room
 from iscl_monai.report.section import Section
 from iscl_monai.version import __version__
 
-__all__ = ["DISCLAIMER", "MetricRow", "ReportCase", "metric_rows", "provenance", "write_report"]
+__all__ = ["DISCLAIMER", "MetricRow", "ReportCase", "made_by", "metric_rows", "provenance", "write_report"]
 
 LIBRARIES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "pydicom")
 
@@ -38,6 +39,13 @@ def provenance(*, weights: Path | None = None, seed: int | None = None, **more: 
     if seed is not None:
         entries["seed"] = str(seed)
     return entries | {name.replace("_", " "): str(value) for name, value in more.items()}
+
+
+def made_by(denoiser: SliceDenoiser) -> dict[str, str]:
+    """What made the pictures: :func:`provenance`, and the denoiser with all its settings."""
+    identity = denoiser.identity
+    named = {"model": f"{identity.name} {identity.version}", "weights": f"sha256 {identity.weights_digest}"}
+    return provenance() | named | dict(denoiser.parameters)
 
 
 def write_report(
