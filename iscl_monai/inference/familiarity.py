@@ -43,7 +43,9 @@ class Comparison:
 
 
 NOT_COMPARED = Comparison()
-NO_DARK = "no dark around it shows noise, so nobody knows whether its noise is like the training"
+NO_DARK = (
+    "no dark around it shows noise, so nobody knows whether its noise is like the training; look at what was removed"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
