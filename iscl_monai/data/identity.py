@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from iscl_monai.data.scan import OF_MICROGRAPHS, Entry
 
@@ -24,6 +24,14 @@ TRAINED_ON = ("noisy", "clean", "validation")
 """Sections that decide weights: validation chooses which are kept, and the blend. ``test`` decides nothing."""
 NOTES = ("dose", "kernel", "reconstruction")
 """Keys of a scan or pair that no training reads."""
+SERIES_OF = {
+    "image": "series_uid",
+    "reference": "reference_series_uid",
+    "noisy": "noisy_series_uid",
+    "clean": "clean_series_uid",
+    "truth": "truth_series_uid",
+}
+"""Which key of an entry says the series of a folder."""
 BLOCK = 2**20
 
 
@@ -87,18 +95,41 @@ def _content(file: Path) -> tuple[int, str]:
 
 
 def first_copy(identity: Identity) -> str:
-    """The first scan of one section that another one has under another patient's name, in words; empty if none is."""
-    seen: dict[str, tuple[str, str, str]] = {}
+    """The first scan of one section that another one has under another patient's name, in words; empty if none is.
+
+    A folder may hold series of several patients: those that were chosen by other SeriesInstanceUIDs are other scans.
+    """
+    seen: dict[str, list[_Shown]] = {}
     for section, rows in identity.items():
         for entry in rows:
-            for value in entry.values():
+            for key, value in entry.items():
                 if not isinstance(value, Mapping) or not value["bytes"]:
                     continue
-                here = section, str(entry["patient"]), str(value["path"])
-                there = seen.setdefault(str(value["sha256"]), here)
-                if there[0] != section and there[1] != here[1]:
-                    return " is ".join(f"{path} of {patient!r} in {place!r}" for place, patient, path in (there, here))
+                here = _Shown(section, str(entry["patient"]), str(value["path"]), entry.get(SERIES_OF[key]))
+                same = seen.setdefault(str(value["sha256"]), [])
+                for there in same:
+                    if here.copies(there):
+                        return f"{there.words} is {here.words}"
+                same.append(here)
     return ""
+
+
+class _Shown(NamedTuple):
+    """A scan, and where it stands."""
+
+    section: str
+    patient: str
+    path: str
+    series_uid: str | None
+
+    @property
+    def words(self) -> str:
+        return f"{self.path} of {self.patient!r} in {self.section!r}"
+
+    def copies(self, other: _Shown) -> bool:
+        """Whether this one of the same files is a leak."""
+        series = {self.series_uid, other.series_uid} - {None}
+        return self.section != other.section and self.patient != other.patient and len(series) < 2
 
 
 def first_change(before: Identity, now: Identity) -> str:
