@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -94,42 +94,67 @@ def _content(file: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def first_copy(identity: Identity) -> str:
-    """The first scan of one section that another one has under another patient's name, in words; empty if none is.
+class Shown(NamedTuple):
+    """A scan, and where it stands.
 
-    A folder may hold series of several patients: those that were chosen by other SeriesInstanceUIDs are other scans.
+    Attributes:
+        section: of the datalist.
+        patient: as there.
+        path: likewise.
+        series_uid: which DICOM series of the folder; None: the only one.
+        content: what says that two are the same files.
     """
-    seen: dict[str, list[_Shown]] = {}
-    for section, rows in identity.items():
-        for entry in rows:
-            for key, value in entry.items():
-                if not isinstance(value, Mapping) or not value["bytes"]:
-                    continue
-                here = _Shown(section, str(entry["patient"]), str(value["path"]), entry.get(SERIES_OF[key]))
-                same = seen.setdefault(str(value["sha256"]), [])
-                for there in same:
-                    if here.copies(there):
-                        return f"{there.words} is {here.words}"
-                same.append(here)
-    return ""
-
-
-class _Shown(NamedTuple):
-    """A scan, and where it stands."""
 
     section: str
     patient: str
     path: str
     series_uid: str | None
+    content: str
 
     @property
     def words(self) -> str:
+        """For a person."""
         return f"{self.path} of {self.patient!r} in {self.section!r}"
 
-    def copies(self, other: _Shown) -> bool:
-        """Whether this one of the same files is a leak."""
+    def copies(self, other: Shown) -> bool:
+        """Whether two of the same files are a leak: a folder may hold series of several patients."""
         series = {self.series_uid, other.series_uid} - {None}
         return self.section != other.section and self.patient != other.patient and len(series) < 2
+
+
+def first_copy(scans: Iterable[Shown]) -> str:
+    """The first scan of one section that another one has under another patient's name, in words; empty if none is."""
+    seen: dict[str, list[Shown]] = {}
+    for here in scans:
+        same = seen.setdefault(here.content, [])
+        for there in same:
+            if here.copies(there):
+                return f"{there.words} is {here.words}"
+        same.append(here)
+    return ""
+
+
+def by_place(scans: Mapping[str, Sequence[Entry]], *, folder: Path) -> Iterator[Shown]:
+    """Every scan, known by where it lies, links followed; nothing is read."""
+    real: dict[Path, str] = {}
+    for section, entries in scans.items():
+        for values, entry in ((vars(entry), entry) for entry in entries):
+            for key, series in SERIES_OF.items():
+                path = values.get(key)
+                if path is not None:
+                    place = real.get(path) or real.setdefault(path, os.path.realpath(path))
+                    shown = Path(os.path.relpath(path, folder)).as_posix()
+                    yield Shown(section, entry.patient, shown, values.get(series), place)
+
+
+def by_content(identity: Identity) -> Iterator[Shown]:
+    """Every scan, known by the bytes of its files; empty ones are none."""
+    for section, rows in identity.items():
+        for entry in rows:
+            for key, series in SERIES_OF.items():
+                files = entry.get(key)
+                if files is not None and files["bytes"]:
+                    yield Shown(section, str(entry["patient"]), files["path"], entry.get(series), files["sha256"])
 
 
 def first_change(before: Identity, now: Identity) -> str:
