@@ -138,6 +138,17 @@ def test_a_log_holds_whole_columns_and_brackets(dataset: Path) -> None:
     assert patient in line
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "ascii"])
+def test_a_table_obeys_no_text_and_shows_any(charset: str, dataset: Path) -> None:
+    """Names come from headers: codes that a terminal would obey, and letters that it does not have."""
+    changed(dataset, "noisy", patient="P\x1b[31m\n\u60a3\udcff")
+    done = CliRunner(charset=charset).invoke(app, ["check-data", str(dataset)], env={"COLUMNS": None})
+    assert done.exit_code == 0
+    (line,) = (line for line in done.output.splitlines() if line.lstrip().startswith("noisy[0] "))
+    assert r"P\x1b[31m\x0a" in line
+    assert ("\u60a3" if charset == "utf-8" else r"\u60a3") in line
+
+
 def test_what_training_refuses_is_told_for_every_scan_and_ends_with_2(dataset: Path) -> None:
     set_in(dataset / "patients" / "P01" / "low", Modality="MR")
     image = nibabel.Nifti1Image(np.zeros((96, 96, 2), np.float32), np.eye(4))
