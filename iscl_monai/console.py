@@ -74,6 +74,11 @@ def table_console() -> Console:
     return console
 
 
+def cells(*texts: str) -> list[str]:
+    """A row of a table, :func:`printable`: rich hands what a terminal obeys to it, and fails at what it cannot show."""
+    return [printable(text) for text in texts]
+
+
 @contextmanager
 def exit_codes(left: str = "nothing was written") -> Iterator[None]:
     """Turn whatever happens into one line and an exit code.

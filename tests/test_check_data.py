@@ -83,7 +83,38 @@ def test_one_patient_under_two_names_is_known_by_the_pixels(section: str, datase
     changed(dataset, section, **({"image": "twin"} if section == "clean" else {"noisy": "twin", "clean": "twin"}))
     code, text = asked(dataset)
     assert code == 2
-    assert re.search(rf"refused: noisy\[0\] \(P01\) and {section}\[0\]\S* \(P\d+\) have 1 slices in common", text)
+    assert re.search(rf"refused: noisy\[0\] \(P01\) and {section}\[0\]\S* \(P\d+\) have 1 slice in common", text)
+
+
+def test_slices_that_show_no_patient_are_nobodys(tmp_path: Path) -> None:
+    """Air that was cut off, and what lies around the circle of reconstruction, are the same in many scans."""
+    from_middle = np.hypot(*np.ogrid[-1:1:96j, -1:1:96j])
+    content: dict[str, list[Any]] = {"noisy": [], "clean": []}
+    for index, section in enumerate(content):
+        body = np.where(from_middle < 0.7, 40.0, -1000.0)[..., None] * np.ones(40)
+        hu = body + np.random.default_rng(index).normal(0, 20, body.shape)
+        hu[..., 1] = -1000
+        hu[from_middle > 1] = -1024
+        nibabel.save(nibabel.Nifti1Image(hu.astype(np.float32), np.diag([-1, -1, 2, 1.0])), tmp_path / f"{section}.nii")
+        content[section].append({"image": f"{section}.nii", "patient": section})
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    found = check_data(Datalist.load(tmp_path), trust_hu=True)
+    assert not [text for text in (*found.problems, *found.doubts) if "in common" in text]
+
+
+def test_parts_of_one_scan_under_two_names_are_refused_as_in_training(tmp_path: Path) -> None:
+    """They have no slice in common; a link is the same scan."""
+    hu = np.random.default_rng(0).normal(40, 20, (96, 96, 40))
+    hu[:10] = -1000
+    nibabel.save(nibabel.Nifti1Image(hu.astype(np.float32), np.diag([-1, -1, 2, 1.0])), tmp_path / "scan.nii")
+    (tmp_path / "link.nii").symlink_to("scan.nii")
+    content = {
+        "noisy": [{"image": "scan.nii", "patient": "A", "z_range_mm": [0, 20]}],
+        "clean": [{"image": "link.nii", "patient": "B", "z_range_mm": [50, 78]}],
+    }
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    (problem,) = check_data(Datalist.load(tmp_path), trust_hu=True).problems
+    assert problem == "scan.nii of 'A' in 'noisy' is link.nii of 'B' in 'clean': one patient under two names"
 
 
 def test_a_pool_that_has_a_patient_twice_is_doubted(dataset: Path) -> None:
@@ -105,6 +136,17 @@ def test_a_log_holds_whole_columns_and_brackets(dataset: Path) -> None:
     (line,) = (line for line in text.splitlines() if line.lstrip().startswith("noisy[0] "))
     assert kernel in line
     assert patient in line
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "ascii"])
+def test_a_table_obeys_no_text_and_shows_any(charset: str, dataset: Path) -> None:
+    """Names come from headers: codes that a terminal would obey, and letters that it does not have."""
+    changed(dataset, "noisy", patient="P\x1b[31m\n\u60a3\udcff")
+    done = CliRunner(charset=charset).invoke(app, ["check-data", str(dataset)], env={"COLUMNS": None})
+    assert done.exit_code == 0
+    (line,) = (line for line in done.output.splitlines() if line.lstrip().startswith("noisy[0] "))
+    assert r"P\x1b[31m\x0a" in line
+    assert ("\u60a3" if charset == "utf-8" else r"\u60a3") in line
 
 
 def test_what_training_refuses_is_told_for_every_scan_and_ends_with_2(dataset: Path) -> None:

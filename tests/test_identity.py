@@ -158,6 +158,19 @@ def copied(source: str, destination: str) -> Callable[[Path], None]:
         (copied("low/a", "low/v"), "low/a of 'A' in 'noisy' is low/v of 'V' in 'validation'"),
         (copied("full/c", "full/v"), "full/c of 'C' in 'clean' is full/v of 'V' in 'validation'"),
         (rewritten(lambda c: c["validation"][0].update(clean="full/c")), "full/c of 'C' in 'clean' is full/c of 'V'"),
+        (
+            rewritten(lambda c: c["clean"][0].update(image="low/a", series_uid="1.2")),
+            "low/a of 'A' in 'noisy' is low/a of 'C' in 'clean'",
+        ),
+        (
+            rewritten(
+                lambda c: (
+                    c["noisy"].append({**c["noisy"][0], "patient": "E"}),
+                    c["clean"].append({**c["noisy"][0], "z_range_mm": [40, 50]}),
+                )
+            ),
+            "low/a of 'E' in 'noisy' is low/a of 'A' in 'clean'",
+        ),
     ],
 )
 def test_one_scan_under_two_names_is_a_leak(change: Callable[[Path], object], words: str, folder: Path) -> None:
@@ -174,6 +187,13 @@ def test_one_scan_under_two_names_is_a_leak(change: Callable[[Path], object], wo
         copied("low/a", "low/b"),  # on one side
         rewritten(lambda c: c["validation"][0].update(noisy="full/v")),  # of one patient
         rewritten(lambda c: c["clean"][0].update(patient="A", image="full/a", z_range_mm=[40, 50])),
+        rewritten(lambda c: c["clean"][0].update(image="low/a", series_uid="1.3")),  # two series of one folder
+        rewritten(
+            lambda c: (
+                c["validation"][0].update(noisy="low/a", noisy_series_uid="1.3", clean="full/a", clean_series_uid="1.4")
+                or c["noisy"][0].update(reference_series_uid="1.5")
+            )
+        ),
     ],
 )
 def test_what_no_other_patient_has_is_no_leak(change: Callable[[Path], object], folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_prep.commands.progress import progress_bar
-from iscl_monai.console import table_console
+from iscl_monai.console import cells, say, table_console
 from iscl_monai.extras import check_extra
 from iscl_monai.spoken import tell_program
 
@@ -92,16 +92,17 @@ def _print(scanned: Scanned, archive: Path) -> None:
         for head, count in (("verdict", "series"), ("skipped because", "files"))
     )
     for verdict, count in verdict_counts(scanned.rows):
-        series.add_row(verdict, str(count), style="green" if verdict == "fit" else None)
+        series.add_row(*cells(verdict, str(count)), style="green" if verdict == "fit" else None)
     for reason, count in reason_counts(scanned.skipped)[:10]:
-        files.add_row(reason, str(count))
+        files.add_row(*cells(reason, str(count)))
     console.print(series if scanned.rows else "no CT series")
     if scanned.skipped:
         console.print()
         console.print(files)
     fit = sum(row.fit for row in scanned.rows)
-    console.print(f"\n{fit} of {len(scanned.rows)} series are fit; {scanned.files} files.", highlight=False)
+    console.print()
+    say(f"{fit} of {len(scanned.rows)} series are fit; {scanned.files} files.")
     for remark in remarks(scanned.rows, str(archive)):
-        console.print(f"{len(remark.series)} stand out: {remark.title}: {remark.advice}", highlight=False, markup=False)
+        say(f"{len(remark.series)} stand out: {remark.title}: {remark.advice}")
     for path in scanned.written:
         typer.echo(path)

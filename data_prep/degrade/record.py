@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from iscl_monai.durable import check_free, whole_file
+from iscl_monai.errors import OutputRefusal
 from iscl_monai.version import __version__
 
 
@@ -51,11 +52,14 @@ def record_place(destination: Path) -> Path:
     It is written before the result takes its name: one without a result is what a killed run left, and is replaced.
 
     Raises:
-        OutputRefusal: there is something already.
+        OutputRefusal: there is a result already, or something else where the record goes.
     """
+    check_free(destination)
     place = destination.with_name(f"{destination.name}.json")
-    if destination.exists() or not _is_record(place):
-        check_free(place)
+    if (place.exists() or place.is_symlink()) and not _is_record(place):
+        raise OutputRefusal(
+            f"{place} exists", allowed="a name that is free, for the record too", cure="give another name, or remove it"
+        )
     return place
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.mayo.make import MayoSplit
+from iscl_monai.console import printable
 
 
 def show(path: Path, split: MayoSplit, console: Console | None = None) -> None:
@@ -31,7 +32,7 @@ def show(path: Path, split: MayoSplit, console: Console | None = None) -> None:
     if split.missing:
         lacking = ", ".join(f"{patient} ({reason})" for patient, reason in split.missing.items())
         text = f"WARNING: this is not the whole split; {len(split.missing)} patients are missing: {lacking}"
-        console.print(Text(text, style="bold red"))
+        console.print(Text(printable(text), style="bold red"))
     if not split.sections["validation"]:
         console.print(Text("No validation pairs: weights cannot be chosen by them."))
     console.print(Text(str(path)), soft_wrap=True)

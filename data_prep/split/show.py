@@ -11,6 +11,7 @@ from rich.text import Text
 
 from data_prep.split.balance import SECTIONS
 from data_prep.split.make import Split
+from iscl_monai.console import printable
 
 NO_TERMINAL_COLUMNS = 110
 
@@ -33,9 +34,9 @@ def show(path: Path, split: Split, console: Console | None = None) -> None:
     console.print(Text(f"Left out: {left_out or 'no series'}."))
     console.print(_table(split))
     for note in split.notes:
-        console.print(Text(note))
+        console.print(Text(printable(note)))
     for warning in split.warnings:
-        console.print(Text(f"WARNING: {warning}", style="bold red"))
+        console.print(Text(printable(f"WARNING: {warning}"), style="bold red"))
     if not split.warnings:
         console.print(Text("Whatever is in one pool is in the other, too."))
     console.print(Text(str(path)), soft_wrap=True)
@@ -56,7 +57,7 @@ def _table(split: Split) -> Table:
             shown = "" if feature == "all" else value
             one_sided = bool(row["noisy"]["slices"]) != bool(row["clean"]["slices"])
             style = "bold red" if one_sided else ""
-            table.add_row(Text(name), Text(shown, style), *cells, end_section=index == len(values) - 1)
+            table.add_row(Text(name), Text(printable(shown), style), *cells, end_section=index == len(values) - 1)
     return table
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iscl_monai.cli.bundle import BundleOption, KeepPrivateOption, found_bundle
-from iscl_monai.console import DISCLAIMER, IN_PART, exit_codes, say, table_console
+from iscl_monai.console import DISCLAIMER, IN_PART, cells, exit_codes, say, table_console
 from iscl_monai.extras import check_extra
 from iscl_monai.spoken import progress_console, tell_program
 
@@ -150,7 +150,7 @@ def _print(summary: Summary, out: Path) -> None:
 
     table = Table("", Column("", overflow="fold"), box=None, show_header=False)
     for name, value in summary.rows():
-        table.add_row(name, value)
+        table.add_row(*cells(name, value))
     table_console().print(table)
     for one in summary.refused[:20]:
         say(f"refused: {one.reason}")

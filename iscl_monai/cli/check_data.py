@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iscl_monai.cli.bundle import found_bundle
-from iscl_monai.console import exit_codes, say, table_console
+from iscl_monai.console import cells, exit_codes, say, table_console
 from iscl_monai.spoken import progress_disabled, tell_program
 
 if TYPE_CHECKING:
@@ -67,13 +67,12 @@ def _print(found: DataCheck) -> None:
     table = Table(*(Column(head, overflow="fold") for head in heads), box=None)
     for one in found.scans:
         if one.refused:
-            table.add_row(one.name, one.patient, "", "", "", "refused, see below", style="red")
+            table.add_row(*cells(one.name, one.patient, "", "", "", "refused, see below"), style="red")
             continue
         size, spacing = f"{one.rows}x{one.columns}", f"{one.spacing_mm:.2f}"
         noise = "-" if one.noise_hu != one.noise_hu else f"{one.noise_hu:.1f}"
-        table.add_row(
-            one.name, one.patient, str(one.slices), size, spacing, one.kernel or "-", one.reconstruction or "-", noise
-        )
+        kernel, iterative = one.kernel or "-", one.reconstruction or "-"
+        table.add_row(*cells(one.name, one.patient, str(one.slices), size, spacing, kernel, iterative, noise))
     table_console().print(table)
     for problem in found.problems:
         say(f"refused: {problem}")

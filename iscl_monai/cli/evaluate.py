@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iscl_monai.cli.bundle import found_bundle
-from iscl_monai.console import exit_codes, say, table_console
+from iscl_monai.console import cells, exit_codes, printable, say, table_console
 from iscl_monai.errors import ConfigRefusal
 from iscl_monai.spoken import progress_console, tell_program
 
@@ -306,11 +306,11 @@ def _print_comparison(request: _Request, comparison: Comparison) -> None:
 def _print_table(title: str, heads: list[str], lines: list[list[str]]) -> None:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=printable(title), title_justify="left")
     for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left", overflow="fold")
+        table.add_column(printable(head), justify="right" if place else "left", overflow="fold")
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*cells(*line))
     table_console().print(table)
 
 

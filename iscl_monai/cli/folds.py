@@ -52,12 +52,14 @@ def folds(
         folders = _folders(data)
         if leak := leak_of(folders, domain):
             say(f"warning: {leak}")
-        with counting("measured") as progress:
+        yardsticks, bundles = [] if methods == "none" else methods.split(","), dict(map(_named, bundle or ()))
+        with counting("methods", "measuring") as progress:
+            progress.begins(len(folders) * (len(yardsticks) + len(bundles)))
             scores = score_folds(
                 folders,
                 domain=domain,
-                yardsticks=[] if methods == "none" else methods.split(","),
-                bundles=dict(map(_named, bundle or ())),
+                yardsticks=yardsticks,
+                bundles=bundles,
                 device=device,
                 progress=progress,
             )

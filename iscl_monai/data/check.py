@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from iscl_monai.data.datalist import Datalist
 from iscl_monai.data.datalist_file import SECTIONS
+from iscl_monai.data.identity import TRAINED_ON, by_place, first_copy
 from iscl_monai.data.scan import RANGE, Entry, PoolScan
 from iscl_monai.errors import Refusal
 from iscl_monai.parallel import in_order
@@ -29,6 +31,10 @@ NOISE_RATIO = 1.2
 """Of the noisy pool over the clean one; below there is little to learn."""
 LEAST_BODY = 0.02
 """Share of a scan's pixels; a scan with less shows no patient."""
+MOST_VALUES = 30
+"""Of a slice that shows no patient. Such slices are the same in many scans: air cut off at -1000 HU, in a circle."""
+SAMPLED_PX = 64
+"""Along each side of a slice, at least, for its number of values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +119,10 @@ def check_data(
         if progress is not None:
             progress(1)
     copies = list(_copies(found, content))
+    leaks = [text for text, leaks in copies if leaks] or _parts_of_one(datalist)
     return DataCheck(
         scans=tuple(found),
-        problems=(*_problems(found, patch_size), *(text for text, leaks in copies if leaks)),
+        problems=(*_problems(found, patch_size), *leaks),
         doubts=(*_doubts(found), *(text for text, leaks in copies if not leaks)),
     )
 
@@ -165,7 +172,7 @@ def _looked_at(
         body=float(body_mask(some).mean()),
         seconds=seconds,
     )
-    showing = (image for image in hu if image.min() < image.max())
+    showing = (image for image in hu if _shows_something(image))
     return made, frozenset(blake2b(image.tobytes(), digest_size=16).digest() for image in showing)
 
 
@@ -199,17 +206,34 @@ def _problems(found: Sequence[ScanFound], patch_size: int) -> Iterator[str]:
             yield f"{one.name}: {100 * one.body:.1f} % of it is body: no patient to learn from"
 
 
+def _shows_something(image: NDArray[np.float32]) -> bool:
+    """Whether a slice has more values than air, what lies around the circle of reconstruction, and a drawing have."""
+    step = max(1, min(image.shape) // SAMPLED_PX)
+    return np.unique(image[::step, ::step]).size > MOST_VALUES
+
+
 def _copies(found: Sequence[ScanFound], content: Sequence[frozenset[bytes]]) -> Iterator[tuple[str, bool]]:
     """Scans of two patients with slices in common, and whether that is a leak: one person under two names."""
-    for (one, first), (other, second) in combinations(zip(found, content, strict=True), 2):
-        common = len(first & second)
-        if common and one.patient != other.patient:
-            sides = {_side(one), _side(other)}
+    holders: dict[bytes, list[int]] = {}
+    for index, slices in enumerate(content):
+        for digest in slices:
+            holders.setdefault(digest, []).append(index)
+    shared = Counter(chain.from_iterable(combinations(who, 2) for who in holders.values() if len(who) > 1))
+    for (first, second), common in sorted(shared.items()):
+        one, other = found[first], found[second]
+        if one.patient != other.patient:
             yield (
-                f"{one.name} ({one.patient}) and {other.name} ({other.patient}) have {common} slices in common: "
-                "one patient under two names",
-                len(sides) > 1,
+                f"{one.name} ({one.patient}) and {other.name} ({other.patient}) have "
+                f"{common} {'slice' if common == 1 else 'slices'} in common: one patient under two names",
+                _side(one) != _side(other),
             )
+
+
+def _parts_of_one(datalist: Datalist) -> list[str]:
+    """Parts of one scan, without a slice in common, that stand under the names of two patients."""
+    trained_on = {section: getattr(datalist, section) for section in TRAINED_ON}
+    copied = first_copy(by_place(trained_on, folder=datalist.folder))
+    return [f"{copied}: one patient under two names"] if copied else []
 
 
 def _side(one: ScanFound) -> str:

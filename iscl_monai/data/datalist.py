@@ -17,7 +17,7 @@ from iscl_monai.data.datalist_file import (
     read_content,
     split_protocol_of,
 )
-from iscl_monai.data.identity import TRAINED_ON, digest_of, first_copy, identity_of
+from iscl_monai.data.identity import TRAINED_ON, by_content, digest_of, first_copy, identity_of
 from iscl_monai.data.scan import Entry, PoolScan, ScanPair
 from iscl_monai.data.splits import check_roles
 from iscl_monai.domain import CT, Domain
@@ -91,7 +91,7 @@ class Datalist:
             LeakRefusal: two sections have the same files for two patients.
         """
         found = identity_of({section: getattr(self, section) for section in TRAINED_ON}, folder=self.folder)
-        if copied := first_copy(found):
+        if copied := first_copy(by_content(found)):
             raise LeakRefusal(
                 f"{copied}, byte for byte",
                 allowed="scans of other patients in each section",

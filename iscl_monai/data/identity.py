@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from iscl_monai.data.scan import OF_MICROGRAPHS, Entry
 
@@ -24,6 +24,14 @@ TRAINED_ON = ("noisy", "clean", "validation")
 """Sections that decide weights: validation chooses which are kept, and the blend. ``test`` decides nothing."""
 NOTES = ("dose", "kernel", "reconstruction")
 """Keys of a scan or pair that no training reads."""
+SERIES_OF = {
+    "image": "series_uid",
+    "reference": "reference_series_uid",
+    "noisy": "noisy_series_uid",
+    "clean": "clean_series_uid",
+    "truth": "truth_series_uid",
+}
+"""Which key of an entry says the series of a folder."""
 BLOCK = 2**20
 
 
@@ -86,19 +94,67 @@ def _content(file: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def first_copy(identity: Identity) -> str:
+class Shown(NamedTuple):
+    """A scan, and where it stands.
+
+    Attributes:
+        section: of the datalist.
+        patient: as there.
+        path: likewise.
+        series_uid: which DICOM series of the folder; None: the only one.
+        content: what says that two are the same files.
+    """
+
+    section: str
+    patient: str
+    path: str
+    series_uid: str | None
+    content: str
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return f"{self.path} of {self.patient!r} in {self.section!r}"
+
+    def copies(self, other: Shown) -> bool:
+        """Whether two of the same files are a leak: a folder may hold series of several patients."""
+        series = {self.series_uid, other.series_uid} - {None}
+        return self.section != other.section and self.patient != other.patient and len(series) < 2
+
+
+def first_copy(scans: Iterable[Shown]) -> str:
     """The first scan of one section that another one has under another patient's name, in words; empty if none is."""
-    seen: dict[str, tuple[str, str, str]] = {}
+    seen: dict[str, list[Shown]] = {}
+    for here in scans:
+        same = seen.setdefault(here.content, [])
+        for there in same:
+            if here.copies(there):
+                return f"{there.words} is {here.words}"
+        same.append(here)
+    return ""
+
+
+def by_place(scans: Mapping[str, Sequence[Entry]], *, folder: Path) -> Iterator[Shown]:
+    """Every scan, known by where it lies, links followed; nothing is read."""
+    real: dict[Path, str] = {}
+    for section, entries in scans.items():
+        for values, entry in ((vars(entry), entry) for entry in entries):
+            for key, series in SERIES_OF.items():
+                path = values.get(key)
+                if path is not None:
+                    place = real.get(path) or real.setdefault(path, os.path.realpath(path))
+                    shown = Path(os.path.relpath(path, folder)).as_posix()
+                    yield Shown(section, entry.patient, shown, values.get(series), place)
+
+
+def by_content(identity: Identity) -> Iterator[Shown]:
+    """Every scan, known by the bytes of its files; empty ones are none."""
     for section, rows in identity.items():
         for entry in rows:
-            for value in entry.values():
-                if not isinstance(value, Mapping) or not value["bytes"]:
-                    continue
-                here = section, str(entry["patient"]), str(value["path"])
-                there = seen.setdefault(str(value["sha256"]), here)
-                if there[0] != section and there[1] != here[1]:
-                    return " is ".join(f"{path} of {patient!r} in {place!r}" for place, patient, path in (there, here))
-    return ""
+            for key, series in SERIES_OF.items():
+                files = entry.get(key)
+                if files is not None and files["bytes"]:
+                    yield Shown(section, str(entry["patient"]), files["path"], entry.get(series), files["sha256"])
 
 
 def first_change(before: Identity, now: Identity) -> str:

@@ -42,6 +42,7 @@ def references(scans: Sequence[PoolScan]) -> list[ReferenceScan]:
                 "reference_series_uid": None,
             },
             noisy=scan.image,
+            noisy_series_uid=scan.series_uid,
         )
         for scan in scans
         if scan.reference

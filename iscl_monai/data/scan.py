@@ -57,13 +57,18 @@ class ReferenceScan(PoolScan):
 
     Args:
         noisy: the scan that it belongs to, whose scale counts where a kind of images has no units.
+        noisy_series_uid: which DICOM series, when the folder of ``noisy`` holds several.
     """
 
     noisy: Path
+    noisy_series_uid: str | None = None
 
     def item(self) -> dict[str, Any]:
         """The scan as the transforms want it."""
-        return {**super().item(), "scaled_like": str(self.noisy)}
+        return {
+            **super().item(),
+            **_present(scaled_like=str(self.noisy), scaled_like_series_uid=self.noisy_series_uid),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

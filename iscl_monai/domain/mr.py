@@ -35,7 +35,7 @@ class LoadMagnituded(MapTransform):
     """Load MR magnitude scans named in a dictionary: thousandths of the window, (1, row, column, slice), float32.
 
     Of several keys all are in units of the **first** one's window, so that images of one place stay comparable; with
-    ``scaled_like`` in the item, a path, in units of that scan's.
+    ``scaled_like`` in the item, a path, and maybe ``scaled_like_series_uid``, in units of that scan's.
 
     Args:
         keys: of the paths; ``<key>_series_uid`` or ``series_uid`` and ``z_range_mm`` beside them as for CT.
@@ -53,7 +53,10 @@ class LoadMagnituded(MapTransform):
             Refusal: see :func:`iscl_monai.magnitude.read_magnitude`, or no slice within ``z_range_mm``.
         """
         loaded = dict(data)
-        window = window_of(read_magnitude(data["scaled_like"])) if "scaled_like" in data else None
+        window = None
+        if "scaled_like" in data:
+            like = read_magnitude(data["scaled_like"], series_uid=data.get("scaled_like_series_uid"))
+            window = window_of(like)
         for key in self.key_iterator(loaded):
             scan = read_magnitude(loaded[key], series_uid=data.get(f"{key}_series_uid", data.get("series_uid")))
             window = window_of(scan) if window is None else window

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,14 @@ DARK = 250.0
 """Thousandths of the window; blocks that are brighter on average show something."""
 FEWEST_BLOCKS = 8
 MOST_NOTHING = 1.5
-"""Times as many blocks of zeros as dark ones. A scan whose dark was masked has 2.6 times as many and more, whatever its
-noise (eight 3 T scans, masked); corners that reconstruction has cut off are less than the dark between them."""
+"""Times as many blocks of one value as dark ones. A scan whose dark was masked has 2.6 times as many and more, whatever
+its noise (eight 3 T scans, masked). Around a head that fills its image, cut corners or a border of zeros may be more,
+too: they end in noise (:data:`ENDS_IN_NOISE`)."""
+ENDS_IN_NOISE = (0.8, 1.25)
+"""Quartiles of the power of what lies beside nothing, over that of the dark: 0.88 to 1.15 of the same scans with
+corners cut off or a border of zeros; of masked heads one is beyond, whatever their noise."""
+SHARE_BESIDE = (0.125, 0.875)
+"""Of a block that nothing ends in, how much is nothing."""
 MOST_STRUCTURE = 0.27
 """Share of the variance of dark blocks that is in means over 4 x 4 pixels. Of white noise it is 0.06, of 0.055 T, whose
 pixels are interpolated, 0.15 to 0.23; of dim tissue, all that masked heads have for dark, 0.28 to 0.87 where noise is a
@@ -60,12 +67,16 @@ def dark_blocks(images: Sequence[NDArray[np.float32]]) -> Blocks | None:
         images: (row, column) each, thousandths of the window.
     """
     blocks = np.concatenate([_blocks(image) for image in images])
-    mean, spread = blocks.mean((1, 2)), blocks.std((1, 2))
+    mean, spread, least = blocks.mean((1, 2)), blocks.std((1, 2)), blocks.min((1, 2))
     ratio = mean / np.maximum(spread, np.float32(1e-3))
-    found = blocks[(mean < DARK) & (spread > 0) & (ratio > RAYLEIGH[0]) & (ratio < RAYLEIGH[1])]
-    if len(found) < FEWEST_BLOCKS or np.count_nonzero(mean == 0) > MOST_NOTHING * len(found):
+    one_value, dim = least == blocks.max((1, 2)), mean < DARK
+    found = blocks[dim & ~one_value & (ratio > RAYLEIGH[0]) & (ratio < RAYLEIGH[1])]
+    if len(found) < FEWEST_BLOCKS:
         return None
     power = np.square(found).mean((1, 2))  # a ghost or a rim is brighter than most of the dark
+    nothing = least[dim & one_value]
+    if len(nothing) > MOST_NOTHING * len(found) and not _ends_in_noise(blocks, nothing, np.median(power)):
+        return None
     return np.asarray(found[power <= 2 * np.median(power)])
 
 
@@ -98,6 +109,24 @@ def correlation_of(blocks: Blocks) -> NDArray[np.float64]:
     squared = near / near[REACH_PX, REACH_PX]
     chance = max(LEAST_CORRELATION, CHANCE / np.sqrt(blocks.size))
     return np.asarray(np.sqrt(np.where(squared < chance, 0, squared)))
+
+
+def _ends_in_noise(blocks: Blocks, nothing: NDArray[np.float32], power: np.floating[Any]) -> bool:
+    """Whether what lies beside nothing is as loud as the dark; of a mask it is the rim of the head.
+
+    Args:
+        blocks: all of a scan.
+        nothing: values of those that have one alone; a mask need not be 0, and slices may have scales of their own.
+        power: mean of the squares of the dark.
+    """
+    empty = np.isin(blocks, nothing)
+    share = empty.mean((1, 2))
+    beside = (share > SHARE_BESIDE[0]) & (share < SHARE_BESIDE[1])
+    if not beside.any():
+        return True  # a border that ends where blocks do; no head has straight sides
+    found = np.square(blocks[beside]).sum((1, 2), where=~empty[beside]) / np.count_nonzero(~empty[beside], axis=(1, 2))
+    lower, upper = np.quantile(found, (0.25, 0.75)) / power
+    return bool(ENDS_IN_NOISE[0] < lower and upper < ENDS_IN_NOISE[1])
 
 
 def _blocks(image: NDArray[np.float32]) -> Blocks:

@@ -342,12 +342,18 @@ def test_nothing_degraded_stands_without_its_record(
     assert not made.exists()
     record = made.with_name(f"{made.name}.json")
     assert record.exists() is written
+    if kind == "folder":
+        made.mkdir()  # an empty one is free
     degrade()
     assert made.exists()
     assert json.loads(record.read_text())["psnr_db"]
     shutil.rmtree(made) if made.is_dir() else made.unlink()
     record.write_text('{"by": "somebody else"}')
     with pytest.raises(OutputRefusal, match=r"\.json exists"):
+        degrade()
+    record.unlink()
+    record.mkdir()
+    with pytest.raises(OutputRefusal, match=r"\.json exists"):  # before the work, not after
         degrade()
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 import torch
 from real_data import real
 
+from iscl_monai.data.pairs import references
+from iscl_monai.data.scan import PoolScan
 from iscl_monai.domain import CT, DOMAINS, MICROGRAPH, MR, domain_named
 from iscl_monai.domain.mr import window_of
 from iscl_monai.errors import ConfigRefusal, DatalistRefusal
@@ -84,6 +87,20 @@ def test_mr_of_one_item_is_in_units_of_the_first(tmp_path: Path) -> None:
     torch.testing.assert_close(alone.as_tensor(), both["noisy"].as_tensor())
     reference = MR.loader("image")({"image": b, "scaled_like": a})["image"]
     torch.testing.assert_close(reference.as_tensor(), both["clean"].as_tensor())
+
+
+def test_a_reference_is_in_units_of_its_scan_among_several_series(tmp_path: Path) -> None:
+    """Noisy and clean in one folder, as a PACS gives a study: both are chosen by SeriesInstanceUID."""
+    for number, path in enumerate(sorted((real("mri/mri") / "mri" / "t1w_dicom").iterdir())[8:10]):
+        one = pydicom.dcmread(path)
+        for uid, factor in (("1.2.1", 1), ("1.2.2", 2)):
+            one.SeriesInstanceUID, one.SOPInstanceUID = uid, f"{uid}.{number}"
+            one.set_pixel_data(factor * one.pixel_array, one.PhotometricInterpretation, one.BitsStored)
+            one.save_as(tmp_path / f"{uid}.{number}.dcm")
+    scan = PoolScan(image=tmp_path, series_uid="1.2.1", reference=tmp_path, reference_series_uid="1.2.2", patient="P")
+    (stand_in,) = references([scan])
+    seen, clean = (MR.loader("image")(one.item())["image"].as_tensor() for one in (scan, stand_in))
+    torch.testing.assert_close(clean, 2 * seen)
 
 
 @pytest.mark.parametrize("name", DOMAINS)

@@ -103,6 +103,7 @@ def test_the_command(data: Path) -> None:
     done = CliRunner().invoke(app, [*map(str, words)])
     assert done.exit_code == 0, done.stderr
     assert "| level | 2 |" in done.stdout
+    assert "2/2 methods" in done.stderr
     assert "grey8-frame:" in done.stdout
     content = json.loads((data / "out.json").read_text())
     assert content["unit"] == "grey levels"

@@ -48,9 +48,9 @@ def test_what_is_no_dark_is_not_measured() -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.15])
-@pytest.mark.parametrize("name", ["fig6A_T1w", "fig7B_T1w", "fig7B_T2w"])
+@pytest.mark.parametrize("name", ["fig6A_T1w", "fig7A_T1w", "fig7A_T2w", "fig7B_T1w", "fig7B_T2w"])
 def test_dim_tissue_of_a_real_masked_head_is_no_dark(name: str, share: float) -> None:
-    """With loud noise dim tissue looks like noise alone; what gives the mask away is that there is nothing around."""
+    """With loud noise dim tissue looks like noise alone; what gives the mask away is that nothing ends at the head."""
     scan = read_magnitude(real("mri/mri") / "mri" / "clinical_3T" / f"{name}.nii")
     sigma = share * scan.window
     channels = sigma * np.random.default_rng(0).standard_normal((2, *scan.values.shape))
@@ -62,11 +62,16 @@ def test_dim_tissue_of_a_real_masked_head_is_no_dark(name: str, share: float) ->
         what: dark_character(list(np.moveaxis(values * np.float32(PER_WINDOW / window), 2, 0)))["dark_noise"] * window
         for what, values in {
             "masked": np.where(head, noisy, 0).astype(np.float32),
+            "masked, not with 0": np.where(head, noisy, 0.02 * scan.window).astype(np.float32),
             "whole": noisy.astype(np.float32),
             "corners cut off": np.where(away <= 1, noisy, 0).astype(np.float32),
+            "a border": np.pad(noisy, ((40, 40), (40, 40), (0, 0))).astype(np.float32),
+            "a border of whole blocks": np.pad(noisy, ((48, 32), (48, 32), (0, 0))).astype(np.float32),
         }.items()
         for window in [window_of(replace(scan, values=values))]
     }
-    assert np.isnan(found["masked"])
-    assert found["whole"] == pytest.approx(sigma * PER_WINDOW, rel=0.03)
-    assert found["corners cut off"] == pytest.approx(sigma * PER_WINDOW, rel=0.06)
+    masked = [value for what, value in found.items() if what.startswith("masked")]
+    assert np.isnan(masked).all()
+    for what in found.keys() - {"masked", "masked, not with 0"}:
+        # there are ghosts beside the noise that was put on, and blocks next to a head see most of them
+        assert found[what] == pytest.approx(sigma * PER_WINDOW, rel=0.1), what

@@ -14,7 +14,7 @@ from service.rows import Place, new_uid, rows_of, scan
 from service.test_work import settle
 from sqlalchemy import insert, select, update
 
-from iscl_monai.service.database.store import now
+from iscl_monai.service.database.store import Change, now
 from iscl_monai.service.database.tables import commitments, instances, jobs, refusals, series
 from iscl_monai.service.working import retention as module
 from iscl_monai.service.working.retention import Retention
@@ -193,9 +193,26 @@ def test_a_late_slice_after_that_is_done_alone(place: Place, tmp_path: Path, mon
 
 def test_the_newest_refusals_are_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_REFUSALS", 3)
+    monkeypatch.setattr(module, "REFUSALS_AT_ONCE", 2)
+    deleted: list[int] = []
+    execute = Change.execute
+
+    def counted(change: Change, statement: Any) -> Any:
+        result = execute(change, statement)
+        if statement.is_delete and statement.table is refusals:
+            deleted.append(result.rowcount)
+        return result
+
+    monkeypatch.setattr(Change, "execute", counted)
     row = {"at": now(), "sender": "CT", "sop_class_uid": "", "sop_instance_uid": "", "status": "busy"}
     retention = Retention(place.settings, place.store)
-    for made, kept in ((0, []), (2, ["0", "1"]), (3, ["2", "3", "4"]), (0, ["2", "3", "4"])):
+    for made, kept in (
+        (0, []),
+        (2, ["0", "1"]),
+        (3, ["2", "3", "4"]),
+        (8, ["10", "11", "12"]),
+        (0, ["10", "11", "12"]),
+    ):
         with place.store.writing() as change:
             listed = change.execute(select(refusals.c.id)).scalars().all()
             first = max(listed, default=0)
@@ -203,3 +220,4 @@ def test_the_newest_refusals_are_kept(place: Place, monkeypatch: pytest.MonkeyPa
                 change.execute(insert(refusals).values(**row, reason=str(number)))
         retention.step()
         assert place.store.values(select(refusals.c.reason).order_by(refusals.c.id)) == kept
+    assert max(deleted) == 2  # nobody else can write meanwhile

@@ -19,6 +19,8 @@ from iscl_monai.service.settings import Settings
 LOOKS_EVERY_S = 600.0
 MOST_REFUSALS = 100_000
 """On the page, the newest ones: a sender that tries the same again and again must not fill the disk."""
+REFUSALS_AT_ONCE = 10_000
+"""Deleted while nobody else can write: millions, which a node of years may have, took 5 s."""
 
 
 class Retention:
@@ -62,8 +64,11 @@ class Retention:
 
     def _forget_refusals(self) -> None:
         newest = select(func.max(refusals.c.id)).scalar_subquery()
-        with self.store.writing() as change:
-            change.execute(refusals.delete().where(refusals.c.id <= newest - MOST_REFUSALS))
+        old = select(refusals.c.id).where(refusals.c.id <= newest - MOST_REFUSALS).limit(REFUSALS_AT_ONCE)
+        deleted = REFUSALS_AT_ONCE
+        while deleted == REFUSALS_AT_ONCE:
+            with self.store.writing() as change:
+                deleted = change.execute(refusals.delete().where(refusals.c.id.in_(old))).rowcount
 
     def remove_if_due(self, series_id: int) -> bool:
         """Remove the files of a series, from the database first: what a crash leaves then is removed at the next start.
