@@ -80,7 +80,7 @@ def degrade_volume(
             clipped=sum(clipped),
         )
 
-    write_volume(destination, header, volume.dtype, slices, progress, write_beside)
+    write_volume(destination, header, volume.dtype, slices, progress, before_named=write_beside)
     return Degradation(path=destination, record=record, psnr_db=tuple(decibels), clipped=sum(clipped))
 
 

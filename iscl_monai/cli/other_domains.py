@@ -13,11 +13,7 @@ from iscl_monai.errors import ConfigRefusal
 from iscl_monai.report.numbers import counted
 
 if TYPE_CHECKING:
-    from iscl_monai.inference import Denoiser
-
-
-MOST_PICTURED = 12
-"""Images of a report."""
+    from iscl_monai.inference import Denoiser, TrainingRecord
 
 
 @dataclass(frozen=True)
@@ -96,11 +92,13 @@ def _refuse_options(modality: str, given: Sequence[str]) -> None:
         )
 
 
-def _denoiser(options: Other, domain: str) -> Denoiser:
-    from iscl_monai.inference import Denoiser
+def _loaded(options: Other, domain: str) -> tuple[Denoiser, TrainingRecord]:
+    """The denoiser, and what its weights know of their training."""
+    from iscl_monai.inference import Denoiser, TrainingRecord
 
-    return Denoiser.from_bundle(
-        found_bundle(options.bundle),
+    bundle = found_bundle(options.bundle)
+    denoiser = Denoiser.from_bundle(
+        bundle,
         weights=options.weights,
         mode=options.mode,
         strength=options.strength,
@@ -109,16 +107,15 @@ def _denoiser(options: Other, domain: str) -> Denoiser:
         tile_px=options.tile_px,
         domain=domain,
     )
+    return denoiser, TrainingRecord.of_bundle(bundle, options.weights)
 
 
 def _micrographs(source: Path, destination: Path, options: Other, report: Path | None) -> None:
     if options.series_uid is not None:
         _refuse_options("micrograph", ["--series"])
-    from iscl_monai.inference.familiarity import TrainingRecord
     from iscl_monai.inference.micrographs import before_and_after, denoise_micrographs
 
-    denoiser = _denoiser(options, "micrograph")
-    training = TrainingRecord.of_bundle(found_bundle(options.bundle), options.weights)
+    denoiser, training = _loaded(options, "micrograph")
     with _progress("sections") as progress:
         outcome = denoise_micrographs(
             source,
@@ -139,12 +136,14 @@ def _micrographs(source: Path, destination: Path, options: Other, report: Path |
     for sentence in outcome.unlike:
         say(f"warning: {source.name}: {sentence}")
     if report is not None:
+        from iscl_monai.report.series import MOST_SLICES
+
         count, images = before_and_after(
             source,
             destination,
             grey_range=options.grey_range,
             allow_holes=options.allow_holes,
-            most=MOST_PICTURED,
+            most=MOST_SLICES,
         )
         _write_report(report, source, "micrograph", denoiser, count, images, outcome.unlike)
 
@@ -154,11 +153,9 @@ def _magnitude(source: Path, destination: Path, options: Other, report: Path | N
         name for name, one in (("--grey-range", options.grey_range), ("--allow-holes", options.allow_holes)) if one
     ]
     _refuse_options("mr", given)
-    from iscl_monai.inference.familiarity import TrainingRecord
     from iscl_monai.inference.magnitudes import before_and_after, denoise_magnitude
 
-    denoiser = _denoiser(options, "mr")
-    training = TrainingRecord.of_bundle(found_bundle(options.bundle), options.weights)
+    denoiser, training = _loaded(options, "mr")
     with _progress("slices") as progress:
         done = denoise_magnitude(
             source,
@@ -175,7 +172,9 @@ def _magnitude(source: Path, destination: Path, options: Other, report: Path | N
     if done.compared.unmeasured:
         say(f"note: {source.name}: {done.compared.unmeasured}")
     if report is not None:
-        count, images = before_and_after(source, destination, series_uid=options.series_uid, most=MOST_PICTURED)
+        from iscl_monai.report.series import MOST_SLICES
+
+        count, images = before_and_after(source, destination, series_uid=options.series_uid, most=MOST_SLICES)
         told = (*(one.sentence for one in done.compared.unlike), done.compared.unmeasured)
         _write_report(report, source, "mr", denoiser, count, images, told)
 

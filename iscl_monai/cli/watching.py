@@ -68,7 +68,7 @@ class Count:
         self._task = bar.add_task(work, total=None)
 
     def begins(self, total: int) -> None:
-        """So many there are."""
+        """The total, once it is known."""
         self._bar.update(self._task, total=total)
 
     def __call__(self, done: int) -> None:

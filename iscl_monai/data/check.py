@@ -20,6 +20,7 @@ from iscl_monai.data.identity import TRAINED_ON, by_place, first_copy
 from iscl_monai.data.scan import RANGE, Entry, PoolScan
 from iscl_monai.errors import Refusal
 from iscl_monai.parallel import in_order
+from iscl_monai.quality.familiarity import looked_at
 from iscl_monai.quality.fidelity import body_mask
 from iscl_monai.quality.noise import noise_sigma_hu
 
@@ -160,8 +161,7 @@ def _looked_at(
     except Refusal as refusal:
         return ScanFound(**known, refused=str(refusal)), frozenset()
     seconds = time.monotonic() - begun
-    chosen = np.unique(np.linspace(0, len(hu) - 1, min(len(hu), MOST_SLICES)).round().astype(int))
-    some = np.ascontiguousarray(hu[chosen])
+    some = np.ascontiguousarray(hu[looked_at(len(hu), MOST_SLICES)])
     made = ScanFound(
         **known,
         **header,

@@ -138,7 +138,8 @@ def by_place(scans: Mapping[str, Sequence[Entry]], *, folder: Path) -> Iterator[
     """Every scan, known by where it lies, links followed; nothing is read."""
     real: dict[Path, str] = {}
     for section, entries in scans.items():
-        for values, entry in ((vars(entry), entry) for entry in entries):
+        for entry in entries:
+            values = vars(entry)
             for key, series in SERIES_OF.items():
                 path = values.get(key)
                 if path is not None:

@@ -17,7 +17,7 @@ from iscl_monai.data.patches import plain_tensor
 from iscl_monai.quality.appearance import appearance_of
 from iscl_monai.quality.composition import composition_of
 from iscl_monai.quality.dark import dark_character
-from iscl_monai.quality.familiarity import geometry_of, noise_character, ranges_of
+from iscl_monai.quality.familiarity import geometry_of, looked_at, noise_character, ranges_of
 
 MOST_SLICES = 8
 
@@ -70,9 +70,8 @@ def _kernels(metas: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
 def _few_slices(scan: Mapping[str, Any]) -> list[NDArray[np.float32]]:
     """Up to ``MOST_SLICES`` of a volume, the first and the last among them."""
     image = plain_tensor(torch.as_tensor(scan["image"]))[0]
-    count = image.shape[-1]
-    places = {round(place) for place in np.linspace(0, count - 1, min(count, MOST_SLICES))}
-    return [image[..., place].numpy().astype(np.float32) for place in sorted(places)]
+    places = looked_at(image.shape[-1], MOST_SLICES)
+    return [image[..., place].numpy().astype(np.float32) for place in places]
 
 
 def _geometry(scan: Mapping[str, Any]) -> dict[str, float]:

@@ -34,7 +34,7 @@ from iscl_monai.inference.slice_denoiser import SliceDenoiser, denoise_volume
 from iscl_monai.quality.before_after import BeforeAfter
 from iscl_monai.quality.cohort import Cohort
 from iscl_monai.quality.protocol import TRUTH_PROTOCOLS, named_protocol
-from iscl_monai.report.write import made_by, provenance
+from iscl_monai.report.write import left_on_purpose, made_by, provenance
 
 Progress = Callable[[int, int], object]
 """Called with the pairs that are done and the pairs there are, before the first and after each."""
@@ -304,9 +304,3 @@ def evaluate_without_reference(
         panel = no_reference.measured(before, after)
     made_with = provenance() if denoiser is None else made_by(denoiser)
     return Comparison(noisy=before, denoised=after, panel=panel, made_with=made_with)
-
-
-def left_on_purpose(made_with: Mapping[str, str]) -> float | None:
-    """Noise in HU that what denoised was to leave; None: not known, or it was not told any."""
-    left = made_with.get("target_noise_hu")
-    return None if left is None else float(left)

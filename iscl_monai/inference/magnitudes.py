@@ -21,12 +21,12 @@ from iscl_monai.errors import DicomRefusal, OutputRefusal
 from iscl_monai.inference.denoised_before import check_not_denoised
 from iscl_monai.inference.familiarity import NOT_COMPARED, Comparison, TrainingRecord, in_short
 from iscl_monai.inference.image import is_nifti
-from iscl_monai.inference.micrographs import spread
 from iscl_monai.inference.places import check_places
 from iscl_monai.inference.series import derivation_of
 from iscl_monai.inference.slice_denoiser import SliceDenoiser, check_sides
 from iscl_monai.magnitude import MagnitudeScan, read_magnitude
 from iscl_monai.magnitude.mr_series import mr_slices
+from iscl_monai.quality.familiarity import looked_at
 
 MOST_SLICES = 8
 """That are compared with the training before the first is denoised."""
@@ -118,7 +118,7 @@ def before_and_after(
     count, turns = int(before.values.shape[2]), int(is_nifti(Path(source)))
 
     def shown() -> Iterator[tuple[str, Image, Image]]:
-        for place in spread(count, most):
+        for place in looked_at(count, most):
             old, new = (np.rot90(scan.values[..., place], turns) / per_unit for scan in (before, after))
             yield f"slice {place + 1} of {count}", old, new
 
@@ -126,7 +126,7 @@ def before_and_after(
 
 
 def _few_slices(scan: MagnitudeScan, per_unit: float) -> list[Image]:
-    return [scan.values[..., place] / np.float32(per_unit) for place in spread(scan.values.shape[2], MOST_SLICES)]
+    return [scan.values[..., place] / np.float32(per_unit) for place in looked_at(scan.values.shape[2], MOST_SLICES)]
 
 
 def _denoise_nifti(

@@ -17,6 +17,7 @@ from iscl_monai.inference.slice_denoiser import check_sides
 from iscl_monai.micrograph import GreyScale, MicrographStack, Piece, Written, read_micrographs, write_micrographs
 from iscl_monai.micrograph.flat import FLAT_PX, flat_places
 from iscl_monai.quality.appearance import LARGEST_PX
+from iscl_monai.quality.familiarity import looked_at
 
 Image = npt.NDArray[np.float32]
 
@@ -112,16 +113,11 @@ def before_and_after(
     rows, columns = _middle(before.rows), slice(*_middle(before.columns))
 
     def shown() -> Iterator[tuple[str, Image, Image]]:
-        for place in spread(len(before), most):
+        for place in looked_at(len(before), most):
             old, new = (scale.to_grey8(stack.grey(place, *rows))[:, columns] for stack in (before, after))
             yield f"section {before.numbers[place]}", old, new
 
     return len(before), shown()
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many places from 0 to ``count``, evenly spread, the first and the last among them."""
-    return sorted({round(one) for one in np.linspace(0, count - 1, min(count, most))})
 
 
 def _middle(size: int) -> tuple[int, int]:
@@ -133,4 +129,4 @@ def _middle(size: int) -> tuple[int, int]:
 def _middles(stack: MicrographStack, scale: GreyScale) -> Iterator[npt.NDArray[np.float32]]:
     """The rows in the middle of a few sections, the first and the last among them."""
     rows = _middle(stack.rows)
-    return (scale.to_grey8(stack.grey(place, *rows)) for place in spread(len(stack), MOST_SECTIONS))
+    return (scale.to_grey8(stack.grey(place, *rows)) for place in looked_at(len(stack), MOST_SECTIONS))

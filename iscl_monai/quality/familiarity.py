@@ -101,6 +101,11 @@ def noise_character(slices_hu: Sequence[Image]) -> NoiseCharacter:
     )
 
 
+def looked_at(count: int, most: int) -> list[int]:
+    """Places of at most so many of ``count`` slices, evenly spread, the first and the last among them, ascending."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
+
+
 def is_measured(value: float) -> bool:
     """Whether a value of one of ``QUANTITIES`` is one: all of them are finite and above zero."""
     return 0 < value < math.inf

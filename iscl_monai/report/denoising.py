@@ -10,7 +10,7 @@ from iscl_monai.inference.familiarity import Comparison
 from iscl_monai.inference.plan import Plan
 from iscl_monai.inference.slice_denoiser import SliceDenoiser
 from iscl_monai.report.series import SeriesReport, write_series_report
-from iscl_monai.report.write import made_by
+from iscl_monai.report.write import left_on_purpose, made_by
 
 FILE = "report.html"
 
@@ -29,8 +29,8 @@ class DenoisingReport:
 
     def begins(self, title: str, count: int, unlike: Sequence[str]) -> None:
         """The next series."""
-        left = self.denoiser.parameters.get("target_noise_hu")
-        self.reports.append(SeriesReport(name=title, count=count, left_hu=None if left is None else float(left)))
+        left_hu = left_on_purpose(self.denoiser.parameters)
+        self.reports.append(SeriesReport(name=title, count=count, left_hu=left_hu))
         self._warnings.append(" ".join(f"{title}: {sentence}." for sentence in unlike))
 
     def slice_written(self, written: DenoisedSlice) -> None:

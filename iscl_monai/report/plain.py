@@ -39,12 +39,12 @@ class PlainWindow(Window):
     Args:
         unit: of the images.
         per_level: of that unit, one level of a picture.
-        reach: differences are shown from minus to plus so much of it.
+        per_step: likewise, one step of a picture of a difference or of local noise.
     """
 
     unit: str
     per_level: float
-    reach: float
+    per_step: float
 
     @property
     def image_caption(self) -> str:
@@ -52,14 +52,9 @@ class PlainWindow(Window):
         return f"{self.window.lower * self.per_level:.0f} to {self.window.upper * self.per_level:.0f} {self.unit}"
 
     @property
-    def difference_caption(self) -> str:
-        """Both ends."""
-        return f"±{self.reach:g} {self.unit}"
-
-    @property
-    def noise_caption(self) -> str:
-        """Both ends."""
-        return f"0 to {self.reach:g} {self.unit}"
+    def reach(self) -> str:
+        """As of :class:`Window`, in the unit of the images."""
+        return f"{self.difference_hu * self.per_step:g} {self.unit}"
 
     @property
     def greys(self) -> NDArray[np.float32]:
@@ -69,10 +64,10 @@ class PlainWindow(Window):
 
 def windows_of(domain: Domain) -> tuple[PlainWindow, ...]:
     """All of the range of a kind of images, and its halves."""
-    per_level, reach = float(domain.required["hu_upper"]) / WHITE, domain.residual_range
+    per_level, per_step = float(domain.required["hu_upper"]) / WHITE, domain.residual_range / REACH_HU
     ends = {"all": (0, 255), "dark": (0, 128), "bright": (127, 255)}
     return tuple(
-        PlainWindow(f"{domain.name}-{name}", name, HUWindow(*one), REACH_HU, domain.unit, per_level, reach)
+        PlainWindow(f"{domain.name}-{name}", name, HUWindow(*one), REACH_HU, domain.unit, per_level, per_step)
         for name, one in ends.items()
     )
 
@@ -126,12 +121,11 @@ def write_plain_report(
 
 
 def _panes(before: Image, after: Image, window: PlainWindow) -> list[Pane]:
-    steps = REACH_HU / window.reach
-    removed = address_of(difference_levels((before - after) * steps))
+    removed = address_of(difference_levels((before - after) / window.per_step))
     return [
         *(_image_pane(label, image, window) for label, image in (("Before", before), ("After", after))),
         Pane(label="Removed", kind="difference", address=removed, choice="removed"),
-        *(_noise_pane(which, image, steps) for which, image in (("before", before), ("after", after))),
+        *(_noise_pane(which, image, window) for which, image in (("before", before), ("after", after))),
     ]
 
 
@@ -140,9 +134,9 @@ def _image_pane(label: str, image: Image, window: PlainWindow) -> Pane:
     return Pane(label=label, kind="hu", address=address_of(picture))
 
 
-def _noise_pane(which: str, image: Image, steps: float) -> Pane:
+def _noise_pane(which: str, image: Image, window: PlainWindow) -> Pane:
     sigma = local_mean_and_sigma(image)[1][::NOISE_EVERY_PX, ::NOISE_EVERY_PX]
-    picture = address_of(noise_levels(sigma * steps))
+    picture = address_of(noise_levels(sigma / window.per_step))
     return Pane(label=f"Local noise {which}", kind="noise", address=picture, choice=f"noise {which}")
 
 

@@ -56,14 +56,19 @@ class Window:
         return with_minus_signs(f"{(lower + upper) / 2:g}/{upper - lower:g} HU")
 
     @property
+    def reach(self) -> str:
+        """The largest difference, and the largest local noise, that is told from larger ones."""
+        return f"{self.difference_hu:g} HU"
+
+    @property
     def difference_caption(self) -> str:
         """Both ends."""
-        return f"±{self.difference_hu:g} HU"
+        return f"±{self.reach}"
 
     @property
     def noise_caption(self) -> str:
         """Both ends."""
-        return f"0 to {self.difference_hu:g} HU"
+        return f"0 to {self.reach}"
 
     @property
     def greys(self) -> NDArray[np.float32]:

@@ -48,6 +48,12 @@ def made_by(denoiser: SliceDenoiser) -> dict[str, str]:
     return provenance() | named | dict(denoiser.parameters)
 
 
+def left_on_purpose(settings: Mapping[str, str]) -> float | None:
+    """Noise in HU that a denoiser was to leave, by its settings; None: not known, or it was not told any."""
+    left = settings.get("target_noise_hu")
+    return None if left is None else float(left)
+
+
 def write_report(
     path: Path,
     *,
