@@ -72,6 +72,8 @@ def test_dim_tissue_of_a_real_masked_head_is_no_dark(name: str, share: float) ->
     }
     masked = [value for what, value in found.items() if what.startswith("masked")]
     assert np.isnan(masked).all()
+    within = {"whole": 0.03, "corners cut off": 0.06}
     for what in found.keys() - {"masked", "masked, not with 0"}:
-        # there are ghosts beside the noise that was put on, and blocks next to a head see most of them
-        assert found[what] == pytest.approx(sigma * PER_WINDOW, rel=0.1), what
+        # 7A has ghosts beside the noise that was put on, and blocks next to a head see most of them
+        rel = 0.1 if name.startswith("fig7A") else within.get(what, 0.1)
+        assert found[what] == pytest.approx(sigma * PER_WINDOW, rel=rel), what
